@@ -1,0 +1,58 @@
+# Every target does its own set-up: Python >= 3.11 and make are all it takes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+CODE   := raysearch tests $(wildcard analysis)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install install-dev demo test test-fast check format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## set up .venv with raysearch and the pinned versions of what it needs
+install-dev: $(VENV)/.installed-dev ## the same, with the tools for tests and checks
+
+demo: $(VENV)/.installed ## make a small synthetic data set and search on it (CPU, minutes)
+	test -d demo/data || { rm -rf demo/data.part && $(BIN)/raysearch data demo demo/data.part \
+	  && mv demo/data.part demo/data; }
+	$(BIN)/raysearch run --machine valve --data demo/data --out demo/runs --space search_spaces/demo.yaml
+
+test: $(VENV)/.installed-dev ## run all tests, the fast ones first
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.installed-dev ## run the fast tests only
+	$(BIN)/python -m pytest -m "not slow"
+
+check: $(VENV)/.installed-dev ## check format, lint, types and architecture
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy --strict raysearch
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+format: $(VENV)/.installed-dev ## format the code and sort its imports
+	$(BIN)/ruff check --select I --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+clean: ## remove .venv, the demo, caches and build outputs
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "raysearch needs Python 3.11 or newer; name one, as in: make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The interpreter is order-only: its file is older or newer than a stamp for no reason of ours.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing raysearch into $(VENV); the first time takes a few minutes."
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing raysearch and its development tools into $(VENV)."
+	$(PIP) -e '.[dev]'
+	@touch $(VENV)/.installed $@

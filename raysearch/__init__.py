@@ -1,0 +1,3 @@
+"""Distributed hyperparameter search for anomalous sound detection."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,211 @@
+"""File names of a data set -> one table of clips.
+
+Three layouts are read (DCASE names of 2020, of 2021, of 2022 and 2023; and the plain layout
+`<machine>/id_<ID>/{normal,abnormal}/*.wav` of MIMII). Only names are looked at here; audio is
+opened by `store`; labels that names do not tell are read by `read_ground_truth`.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from raysearch.errors import DataError
+
+Split = Literal["train", "test"]
+Domain = Literal["source", "target", "unknown"]
+
+AUDIO_SUFFIXES = (".wav", ".flac")
+PLAIN_TEST_SHARE = 0.25
+"""Share of the plain layout's normal clips that is kept for testing."""
+PLAIN_RULE = (
+    "a normal clip is a test clip where sha256(seed/machine/id/name) falls into the lowest "
+    f"{PLAIN_TEST_SHARE:.0%}; every abnormal clip is a test clip"
+)
+
+_LABELS = {"normal": 0, "anomaly": 1, "abnormal": 1}
+_SECTION = re.compile(
+    r"section_(?P<id>[^_]+)"
+    r"(?:_(?P<domain>source|target))?"
+    r"(?:_(?P<split>train|test))?"
+    r"(?:_(?P<label>normal|anomaly))?"
+    r"(?:_(?P<number>\d+))?(?:_.*)?"
+)
+_ID_2020 = re.compile(r"(?:(?P<label>normal|anomaly)_)?id_(?P<id>[^_]+)_(?P<number>\d+)(?:_.*)?")
+_GROUND_TRUTH = re.compile(r"ground_truth_(?P<machine>.+?)_section_(?P<id>[^_]+)_.*test\.csv")
+
+
+def product_id(text: str | int) -> str:
+    """Returns the product ID (DCASE "section") in its one spelling: `"03"` and `3` are `"3"`."""
+    text = str(text)
+    return str(int(text)) if text.isdecimal() else text
+
+
+def id_order(identity: str) -> tuple[int, int, str]:
+    """Sorting key of product IDs: numbers by value, then names."""
+    return (0, int(identity), "") if identity.isdecimal() else (1, 0, identity)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording.
+
+    Attributes:
+        label: 0 normal, 1 anomalous, None where the file's name does not tell.
+    """
+
+    machine: str
+    id: str
+    split: Split
+    domain: Domain
+    label: int | None
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's name, as submission files give it."""
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Index:
+    """The clips of a data set, sorted by machine type, split, product ID and name."""
+
+    root: Path
+    clips: tuple[Clip, ...]
+
+    @property
+    def machines(self) -> list[str]:
+        """Machine types that have training clips."""
+        return sorted({clip.machine for clip in self.clips if clip.split == "train"})
+
+    def ids(self, machine: str) -> list[str]:
+        """Product IDs of a machine type that have training clips."""
+        found = {c.id for c in self.clips if c.machine == machine and c.split == "train"}
+        return sorted(found, key=id_order)
+
+    def train(self, machine: str) -> list[Clip]:
+        """Training clips of a machine type (all normal)."""
+        return [c for c in self.clips if c.machine == machine and c.split == "train"]
+
+    def test(self, machine: str, ids: Iterable[str]) -> list[Clip]:
+        """Test clips of some product IDs of a machine type."""
+        wanted = set(ids)
+        return [
+            c for c in self.clips if c.machine == machine and c.split == "test" and c.id in wanted
+        ]
+
+    def for_search(self, machine: str, validation_ids: Iterable[str]) -> "Index":
+        """What a search may see: training clips, and test clips of the validation IDs only."""
+        kept = [c for c in self.clips if c.split == "train"]
+        return Index(self.root, _sorted(kept + self.test(machine, validation_ids)))
+
+
+def read_index(root: Path, *, domain: str = "source", seed: int = 0) -> Index:
+    """Reads the names of all clips under a data set's folder.
+
+    Args:
+        root: folder of the data set, in one of the known layouts.
+        domain: `source`, `target` or `both`; clips without a domain always stay.
+        seed: of the rule that splits the plain layout's normal clips.
+
+    Raises:
+        DataError: there is no such folder, or no clip in it.
+    """
+    if not root.is_dir():
+        raise DataError(f"no data set: {root} is not a folder")
+    found = [
+        clip
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
+        if (clip := parse(path.relative_to(root), seed=seed)) is not None
+    ]
+    if not found:
+        raise DataError(f"no clip in {root}: no file there is named as DCASE or MIMII name theirs")
+    kept = [c for c in found if domain == "both" or c.domain in (domain, "unknown")]
+    if not kept:
+        raise DataError(f"no clip of domain {domain!r} in {root}")
+    return Index(root, _sorted([replace(c, path=root / c.path) for c in kept]))
+
+
+def parse(path: Path, *, seed: int = 0) -> Clip | None:
+    """Reads one clip's place in the data set from its path relative to the root.
+
+    Returns:
+        The clip, or None for a name of none of the known layouts.
+    """
+    parts = path.parts
+    if len(parts) >= 4 and parts[-3].startswith("id_"):
+        return _plain(path, seed)
+    if len(parts) < 3:
+        return None
+    return _dcase(path)
+
+
+def _plain(path: Path, seed: int) -> Clip | None:
+    machine, folder, condition = path.parts[-4:-1]
+    label = _LABELS.get(condition)
+    if label is None:
+        return None
+    identity = product_id(folder.removeprefix("id_"))
+    digest = hashlib.sha256(f"{seed}/{machine}/{identity}/{path.name}".encode()).digest()
+    held_out = int.from_bytes(digest[:8], "big") < PLAIN_TEST_SHARE * 2**64
+    split: Split = "test" if label or held_out else "train"
+    return Clip(machine, identity, split, "unknown", label, path)
+
+
+def _dcase(path: Path) -> Clip | None:
+    machine, folder = path.parts[-3:-1]
+    match = _SECTION.fullmatch(path.stem) or _ID_2020.fullmatch(path.stem)
+    split: Split | None = "train" if folder == "train" else None
+    if folder.endswith("test"):
+        split = "test"
+    if match is None or split is None:
+        return None
+    names = match.groupdict()
+    domain = names.get("domain") or folder.partition("_")[0]
+    label = names["label"]
+    return Clip(
+        machine,
+        product_id(names["id"]),
+        split,
+        "source" if domain == "source" else "target" if domain == "target" else "unknown",
+        None if label is None else _LABELS[label],
+        path,
+    )
+
+
+def read_ground_truth(
+    folder: Path, machine: str, ids: Iterable[str]
+) -> dict[tuple[str, str], int]:
+    """Reads the labels of unlabelled test clips from DCASE ground-truth CSVs.
+
+    Args:
+        folder: holds `ground_truth_<machine>_section_<ID>_..._test.csv`, at any depth.
+        machine: machine type.
+        ids: product IDs whose files are opened; no other is.
+
+    Returns:
+        `(product ID, file name) -> label`, 1 = anomalous; empty where there is no such file.
+
+    Raises:
+        DataError: a line is not `name.wav,0` or `name.wav,1`.
+    """
+    labels: dict[tuple[str, str], int] = {}
+    wanted = set(ids)
+    for path in sorted(folder.rglob("ground_truth_*.csv")):
+        match = _GROUND_TRUTH.fullmatch(path.name)
+        if match is None or match["machine"] != machine or product_id(match["id"]) not in wanted:
+            continue
+        for number, line in enumerate(path.read_text().split(), start=1):
+            name, _, label = line.partition(",")
+            if label not in ("0", "1"):
+                raise DataError(f"{path}:{number}: expected NAME.wav,0 or NAME.wav,1")
+            labels[product_id(match["id"]), name] = int(label)
+    return labels
+
+
+def _sorted(clips: list[Clip]) -> tuple[Clip, ...]:
+    return tuple(sorted(clips, key=lambda c: (c.machine, c.split, id_order(c.id), c.path)))

@@ -1,0 +1,150 @@
+"""What defines a trial: frozen, strictly checked settings and the signature of an encoder.
+
+Settings that change the science live here and in the space file that sets them; operational
+ones (resources, folders) are flags of the command line and never reach a signature.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from raysearch.errors import UserError
+
+
+
+class Strict(BaseModel):
+    """A frozen model in which an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Options(Strict):
+    """Everything about a trial that is not searched; defaults are the paper's (METHODS in docs).
+
+    Attributes:
+        epochs: passes over the target machine's training clips.
+        backbone: any timm model.
+        pretrained: True loads timm's weights, False starts at random, a path loads that file.
+        embedding: dimensions of the embedding, D.
+        dropout: probability, before the neck.
+        divide_norm: the machine head sees ||f||^2 / D rather than ||f||^2.
+        rate: sampling rate in Hz; clips of another rate are resampled.
+        channel: channel to keep, from 0; None averages all.
+        domain: which recordings count.
+        segment_seconds: length of a training crop and of a scoring segment.
+        segments: overlapping segments a clip is scored by.
+        n_fft: window of the spectrogram in samples.
+        hop: step of the spectrogram in samples.
+        n_mels: mel bands.
+        f_min: lowest frequency in Hz.
+        f_max: highest frequency in Hz.
+        compression: of the mel amplitudes.
+        amplitude: whose mean and variance normalise other machine types: their own or the
+            target's.
+        mixup: how its probability moves over training: always 1, rising from 0 to 1, falling
+            from 1 to 0, or off.
+        mixup_alpha: both parameters of the Beta distribution of the mixing coefficient.
+        weight_decay: of AdamW.
+        validation_share: share of each ID's training clips that choose the epoch and fit the
+            inlier models.
+        precision: auto is bf16 on CUDA and fp32 elsewhere.
+        inlier_fit: training clips that inlier models are fitted on: the validation share (as the
+            paper) or all.
+        covariance: of the Gaussian mixtures.
+        reg_covar: added to the diagonal of each covariance.
+        threshold_quantile: of the gamma distribution of training-normal scores; above it a clip
+            is called anomalous.
+    """
+
+    epochs: int = Field(300, gt=0)
+    backbone: str = "tf_efficientnet_b0.ns_jft_in1k"
+    pretrained: bool | str = True
+    embedding: int = Field(128, gt=0)
+    dropout: float = Field(0.3, ge=0, lt=1)
+    divide_norm: bool = True
+    rate: int = Field(16000, gt=0)
+    channel: int | None = Field(None, ge=0)
+    domain: Literal["source", "target", "both"] = "source"
+    segment_seconds: float = Field(2.0, gt=0)
+    segments: int = Field(10, gt=0)
+    n_fft: int = Field(2048, gt=0)
+    hop: int = Field(256, gt=0)
+    n_mels: int = Field(224, gt=0)
+    f_min: float = Field(50.0, ge=0)
+    f_max: float = Field(7800.0, gt=0)
+    compression: Literal["log", "db", "none"] = "log"
+    amplitude: Literal["own", "target"] = "own"
+    mixup: Literal["constant", "rise", "decay", "off"] = "constant"
+    mixup_alpha: float = Field(0.2, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    validation_share: float = Field(0.1, gt=0, lt=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    inlier_fit: Literal["validation", "all"] = "validation"
+    covariance: Literal["full", "diag", "tied"] = "full"
+    reg_covar: float = Field(1e-6, ge=0)
+    threshold_quantile: float = Field(0.9, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Options":
+        if not self.f_min < self.f_max <= self.rate / 2:
+            raise ValueError(f"f_min < f_max <= rate / 2 = {self.rate / 2:g} Hz must hold")
+        if self.segment <= self.n_fft // 2:
+            raise ValueError("segment_seconds must be longer than half of n_fft")
+        return self
+
+    @property
+    def segment(self) -> int:
+        """Length of a segment in samples, T."""
+        return round(self.segment_seconds * self.rate)
+
+
+SCORING_ONLY = frozenset(
+    {"segments", "inlier_fit", "covariance", "reg_covar", "threshold_quantile"}
+)
+"""Options that say how an encoder is judged, not what it is."""
+
+
+class TrialConfig(Strict):
+    """One encoder to train: what was searched, and everything that was not.
+
+    Attributes:
+        machine: target machine type.
+        data: fingerprint of the recordings that a search may see.
+        lr: peak learning rate.
+        batch_size: half target, half other machine types.
+        lam: λ, the weight of the product loss.
+        seed: of split, initial weights, crops and Mixup.
+    """
+
+    method: Literal["proposed"] = "proposed"
+    machine: str
+    data: str
+    lr: float = Field(gt=0)
+    batch_size: int = Field(gt=1)
+    lam: float = Field(ge=0)
+    seed: int = Field(ge=0)
+    options: Options
+
+    def signature(self) -> str:
+        """Hash of what defines the encoder; names its folder, so that it is trained once."""
+        options = self.options.model_dump(exclude=set(SCORING_ONLY))
+        return digest({**self.model_dump(exclude={"options"}), **options})
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Returns 12 hexadecimal digits of the hash of some JSON content."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def explain(error: ValidationError, where: str) -> UserError:
+    """Turns the first complaint of pydantic into one line that names file and key."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if part != "function-after")
+    problem = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        problem = "unknown key"
+    return UserError(f"{where}: {key or 'top level'}: {problem}")

@@ -1,0 +1,18 @@
+"""The exceptions of raysearch.
+
+UserError             bad input: one line, exit code 2
+└── DataError         a data set that is missing, defective or unfit for the question
+TrialError            a trial that failed for a reason worth recording; the search goes on
+"""
+
+
+class UserError(ValueError):
+    """Bad input. The message is one line that names file, key or value and the way out."""
+
+
+class DataError(UserError):
+    """A data set that is missing, defective or unfit for what was asked of it."""
+
+
+class TrialError(RuntimeError):
+    """A trial that cannot be finished, for example because its loss diverged."""

@@ -1,0 +1,112 @@
+"""The outlier-exposure encoder: backbone, neck, and the two heads of the paper's figure 2.
+
+Shape letters: B samples, M mel bands, F frames, D dimensions of the embedding, K product IDs.
+"""
+
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from raysearch.errors import UserError
+
+
+class Encoder(nn.Module):
+    """Log-mel spectrogram -> embedding, with a product head and a machine head on it.
+
+    The neck is that of the first author's recipes: Dropout, Linear, BatchNorm, PReLU, Linear.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: str,
+        pretrained: bool | str,
+        products: int,
+        embedding: int = 128,
+        dropout: float = 0.3,
+        divide_norm: bool = True,
+    ) -> None:
+        """Builds the network.
+
+        Args:
+            backbone: name of a timm model.
+            pretrained: True for timm's weights, False for random ones, a path for a file.
+            products: K.
+            embedding: D.
+            dropout: probability, on the pooled features.
+            divide_norm: divide ||f||^2 by D before the machine head.
+
+        Raises:
+            UserError: timm knows no such backbone, or its weights cannot be had.
+        """
+        super().__init__()
+        self.backbone = _backbone(backbone, pretrained)
+        self.neck = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(self.backbone.num_features, embedding),
+            nn.BatchNorm1d(embedding),
+            nn.PReLU(),
+            nn.Linear(embedding, embedding),
+        )
+        self.product_head = nn.Linear(embedding, products, bias=False)
+        self.machine_head = nn.Linear(1, 1)
+        self.norm_divisor = float(embedding) if divide_norm else 1.0
+        self.to(memory_format=torch.channels_last)
+
+    def embed(self, spectrograms: Tensor) -> Tensor:
+        """Returns embeddings f (B, D) of spectrograms (B, 1, M, F)."""
+        features = self.backbone(spectrograms.contiguous(memory_format=torch.channels_last))
+        embeddings: Tensor = self.neck(features)
+        return embeddings.float()
+
+    def heads(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns product logits g(f) (B, K) and machine logits a ||f||^2 + b (B,)."""
+        # In half precision ||f||^2 overflows long before an embedding does.
+        with torch.autocast(device_type=embeddings.device.type, enabled=False):
+            norm = embeddings.square().sum(dim=1, keepdim=True) / self.norm_divisor
+            return self.product_head(embeddings), self.machine_head(norm).squeeze(1)
+
+    def forward(self, spectrograms: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns product logits (B, K) and machine logits (B,) of spectrograms (B, 1, M, F)."""
+        return self.heads(self.embed(spectrograms))
+
+
+def check_backbone(backbone: str, pretrained: bool | str) -> None:
+    """Loads a backbone once, so that a wrong name or missing weights show before a search.
+
+    Raises:
+        UserError: as `Encoder`.
+    """
+    _backbone(backbone, pretrained)
+
+
+def _backbone(name: str, pretrained: bool | str) -> nn.Module:
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name}*")[:3]
+        hint = f", for example {', '.join(near)}" if near else "; see timm.list_models()"
+        raise UserError(f"backbone: timm has no model {name!r}{hint}")
+    overlay = None
+    if isinstance(pretrained, str):
+        if not Path(pretrained).is_file():
+            raise UserError(f"pretrained: there is no file {pretrained}")
+        overlay = {"file": pretrained}
+    try:
+        model: nn.Module = timm.create_model(
+            name,
+            pretrained=bool(pretrained),
+            pretrained_cfg_overlay=overlay,
+            in_chans=1,
+            num_classes=0,
+        )
+    except Exception as error:
+        if not pretrained:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"pretrained: the weights of {name} cannot be loaded ({reason[:120]}); download them "
+            "where there is a network and set `pretrained: FILE`, or set `pretrained: false` to "
+            "start from random weights"
+        ) from error
+    return model

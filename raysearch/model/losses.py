@@ -1,0 +1,95 @@
+"""The losses of the outlier-exposure encoder (equations 1-3 of the paper) and Mixup.
+
+Shape letters: B samples of a batch, K product IDs of the target machine type, T samples of a
+waveform. `machine` is 1 for the target machine type and 0 for another; after Mixup it is soft.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+
+def product_loss(logits: Tensor, targets: Tensor, machine: Tensor) -> Tensor:
+    """Binary cross-entropy over product IDs, of samples that hold the target (equation 1).
+
+    -1 / (K sum_i m_i) sum_i m_i sum_k {y log sigmoid(g) + (1 - y) log(1 - sigmoid(g))}
+    with m = 1 where machine > 0: a mixed sample counts as soon as a target is in the mix.
+
+    Args:
+        logits: (B, K), g.
+        targets: (B, K), y: one-hot product ID, soft after Mixup, zero for other machines.
+        machine: (B,), t.
+
+    Returns:
+        A scalar; 0, still with a graph, if no sample of the batch holds the target.
+    """
+    logits = _at_least_float32(logits)
+    assert logits.ndim == 2, logits.shape
+    assert logits.shape == targets.shape, (logits.shape, targets.shape)
+    assert machine.shape == logits.shape[:1], machine.shape
+    mask = (machine > 0).to(logits.dtype)
+    terms = binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
+    return (mask * terms.mean(dim=1)).sum() / mask.sum().clamp(min=1)
+
+
+def machine_loss(logits: Tensor, machine: Tensor) -> Tensor:
+    """Binary cross-entropy of the machine type (equation 2).
+
+    Args:
+        logits: (B,), a ||f||^2 + b.
+        machine: (B,), t, may be soft.
+
+    Returns:
+        A scalar.
+    """
+    logits = _at_least_float32(logits)
+    assert logits.ndim == 1, logits.shape
+    assert logits.shape == machine.shape, (logits.shape, machine.shape)
+    return binary_cross_entropy_with_logits(logits, machine.to(logits.dtype))
+
+
+def total_loss(machine: Tensor, product: Tensor, lam: float) -> Tensor:
+    """L = L_machine + λ L_product (equation 3), from the two losses."""
+    return machine + lam * product
+
+
+def mixup(
+    waveforms: Tensor, targets: Tensor, machine: Tensor, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mix each sample with a random partner of its batch, and the labels in the same share.
+
+    Each sample has a coefficient of its own, drawn from Beta(alpha, alpha), and its partner
+    comes from one permutation of the batch. All is drawn on the CPU from `generator` alone, so
+    the result does not depend on the device. The inputs stay as they are.
+
+    Args:
+        waveforms: (B, T), floating point, as the labels are.
+        targets: (B, K), product IDs.
+        machine: (B,), target machine type or not.
+        alpha: both parameters of the Beta distribution, > 0 (0.2 in the paper).
+        generator: a CPU generator.
+
+    Returns:
+        Mixed waveforms (B, T), targets (B, K) and machine (B,).
+    """
+    assert alpha > 0, alpha
+    assert generator.device.type == "cpu", generator.device
+    size = len(waveforms)
+    # Beta(a, a) is X / (X + Y) of two Gamma(a) draws. Both shares come from the draws, since
+    # 1 - share rounds the smaller one to 0 in float32 and drops its target from the mask.
+    # float64 because a small alpha draws below the least float32, where all draws are equal.
+    concentration = torch.full((2, size), alpha, dtype=torch.float64)
+    draws = torch._standard_gamma(concentration, generator=generator)
+    own, other = (draws / draws.sum(dim=0)).unbind()
+    partner = torch.randperm(size, generator=generator).to(waveforms.device)
+
+    def mix(batch: Tensor) -> Tensor:
+        shape = (size,) + (1,) * (batch.ndim - 1)
+        return own.to(batch).view(shape) * batch + other.to(batch).view(shape) * batch[partner]
+
+    return mix(waveforms), mix(targets), mix(machine)
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    """Half-precision logits in float32, where soft labels keep their value; others as they are."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

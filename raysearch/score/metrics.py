@@ -1,0 +1,107 @@
+"""AUC, partial AUC and the harmonic mean that ranks configurations.
+
+Scores are higher where a clip is more anomalous; labels are 1 for an anomaly, 0 for normal.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+
+def auc_pauc(
+    labels: NDArray[Any], scores: NDArray[Any], max_fpr: float = 0.1
+) -> tuple[float, float]:
+    """Area under the ROC curve and under its part with a low false-positive rate.
+
+    The partial area is McClish-standardised, as in the DCASE 2021 Task 2 evaluator: 0.5 is
+    chance, 1 is perfect, 1/2 (1 + (A - m) / (max_fpr - m)) with m = max_fpr^2 / 2.
+
+    Args:
+        labels: (N,), 1 for an anomaly, 0 for normal.
+        scores: (N,), higher = more anomalous.
+        max_fpr: false-positive rate at which the partial area ends, in (0, 1].
+
+    Returns:
+        AUC and pAUC, each in [0, 1].
+
+    Raises:
+        ValueError: labels of one class only or other than 0 and 1, scores that are not finite,
+            shapes that differ, or a `max_fpr` outside (0, 1].
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if labels.ndim != 1 or labels.shape != scores.shape:
+        raise ValueError(f"labels {labels.shape} and scores {scores.shape} must both be (N,)")
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError("labels must be 0 (normal) or 1 (anomaly)")
+    anomalies = int(np.count_nonzero(labels))
+    if anomalies in (0, len(labels)):
+        raise ValueError(
+            f"AUC needs normal and anomalous clips, has {len(labels) - anomalies} normal and "
+            f"{anomalies} anomalous"
+        )
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(scores))} scores are not finite")
+    if not 0 < max_fpr <= 1:
+        raise ValueError(f"max_fpr must lie in (0, 1], is {max_fpr}")
+    return (
+        float(roc_auc_score(labels, scores)),
+        float(roc_auc_score(labels, scores, max_fpr=max_fpr)),
+    )
+
+
+def harmonic_mean(values: Iterable[float]) -> float:
+    """Harmonic mean of values that are not negative; 0 if any of them is 0.
+
+    Raises:
+        ValueError: no values, or one that is negative or not finite.
+    """
+    array = np.asarray(list(values), dtype=np.float64)
+    if array.size == 0:
+        raise ValueError("harmonic mean of no values")
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        raise ValueError("harmonic mean needs finite values that are not negative")
+    if (array == 0).any():
+        return 0.0
+    # 1 / 5e-324 is infinite, and 1 / infinity the right limit.
+    with np.errstate(over="ignore"):
+        return float(1.0 / np.mean(1.0 / array))
+
+
+@dataclass(frozen=True)
+class MachineScore:
+    """AUC and pAUC of one machine type for each of its product IDs."""
+
+    per_id: dict[str, tuple[float, float]]
+    """Product ID -> (AUC, pAUC)."""
+
+    @property
+    def hmean(self) -> float:
+        """Harmonic mean of all AUCs and pAUCs over the IDs (the figure of Table II)."""
+        return harmonic_mean(value for pair in self.per_id.values() for value in pair)
+
+
+def machine_score(
+    labels: Mapping[str, NDArray[Any]], scores: Mapping[str, NDArray[Any]]
+) -> MachineScore:
+    """Judge one machine type, each product ID by itself.
+
+    Args:
+        labels: product ID -> (N,), 1 for an anomaly, 0 for normal.
+        scores: product ID -> (N,), higher = more anomalous; the same IDs.
+
+    Raises:
+        ValueError: no IDs, IDs that differ, or an ID that `auc_pauc` refuses (it is named).
+    """
+    if not labels or labels.keys() != scores.keys():
+        raise ValueError(f"labels of IDs {sorted(labels)} but scores of IDs {sorted(scores)}")
+    per_id = {}
+    for product_id in sorted(labels):
+        try:
+            per_id[product_id] = auc_pauc(labels[product_id], scores[product_id])
+        except ValueError as error:
+            raise ValueError(f"ID {product_id}: {error}") from error
+    return MachineScore(per_id)

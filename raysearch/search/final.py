@@ -1,0 +1,155 @@
+"""The final test: the only reader of the test IDs.
+
+A frozen configuration meets them; each time they are opened, a line of `test_ledger.jsonl` says
+so before the first of them is read.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from raysearch.audio.dataset import Source
+from raysearch.audio.index import Clip, read_ground_truth, read_index
+from raysearch.detector import Detector
+from raysearch.score.metrics import MachineScore, harmonic_mean, machine_score
+from raysearch.search.study import write_text
+from raysearch.search.winner import Winner
+
+
+@dataclass(frozen=True)
+class FinalResult:
+    """What the final test found.
+
+    Attributes:
+        score: AUC and pAUC by test ID; None if no ID has both kinds of labelled clips.
+        remarks: what could not be tested, and why.
+    """
+
+    score: MachineScore | None
+    remarks: tuple[str, ...]
+
+
+def final_test(
+    winner: Winner,
+    detector: Detector,
+    source: Source,
+    test_ids: Sequence[str],
+    folder: Path,
+    *,
+    command: str,
+    on_clips: Callable[[int], None] | None = None,
+) -> FinalResult:
+    """Scores the test clips of the test IDs with the frozen configuration.
+
+    Writes `submission/` in the official format and `final_test.csv`.
+
+    Args:
+        winner: frozen configuration.
+        detector: made of it.
+        source: of the search; its root and ground truth are read.
+        test_ids: product IDs.
+        folder: of the run.
+        command: for the ledger.
+        on_clips: told how many more clips were scored.
+    """
+    clips = read_index(source.root, domain=source.domain).test(winner.machine, test_ids)
+    known = [clip for clip in clips if clip.id in detector.models]
+    if not known:
+        return FinalResult(None, ("no final test: there are no test clips of the test IDs",))
+    _note(folder, winner, test_ids, len(known), command)
+    scores: dict[str, list[tuple[Clip, float]]] = {}
+    for clip in known:
+        scores.setdefault(clip.id, []).append((clip, detector.score_file(clip.path, clip.id)[0]))
+        if on_clips is not None:
+            on_clips(1)
+    for identity, rows in scores.items():
+        _write_submission(folder / "submission", winner.machine, detector, identity, rows)
+    labels = read_ground_truth(source.ground_truth or source.root, winner.machine, test_ids)
+    result = judge(scores, labels, test_ids)
+    if result.score is not None:
+        _write_result(folder / "final_test.csv", winner.machine, result.score)
+    return result
+
+
+def judge(
+    scores: Mapping[str, Sequence[tuple[Clip, float]]],
+    labels: Mapping[tuple[str, str], int],
+    test_ids: Sequence[str],
+) -> FinalResult:
+    """Computes AUC and pAUC per test ID from clip scores and labels.
+
+    Args:
+        scores: product ID -> clips and their anomaly scores.
+        labels: (product ID, file name) -> label, where the name does not tell it.
+        test_ids: all IDs that were asked for.
+    """
+    truth, values, remarks = {}, {}, []
+    for identity in test_ids:
+        rows = scores.get(identity, [])
+        known = [
+            (label, score)
+            for clip, score in rows
+            if (label := _label(clip, labels)) is not None
+        ]
+        if not rows:
+            remarks.append(f"ID {identity}: no test clips")
+        elif not known:
+            remarks.append(f"ID {identity}: no labels; scores are in submission/")
+        elif len({label for label, _ in known}) == 1:
+            remarks.append(f"ID {identity}: labelled clips are all of one kind")
+        else:
+            truth[identity] = np.array([label for label, _ in known])
+            values[identity] = np.array([score for _, score in known])
+    return FinalResult(machine_score(truth, values) if truth else None, tuple(remarks))
+
+
+def _label(clip: Clip, labels: Mapping[tuple[str, str], int]) -> int | None:
+    return clip.label if clip.label is not None else labels.get((clip.id, clip.name))
+
+
+def _note(
+    folder: Path, winner: Winner, test_ids: Sequence[str], clips: int, command: str
+) -> None:
+    entry = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "test_ids": list(test_ids),
+        "clips": clips,
+        "frozen": asdict(winner),
+    }
+    with (folder / "test_ledger.jsonl").open("a") as ledger:
+        ledger.write(json.dumps(entry) + "\n")
+
+
+def _write_submission(
+    folder: Path,
+    machine: str,
+    detector: Detector,
+    identity: str,
+    rows: Sequence[tuple[Clip, float]],
+) -> None:
+    domain = "" if rows[0][0].domain == "unknown" else f"{rows[0][0].domain}_"
+    section = f"{int(identity):02d}" if identity.isdecimal() else identity
+    stem = f"{machine}_section_{section}_{domain}test.csv"
+    threshold = detector.thresholds[identity]
+    scores = "".join(f"{clip.name},{score!r}\n" for clip, score in rows)
+    decisions = "".join(f"{clip.name},{int(score > threshold)}\n" for clip, score in rows)
+    write_text(folder / f"anomaly_score_{stem}", scores)
+    write_text(folder / f"decision_result_{stem}", decisions)
+
+
+def _write_result(path: Path, machine: str, score: MachineScore) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["machine", "id", "auc", "pauc"])
+    for identity, (auc, pauc) in score.per_id.items():
+        writer.writerow([machine, identity, repr(auc), repr(pauc)])
+    aucs, paucs = zip(*score.per_id.values(), strict=True)
+    writer.writerow([machine, "hmean", repr(harmonic_mean(aucs)), repr(harmonic_mean(paucs))])
+    write_text(path, text.getvalue())

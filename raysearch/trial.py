@@ -1,0 +1,199 @@
+"""A trial, the whole walk: train the encoder, fit the inlier models, score the validation IDs.
+
+It knows no scheduler: `report` is any callable, so it runs in a notebook as in a cluster.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.audio.batches import Part
+from raysearch.audio.dataset import TrialData
+from raysearch.config import Options, TrialConfig
+from raysearch.embedding import embed_clips
+from raysearch.model.encoder import Encoder
+from raysearch.score.inlier import FitError, InlierModel, InlierSpec, aggregate, build, remark
+from raysearch.score.metrics import machine_score
+from raysearch.train import Epoch, Report, Trained, frontend, train
+
+Embeddings = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class InlierResult:
+    """How one inlier model and p did on the embeddings of a trial.
+
+    Attributes:
+        val_score: harmonic mean of AUC and pAUC over validation IDs; None if it failed.
+        auc: by validation ID.
+        pauc: by validation ID.
+        error: why there is no score.
+        remark: what a reader must know about the fit.
+    """
+
+    inlier: str
+    p: int | None
+    val_score: float | None = None
+    auc: dict[str, float] = field(default_factory=dict)
+    pauc: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a finished trial found; one row per inlier model and p."""
+
+    rows: tuple[InlierResult, ...]
+    history: tuple[Epoch, ...]
+    resumes: tuple[int, ...]
+    best_epoch: int
+    val_loss: float
+    train_seconds: float
+    score_seconds: float
+
+    @property
+    def best(self) -> InlierResult | None:
+        """The row of the highest score, the first of equals; None if every model failed."""
+        scored = [row for row in self.rows if row.val_score is not None]
+        return max(scored, key=lambda row: row.val_score or 0.0, default=None)
+
+
+def run_trial(
+    config: TrialConfig,
+    data: TrialData,
+    inliers: Sequence[InlierSpec],
+    report: Report,
+    folder: Path,
+) -> TrialResult:
+    """Trains one encoder and judges every inlier model on its embeddings.
+
+    Args:
+        config: what defines the encoder.
+        data: recordings, none of a test ID's test clips among them.
+        inliers: inlier models to judge.
+        report: told of every epoch.
+        folder: of the encoder's checkpoints; an interrupted trial goes on from there.
+
+    Raises:
+        TrialError: training diverged.
+    """
+    trained = train(config, data, report, folder)
+    start = time.perf_counter()
+    fits = fit_embeddings(trained.encoder, config, data)
+    tests = _validation_embeddings(trained.encoder, config.options, data)
+    rows = [_judge(spec, trained.encoder, config, data, fits, tests) for spec in inliers]
+    return _result(trained, rows, time.perf_counter() - start)
+
+
+def _result(trained: Trained, rows: Sequence[InlierResult], seconds: float) -> TrialResult:
+    return TrialResult(
+        rows=tuple(rows),
+        history=trained.history,
+        resumes=trained.resumes,
+        best_epoch=trained.best.epoch,
+        val_loss=trained.best.val_loss,
+        train_seconds=trained.seconds,
+        score_seconds=seconds,
+    )
+
+
+def fit_embeddings(
+    encoder: Encoder, config: TrialConfig, data: TrialData
+) -> dict[str, Embeddings]:
+    """Embeds the clips that inlier models are fitted on.
+
+    Returns:
+        Product ID -> segments of its clips (N, D).
+    """
+    options = config.options
+    train_part, held = data.target_parts(options.validation_share, config.seed)
+    clips = held.clips
+    if options.inlier_fit == "all":
+        clips = np.sort(np.concatenate([train_part.clips, held.clips]))
+    front = frontend(options).to(next(encoder.parameters()).device)
+    embeddings = embed_clips(encoder, front, held, options, clips.tolist())
+    owner = np.array([data.target.clips[i].id for i in clips])
+    return {
+        identity: embeddings[owner == identity].reshape(-1, embeddings.shape[2])
+        for identity in data.ids
+    }
+
+
+def fit_inlier(
+    spec: InlierSpec,
+    identity: str,
+    encoder: Encoder,
+    config: TrialConfig,
+    data: TrialData,
+    fits: dict[str, Embeddings],
+) -> InlierModel:
+    """Fits an inlier model for one product ID.
+
+    Raises:
+        FitError: these embeddings cannot be fitted.
+    """
+    head = encoder.product_head.weight.detach().cpu().numpy()
+    model = build(
+        spec,
+        seed=config.seed,
+        covariance=config.options.covariance,
+        reg_covar=config.options.reg_covar,
+        head_row=head[data.ids.index(identity)],
+    )
+    return model.fit(fits[identity])
+
+
+def _validation_embeddings(
+    encoder: Encoder, options: Options, data: TrialData
+) -> dict[str, tuple[Embeddings, NDArray[np.int64]]]:
+    """Product ID -> embeddings (C, S, D) and labels (C,) of its test clips."""
+    store = data.validation
+    part = Part(store, np.arange(len(store.clips)), data.target.mean, data.target.std)
+    front = frontend(options).to(next(encoder.parameters()).device)
+    embeddings = embed_clips(encoder, front, part, options, range(len(store.clips)))
+    owner = np.array([clip.id for clip in store.clips])
+    labels = np.array([clip.label for clip in store.clips], np.int64)
+    return {
+        identity: (embeddings[owner == identity], labels[owner == identity])
+        for identity in dict.fromkeys(owner.tolist())
+    }
+
+
+def _judge(
+    spec: InlierSpec,
+    encoder: Encoder,
+    config: TrialConfig,
+    data: TrialData,
+    fits: dict[str, Embeddings],
+    tests: dict[str, tuple[Embeddings, NDArray[np.int64]]],
+) -> InlierResult:
+    scores, remarks = {}, []
+    try:
+        for identity, (embeddings, _) in tests.items():
+            model = fit_inlier(spec, identity, encoder, config, data, fits)
+            scores[identity] = clip_scores(spec, model, embeddings)
+            remarks.append(remark(spec, *fits[identity].shape, config.options.covariance))
+        found = machine_score({k: labels for k, (_, labels) in tests.items()}, scores)
+    except (FitError, ValueError) as error:
+        return InlierResult(spec.name, spec.p, error=str(error))
+    return InlierResult(
+        spec.name,
+        spec.p,
+        found.hmean,
+        {k: auc for k, (auc, _) in found.per_id.items()},
+        {k: pauc for k, (_, pauc) in found.per_id.items()},
+        remark=next(filter(None, remarks), ""),
+    )
+
+
+def clip_scores(
+    spec: InlierSpec, model: InlierModel, embeddings: Embeddings
+) -> NDArray[np.float64]:
+    """Anomaly scores (C,) of clips from their embeddings (C, S, D), higher = more anomalous."""
+    clips, count, dim = embeddings.shape
+    return aggregate(spec.name, model.score(embeddings.reshape(-1, dim)).reshape(clips, count))

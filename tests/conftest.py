@@ -1,0 +1,37 @@
+"""What every test shares: a calm environment and one small data set."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Set before torch or ray are imported, since both read them once: tests are small, and
+# threads that outnumber the cores only slow each other down.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fast tests first, so that a failure shows early."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keeps the decoded clips of tests out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        cache = tmp_path_factory.mktemp("cache")
+        patch.setenv("RAYSEARCH_CACHE", str(cache))
+        yield cache
+
+
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic data set: valve, fan and pump, six IDs, 12 + 6 clips of 3 s each. Read only."""
+    from raysearch.audio.demo import write_demo
+
+    root = tmp_path_factory.mktemp("demo") / "data"
+    write_demo(root, machines=("valve", "fan", "pump"), train_clips=12, test_clips=6, seconds=3.0)
+    return root

@@ -1,0 +1,262 @@
+"""The plan of the house, kept by reading the code: floors, libraries, sizes, the test IDs."""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+# From the ground up. A module imports from lower floors only; parts of one floor are siblings
+# that do not know each other; modules inside one part may import each other without a cycle.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("errors",),
+    ("config",),
+    ("audio", "model", "score"),
+    ("distributed",),
+    ("checkpoint",),
+    ("train",),
+    ("trial",),
+    ("search",),
+    ("report",),
+    ("cli",),
+    ("__main__",),
+)
+FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
+
+# Where a library may be imported; a folder ends with a slash.
+HOMES = {
+    "ray": ("raysearch/search/cluster.py",),
+    "optuna": ("raysearch/search/",),
+    "timm": ("raysearch/model/encoder.py",),
+    "sklearn": ("raysearch/score/",),
+    "torch.distributed": ("raysearch/distributed.py",),
+    "matplotlib": ("raysearch/report/",),
+    "plotly": ("raysearch/report/",),
+}
+
+# Functions that open what belongs to test IDs, and who else than their own module may name them.
+GUARDED = {"read_test_clips", "read_ground_truth"}
+GUARDS = {"raysearch/search/final.py", "raysearch/cli.py"}
+
+MODULE_LINES = 300
+FUNCTION_LINES = 60
+
+
+@dataclass(frozen=True)
+class Module:
+    """A parsed source file; `path` is relative to the repository, with forward slashes."""
+
+    path: str
+    source: str
+
+    @property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.source, self.path)
+
+    @property
+    def name(self) -> str:
+        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+    @property
+    def part(self) -> str:
+        """The part of raysearch that it belongs to, such as "audio" or "train"."""
+        return self.name.partition(".")[2].partition(".")[0]
+
+
+def read(*folders: str) -> list[Module]:
+    paths = sorted(path for folder in folders for path in (REPOSITORY / folder).rglob("*.py"))
+    return [Module(p.relative_to(REPOSITORY).as_posix(), p.read_text("utf-8")) for p in paths]
+
+
+def imports(module: Module) -> Iterator[str]:
+    """Every dotted name that a module imports, also inside of functions."""
+    package = module.name if module.path.endswith("__init__.py") else module.name.rpartition(".")[0]
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")
+                up = parents[: len(parents) - node.level + 1]
+                base = ".".join([*up, base] if base else up)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def floor_faults(module: Module) -> list[str]:
+    faults = []
+    for name in imports(module):
+        head, _, rest = name.partition(".")
+        target = rest.partition(".")[0]
+        if head != "raysearch" or target in ("", "__version__", module.part):
+            continue
+        if target not in FLOOR_OF:
+            faults.append(f"{module.path}: {name} has no floor")
+        elif FLOOR_OF[target] >= FLOOR_OF[module.part]:
+            faults.append(f"{module.path} must not import {name}")
+    return faults
+
+
+def uses(module: Module, library: str) -> bool:
+    """Whether a module imports a library, or reaches one that is an attribute by its full name."""
+    names = [*imports(module), *(ast.unparse(n) for n in ast.walk(module.tree) if is_dotted(n))]
+    return any(name == library or name.startswith(f"{library}.") for name in names)
+
+
+def is_dotted(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and (
+        isinstance(node.value, ast.Name) or is_dotted(node.value)
+    )
+
+
+def library_faults(module: Module) -> list[str]:
+    return [
+        f"{module.path} must not use {library}"
+        for library, homes in HOMES.items()
+        if uses(module, library) and not module.path.startswith(homes)
+    ]
+
+
+def named(module: Module) -> set[str]:
+    """Every identifier, attribute and string constant of a module, but for what it defines."""
+    names: set[str] = set()
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        elif isinstance(node, ast.alias):
+            names.add(node.name.rpartition(".")[2])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(node.value)
+    return names
+
+
+def functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def guard_faults(modules: list[Module]) -> list[str]:
+    faults = []
+    for module in modules:
+        defined = {function.name for function in functions(module)}
+        for name in sorted(GUARDED & named(module) - defined):
+            if module.path not in GUARDS:
+                faults.append(f"{module.path} must not name {name}")
+    return faults
+
+
+def size_faults(module: Module) -> list[str]:
+    faults = []
+    lines = len(module.source.splitlines())
+    if lines > MODULE_LINES:
+        faults.append(f"{module.path} has {lines} lines, more than {MODULE_LINES}")
+    for function in functions(module):
+        lines = (function.end_lineno or function.lineno) - function.lineno + 1
+        if lines > FUNCTION_LINES:
+            faults.append(f"{module.path}: {function.name} has {lines} lines")
+    return faults
+
+
+def test_every_module_stands_on_a_floor() -> None:
+    homeless = [m.path for m in read("raysearch") if m.part not in FLOOR_OF and m.part]
+    assert homeless == []
+
+
+def test_imports_go_down_only() -> None:
+    modules = [m for m in read("raysearch") if m.part in FLOOR_OF]
+    assert [fault for module in modules for fault in floor_faults(module)] == []
+
+
+def test_no_import_cycles() -> None:
+    modules = read("raysearch")
+    known = {module.name for module in modules} - {"raysearch"}
+    graph = {m.name: {k for n in imports(m) for k in (n, n.rpartition(".")[0])} for m in modules}
+    order = graphlib.TopologicalSorter({name: graph[name] & known for name in known})
+    assert set(order.static_order()) == known
+
+
+def test_libraries_stay_in_their_place() -> None:
+    assert [fault for module in read("raysearch") for fault in library_faults(module)] == []
+
+
+def test_only_the_final_test_reads_test_ids() -> None:
+    modules = read("raysearch")
+    assert guard_faults(modules) == []
+
+
+def test_packages_hold_no_code() -> None:
+    full = [m.path for m in read("raysearch") if m.path.endswith("/__init__.py") and m.source]
+    assert full == ["raysearch/__init__.py"]
+    docstring, version = ast.parse((REPOSITORY / full[0]).read_text("utf-8")).body
+    assert isinstance(docstring, ast.Expr)
+    assert isinstance(version, ast.Assign)
+    assert ast.unparse(version.targets[0]) == "__version__"
+
+
+def test_modules_and_functions_are_small() -> None:
+    modules = read("raysearch", "analysis")
+    assert [fault for module in modules for fault in size_faults(module)] == []
+
+
+@pytest.mark.skipif(
+    not (REPOSITORY / "raysearch/cli.py").exists(), reason="raysearch/cli.py is not written yet"
+)
+def test_the_command_line_starts_without_heavy_libraries() -> None:
+    program = (
+        "import sys, raysearch, raysearch.cli\n"
+        "print(*sorted({'torch', 'ray', 'pandas', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("raysearch/audio/x.py", "from raysearch.model import encoder"),
+        ("raysearch/audio/x.py", "def f():\n    import raysearch.score.metrics"),
+        ("raysearch/score/x.py", "from ..train import fit"),
+        ("raysearch/config.py", "from . import trial"),
+        ("raysearch/train.py", "import raysearch.unheard_of"),
+    ],
+)
+def test_a_wrong_floor_is_seen(path: str, source: str) -> None:
+    assert len(floor_faults(Module(path, source))) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("raysearch/trial.py", "def f():\n    from ray import tune"),
+        ("raysearch/cli.py", "import optuna.trial"),
+        ("raysearch/train.py", "import torch\ntorch.distributed.barrier()"),
+        ("raysearch/train.py", "from torch import distributed as dist"),
+    ],
+)
+def test_a_library_out_of_place_is_seen(path: str, source: str) -> None:
+    assert len(library_faults(Module(path, source))) == 1
+
+
+def test_a_look_at_the_test_ids_is_seen() -> None:
+    index = Module("raysearch/audio/index.py", "def read_ground_truth(): ...")
+    trial = Module("raysearch/trial.py", "from raysearch.audio.index import read_ground_truth as r")
+    final = Module("raysearch/search/final.py", trial.source)
+    assert guard_faults([index, trial, final]) == [
+        "raysearch/trial.py must not name read_ground_truth"
+    ]
+
+
+def test_a_large_function_is_seen() -> None:
+    body = "\n".join(["    pass"] * FUNCTION_LINES)
+    assert len(size_faults(Module("raysearch/train.py", f"def f():\n{body}"))) == 1
