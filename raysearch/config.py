@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from raysearch.errors import UserError
 
 
-
 class Strict(BaseModel):
     """A frozen model in which an unknown key is an error."""
 

@@ -1,8 +1,8 @@
 """A detector: everything that scores new recordings, in a folder that needs nothing else.
 
-    detector.json        options, product IDs, normalisation, inlier model and p, thresholds
-    encoder.safetensors  weights
-    inlier.safetensors   arrays of the inlier model of each product ID, named `<ID>/<array>`
+detector.json        options, product IDs, normalisation, inlier model and p, thresholds
+encoder.safetensors  weights
+inlier.safetensors   arrays of the inlier model of each product ID, named `<ID>/<array>`
 """
 
 import json
@@ -22,8 +22,8 @@ from raysearch.config import Options
 from raysearch.embedding import embed_segments
 from raysearch.errors import UserError
 from raysearch.model.encoder import Encoder
+from raysearch.network import best_device, frontend, new_encoder
 from raysearch.score.inlier import InlierModel, InlierSpec, aggregate, restore
-from raysearch.train import best_device, frontend, new_encoder
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,7 @@ class Detector:
             clip = parse(Path("machine", "test", path.name)) or parse(Path(*path.parts[-4:]))
             if clip is None:
                 raise UserError(
-                    f"{path}: its name tells no product ID; say --id (one of "
-                    f"{', '.join(self.ids)})"
+                    f"{path}: its name tells no product ID; say --id (one of {', '.join(self.ids)})"
                 )
             found = clip.id
         if found not in self.models:

@@ -45,9 +45,7 @@ def embed_clips(
     found = []
     for start in range(0, len(clips), CLIPS_AT_ONCE):
         waves = [
-            segments(
-                part.store.waveform(i), options.segment, options.segments, part.mean, part.std
-            )
+            segments(part.store.waveform(i), options.segment, options.segments, part.mean, part.std)
             for i in clips[start : start + CLIPS_AT_ONCE]
         ]
         found.append(embed_segments(encoder, frontend, np.concatenate(waves)))

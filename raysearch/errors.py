@@ -3,6 +3,8 @@
 UserError             bad input: one line, exit code 2
 └── DataError         a data set that is missing, defective or unfit for the question
 TrialError            a trial that failed for a reason worth recording; the search goes on
+NoResultError         a study without a single score, exit code 1
+StoppedError          a run that the user stopped, exit code 130
 """
 
 
@@ -16,3 +18,11 @@ class DataError(UserError):
 
 class TrialError(RuntimeError):
     """A trial that cannot be finished, for example because its loss diverged."""
+
+
+class NoResultError(RuntimeError):
+    """No trial of a study has a score. The message gives their reasons."""
+
+
+class StoppedError(Exception):
+    """The user stopped a run. The message says how to go on."""

@@ -5,24 +5,23 @@ Shape letters: B samples of a batch, T samples of a segment, K product IDs.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from raysearch import checkpoint
-from raysearch.audio.batches import Batch, batch_count, training_batches, validation_batches
+from raysearch.audio.batches import Batch, ahead, batch_count, training_batches, validation_batches
 from raysearch.audio.dataset import TrialData
 from raysearch.config import Options, TrialConfig
 from raysearch.errors import TrialError
 from raysearch.model.encoder import Encoder
-from raysearch.model.frontend import LogMel
 from raysearch.model.losses import machine_loss, mixup, product_loss, total_loss
+from raysearch.network import best_device, frontend, new_encoder
 
 
 @dataclass(frozen=True)
@@ -69,36 +68,6 @@ class Trained:
     def seconds(self) -> float:
         """Time of all epochs, those before an interruption included."""
         return sum(epoch.seconds for epoch in self.history)
-
-
-def best_device() -> torch.device:
-    """The GPU that this process was given, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def frontend(options: Options) -> LogMel:
-    """The front end that some options describe."""
-    return LogMel(
-        rate=options.rate,
-        n_fft=options.n_fft,
-        hop=options.hop,
-        n_mels=options.n_mels,
-        f_min=options.f_min,
-        f_max=options.f_max,
-        compression=options.compression,
-    )
-
-
-def new_encoder(options: Options, products: int, *, pretrained: bool | str) -> Encoder:
-    """The encoder that some options describe, before training."""
-    return Encoder(
-        backbone=options.backbone,
-        pretrained=pretrained,
-        products=products,
-        embedding=options.embedding,
-        dropout=options.dropout,
-        divide_norm=options.divide_norm,
-    )
 
 
 def train(config: TrialConfig, data: TrialData, report: Report, folder: Path) -> Trained:
@@ -192,7 +161,7 @@ class _Run:
     def epoch(self) -> Epoch:
         """Trains and validates one epoch and writes its checkpoints."""
         number, start = len(self.history), time.perf_counter()
-        lr = self.schedule.get_last_lr()[0]
+        lr = float(self.schedule.get_last_lr()[0])
         trained = self._pass(number)
         held = self._validate()
         if not all(math.isfinite(value) for value in (*trained, *held)):
@@ -222,10 +191,11 @@ class _Run:
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
-            for batch in _ahead(batches):
+            for batch in ahead(batches):
                 machine, product, count = self._losses(batch, generator, number)
                 self.optimiser.zero_grad(set_to_none=True)
-                total_loss(machine, product, config.lam).backward()
+                loss = total_loss(machine, product, config.lam)
+                loss.backward()  # type: ignore[no-untyped-call]
                 self.optimiser.step()
                 self.schedule.step()
                 meter.add(machine, product, count)
@@ -240,9 +210,7 @@ class _Run:
         machine = (products >= 0).float()
         targets = one_hot(products.clamp(min=0), len(self.data.ids)) * machine[:, None]
         if generator is not None and _mixes(options, number, generator):
-            waves, targets, machine = mixup(
-                waves, targets, machine, options.mixup_alpha, generator
-            )
+            waves, targets, machine = mixup(waves, targets, machine, options.mixup_alpha, generator)
         half = options.precision == "bf16" or (
             options.precision == "auto" and self.device.type == "cuda"
         )
@@ -325,16 +293,3 @@ class _Meter:
             float(total) / max(1, n) for total, n in zip(self.sums, self.counts, strict=True)
         )
         return machine + self.lam * product, machine, product
-
-
-Item = TypeVar("Item")
-
-
-def _ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
-    """Prepares the next items in a thread while the current one is used."""
-    source = iter(items)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(next, source, None) for _ in range(depth)]
-        while (item := waiting.pop(0).result()) is not None:
-            waiting.append(pool.submit(next, source, None))
-            yield item

@@ -16,9 +16,10 @@ from raysearch.audio.dataset import TrialData
 from raysearch.config import Options, TrialConfig
 from raysearch.embedding import embed_clips
 from raysearch.model.encoder import Encoder
+from raysearch.network import frontend
 from raysearch.score.inlier import FitError, InlierModel, InlierSpec, aggregate, build, remark
 from raysearch.score.metrics import machine_score
-from raysearch.train import Epoch, Report, Trained, frontend, train
+from raysearch.train import Epoch, Report, Trained, train
 
 Embeddings = NDArray[np.float32]
 
@@ -102,9 +103,7 @@ def _result(trained: Trained, rows: Sequence[InlierResult], seconds: float) -> T
     )
 
 
-def fit_embeddings(
-    encoder: Encoder, config: TrialConfig, data: TrialData
-) -> dict[str, Embeddings]:
+def fit_embeddings(encoder: Encoder, config: TrialConfig, data: TrialData) -> dict[str, Embeddings]:
     """Embeds the clips that inlier models are fitted on.
 
     Returns:
@@ -177,7 +176,7 @@ def _judge(
         for identity, (embeddings, _) in tests.items():
             model = fit_inlier(spec, identity, encoder, config, data, fits)
             scores[identity] = clip_scores(spec, model, embeddings)
-            remarks.append(remark(spec, *fits[identity].shape, config.options.covariance))
+            remarks.append(_remark(spec, fits[identity], config.options))
         found = machine_score({k: labels for k, (_, labels) in tests.items()}, scores)
     except (FitError, ValueError) as error:
         return InlierResult(spec.name, spec.p, error=str(error))
@@ -189,6 +188,11 @@ def _judge(
         {k: pauc for k, (_, pauc) in found.per_id.items()},
         remark=next(filter(None, remarks), ""),
     )
+
+
+def _remark(spec: InlierSpec, fit: Embeddings, options: Options) -> str:
+    segments, dim = fit.shape
+    return remark(spec, segments, dim, options.covariance)
 
 
 def clip_scores(

@@ -4,6 +4,7 @@ Shape letters: B samples of a batch, T samples of a segment, S segments of a cli
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -175,3 +176,12 @@ def validation_batches(
         chunk = rows[start : start + batch_size]
         waves = np.stack([part.crop(index, segment, 0.0) for part, index, _ in chunk])
         yield Batch(waves, np.array([product for _, _, product in chunk], np.int64))
+
+
+def ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
+    """Prepares the next batches in a thread while the current one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(next, batches, None) for _ in range(depth)]
+        while (batch := waiting.pop(0).result()) is not None:
+            waiting.append(pool.submit(next, batches, None))
+            yield batch

@@ -177,9 +177,7 @@ def _dcase(path: Path) -> Clip | None:
     )
 
 
-def read_ground_truth(
-    folder: Path, machine: str, ids: Iterable[str]
-) -> dict[tuple[str, str], int]:
+def read_ground_truth(folder: Path, machine: str, ids: Iterable[str]) -> dict[tuple[str, str], int]:
     """Reads the labels of unlabelled test clips from DCASE ground-truth CSVs.
 
     Args:

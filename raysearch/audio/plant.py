@@ -21,7 +21,7 @@ class Difficulty:
     mode_jitter: float = 0.010  # relative standard deviation of the resonances
     pattern_jitter: float = 0.010  # standard deviation of the timing, in cycles
     load: tuple[float, float] = (0.7, 1.3)  # 1 = nominal, uniform
-    colour_db: float = 2.5  # standard deviation of the response of the microphone
+    colour_db: float = 2.0  # standard deviation of the response of the microphone
     snr_spread_db: float = 1.5  # the SNR of a clip is uniform, this far around the stated one
     level_spread_db: float = 4.0  # the level of a clip, likewise
 
@@ -67,13 +67,13 @@ FAULTS: dict[str, dict[str, Fault]] = {
         "imbalance": Fault(swing=0.6, rate=-0.03),
         "deposit on the blades": Fault(rate=-0.06, modes=-0.03),
         "loose shroud": Fault(modes=-0.08, rattle=0.30),
-        "blade scraping": Fault(knock=0.50, modes=0.06),
+        "blade scraping": Fault(knock=0.50, modes=0.05),
     },
     "gearbox": {
-        "chipped tooth": Fault(knock=0.50, swing=0.45),
-        "eccentric gear": Fault(swing=0.75, modes=0.04),
+        "chipped tooth": Fault(knock=0.60, swing=0.5),
+        "eccentric gear": Fault(swing=0.8, modes=0.055),
         "slack mounting": Fault(modes=-0.07, rattle=0.30),
-        "slipping drive": Fault(rate=-0.04, pattern=-0.015),
+        "slipping drive": Fault(rate=-0.05, pattern=-0.02),
     },
     "pump": {
         "cavitation": Fault(rattle=0.40, modes=0.04),

@@ -97,7 +97,7 @@ def decode(path: Path, *, rate: int, channel: int | None = None) -> Int16:
         import soxr
 
         mono = soxr.resample(mono, found, rate)
-    pcm = np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+    pcm: Int16 = np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
     if not np.any(pcm):
         raise DataError("silent")
     return pcm
@@ -143,7 +143,7 @@ def open_store(
     Raises:
         DataError: too many defective files, or none that can be used.
     """
-    assert clips and len({(c.machine, c.split) for c in clips}) == 1
+    assert len({(clip.machine, clip.split) for clip in clips}) == 1
     home = cache or cache_folder()
     key = _cache_key(clips, rate, channel)
     folder = home / f"{clips[0].machine}-{clips[0].split}-{key}"
@@ -217,11 +217,11 @@ class _Writer:
         self.offsets.append(self.offsets[-1] + decoded.size)
         self.digest.update(f"{clip.machine}/{clip.split}/{clip.id}/{clip.label}/".encode())
         self.digest.update(f"{clip.name}/{decoded.size}/".encode())
-        self.digest.update(decoded)
+        self.digest.update(decoded.data)
         wide = decoded.astype(np.int64)
         self.sum += int(wide.sum())
         self.sum_of_squares += int(np.dot(wide, wide))
-        self.file.write(decoded)
+        self.file.write(decoded.data)
 
     def close(self) -> None:
         self.file.flush()

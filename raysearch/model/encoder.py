@@ -45,7 +45,7 @@ class Encoder(nn.Module):
         self.backbone = _backbone(backbone, pretrained)
         self.neck = nn.Sequential(
             nn.Dropout(dropout),
-            nn.Linear(self.backbone.num_features, embedding),
+            nn.Linear(_features(self.backbone), embedding),
             nn.BatchNorm1d(embedding),
             nn.PReLU(),
             nn.Linear(embedding, embedding),
@@ -80,6 +80,12 @@ def check_backbone(backbone: str, pretrained: bool | str) -> None:
         UserError: as `Encoder`.
     """
     _backbone(backbone, pretrained)
+
+
+def _features(backbone: nn.Module) -> int:
+    """How many pooled features a backbone gives."""
+    # timm's name for what a model returns without its classifier; num_features may be fewer.
+    return int(backbone.head_hidden_size)  # type: ignore[arg-type]
 
 
 def _backbone(name: str, pretrained: bool | str) -> nn.Module:

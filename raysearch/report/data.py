@@ -9,7 +9,7 @@ from rich.table import Table
 from raysearch.audio.index import Clip, Index, id_order
 from raysearch.audio.store import decode, remarks
 from raysearch.errors import DataError
-from raysearch.report.progress import progress
+from raysearch.report.progress import progress, say
 
 
 def show_counts(index: Index, console: Console) -> None:
@@ -59,10 +59,5 @@ def show_defects(index: Index, console: Console, *, rate: int, segment: int) -> 
             remarked += bool(reasons) and not left_out
             for reason in reasons:
                 kind = "defective" if left_out else "note"
-                console.print(
-                    f"{kind}: {clip.path}: {reason}", highlight=False, markup=False, soft_wrap=True
-                )
-    console.print(
-        f"{defective} defective files would be left out, {remarked} are used with a note",
-        highlight=False,
-    )
+                say(console, f"{kind}: {clip.path}: {reason}")
+    say(console, f"{defective} defective files would be left out, {remarked} are used with a note")

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from raysearch.report.progress import say
 from raysearch.search.study import Proposal, Record, State
 from raysearch.trial import InlierResult
 
@@ -49,7 +50,7 @@ class LiveView:
         self.start = time.monotonic()
         self.live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
 
-    def __enter__(self) -> "LiveView":
+    def __enter__(self) -> Self:
         """Starts to draw."""
         if self.console.is_terminal:
             self.live.start()
@@ -106,7 +107,7 @@ class LiveView:
 
     def _line(self, text: str) -> None:
         if not self.console.is_terminal:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            say(self.console, text)
 
     def _count(self, state: State) -> int:
         return sum(record.state is state for record in self.records.values())

@@ -27,11 +27,11 @@ def trials_table(records: Sequence[Record], validation_ids: Sequence[str]) -> pd
     """
     rows = [row for record in records for row in _trial_rows(record, validation_ids)]
     judged = [f"val_{kind}_{i}" for i in validation_ids for kind in ("auc", "pauc")]
-    columns = (
-        ["trial", "state", "lr", "batch_size", "lambda", "inlier", "p", "epochs", "best_epoch"]
-        + ["seed", "val_score", *judged, "val_loss", "train_seconds", "score_seconds"]
-        + ["encoder", "error"]
-    )
+    columns = [
+        *("trial", "state", "lr", "batch_size", "lambda", "inlier", "p", "epochs", "best_epoch"),
+        *("seed", "val_score", *judged, "val_loss", "train_seconds", "score_seconds"),
+        *("encoder", "error"),
+    ]
     table = pd.DataFrame(rows, columns=columns)
     return table.astype({"p": "Int64", "best_epoch": "Int64"})
 
@@ -66,9 +66,7 @@ def _trial_rows(record: Record, ids: Sequence[str]) -> Iterable[dict[str, Any]]:
 
 def write_trials(folder: Path, records: Sequence[Record], validation_ids: Sequence[str]) -> None:
     """Writes `trials.csv`."""
-    write_text(
-        folder / "trials.csv", trials_table(records, validation_ids).to_csv(index=False)
-    )
+    write_text(folder / "trials.csv", trials_table(records, validation_ids).to_csv(index=False))
 
 
 def write_best(folder: Path, winner: Winner, space: Space, remark: str) -> None:

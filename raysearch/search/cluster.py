@@ -4,63 +4,31 @@ Tune schedules; the study's records decide. Each trial writes its own record whe
 searcher asks `Sampler` and reads records back, so nothing of Tune's state is needed to resume.
 """
 
+import logging
 import os
 import signal
-import socket
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from raysearch.audio.dataset import Source
-from raysearch.config import Options
-from raysearch.errors import UserError
-from raysearch.score.inlier import InlierSpec
+from raysearch.search.resources import Resources, fit
 from raysearch.search.sampler import Sampler
 from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.search.worker import Job, work
 
 # Set before ray is imported, which reads them then.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 
 import ray
-from filelock import FileLock
 from ray import tune
 from ray.tune import Callback, RunConfig
 from ray.tune.logger import TBXLoggerCallback
 from ray.tune.search import Searcher
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one trial holds and how many run at once.
-
-    Attributes:
-        gpus: of a trial, a fraction to pack several on one GPU; None takes one where there are
-            GPUs.
-        cpus: of a trial; None divides the CPUs.
-        concurrent: trials at once; None takes what fits.
-    """
-
-    gpus: float | None = None
-    cpus: int | None = None
-    concurrent: int | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every trial of a study shares; small, since it travels to each node."""
-
-    folder: Path
-    source: Source
-    fingerprint: str
-    options: Options
-    inliers: tuple[InlierSpec, ...]
-    seed: int
 
 
 class View(Protocol):
@@ -91,7 +59,7 @@ def cluster() -> Iterator[str]:
     """
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        context = ray.init(address=address, logging_level="error", log_to_driver=False)
+        context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     else:
         # Without a network Ray would probe for an address to call its own.
         context = ray.init(
@@ -99,57 +67,13 @@ def cluster() -> Iterator[str]:
             _node_ip_address="127.0.0.1",
             dashboard_host="127.0.0.1",
             include_dashboard=True,
-            logging_level="error",
+            logging_level=logging.ERROR,
             log_to_driver=False,
         )
     try:
         yield f"http://{context.dashboard_url}" if context.dashboard_url else ""
     finally:
         ray.shutdown()
-
-
-def check_gpus(resources: Resources) -> None:
-    """Refuses GPUs that this machine does not have, before anything is started.
-
-    Raises:
-        UserError: more were asked for than there are.
-    """
-    if resources.gpus and not os.environ.get("RAY_ADDRESS"):
-        import torch
-
-        _refuse_gpus(resources.gpus, torch.cuda.device_count())
-
-
-def _refuse_gpus(asked: float, there: float) -> None:
-    if asked > there:
-        have = "no GPU" if not there else f"{there:g} GPU" + ("" if there == 1 else "s")
-        raise UserError(
-            f"--gpus-per-trial {asked:g}: this machine has {have}; leave the flag out to train "
-            "on what there is"
-        )
-
-
-def fit(resources: Resources) -> tuple[float, int, int]:
-    """Fits a trial's resources to the cluster.
-
-    Returns:
-        GPUs and CPUs of a trial, trials at once.
-
-    Raises:
-        UserError: the cluster can never run such a trial.
-    """
-    have = ray.cluster_resources()
-    gpus_there, cpus_there = have.get("GPU", 0.0), int(have.get("CPU", 1))
-    gpus = resources.gpus if resources.gpus is not None else min(1.0, gpus_there)
-    _refuse_gpus(gpus, gpus_there)
-    if gpus > 1 and gpus != int(gpus):
-        raise UserError(f"--gpus-per-trial {gpus:g}: more than one GPU must be a whole number")
-    slots = int(gpus_there / gpus) if gpus else cpus_there
-    wanted = min(slots, resources.concurrent or slots)
-    cpus = resources.cpus or max(1, cpus_there // max(1, wanted))
-    if cpus > cpus_there:
-        raise UserError(f"--cpus-per-trial {cpus}: there are {cpus_there} CPUs here")
-    return gpus, cpus, max(1, min(wanted, cpus_there // cpus))
 
 
 def search(
@@ -179,12 +103,14 @@ def search(
     """
     study = StudyFolder(job.folder)
     with cluster() as dashboard:
-        gpus, cpus, concurrent = fit(resources)
+        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        gpus, cpus, concurrent = fit(resources, have.get("GPU", 0.0), int(have.get("CPU", 1)))
         view.cluster(dashboard, concurrent)
         searcher = _Searcher(study, sampler, trials)
         trainable = tune.with_resources(
             tune.with_parameters(_trial, job=job, cpus=cpus), {"cpu": cpus, "gpu": gpus}
         )
+        tensorboard = TBXLoggerCallback()  # type: ignore[no-untyped-call]
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -199,7 +125,7 @@ def search(
                 name="tune",
                 storage_path=str(job.folder.absolute()),
                 failure_config=tune.FailureConfig(max_failures=3),
-                callbacks=[_Relay(study, sampler, view), TBXLoggerCallback()],
+                callbacks=[_Relay(study, sampler, view), tensorboard],
                 verbose=0,
             ),
         )
@@ -239,16 +165,16 @@ class _Stateless:
         return {}
 
 
-class _Searcher(_Stateless, Searcher):  # type: ignore[misc]
+class _Searcher(_Stateless, Searcher):
     """Hands out first what an interrupted run left open, then what the sampler proposes."""
 
     def __init__(self, study: StudyFolder, sampler: Sampler, trials: int) -> None:
-        super().__init__(metric="val_score", mode="max")
+        super().__init__()
         self.study, self.sampler, self.trials = study, sampler, trials
         self.waiting = [p for p in study.proposals() if p.number in sampler.open]
         self.numbers: dict[str, int] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         if self.waiting:
             proposal = self.waiting.pop(0)
         else:
@@ -277,7 +203,7 @@ class _Searcher(_Stateless, Searcher):  # type: ignore[misc]
         raise AssertionError("a study is rebuilt from its records")
 
 
-class _Relay(_Stateless, Callback):  # type: ignore[misc]
+class _Relay(_Stateless, Callback):
     """Passes Tune's events on to the view, and records trials whose process died."""
 
     def __init__(self, study: StudyFolder, sampler: Sampler, view: View) -> None:
@@ -317,54 +243,4 @@ class _Relay(_Stateless, Callback):  # type: ignore[misc]
 
 def _trial(config: dict[str, Any], job: Job, cpus: int) -> None:
     """The trainable: runs in a process of its own, on any node."""
-    # Imported here: the driver needs neither torch nor a GPU.
-    import torch
-
-    from raysearch.audio.dataset import open_data
-    from raysearch.config import TrialConfig
-    from raysearch.train import Epoch
-    from raysearch.trial import run_trial
-
-    torch.set_num_threads(cpus)
-    study, proposal = StudyFolder(job.folder), Proposal(**config["proposal"])
-    if study.record(proposal.number) is not None:
-        return
-    trial = TrialConfig(
-        machine=job.source.machine,
-        data=job.fingerprint,
-        lr=proposal.lr,
-        batch_size=proposal.batch_size,
-        lam=proposal.lam,
-        seed=job.seed,
-        options=job.options,
-    )
-    signature = trial.signature()
-    inliers = (InlierSpec(proposal.inlier, proposal.p),) if proposal.inlier else job.inliers
-
-    def report(epoch: Epoch) -> None:
-        tune.report({**asdict(epoch), "timesteps_total": epoch.epoch})
-
-    facts: dict[str, Any] = {
-        "proposal": proposal,
-        "encoder": signature,
-        "epochs": job.options.epochs,
-        "seed": job.seed,
-        "host": socket.gethostname(),
-    }
-    folder = study.encoder(signature)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        data = open_data(job.source)
-        # With `inlier: sample` two trials may want one encoder: the second waits and loads it.
-        with FileLock(folder / "lock"):
-            result = run_trial(trial, data, inliers, report, folder)
-    except Exception as error:  # Whatever it is, the search goes on and says it.
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        (folder / "error.txt").write_text(traceback.format_exc())
-        study.add(Record(state=State.FAIL, error=reason, **facts))
-        tune.report({"state": str(State.FAIL)})
-        return
-    record = Record(state=State.COMPLETE, **facts, **vars(result))
-    study.add(record)
-    best = record.best
-    tune.report({"state": str(State.COMPLETE), "val_score": best.val_score if best else None})
+    work(job, Proposal(**config["proposal"]), cpus, tune.report)

@@ -93,9 +93,7 @@ def judge(
     for identity in test_ids:
         rows = scores.get(identity, [])
         known = [
-            (label, score)
-            for clip, score in rows
-            if (label := _label(clip, labels)) is not None
+            (label, score) for clip, score in rows if (label := _label(clip, labels)) is not None
         ]
         if not rows:
             remarks.append(f"ID {identity}: no test clips")
@@ -113,9 +111,7 @@ def _label(clip: Clip, labels: Mapping[tuple[str, str], int]) -> int | None:
     return clip.label if clip.label is not None else labels.get((clip.id, clip.name))
 
 
-def _note(
-    folder: Path, winner: Winner, test_ids: Sequence[str], clips: int, command: str
-) -> None:
+def _note(folder: Path, winner: Winner, test_ids: Sequence[str], clips: int, command: str) -> None:
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,

@@ -99,7 +99,9 @@ class Sampler:
     def _ask(self, attempt: int) -> Proposal:
         self.study.sampler = _sampler(
             self.space.strategy.sampler,
-            random.Random(f"{self.space.strategy.seed}/{self.next_number}/{attempt}").getrandbits(32),
+            random.Random(f"{self.space.strategy.seed}/{self.next_number}/{attempt}").getrandbits(
+                32
+            ),
             conditional=self.sampled,
         )
         trial = self.study.ask(self.space.distributions())

@@ -165,7 +165,9 @@ class Space(Strict):
             found["batch_size"] = CategoricalDistribution([int(v) for v in sizes])
         elif sizes.log:
             # Optuna knows no even logarithmic integers: halves are sampled and doubled.
-            found["half_batch"] = IntDistribution(int(sizes.low) // 2, int(sizes.high) // 2, log=True)
+            found["half_batch"] = IntDistribution(
+                int(sizes.low) // 2, int(sizes.high) // 2, log=True
+            )
         else:
             found["batch_size"] = IntDistribution(int(sizes.low), int(sizes.high), step=2)
         return found
@@ -234,5 +236,3 @@ def find_space(machine: str, asked: Path | None) -> Path:
 def _shipped() -> Path:
     packed = Path(str(resources.files("raysearch"))) / "search_spaces"
     return packed if packed.is_dir() else packed.parent.parent / "search_spaces"
-
-

@@ -1,9 +1,9 @@
 """A study on disk: its facts, one immutable record per finished trial, its open proposals.
 
-    study.json           what was asked
-    proposals/0007.json  a trial that was given out
-    records/0007.json    a trial that ended; the only truth, everything else follows from these
-    encoders/<hash>/     checkpoints, by the encoder's signature
+study.json           what was asked
+proposals/0007.json  a trial that was given out
+records/0007.json    a trial that ended; the only truth, everything else follows from these
+encoders/<hash>/     checkpoints, by the encoder's signature
 """
 
 import json

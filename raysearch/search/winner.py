@@ -13,10 +13,11 @@ from raysearch.config import Options, TrialConfig
 from raysearch.detector import Detector
 from raysearch.embedding import embed_clips
 from raysearch.errors import UserError
+from raysearch.network import frontend
 from raysearch.score.inlier import FitError, InlierSpec
 from raysearch.score.threshold import gamma_threshold
 from raysearch.search.study import Record, State, StudyFolder, write_text
-from raysearch.train import frontend, load_trained
+from raysearch.train import load_trained
 from raysearch.trial import clip_scores, fit_embeddings, fit_inlier
 
 

@@ -1,0 +1,140 @@
+"""The end of a run: the winner is frozen, becomes a detector, and meets the test IDs once."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from raysearch.audio.dataset import Source, open_data, source_of
+from raysearch.detector import Detector, load_detector, save_detector
+from raysearch.errors import NoResultError, UserError
+from raysearch.opening import Opened
+from raysearch.report.live import configuration, inlier
+from raysearch.report.progress import progress, say
+from raysearch.report.tables import write_best
+from raysearch.search.final import FinalResult, final_test
+from raysearch.search.space import Space
+from raysearch.search.study import Record, StudyFolder
+from raysearch.search.winner import Winner, build_detector, choose, freeze, frozen
+
+
+def conclude(opened: Opened, *, final: bool, command: str, console: Console) -> None:
+    """Writes best configuration and detector, and runs the final test if it has not been run.
+
+    Args:
+        opened: the study.
+        final: whether the test IDs may be opened.
+        command: for the ledger.
+        console: for progress and result.
+
+    Raises:
+        NoResultError: there is nothing to conclude from.
+    """
+    folder, records = opened.study.path, opened.study.records()
+    winner = choose(opened.source.machine, opened.data.fingerprint, records)
+    if winner is None:
+        raise NoResultError(f"none of {len(records)} trials has a score: {_reasons(records)}")
+    record = next(r for r in records if r.proposal.number == winner.trial)
+    detector = _settle(winner, opened)
+    _announce(winner, record, opened, console)
+    if final and not (folder / "final_test.csv").exists():
+        _test(winner, detector, opened.source, opened.space, folder, command, console)
+    say(console, f"everything is in {folder}/")
+
+
+def repeat_final(folder: Path, data: Path | None, command: str, console: Console) -> None:
+    """Repeats the final test of a run's frozen configuration.
+
+    Args:
+        folder: of the run.
+        data: folder of the data set; None takes the one of the run.
+        command: for the ledger.
+        console: for progress and result.
+
+    Raises:
+        UserError: there is no frozen configuration, or other recordings than it was chosen on.
+    """
+    facts = StudyFolder(folder).facts
+    winner = frozen(folder)
+    if winner is None:
+        raise UserError(f"{folder} has no frozen configuration yet; let its run end first")
+    space, truth = Space.model_validate(facts["space"]), facts["ground_truth"]
+    source = source_of(
+        data or Path(facts["data"]),
+        winner.machine,
+        space.validation_ids,
+        space.fixed,
+        ground_truth=Path(truth) if truth else None,
+        allow_defects=True,
+    )
+    recordings = open_data(source)
+    if recordings.fingerprint != winner.data:
+        raise UserError(f"{source.root}: not the recordings that {folder} was searched on")
+    detector = build_detector(winner, space.fixed, recordings, folder)
+    save_detector(detector, folder / "detector")
+    _test(winner, detector, source, space, folder, command, console)
+
+
+def _reasons(records: Sequence[Record]) -> str:
+    found = {r.error or next((row.error for row in r.rows), "") for r in records}
+    return "; ".join(sorted(found))[:300]
+
+
+def _settle(winner: Winner, opened: Opened) -> Detector:
+    """Freezes the winner and builds its detector, unless that is what the folder holds."""
+    folder = opened.study.path
+    place = folder / "detector"
+    if frozen(folder) == winner and (place / "detector.json").exists():
+        return load_detector(place)
+    # What another configuration had brought must not stand beside the name of this one.
+    (folder / "final_test.csv").unlink(missing_ok=True)
+    for stale in (folder / "submission", place):
+        shutil.rmtree(stale, ignore_errors=True)
+    freeze(winner, folder)
+    detector = build_detector(winner, opened.space.fixed, opened.data, folder)
+    save_detector(detector, place)
+    return detector
+
+
+def _announce(winner: Winner, record: Record, opened: Opened, console: Console) -> None:
+    row = record.best
+    assert row is not None
+    write_best(opened.study.path, winner, opened.space, row.remark)
+    note = f" ({row.remark})" if row.remark else ""
+    say(
+        console,
+        f"best configuration: {configuration(record.proposal)}, {inlier(row)}; validation score "
+        f"{winner.val_score:.4f}{note}",
+    )
+
+
+def _test(
+    winner: Winner,
+    detector: Detector,
+    source: Source,
+    space: Space,
+    folder: Path,
+    command: str,
+    console: Console,
+) -> None:
+    with progress(console, "final test", None) as advance:
+        result = final_test(
+            winner, detector, source, space.test_ids, folder, command=command, on_clips=advance
+        )
+    _say_final(result, winner, console)
+
+
+def _say_final(result: FinalResult, winner: Winner, console: Console) -> None:
+    for remark in result.remarks:
+        say(console, remark)
+    if result.score is None:
+        say(console, "no final test was possible")
+        return
+    for identity, (auc, pauc) in result.score.per_id.items():
+        say(console, f"  ID {identity}: AUC {auc:.4f}, pAUC {pauc:.4f}")
+    say(
+        console,
+        f"final test of {winner.machine}: harmonic mean {result.score.hmean:.4f} over "
+        f"{len(result.score.per_id)} IDs that the search never saw",
+    )

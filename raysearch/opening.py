@@ -1,0 +1,152 @@
+"""The beginning of a run: everything is checked, the recordings are opened, then it is written."""
+
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from raysearch import __version__
+from raysearch.audio.dataset import Source, TrialData, open_data, search_index
+from raysearch.audio.index import PLAIN_RULE, Index
+from raysearch.errors import DataError, UserError
+from raysearch.report.progress import progress
+from raysearch.search.space import Space
+from raysearch.search.study import StudyFolder
+
+LIBRARIES = ("torch", "timm", "ray", "optuna", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study with all that its search needs."""
+
+    study: StudyFolder
+    space: Space
+    source: Source
+    data: TrialData
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps a second process out of a study.
+
+    Raises:
+        UserError: one is at work in it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"another raysearch is running {folder}; wait for it or choose another --name"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read_recordings(source: Source, space: Space, console: Console) -> TrialData:
+    """Opens the recordings of a search, with a progress bar.
+
+    Raises:
+        DataError: they cannot answer what the space asks.
+    """
+    index = search_index(source)
+    _check_test_ids(index, source, space)
+    with progress(console, "reading recordings", len(index.clips)) as advance:
+        return open_data(source, advance)
+
+
+def _check_test_ids(index: Index, source: Source, space: Space) -> None:
+    """Refuses a test ID that cannot be tested; none at all is the case of no evaluation data."""
+    known = index.ids(source.machine)
+    missing = [identity for identity in space.test_ids if identity not in known]
+    if missing and len(missing) < len(space.test_ids):
+        raise DataError(
+            f"test ID {missing[0]} of {source.machine} has no training clips in {source.root} "
+            f"(IDs with some: {', '.join(known)}); set test_ids in the space file"
+        )
+
+
+def begin(
+    folder: Path,
+    *,
+    space: Space,
+    space_file: Path,
+    source: Source,
+    data: TrialData,
+    command: str,
+    fresh: bool,
+) -> Opened:
+    """Begins a study in a folder, or finds that the one there is the same.
+
+    Raises:
+        UserError: the folder holds another study, or something else.
+    """
+    study = StudyFolder(folder)
+    if fresh and study.exists():
+        shutil.rmtree(folder)
+    content = space.model_dump(mode="json", by_alias=True)
+    if study.exists():
+        _check_same(study, content, data.fingerprint)
+    elif folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
+    truth = source.ground_truth
+    study.begin(
+        {
+            "machine": source.machine,
+            "ids": list(data.ids),
+            "validation_ids": list(space.validation_ids),
+            "test_ids": list(space.test_ids),
+            "data": str(source.root.absolute()),
+            "ground_truth": str(truth.absolute()) if truth else None,
+            "fingerprint": data.fingerprint,
+            "plain_layout_rule": f"{PLAIN_RULE}; seed 0",
+            "space_file": str(space_file),
+            "space": content,
+            "seed": space.strategy.seed,
+            "command": command,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {
+                "raysearch": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in LIBRARIES},
+            },
+        }
+    )
+    return Opened(study, space, source, data)
+
+
+def _check_same(study: StudyFolder, content: Mapping[str, Any], fingerprint: str) -> None:
+    """Refuses to mix two studies in one folder; the number of trials alone may change."""
+    facts = study.facts
+    way_out = "use --fresh to start anew or --name to keep both"
+    if facts["fingerprint"] != fingerprint:
+        raise UserError(f"{study.path} was searched on other recordings; {way_out}")
+    before, now = _flat(facts["space"]), _flat(content)
+    for key in sorted(before.keys() | now.keys()):
+        if key != "strategy.trials" and before.get(key) != now.get(key):
+            raise UserError(
+                f"{study.path} was begun with {key} = {before.get(key)}, now it is "
+                f"{now.get(key)}; {way_out}"
+            )
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
