@@ -118,7 +118,7 @@ def save_detector(detector: Detector, folder: Path) -> None:
     (folder / "detector.json").unlink(missing_ok=True)
     checkpoint.save(folder / "encoder.safetensors", detector.encoder.state_dict(), {})
     arrays = {
-        f"{identity}/{name}": torch.from_numpy(np.ascontiguousarray(array))
+        f"{identity}/{name}": torch.from_numpy(np.array(array, order="C"))
         for identity, model in detector.models.items()
         for name, array in model.arrays().items()
     }

@@ -91,15 +91,18 @@ def source_of(
     ground_truth: Path | None = None,
     allow_defects: bool = False,
 ) -> Source:
-    """Joins the place of a data set with the options that say how it is read."""
+    """Joins the place of a data set with the options that say how it is read.
+
+    Paths become absolute: trials run in processes with another working folder.
+    """
     return Source(
-        root,
+        root.absolute(),
         machine,
         tuple(validation_ids),
         options.rate,
         options.channel,
         options.domain,
-        ground_truth,
+        ground_truth.absolute() if ground_truth else None,
         allow_defects,
     )
 

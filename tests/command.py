@@ -1,0 +1,174 @@
+"""The real `raysearch` command in processes of its own, for the tests of whole runs."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+COMMAND = Path(sys.executable).with_name("raysearch")
+PATIENCE = 240
+"""Seconds after which a command counts as hanging."""
+
+TIMES = ("train_seconds", "score_seconds")
+TINY: dict[str, Any] = {
+    "validation_ids": [0, 1, 2],
+    "test_ids": [3, 4, 5],
+    "search": {
+        "lr": {"low": 1e-3, "high": 1e-2, "log": True},
+        "batch_size": [16, 32],
+        "lambda": [1.0, 10.0],
+        "inlier": {"gmm": [1, 2], "lof": [2], "none": []},
+    },
+    "fixed": {
+        "epochs": 2,
+        "backbone": "test_efficientnet",
+        "pretrained": False,
+        "n_fft": 512,
+        "hop": 512,
+        "n_mels": 32,
+    },
+    "strategy": {"trials": 3},
+}
+
+
+def write_space(path: Path, **changes: Any) -> Path:
+    """Writes the tiny space; a section's changes are merged into it, other keys are replaced."""
+    merged = {
+        key: {**value, **changes.get(key, {})} if isinstance(value, dict) else value
+        for key, value in TINY.items()
+    }
+    others = {key: value for key, value in changes.items() if not isinstance(value, dict)}
+    path.write_text(yaml.safe_dump({**merged, **others}))
+    return path
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Started:
+    """A command at work, at the head of a process group of its own."""
+
+    def __init__(self, arguments: Sequence[object], folder: Path) -> None:
+        # Relative paths are what people type, so a run is started where its files lie.
+        self.out, self.err = folder / f"{id(self)}.out", folder / f"{id(self)}.err"
+        with self.out.open("w") as out, self.err.open("w") as err:
+            self.process = subprocess.Popen(
+                [COMMAND, *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=folder,
+                start_new_session=True,
+            )
+
+    def wait(self) -> Ended:
+        """Waits for its end."""
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"no end in {PATIENCE} s:\n{self._texts()}") from None
+        return Ended(self.process.returncode, self.out.read_text(), self.err.read_text())
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Waits for something that it brings about."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert self.process.poll() is None, f"it ended before:\n{self._texts()}"
+            assert time.monotonic() < end, f"it never happened:\n{self._texts()}"
+            time.sleep(0.005)
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the process group, as a terminal does."""
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """Kills the process group and, one by one, what else it had started."""
+        with family(self.process.pid):
+            self.send(signal.SIGKILL)
+            self.process.wait()
+
+    def _texts(self) -> str:
+        return self.out.read_text() + self.err.read_text()
+
+
+def raysearch(*arguments: object, folder: Path) -> Ended:
+    """Runs a command in a folder to its end."""
+    return Started(arguments, folder).wait()
+
+
+@contextmanager
+def family(pid: int, patience: float = 30) -> Iterator[None]:
+    """Gives the processes below one some time to end after it, then kills them by their id."""
+    members = [(child, _born(child)) for child in descendants(pid)]
+    yield
+    end = time.monotonic() + patience
+    while (left := _alive(members)) and time.monotonic() < end:
+        time.sleep(0.1)
+    for child in left:
+        os.kill(child, signal.SIGKILL)
+
+
+def _alive(members: Sequence[tuple[int, str]]) -> list[int]:
+    return [pid for pid, born in members if born and _born(pid) == born]
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that one started, and those that they started, and so on."""
+    parents = {
+        int(path.name): fields[1]
+        for path in Path("/proc").iterdir()
+        if path.name.isdecimal() and (fields := _stat(int(path.name)))
+    }
+    found = [pid]
+    for parent in found:
+        found += [child for child, of in parents.items() if int(of) == parent]
+    return found[1:]
+
+
+def _born(pid: int) -> str:
+    """When a process started, which tells it from a later one of the same id; empty if ended."""
+    fields = _stat(pid)
+    return fields[19] if fields and fields[0] != "Z" else ""
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return []
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Reads a CSV file; everything stays text."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def timeless(path: Path) -> list[dict[str, str]]:
+    """Reads trials.csv without its times."""
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in table(path)]
+
+
+def contents(folder: Path) -> Mapping[str, bytes]:
+    """Bytes of every file under a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,452 @@
+"""Whole runs by the real command, as somebody who has recordings would type them."""
+
+import http.client
+import json
+import math
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import soundfile
+import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from raysearch.audio.index import read_ground_truth
+from raysearch.score.metrics import auc_pauc, harmonic_mean
+from tests.command import Ended, Started, contents, raysearch, table, timeless, write_space
+
+pytestmark = pytest.mark.slow
+
+COLUMNS = (
+    "trial,state,lr,batch_size,lambda,inlier,p,epochs,best_epoch,seed,val_score,val_auc_0,"
+    "val_pauc_0,val_auc_1,val_pauc_1,val_auc_2,val_pauc_2,val_loss,train_seconds,score_seconds,"
+    "encoder,error"
+)
+REAL = Path(__file__).parents[1].parent / "shared" / "real"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A run that came to its end."""
+
+    home: Path
+    ended: Ended
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "runs" / "valve"
+
+    @property
+    def trials(self) -> list[dict[str, str]]:
+        return timeless(self.folder / "trials.csv")
+
+
+ONE_AT_A_TIME = ("run", "--machine", "valve", "--space", "tiny.yaml", "--concurrent", "1")
+
+
+def begin(home: Path, *arguments: object) -> Started:
+    """Starts a run in a folder that holds tiny.yaml, data/ and will hold runs/."""
+    return Started([*ONE_AT_A_TIME, *arguments], home)
+
+
+def settle(home: Path, data: Path, how: Callable[[Path, Path], object]) -> Path:
+    home.mkdir()
+    write_space(home / "tiny.yaml")
+    how(data, home / "data")
+    return home
+
+
+def copy_with_times(data: Path, to: Path) -> None:
+    shutil.copytree(data, to)
+
+
+def copy_without_times(data: Path, to: Path) -> None:
+    shutil.copytree(data, to, copy_function=shutil.copyfile)
+
+
+def link(data: Path, to: Path) -> None:
+    to.symlink_to(data)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> tuple[Study, Study]:
+    """One command, twice, side by side; the second on a copy of the recordings."""
+    root = tmp_path_factory.mktemp("pair")
+    homes = [
+        settle(root / "plain", demo_data, link),
+        settle(root / "again", demo_data, copy_without_times),
+    ]
+    both = [begin(home) for home in homes]
+    plain, again = (Study(home, one.wait()) for home, one in zip(homes, both, strict=True))
+    assert plain.ended.code == 0, plain.ended
+    assert again.ended.code == 0, again.ended
+    return plain, again
+
+
+@pytest.fixture(scope="module")
+def plain(pair: tuple[Study, Study]) -> Study:
+    return pair[0]
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> tuple[Study, Study]:
+    """The same without a trace of the test IDs' test clips, and with garbage in their place."""
+    root = tmp_path_factory.mktemp("blind")
+    homes = [
+        settle(root / "deleted", demo_data, copy_with_times),
+        settle(root / "garbage", demo_data, copy_with_times),
+    ]
+    for path in secrets(homes[0] / "data"):
+        path.unlink()
+    for path in secrets(homes[1] / "data"):
+        path.write_bytes(b"name.wav,7\n" * 100)
+    both = [begin(home) for home in homes]
+    deleted, garbage = (Study(home, one.wait()) for home, one in zip(homes, both, strict=True))
+    return deleted, garbage
+
+
+def secrets(data: Path) -> list[Path]:
+    """Test clips and labels of the test IDs, of every machine type."""
+    files = [path for path in (data / "eval_data").rglob("*") if path.is_file()]
+    found = [path for path in files if path.parent.name != "train"]
+    assert any(path.suffix == ".csv" for path in found)
+    assert any(path.suffix == ".wav" for path in found)
+    return found
+
+
+# What comes out.
+
+
+def test_run_writes_every_file(plain: Study) -> None:
+    names = set(contents(plain.folder))
+    submission = {
+        f"submission/{kind}_valve_section_0{i}_source_test.csv"
+        for kind in ("anomaly_score", "decision_result")
+        for i in (3, 4, 5)
+    }
+    expected = {
+        *("study.json", "study.journal", "trials.csv", "final_test.csv", "test_ledger.jsonl"),
+        *(f"records/000{n}.json" for n in range(3)),
+        *(f"best_config.{kind}" for kind in ("csv", "md", "tex", "yaml")),
+        *("detector/detector.json", "detector/encoder.safetensors"),
+        *("detector/inlier.safetensors", *submission),
+    }
+    assert expected - names == set()
+    assert {name for name in names if name.startswith("submission/")} == submission
+    assert not [name for name in names if name.endswith("last.safetensors")]
+
+
+def test_trials_csv_has_a_row_per_trial_inlier_model_and_p(plain: Study) -> None:
+    assert (plain.folder / "trials.csv").read_text().splitlines()[0] == COLUMNS
+    rows = plain.trials
+    inliers = [("gmm", "1"), ("gmm", "2"), ("lof", "2"), ("none", "")]
+    assert [(row["trial"], row["inlier"], row["p"]) for row in rows] == [
+        (str(trial), *inlier) for trial in range(3) for inlier in inliers
+    ]
+    assert {row["state"] for row in rows} == {"COMPLETE"}
+    for row in rows:
+        values = [float(row[f"val_{kind}_{i}"]) for i in "012" for kind in ("auc", "pauc")]
+        assert float(row["val_score"]) == pytest.approx(harmonic_mean(values), abs=1e-12)
+
+
+def test_study_json_says_what_was_asked(plain: Study) -> None:
+    facts = json.loads((plain.folder / "study.json").read_text())
+    assert facts["machine"] == "valve"
+    assert facts["ids"] == ["0", "1", "2", "3", "4", "5"]
+    assert (facts["validation_ids"], facts["test_ids"]) == (["0", "1", "2"], ["3", "4", "5"])
+    assert facts["command"] == "raysearch run --machine valve --space tiny.yaml --concurrent 1"
+    assert facts["space"]["fixed"]["backbone"] == "test_efficientnet"
+    assert {"raysearch", "python", "torch", "ray", "optuna"} <= facts["versions"].keys()
+    assert facts["fingerprint"]
+
+
+def test_best_config_is_the_row_of_the_highest_score(plain: Study) -> None:
+    best = max(plain.trials, key=lambda row: float(row["val_score"]))
+    [row] = table(plain.folder / "best_config.csv")
+    columns = ("lr", "batch_size", "lambda", "inlier", "p", "val_score")
+    assert list(row) == ["machine", *columns]
+    assert row == {"machine": "valve", **{column: best[column] for column in columns}}
+    again = yaml.safe_load((plain.folder / "best_config.yaml").read_text())
+    assert again["search"]["lr"] == float(best["lr"])
+    assert again["strategy"]["trials"] == 1
+
+
+def test_final_test_follows_from_submission_and_ground_truth(plain: Study, demo_data: Path) -> None:
+    truth = read_ground_truth(demo_data, "valve", ["3", "4", "5"])
+    found = {row["id"]: (float(row["auc"]), float(row["pauc"])) for row in finals(plain)}
+    expected = {}
+    for identity in "345":
+        scores = submission(plain, "anomaly_score", identity)
+        labels = np.array([truth[identity, name] for name in scores])
+        expected[identity] = auc_pauc(labels, np.array(list(scores.values())))
+    expected["hmean"] = tuple(
+        harmonic_mean([values[k] for values in expected.values()]) for k in (0, 1)
+    )
+    assert found.keys() == expected.keys()
+    for identity, values in expected.items():
+        assert found[identity] == pytest.approx(values, abs=1e-9)
+
+
+def finals(study: Study) -> list[dict[str, str]]:
+    return table(study.folder / "final_test.csv")
+
+
+def submission(study: Study, kind: str, identity: str) -> dict[str, float]:
+    path = study.folder / "submission" / f"{kind}_valve_section_0{identity}_source_test.csv"
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    assert len({name for name, _ in lines}) == len(lines)
+    return {name: float(value) for name, value in lines}
+
+
+def test_submission_has_every_clip_once(plain: Study, demo_data: Path) -> None:
+    folder = demo_data / "eval_data" / "valve" / "source_test"
+    thresholds = json.loads((plain.folder / "detector" / "detector.json").read_text())["thresholds"]
+    for identity in "345":
+        clips = {path.name for path in folder.glob(f"section_0{identity}_*.wav")}
+        scores = submission(plain, "anomaly_score", identity)
+        decisions = submission(plain, "decision_result", identity)
+        assert scores.keys() == decisions.keys() == clips
+        assert decisions == {k: float(v > thresholds[identity]) for k, v in scores.items()}
+
+
+def test_tensorboard_files_and_journal_hold_every_trial(plain: Study) -> None:
+    for number in range(3):
+        events = plain.folder.glob(f"tune/trial_{number:04d}/events.out.tfevents.*")
+        assert any(path.stat().st_size > 0 for path in events)
+    journal = JournalStorage(JournalFileBackend(str(plain.folder / "study.journal")))
+    trials = optuna.load_study(study_name=None, storage=journal).trials
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
+    for number, trial in enumerate(trials):
+        scores = [float(r["val_score"]) for r in plain.trials if r["trial"] == str(number)]
+        assert trial.value == max(scores)
+        assert trial.intermediate_values.keys() == {1, 2}
+
+
+# The same command again, and what goes on from a finished run.
+
+
+def test_same_command_again_changes_nothing(plain: Study) -> None:
+    before = contents(plain.folder)
+    ended = begin(plain.home).wait()
+    assert ended.code == 0, ended
+    after = contents(plain.folder)
+    assert after.keys() == before.keys()
+    # The journal mirrors the records and is written anew, with other time stamps.
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed <= {"study.journal"}
+    assert "trial 0" not in ended.out
+    assert len(ledger(plain)) == 1
+
+
+def ledger(study: Study) -> list[dict[str, object]]:
+    lines = (study.folder / "test_ledger.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_final_opens_the_test_set_again_and_says_so(plain: Study) -> None:
+    home = plain.home / "other"
+    shutil.copytree(plain.folder, home / "runs" / "valve")
+    copy = Study(home, plain.ended)
+    ended = raysearch("final", "runs/valve", folder=home)
+    assert ended.code == 0, ended
+    assert (finals(copy), len(ledger(copy))) == (finals(plain), 2)
+    assert ledger(copy)[0] == ledger(plain)[0]
+    first, second = ledger(copy)
+    assert second["command"] == "raysearch final runs/valve"
+    assert second["frozen"] == first["frozen"]
+    assert contents(copy.folder / "submission") == contents(plain.folder / "submission")
+    assert contents(copy.folder / "detector") == contents(plain.folder / "detector")
+
+
+def test_changed_space_is_refused_and_fresh_starts_anew(plain: Study) -> None:
+    home = plain.home / "changed"
+    shutil.copytree(plain.folder, home / "runs" / "valve")
+    shutil.copyfile(plain.home / "tiny.yaml", home / "tiny.yaml")
+    link(plain.home / "data", home / "data")
+    before = contents(home / "runs")
+    refused = begin(home, "--epochs", 1).wait()
+    assert refused.code == 2
+    assert refused.err.count("\n") == 1
+    assert "fixed.epochs = 2, now it is 1" in refused.err
+    assert "--fresh" in refused.err
+    assert contents(home / "runs") == before
+    study = Study(home, begin(home, "--epochs", 1, "--trials", 1, "--fresh", "--no-final").wait())
+    assert study.ended.code == 0, study.ended
+    assert {(row["trial"], row["epochs"]) for row in study.trials} == {("0", "1")}
+    assert (study.folder / "best_config.csv").exists()
+    for name in ("final_test.csv", "test_ledger.jsonl", "submission"):
+        assert not (study.folder / name).exists()
+
+
+def test_export_writes_tables_over_all_runs(plain: Study) -> None:
+    ended = raysearch("export", folder=plain.home)
+    assert ended.code == 0, ended
+    written = {f"{name}.{kind}" for name in ("best_configs", "results") for kind in KINDS}
+    assert {Path(line).name for line in ended.out.split()} == written
+    rows = {row["parameter"]: row["valve"] for row in table(plain.home / "runs/best_configs.csv")}
+    [best] = table(plain.folder / "best_config.csv")
+    assert rows == {key: value for key, value in best.items() if key != "machine"}
+    [row] = table(plain.home / "runs" / "results.csv")
+    values = [float(f[k]) for f in finals(plain) if f["id"] != "hmean" for k in ("auc", "pauc")]
+    assert float(row["valve"]) == pytest.approx(harmonic_mean(values), abs=1e-12)
+    assert float(row["All"]) == pytest.approx(float(row["valve"]), abs=1e-12)
+
+
+KINDS = ("csv", "md", "tex")
+
+
+def test_dashboard_answers_on_loopback_only(plain: Study) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = Started(["dashboard", "runs/valve", "--port", port], plain.home)
+    try:
+        started.wait_until(lambda: bool(listeners(port)))
+        assert listeners(port) == {"0100007F"}
+        server = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        server.request("GET", "/api/studies")
+        answer = server.getresponse()
+        studies = json.loads(answer.read())["study_summaries"]
+        server.close()
+        assert answer.status == 200
+        assert [study["study_name"] for study in studies] == ["valve"]
+    finally:
+        started.kill()
+
+
+def listeners(port: int) -> set[str]:
+    """Addresses, as the kernel writes them, that somebody listens on at a port."""
+    lines = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path("/proc/net", name).read_text().splitlines()[1:]
+    ]
+    listening = [fields[1].split(":") for fields in lines if fields[3] == "0A"]
+    return {address for address, at in listening if int(at, 16) == port}
+
+
+# What a run may depend on.
+
+
+def test_same_seed_gives_the_same_trials(pair: tuple[Study, Study]) -> None:
+    plain, again = pair
+    assert plain.trials == again.trials
+    assert finals(plain) == finals(again)
+    assert len(plain.trials) == 12
+
+
+def test_search_is_blind_to_deleted_test_clips(plain: Study, blind: tuple[Study, Study]) -> None:
+    deleted, _ = blind
+    assert deleted.ended.code == 0, deleted.ended
+    assert deleted.trials == plain.trials
+    assert "no final test was possible" in deleted.ended.out
+    best = "best_config.csv"
+    assert (deleted.folder / best).read_bytes() == (plain.folder / best).read_bytes()
+    for name in ("final_test.csv", "submission"):
+        assert not (deleted.folder / name).exists()
+
+
+def test_search_is_blind_to_garbage_in_their_place(
+    plain: Study, blind: tuple[Study, Study]
+) -> None:
+    _, garbage = blind
+    assert garbage.trials == plain.trials
+    assert garbage.ended.code == 2, garbage.ended
+    assert garbage.ended.err.count("\n") == 1
+    assert "source_test/section_03_source_test_0000.wav" in garbage.ended.err
+
+
+def test_moved_detector_gives_the_scores_of_the_submission(
+    pair: tuple[Study, Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = pair[1]
+    scores = {
+        name: score for i in "345" for name, score in submission(again, "anomaly_score", i).items()
+    }
+    decisions = {
+        name: made for i in "345" for name, made in submission(again, "decision_result", i).items()
+    }
+    shutil.move(again.folder / "detector", tmp_path / "elsewhere")
+    clips = again.home / "data" / "eval_data" / "valve" / "source_test"
+    shutil.move(clips, tmp_path / "clips")
+    shutil.rmtree(again.home)
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "no cache"))
+    files = [f"clips/{name}" for name in scores]
+    ended = raysearch("score", "elsewhere", *files, folder=tmp_path)
+    assert ended.code == 0, ended
+    rows = [line.split(",") for line in ended.out.splitlines()]
+    assert rows[0] == ["file", "id", "score", "decision"]
+    assert [row[0] for row in rows[1:]] == files
+    for file, identity, score, decision in rows[1:]:
+        name = Path(file).name
+        assert identity == str(int(name.split("_")[1]))
+        assert float(score) == pytest.approx(scores[name], abs=1e-9)
+        assert int(decision) == decisions[name]
+    other = raysearch("score", "elsewhere", files[0], "--id", "05", folder=tmp_path)
+    _, identity, score, _ = other.out.splitlines()[1].split(",")
+    assert identity == "5"
+    assert float(score) != pytest.approx(scores[Path(files[0]).name])
+    unknown = raysearch("score", "elsewhere", files[0], "--id", "9", folder=tmp_path)
+    assert (unknown.code, unknown.err.count("\n")) == (2, 1)
+
+
+# Interruptions.
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
+    """A folder for a search that samples inlier models, long enough to be stopped in a trial."""
+    home = settle(tmp_path_factory.mktemp("stopped") / "home", demo_data, link)
+    write_space(
+        home / "tiny.yaml",
+        search={"lr": 3e-3, "batch_size": 16, "inlier": {"gmm": [1, 2], "none": []}},
+        fixed={"epochs": 10},
+        strategy={"trials": 6, "inlier": "sample"},
+    )
+    return home
+
+
+def test_ctrl_c_stops_and_the_same_command_goes_on(stopped: Path) -> None:
+    study = Study(stopped, Ended(0, "", ""))
+    started = begin(stopped)
+    try:
+        started.wait_until(lambda: any(study.folder.glob("encoders/*/last.safetensors")))
+        second = begin(stopped).wait()
+        assert (second.code, second.err.count("\n")) == (2, 1)
+        assert "another raysearch is running" in second.err
+        started.send(signal.SIGINT)
+        ended = started.wait()
+    finally:
+        if started.process.poll() is None:
+            started.kill()
+    assert ended.code == 130, ended
+    assert "the same command goes on" in ended.err
+    assert "Traceback" not in ended.err
+    assert not (study.folder / "final_test.csv").exists()
+    before = contents(study.folder / "records")
+    assert len(before) < 6
+    resumed = begin(stopped).wait()
+    assert resumed.code == 0, resumed
+    after = contents(study.folder / "records")
+    assert list(after) == [f"000{n}.json" for n in range(6)]
+    assert before.items() <= after.items()
+    records = [json.loads(content) for content in after.values()]
+    assert any(record["resumes"] for record in records)
+    check_loaded(records)
+
+
+def check_loaded(records: list[dict[str, object]]) -> None:
+    """Two encoders serve six trials: to train one again would take another time."""
+    histories = {(record["encoder"], json.dumps(record["history"])) for record in records}
+    assert len(histories) == len({encoder for encoder, _ in histories}) == 2
+    rows = [(r["encoder"], row["inlier"], row["p"]) for r in records for row in r["rows"]]  # type: ignore[attr-defined]
+    assert len(set(rows)) == len(rows) == 6
