@@ -102,6 +102,7 @@ def begin(
     elif folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
     truth = source.ground_truth
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     study.begin(
         {
             "machine": source.machine,
@@ -116,7 +117,7 @@ def begin(
             "space": content,
             "seed": space.strategy.seed,
             "command": command,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "started": study.facts["started"] if study.exists() else now,
             "versions": {
                 "raysearch": __version__,
                 "python": platform.python_version(),

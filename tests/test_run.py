@@ -2,11 +2,9 @@
 
 import http.client
 import json
-import math
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-import soundfile
 import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend

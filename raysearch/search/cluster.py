@@ -6,7 +6,6 @@ searcher asks `Sampler` and reads records back, so nothing of Tune's state is ne
 
 import logging
 import os
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -23,6 +22,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+# Ctrl-C ends the trials at once: they go on from their checkpoints.
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 # A trial stays in the folder that the command was typed in, where relative paths mean something.
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
@@ -131,33 +132,15 @@ def search(
                 verbose=0,
             ),
         )
-        with _interrupts() as interrupted:
+        try:
             tuner.fit()
-    return not interrupted
+        except KeyboardInterrupt:
+            return False
+    return True
 
 
 def _folder_name(trial: Any) -> str:
     return f"trial_{trial.config['number']:04d}"
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Notes Ctrl-C while Tune, whose handler stops the trials, gets it as well."""
-    seen: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: Any) -> None:
-        seen.append(number)
-        if callable(before):
-            before(number, frame)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield seen
-    except KeyboardInterrupt:
-        seen.append(signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class _Stateless:
