@@ -112,7 +112,7 @@ def _backbone(name: str, pretrained: bool | str) -> nn.Module:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"pretrained: the weights of {name} cannot be loaded ({reason[:120]}); download them "
-            "where there is a network and set `pretrained: FILE`, or set `pretrained: false` to "
+            "where there is a network and set `pretrained: FILE` in the space file, or `pretrained: false` to "
             "start from random weights"
         ) from error
     return model
