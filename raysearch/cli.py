@@ -48,7 +48,8 @@ Epochs = Annotated[
     int | None, typer.Option(min=1, help="Epochs of a trial.", show_default="space file")
 ]
 Seed = Annotated[
-    int | None, typer.Option(min=0, help="Seed of everything.", show_default="space file")
+    int | None,
+    typer.Option(min=0, max=2**32 - 1, help="Seed of everything.", show_default="space file"),
 ]
 Concurrent = Annotated[
     int | None, typer.Option(min=1, help="Trials at once.", show_default="what fits")

@@ -51,8 +51,8 @@ def demo(
     from raysearch.audio.plant import MACHINES
     from raysearch.report.progress import progress
 
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty; choose a new folder")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"{folder} is not an empty folder; choose a new one")
     with progress(Console(), "writing clips", None) as advance:
         count = write_demo(
             folder,

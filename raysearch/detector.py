@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -148,17 +149,19 @@ def load_detector(folder: Path) -> Detector:
     if not path.is_file():
         raise UserError(f"{folder} holds no detector (no detector.json); a run writes one")
     try:
-        facts = json.loads(path.read_text())
-        options = Options(**facts["options"])
-        spec = InlierSpec(facts["inlier"], facts["p"])
-        encoder = new_encoder(options, facts["products"], pretrained=False)
-        weights, _ = checkpoint.load(folder / "encoder.safetensors")
-        encoder.load_state_dict(weights)
-        arrays, _ = checkpoint.load(folder / "inlier.safetensors")
-        models = {i: _restore(spec, i, arrays) for i in facts["ids"]}
-    except (KeyError, RuntimeError, json.JSONDecodeError) as error:
+        return _load(folder, json.loads(path.read_text()))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: damaged or of another version: {reason}") from error
+
+
+def _load(folder: Path, facts: Mapping[str, Any]) -> Detector:
+    options = Options(**facts["options"])
+    spec = InlierSpec(facts["inlier"], facts["p"])
+    encoder = new_encoder(options, facts["products"], pretrained=False)
+    weights, _ = checkpoint.load(folder / "encoder.safetensors")
+    encoder.load_state_dict(weights)
+    arrays, _ = checkpoint.load(folder / "inlier.safetensors")
     return Detector(
         facts["machine"],
         options,
@@ -166,8 +169,8 @@ def load_detector(folder: Path) -> Detector:
         facts["std"],
         spec,
         encoder.to(best_device()).eval(),
-        models,
-        facts["thresholds"],
+        {i: _restore(spec, i, arrays) for i in facts["ids"]},
+        {i: facts["thresholds"][i] for i in facts["ids"]},
     )
 
 

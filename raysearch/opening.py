@@ -55,15 +55,27 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def read_recordings(source: Source, space: Space, console: Console) -> TrialData:
-    """Opens the recordings of a search, with a progress bar.
+def check_recordings(source: Source, space: Space) -> int:
+    """Looks at the names of the recordings, before anything is written or downloaded.
+
+    Returns:
+        How many clips a search reads.
 
     Raises:
         DataError: they cannot answer what the space asks.
     """
     index = search_index(source)
     _check_test_ids(index, source, space)
-    with progress(console, "reading recordings", len(index.clips)) as advance:
+    return len(index.clips)
+
+
+def read_recordings(source: Source, clips: int, console: Console) -> TrialData:
+    """Opens the recordings of a search, with a progress bar.
+
+    Raises:
+        DataError: too many are defective, or what is left cannot answer what the space asks.
+    """
+    with progress(console, "reading recordings", clips) as advance:
         return open_data(source, advance)
 
 

@@ -11,7 +11,7 @@ from raysearch.audio.dataset import TrialData, source_of
 from raysearch.conclusion import conclude
 from raysearch.errors import StoppedError
 from raysearch.model.encoder import check_backbone
-from raysearch.opening import Opened, alone, begin, read_recordings
+from raysearch.opening import Opened, alone, begin, check_recordings, read_recordings
 from raysearch.report.live import LiveView
 from raysearch.report.progress import say
 from raysearch.report.tables import write_trials
@@ -69,12 +69,15 @@ def run(request: Request, machine: str, console: Console) -> None:
         ground_truth=request.ground_truth,
         allow_defects=request.allow_defects,
     )
+    clips = check_recordings(source, space)
     check_gpus(request.resources)
     check_backbone(space.fixed.backbone, space.fixed.pretrained)
     folder = request.out / (request.name or machine)
     with alone(folder):
-        data = read_recordings(source, space, console)
+        data = read_recordings(source, clips, console)
         say(console, f"{machine}: {_summary(data)}; space {path}")
+        for defect in data.defects:
+            say(console, f"left out: {defect.path}: {defect.reason}")
         opened = begin(
             folder,
             space=space,

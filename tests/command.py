@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,7 +115,11 @@ def raysearch(*arguments: object, folder: Path) -> Ended:
 
 @contextmanager
 def family(pid: int, patience: float = 30) -> Iterator[None]:
-    """Gives the processes below one some time to end after it, then kills them by their id."""
+    """Sees to it that the processes below one end after it.
+
+    Raises:
+        AssertionError: some had not when patience was at its end; they were killed by their id.
+    """
     members = [(child, _born(child)) for child in descendants(pid)]
     yield
     end = time.monotonic() + patience
@@ -122,6 +127,7 @@ def family(pid: int, patience: float = 30) -> Iterator[None]:
         time.sleep(0.1)
     for child in left:
         os.kill(child, signal.SIGKILL)
+    assert not left, f"these outlived process {pid}: {left}"
 
 
 def _alive(members: Sequence[tuple[int, str]]) -> list[int]:
@@ -172,3 +178,46 @@ def contents(folder: Path) -> Mapping[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+@dataclass(frozen=True)
+class Study:
+    """A run that came to its end."""
+
+    home: Path
+    ended: Ended
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "runs" / "valve"
+
+    @property
+    def trials(self) -> list[dict[str, str]]:
+        return timeless(self.folder / "trials.csv")
+
+
+ONE_AT_A_TIME = ("run", "--machine", "valve", "--space", "tiny.yaml", "--concurrent", "1")
+
+
+def begin(home: Path, *arguments: object) -> Started:
+    """Starts a run in a folder that holds tiny.yaml, data/ and will hold runs/."""
+    return Started([*ONE_AT_A_TIME, *arguments], home)
+
+
+def settle(home: Path, data: Path, how: Callable[[Path, Path], object]) -> Path:
+    home.mkdir()
+    write_space(home / "tiny.yaml")
+    how(data, home / "data")
+    return home
+
+
+def copy_with_times(data: Path, to: Path) -> None:
+    shutil.copytree(data, to)
+
+
+def copy_without_times(data: Path, to: Path) -> None:
+    shutil.copytree(data, to, copy_function=shutil.copyfile)
+
+
+def link(data: Path, to: Path) -> None:
+    to.symlink_to(data)

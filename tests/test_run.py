@@ -3,10 +3,7 @@
 import http.client
 import json
 import shutil
-import signal
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +16,18 @@ from optuna.trial import TrialState
 
 from raysearch.audio.index import read_ground_truth
 from raysearch.score.metrics import auc_pauc, harmonic_mean
-from tests.command import Ended, Started, contents, raysearch, table, timeless, write_space
+from tests.command import (
+    Started,
+    Study,
+    begin,
+    contents,
+    copy_with_times,
+    copy_without_times,
+    link,
+    raysearch,
+    settle,
+    table,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -28,50 +36,6 @@ COLUMNS = (
     "val_pauc_0,val_auc_1,val_pauc_1,val_auc_2,val_pauc_2,val_loss,train_seconds,score_seconds,"
     "encoder,error"
 )
-REAL = Path(__file__).parents[1].parent / "shared" / "real"
-
-
-@dataclass(frozen=True)
-class Study:
-    """A run that came to its end."""
-
-    home: Path
-    ended: Ended
-
-    @property
-    def folder(self) -> Path:
-        return self.home / "runs" / "valve"
-
-    @property
-    def trials(self) -> list[dict[str, str]]:
-        return timeless(self.folder / "trials.csv")
-
-
-ONE_AT_A_TIME = ("run", "--machine", "valve", "--space", "tiny.yaml", "--concurrent", "1")
-
-
-def begin(home: Path, *arguments: object) -> Started:
-    """Starts a run in a folder that holds tiny.yaml, data/ and will hold runs/."""
-    return Started([*ONE_AT_A_TIME, *arguments], home)
-
-
-def settle(home: Path, data: Path, how: Callable[[Path, Path], object]) -> Path:
-    home.mkdir()
-    write_space(home / "tiny.yaml")
-    how(data, home / "data")
-    return home
-
-
-def copy_with_times(data: Path, to: Path) -> None:
-    shutil.copytree(data, to)
-
-
-def copy_without_times(data: Path, to: Path) -> None:
-    shutil.copytree(data, to, copy_function=shutil.copyfile)
-
-
-def link(data: Path, to: Path) -> None:
-    to.symlink_to(data)
 
 
 @pytest.fixture(scope="module")
@@ -250,8 +214,7 @@ def ledger(study: Study) -> list[dict[str, object]]:
 
 
 def test_final_opens_the_test_set_again_and_says_so(plain: Study) -> None:
-    home = plain.home / "other"
-    shutil.copytree(plain.folder, home / "runs" / "valve")
+    home = copy_of(plain, "other")
     copy = Study(home, plain.ended)
     ended = raysearch("final", "runs/valve", folder=home)
     assert ended.code == 0, ended
@@ -264,22 +227,35 @@ def test_final_opens_the_test_set_again_and_says_so(plain: Study) -> None:
     assert contents(copy.folder / "detector") == contents(plain.folder / "detector")
 
 
-def test_changed_space_is_refused_and_fresh_starts_anew(plain: Study) -> None:
-    home = plain.home / "changed"
-    shutil.copytree(plain.folder, home / "runs" / "valve")
-    shutil.copyfile(plain.home / "tiny.yaml", home / "tiny.yaml")
-    link(plain.home / "data", home / "data")
-    before = contents(home / "runs")
+def copy_of(study: Study, name: str) -> Path:
+    home = study.home / name
+    shutil.copytree(study.folder, home / "runs" / "valve")
+    shutil.copyfile(study.home / "tiny.yaml", home / "tiny.yaml")
+    link(study.home / "data", home / "data")
+    return home
+
+
+def test_changed_space_is_refused(plain: Study) -> None:
+    home = copy_of(plain, "changed")
+    before = contents(home / "runs" / "valve")
     refused = begin(home, "--epochs", 1).wait()
     assert refused.code == 2
     assert refused.err.count("\n") == 1
     assert "fixed.epochs = 2, now it is 1" in refused.err
     assert "--fresh" in refused.err
-    assert contents(home / "runs") == before
-    study = Study(home, begin(home, "--epochs", 1, "--trials", 1, "--fresh", "--no-final").wait())
+    assert contents(home / "runs" / "valve") == before
+
+
+def test_fresh_starts_anew_and_a_time_budget_ends_it_early_and_well(plain: Study) -> None:
+    home = copy_of(plain, "fresh")
+    limits = ("--epochs", 1, "--trials", 500, "--time-budget", "15s")
+    study = Study(home, begin(home, *limits, "--fresh", "--no-final").wait())
     assert study.ended.code == 0, study.ended
-    assert {(row["trial"], row["epochs"]) for row in study.trials} == {("0", "1")}
-    assert (study.folder / "best_config.csv").exists()
+    assert {row["epochs"] for row in study.trials} == {"1"}
+    assert 0 < len({row["trial"] for row in study.trials}) < 500
+    best = max(float(row["val_score"]) for row in study.trials)
+    assert f"validation score {best:.4f}" in study.ended.out
+    assert (study.folder / "detector" / "detector.json").exists()
     for name in ("final_test.csv", "test_ledger.jsonl", "submission"):
         assert not (study.folder / name).exists()
 
@@ -394,56 +370,3 @@ def test_moved_detector_gives_the_scores_of_the_submission(
     assert float(score) != pytest.approx(scores[Path(files[0]).name])
     unknown = raysearch("score", "elsewhere", files[0], "--id", "9", folder=tmp_path)
     assert (unknown.code, unknown.err.count("\n")) == (2, 1)
-
-
-# Interruptions.
-
-
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
-    """A folder for a search that samples inlier models, long enough to be stopped in a trial."""
-    home = settle(tmp_path_factory.mktemp("stopped") / "home", demo_data, link)
-    write_space(
-        home / "tiny.yaml",
-        search={"lr": 3e-3, "batch_size": 16, "inlier": {"gmm": [1, 2], "none": []}},
-        fixed={"epochs": 10},
-        strategy={"trials": 6, "inlier": "sample"},
-    )
-    return home
-
-
-def test_ctrl_c_stops_and_the_same_command_goes_on(stopped: Path) -> None:
-    study = Study(stopped, Ended(0, "", ""))
-    started = begin(stopped)
-    try:
-        started.wait_until(lambda: any(study.folder.glob("encoders/*/last.safetensors")))
-        second = begin(stopped).wait()
-        assert (second.code, second.err.count("\n")) == (2, 1)
-        assert "another raysearch is running" in second.err
-        started.send(signal.SIGINT)
-        ended = started.wait()
-    finally:
-        if started.process.poll() is None:
-            started.kill()
-    assert ended.code == 130, ended
-    assert "the same command goes on" in ended.err
-    assert "Traceback" not in ended.err
-    assert not (study.folder / "final_test.csv").exists()
-    before = contents(study.folder / "records")
-    assert len(before) < 6
-    resumed = begin(stopped).wait()
-    assert resumed.code == 0, resumed
-    after = contents(study.folder / "records")
-    assert list(after) == [f"000{n}.json" for n in range(6)]
-    assert before.items() <= after.items()
-    records = [json.loads(content) for content in after.values()]
-    assert any(record["resumes"] for record in records)
-    check_loaded(records)
-
-
-def check_loaded(records: list[dict[str, object]]) -> None:
-    """Two encoders serve six trials: to train one again would take another time."""
-    histories = {(record["encoder"], json.dumps(record["history"])) for record in records}
-    assert len(histories) == len({encoder for encoder, _ in histories}) == 2
-    rows = [(r["encoder"], row["inlier"], row["p"]) for r in records for row in r["rows"]]  # type: ignore[attr-defined]
-    assert len(set(rows)) == len(rows) == 6

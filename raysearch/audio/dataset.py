@@ -1,5 +1,6 @@
 """What a trial may hear: the stores of one search, without any test clip of a test ID."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -10,7 +11,7 @@ import numpy as np
 
 from raysearch.audio.batches import Int64, Part, split_clips
 from raysearch.audio.index import Clip, Index, product_id, read_ground_truth, read_index
-from raysearch.audio.store import Store, open_store
+from raysearch.audio.store import Defect, Store, open_store
 from raysearch.config import Options, digest
 from raysearch.errors import DataError
 
@@ -55,6 +56,12 @@ class TrialData:
     others: tuple[Store, ...]
     validation: Store
     fingerprint: str
+
+    @property
+    def defects(self) -> tuple[Defect, ...]:
+        """Files that were left out."""
+        stores = (self.target, *self.others, self.validation)
+        return tuple(defect for store in stores for defect in store.defects)
 
     @property
     def products(self) -> Int64:
@@ -179,11 +186,13 @@ def open_data(source: Source, on_clips: Callable[[int], None] | None = None) -> 
     tests = index.test(source.machine, source.validation_ids)
     _check_validation(source, tests)
     target = store(index.train(source.machine))
-    _check_target(source, target)
+    ids = tuple(index.ids(source.machine))
+    _check_target(source, ids, target)
     others = tuple(store(index.train(m)) for m in index.machines if m != source.machine)
     validation = store(tests)
+    # Again: what could not be decoded judges nothing.
+    _check_validation(source, validation.clips)
     fingerprints = [s.fingerprint for s in (target, *others, validation)]
-    ids = tuple(index.ids(source.machine))
     return TrialData(
         source.machine,
         ids,
@@ -199,22 +208,23 @@ def _check_validation(source: Source, tests: Sequence[Clip]) -> None:
         labels = {clip.label for clip in tests if clip.id == identity}
         what = f"ID {identity} of {source.machine}"
         if not labels:
-            raise DataError(f"{what} has no test clips in {source.root}, yet is a validation ID")
+            raise DataError(
+                f"{what} has no usable test clips in {source.root}, yet is a validation ID"
+            )
         if None in labels:
             raise DataError(f"{what} has test clips without label; name their --ground-truth DIR")
         if labels != {0, 1}:
             missing = "anomalous" if 0 in labels else "normal"
-            raise DataError(f"{what} has no {missing} test clips, so no AUC can be computed")
+            raise DataError(f"{what} has no usable {missing} test clips, so no AUC can be computed")
 
 
-def _check_target(source: Source, target: Store) -> None:
-    counts: dict[str, int] = {}
-    for clip in target.clips:
-        counts[clip.id] = counts.get(clip.id, 0) + 1
-    for identity, count in counts.items():
-        if count < 2:
+def _check_target(source: Source, ids: Sequence[str], target: Store) -> None:
+    counts = Counter(clip.id for clip in target.clips)
+    for identity in ids:
+        if counts[identity] < 2:
+            clips = "1 usable training clip" if counts[identity] else "no usable training clips"
             raise DataError(
-                f"ID {identity} of {source.machine} has {count} usable training clip; it takes "
+                f"ID {identity} of {source.machine} has {clips}; it takes "
                 "at least 2, one to train on and one to fit inlier models to"
             )
 

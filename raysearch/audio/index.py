@@ -119,7 +119,7 @@ def read_index(root: Path, *, domain: str = "source", seed: int = 0) -> Index:
     found = [
         clip
         for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in AUDIO_SUFFIXES and not _hidden(path, root)
         if (clip := parse(path.relative_to(root), seed=seed)) is not None
     ]
     if not found:
@@ -128,6 +128,11 @@ def read_index(root: Path, *, domain: str = "source", seed: int = 0) -> Index:
     if not kept:
         raise DataError(f"no clip of domain {domain!r} in {root}")
     return Index(root, _sorted([replace(c, path=root / c.path) for c in kept]))
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    """Whether a file is of no concern: a system's own, or part of what is not yet complete."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def parse(path: Path, *, seed: int = 0) -> Clip | None:
@@ -195,9 +200,15 @@ def read_ground_truth(folder: Path, machine: str, ids: Iterable[str]) -> dict[tu
     wanted = set(ids)
     for path in sorted(folder.rglob("ground_truth_*.csv")):
         match = _GROUND_TRUTH.fullmatch(path.name)
-        if match is None or match["machine"] != machine or product_id(match["id"]) not in wanted:
+        if (
+            match is None
+            or _hidden(path, folder)
+            or match["machine"] != machine
+            or product_id(match["id"]) not in wanted
+        ):
             continue
-        for number, line in enumerate(path.read_text().split(), start=1):
+        # What is not text must end as an error that names the file, like any other wrong line.
+        for number, line in enumerate(path.read_text("utf-8", "replace").split(), start=1):
             name, _, label = line.partition(",")
             if label not in ("0", "1"):
                 raise DataError(f"{path}:{number}: expected NAME.wav,0 or NAME.wav,1")

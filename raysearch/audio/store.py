@@ -5,14 +5,17 @@ written beside its place and renamed into it under a lock, so processes that sta
 it once and all of a node's trials share its pages.
 """
 
+import glob
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -178,19 +181,21 @@ def _build(
         except DataError as error:
             return str(error)
 
+    # Whoever left one was killed: the lock is ours.
+    for torn in folder.parent.glob(f"{glob.escape(folder.name)}.*.partial"):
+        shutil.rmtree(torn, ignore_errors=True)
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    writer = _Writer(partial)
     try:
-        with ThreadPoolExecutor() as pool:
+        with (partial / "samples.i16").open("wb") as file, ThreadPoolExecutor() as pool:
+            writer = _Writer(file)
             for start in range(0, len(clips), _CHUNK):
                 chunk = clips[start : start + _CHUNK]
                 for offset, decoded in enumerate(pool.map(attempt, chunk)):
                     writer.add(start + offset, clips[start + offset], decoded)
                 if on_clips is not None:
                     on_clips(len(chunk))
-        writer.close()
+            writer.finish(partial / "index.json")
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -200,9 +205,8 @@ def _build(
 class _Writer:
     """Appends decoded clips and gathers what `index.json` says of them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.file = (folder / "samples.i16").open("wb")
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
         self.kept: list[int] = []
         self.offsets = [0]
         self.defects: list[Defect] = []
@@ -223,21 +227,21 @@ class _Writer:
         self.sum_of_squares += int(np.dot(wide, wide))
         self.file.write(decoded.data)
 
-    def close(self) -> None:
+    def finish(self, path: Path) -> None:
         self.file.flush()
         os.fsync(self.file.fileno())
-        self.file.close()
         count = max(1, self.offsets[-1])
-        mean = self.sum / count
+        # In integers, so that no cancellation makes it negative.
+        variance = count * self.sum_of_squares - self.sum**2
         index = {
             "kept": self.kept,
             "offsets": self.offsets,
             "fingerprint": self.digest.hexdigest(),
-            "mean": mean,
-            "std": (self.sum_of_squares / count - mean**2) ** 0.5,
+            "mean": self.sum / count,
+            "std": math.sqrt(variance) / count,
             "defects": [asdict(defect) for defect in self.defects],
         }
-        (self.folder / "index.json").write_text(json.dumps(index))
+        path.write_text(json.dumps(index))
 
 
 def _load(folder: Path, clips: Sequence[Clip]) -> Store:

@@ -3,6 +3,7 @@
 Shape letters: B samples, M mel bands, F frames, D dimensions of the embedding, K product IDs.
 """
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import timm
@@ -88,9 +89,25 @@ def _features(backbone: nn.Module) -> int:
     return int(backbone.head_hidden_size)  # type: ignore[arg-type]
 
 
+def _known(name: str) -> bool:
+    # timm looks at the tag only when it builds the model, and then blames the weights.
+    return timm.is_model(name) and ("." not in name or name in _tagged(name))
+
+
+def _near(name: str) -> list[str]:
+    architecture = name.partition(".")[0]
+    names = _tagged(name) if timm.is_model(architecture) else timm.list_models()
+    within = [known for known in names if architecture and architecture in known]
+    return (within or get_close_matches(architecture, names))[:3]
+
+
+def _tagged(name: str) -> list[str]:
+    return timm.list_models(f"{name.partition('.')[0]}.*", include_tags=True)
+
+
 def _backbone(name: str, pretrained: bool | str) -> nn.Module:
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name}*")[:3]
+    if not _known(name):
+        near = _near(name)
         hint = f", for example {', '.join(near)}" if near else "; see timm.list_models()"
         raise UserError(f"backbone: timm has no model {name!r}{hint}")
     overlay = None
@@ -98,6 +115,7 @@ def _backbone(name: str, pretrained: bool | str) -> nn.Module:
         if not Path(pretrained).is_file():
             raise UserError(f"pretrained: there is no file {pretrained}")
         overlay = {"file": pretrained}
+    generator = torch.get_rng_state()
     try:
         model: nn.Module = timm.create_model(
             name,
@@ -112,7 +130,21 @@ def _backbone(name: str, pretrained: bool | str) -> nn.Module:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"pretrained: the weights of {name} cannot be loaded ({reason[:120]}); download them "
-            "where there is a network and set `pretrained: FILE` in the space file, or `pretrained: false` to "
-            "start from random weights"
+            "where there is a network and set `pretrained: FILE` in the space file, or "
+            "`pretrained: false` to start from random weights"
         ) from error
+    if overlay is not None and (random := _left_random(model, name, generator)):
+        raise UserError(
+            f"pretrained: {pretrained} does not hold the weights of {name} ({random} is missing)"
+        )
     return model
+
+
+def _left_random(model: nn.Module, name: str, generator: Tensor) -> str:
+    """The first weight that is as it was drawn, empty if all were loaded."""
+    # timm loads what fits and leaves the rest, be it everything, without a word to its caller.
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(generator)
+        drawn = timm.create_model(name, in_chans=1, num_classes=0).state_dict()
+    weights = ((key, value) for key, value in model.named_parameters() if value.ndim > 1)
+    return next((key for key, value in weights if torch.equal(value, drawn[key])), "")

@@ -15,7 +15,8 @@ from raysearch.report.progress import progress, say
 def show_counts(index: Index, console: Console) -> None:
     """Prints clips per machine type, product ID, split, domain and label."""
     counts = Counter((c.machine, c.id, c.split, c.domain, _label(c)) for c in index.clips)
-    table = Table(title=f"{len(index.clips)} clips in {index.root}", box=None)
+    say(console, f"{len(index.clips)} clips in {index.root}")
+    table = Table(box=None)
     for name in ("machine", "ID", "split", "domain", "label"):
         table.add_column(name)
     table.add_column("clips", justify="right")

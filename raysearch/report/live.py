@@ -96,7 +96,7 @@ class LiveView:
         if best is not None:
             what = f"{best.val_score:.4f} with {inlier(best)}"
         else:
-            what = record.error or "; ".join({row.error for row in record.rows})
+            what = record.error or "; ".join(dict.fromkeys(row.error for row in record.rows))
         line = f"trial {number}: {record.state} {what}"
         if self.console.is_terminal and record.state is State.FAIL:
             self.live.console.print(Text(line, style="red"))

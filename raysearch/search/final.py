@@ -8,18 +8,22 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from raysearch.audio.dataset import Source
-from raysearch.audio.index import Clip, read_ground_truth, read_index
+from raysearch.audio.index import Clip, id_order, read_ground_truth, read_index
 from raysearch.detector import Detector
+from raysearch.errors import DataError
 from raysearch.score.metrics import MachineScore, harmonic_mean, machine_score
 from raysearch.search.study import write_text
 from raysearch.search.winner import Winner
+
+Scores = dict[str, list[tuple[Clip, float]]]
+"""Product ID -> clips and their anomaly scores, higher = more anomalous."""
 
 
 @dataclass(frozen=True)
@@ -57,28 +61,56 @@ def final_test(
         folder: of the run.
         command: for the ledger.
         on_clips: told how many more clips were scored.
+
+    Raises:
+        DataError: more than 1 % of the test clips are defective, and that is not allowed.
     """
     clips = read_index(source.root, domain=source.domain).test(winner.machine, test_ids)
     known = [clip for clip in clips if clip.id in detector.models]
     if not known:
         return FinalResult(None, ("no final test: there are no test clips of the test IDs",))
     _note(folder, winner, test_ids, len(known), command)
-    scores: dict[str, list[tuple[Clip, float]]] = {}
-    for clip in known:
-        scores.setdefault(clip.id, []).append((clip, detector.score_file(clip.path, clip.id)[0]))
-        if on_clips is not None:
-            on_clips(1)
-    for identity, rows in scores.items():
-        _write_submission(folder / "submission", winner.machine, detector, identity, rows)
+    scores, remarks = _score(known, detector, source.allow_defects, on_clips)
+    _write_submission(folder / "submission", winner.machine, detector, scores)
     labels = read_ground_truth(source.ground_truth or source.root, winner.machine, test_ids)
     result = judge(scores, labels, test_ids)
     if result.score is not None:
         _write_result(folder / "final_test.csv", winner.machine, result.score)
-    return result
+    return replace(result, remarks=(*remarks, *result.remarks))
+
+
+def _score(
+    clips: Sequence[Clip],
+    detector: Detector,
+    allow_defects: bool,
+    on_clips: Callable[[int], None] | None,
+) -> tuple[Scores, list[str]]:
+    """Scores clips; those that cannot be used are left out with a remark.
+
+    Raises:
+        DataError: more than 1 % cannot be used, as when the stores of a search are built.
+    """
+    scores: Scores = {}
+    defects = []
+    for clip in clips:
+        try:
+            score, _ = detector.score_file(clip.path, clip.id)
+        except DataError as error:
+            defects.append(str(error))
+        else:
+            scores.setdefault(clip.id, []).append((clip, score))
+        if on_clips is not None:
+            on_clips(1)
+    if not defects:
+        return scores, []
+    found = f"{len(defects)} of {len(clips)} test clips are defective, the first {defects[0]}"
+    if len(defects) > 0.01 * len(clips) and not allow_defects:
+        raise DataError(f"{found}; leave them out with --allow-defects")
+    return scores, [f"{found}; left out"]
 
 
 def judge(
-    scores: Mapping[str, Sequence[tuple[Clip, float]]],
+    scores: Scores,
     labels: Mapping[tuple[str, str], int],
     test_ids: Sequence[str],
 ) -> FinalResult:
@@ -123,28 +155,27 @@ def _note(folder: Path, winner: Winner, test_ids: Sequence[str], clips: int, com
         ledger.write(json.dumps(entry) + "\n")
 
 
-def _write_submission(
-    folder: Path,
-    machine: str,
-    detector: Detector,
-    identity: str,
-    rows: Sequence[tuple[Clip, float]],
-) -> None:
-    domain = "" if rows[0][0].domain == "unknown" else f"{rows[0][0].domain}_"
-    section = f"{int(identity):02d}" if identity.isdecimal() else identity
-    stem = f"{machine}_section_{section}_{domain}test.csv"
-    threshold = detector.thresholds[identity]
-    scores = "".join(f"{clip.name},{score!r}\n" for clip, score in rows)
-    decisions = "".join(f"{clip.name},{int(score > threshold)}\n" for clip, score in rows)
-    write_text(folder / f"anomaly_score_{stem}", scores)
-    write_text(folder / f"decision_result_{stem}", decisions)
+def _write_submission(folder: Path, machine: str, detector: Detector, scores: Scores) -> None:
+    """Writes a pair of files for each product ID and domain."""
+    for identity, rows in scores.items():
+        section = f"{int(identity):02d}" if identity.isdecimal() else identity
+        threshold = detector.thresholds[identity]
+        for domain in sorted({clip.domain for clip, _ in rows}):
+            part = [(clip.name, score) for clip, score in rows if clip.domain == domain]
+            kind = "test" if domain == "unknown" else f"{domain}_test"
+            stem = f"{machine}_section_{section}_{kind}.csv"
+            values = "".join(f"{name},{score!r}\n" for name, score in part)
+            decisions = "".join(f"{name},{int(score > threshold)}\n" for name, score in part)
+            write_text(folder / f"anomaly_score_{stem}", values)
+            write_text(folder / f"decision_result_{stem}", decisions)
 
 
 def _write_result(path: Path, machine: str, score: MachineScore) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["machine", "id", "auc", "pauc"])
-    for identity, (auc, pauc) in score.per_id.items():
+    for identity in sorted(score.per_id, key=id_order):
+        auc, pauc = score.per_id[identity]
         writer.writerow([machine, identity, repr(auc), repr(pauc)])
     aucs, paucs = zip(*score.per_id.values(), strict=True)
     writer.writerow([machine, "hmean", repr(harmonic_mean(aucs)), repr(harmonic_mean(paucs))])

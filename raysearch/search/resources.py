@@ -61,7 +61,10 @@ def fit(resources: Resources, gpus_there: float, cpus_there: int) -> tuple[float
     _refuse_gpus(gpus, gpus_there)
     if gpus > 1 and gpus != int(gpus):
         raise UserError(f"--gpus-per-trial {gpus:g}: more than one GPU must be a whole number")
-    slots = int(gpus_there / gpus) if gpus else cpus_there
+    slots = cpus_there
+    if gpus:
+        # A trial's part of a GPU never spans two of them.
+        slots = int(gpus_there // gpus) if gpus > 1 else int(gpus_there) * int(1 / gpus)
     wanted = min(slots, resources.concurrent or slots)
     cpus = resources.cpus or max(1, cpus_there // max(1, wanted))
     if cpus > cpus_there:

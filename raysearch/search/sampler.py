@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
@@ -131,8 +131,9 @@ class Sampler:
         while True:
             params: dict[str, Any] = {}
             for name, distribution in self.space.distributions().items():
-                assert isinstance(distribution, CategoricalDistribution), distribution
-                params[name] = rng.choice(distribution.choices)
+                choices = _choices(distribution)
+                assert choices is not None, distribution
+                params[name] = rng.choice(choices)
             if self.sampled:
                 spec = rng.choice(self.space.search.specs)
                 params |= {"inlier": spec.name, f"p_{spec.name}": spec.p}
@@ -142,10 +143,8 @@ class Sampler:
 
     def _size(self) -> float:
         """How many configurations the space has."""
-        sizes = [
-            len(d.choices) if isinstance(d, CategoricalDistribution) else math.inf
-            for d in self.space.distributions().values()
-        ]
+        all_choices = map(_choices, self.space.distributions().values())
+        sizes = [math.inf if choices is None else len(choices) for choices in all_choices]
         return math.prod(sizes) * (len(self.space.search.specs) if self.sampled else 1)
 
     def _add(self, proposal: Proposal) -> None:
@@ -155,6 +154,15 @@ class Sampler:
             study.add_trial(frozen)
             places.append(len(study.get_trials(deepcopy=False)) - 1)
         self.open[proposal.number] = (places[0], places[1])
+
+
+def _choices(distribution: BaseDistribution) -> Sequence[Any] | None:
+    """What can be drawn; None where it cannot be counted."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if isinstance(distribution, IntDistribution):
+        return range(distribution.low, distribution.high + 1, distribution.step)
+    return None
 
 
 def _sampler(name: str, seed: int, *, conditional: bool) -> BaseSampler:

@@ -3,7 +3,9 @@
 In `search`, a scalar fixes a value, a list chooses among some, `{low, high, log}` samples.
 """
 
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -45,6 +47,19 @@ class Range(Strict):
 Searched = Range | tuple[Number, ...]
 
 
+def _number(value: object) -> Number:
+    # YAML reads 1e-3, which has no dot, as a text.
+    with suppress(ValueError):
+        value = float(value) if isinstance(value, str) else value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("a number, a list of numbers or {low, high, log} is expected")
+    return value
+
+
+def _names_id(value: object) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
 class Search(Strict):
     """What is searched; a single value is kept as a choice of one."""
 
@@ -56,15 +71,12 @@ class Search(Strict):
     @field_validator("lr", "batch_size", "lam", mode="before")
     @classmethod
     def _searched(cls, value: object) -> object:
-        if isinstance(value, bool) or not isinstance(value, int | float | list | dict):
-            raise ValueError("a number, a list of numbers or {low, high, log} is expected")
-        if isinstance(value, int | float):
-            return (value,)
-        if isinstance(value, list) and not value:
-            raise ValueError("the list is empty")
         if isinstance(value, dict):
             return Range.model_validate(value)
-        return tuple(dict.fromkeys(value))
+        values = value if isinstance(value, list | tuple) else [value]
+        if not values:
+            raise ValueError("the list is empty")
+        return tuple(dict.fromkeys(_number(one) for one in values))
 
     @field_validator("inlier", mode="before")
     @classmethod
@@ -139,9 +151,12 @@ class Space(Strict):
     @field_validator("validation_ids", "test_ids", mode="before")
     @classmethod
     def _ids(cls, value: object) -> object:
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, list | tuple) or not all(map(_names_id, value)):
             raise ValueError("a list of product IDs is expected")
-        return parse_ids(value)
+        ids = parse_ids(value)
+        if len(set(ids)) < len(ids):
+            raise ValueError("an ID is named twice")
+        return ids
 
     @model_validator(mode="after")
     def _disjoint(self) -> "Space":
@@ -192,7 +207,7 @@ def load_space(path: Path) -> Space:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
         raise UserError(f"{path}: is no YAML: {problem}") from error
     if not isinstance(content, Mapping):

@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from raysearch.audio.dataset import Source
 from raysearch.config import Options, TrialConfig
+from raysearch.errors import DataError
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.study import Proposal, Record, State, StudyFolder
 
@@ -79,6 +80,8 @@ def _complete(
     folder = StudyFolder(job.folder).encoder(config.signature())
     folder.mkdir(parents=True, exist_ok=True)
     data = open_data(job.source)
+    if data.fingerprint != job.fingerprint:
+        raise DataError(f"{job.source.root} holds other recordings than the search began with")
     # With `inlier: sample` two trials may want one encoder: the second waits and loads it.
     with FileLock(folder / "lock"):
         result = run_trial(config, data, inliers, report_epoch, folder)

@@ -1,0 +1,100 @@
+"""A search whose driver is killed at any moment loses nothing and does nothing twice."""
+
+import json
+import signal
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.command import Started, contents, family, timeless, write_space
+
+pytestmark = pytest.mark.slow
+
+TRIALS, EPOCHS = 6, 6
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A search that was killed three times and then left to its end, and one that never was.
+
+    Attributes:
+        seen: records after each kill.
+    """
+
+    folder: Path
+    untouched: Path
+    seen: tuple[Mapping[str, bytes], ...]
+
+
+def begin(home: Path, name: str) -> Started:
+    command = ("run", "--machine", "valve", "--space", "tiny.yaml", "--concurrent", 1)
+    return Started([*command, "--name", name, "--no-final"], home)
+
+
+def in_a_trial(folder: Path, records: int) -> bool:
+    """Whether so many trials have ended and another has an epoch behind it."""
+    running = any(folder.glob("encoders/*/last.safetensors"))
+    return running and len(contents(folder / "records")) >= records
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Killed:
+    home = tmp_path_factory.mktemp("kill")
+    (home / "data").symlink_to(demo_data)
+    write_space(home / "tiny.yaml", fixed={"epochs": EPOCHS}, strategy={"trials": TRIALS})
+    folder, seen = home / "runs" / "killed", []
+    untouched = begin(home, "untouched")
+    with ExitStack() as left:
+        for records in (0, 2, 3):
+            started = begin(home, "killed")
+            started.wait_until(partial(in_a_trial, folder, records))
+            # Trials have process groups of their own and outlive the driver for a moment, in
+            # which the search is already started again.
+            left.enter_context(family(started.process.pid))
+            started.send(signal.SIGKILL)
+            started.process.wait()
+            seen.append(contents(folder / "records"))
+        for ended in (begin(home, "killed").wait(), untouched.wait()):
+            assert ended.code == 0, ended
+    return Killed(folder, home / "runs" / "untouched", tuple(seen))
+
+
+def test_every_trial_has_one_record(killed: Killed) -> None:
+    records = contents(killed.folder / "records")
+    assert list(records) == [f"000{number}.json" for number in range(TRIALS)]
+    assert [json.loads(r)["proposal"]["number"] for r in records.values()] == list(range(TRIALS))
+    assert {row["trial"] for row in timeless(killed.folder / "trials.csv")} == set("012345")
+
+
+def test_no_record_changes_after_it_was_written(killed: Killed) -> None:
+    last = contents(killed.folder / "records")
+    for earlier in killed.seen:
+        assert earlier.items() <= last.items()
+    counts = [len(records) for records in killed.seen]
+    assert counts == sorted(counts)
+    assert 2 <= counts[1] < TRIALS
+
+
+def test_an_interrupted_trial_goes_on_from_its_epoch(killed: Killed) -> None:
+    records = [json.loads(r) for r in contents(killed.folder / "records").values()]
+    resumed = [record for record in records if record["resumes"]]
+    assert resumed
+    for record in resumed:
+        assert 1 <= record["resumes"][0] <= EPOCHS
+        assert [epoch["epoch"] for epoch in record["history"]] == list(range(1, EPOCHS + 1))
+
+
+def test_kills_leave_no_trace_in_the_result(killed: Killed) -> None:
+    trials = timeless(killed.folder / "trials.csv")
+    assert trials == timeless(killed.untouched / "trials.csv")
+    for name in ("best_config.csv", "frozen.json"):
+        assert (killed.folder / name).read_bytes() == (killed.untouched / name).read_bytes()
+
+
+def test_nothing_but_files_is_left(killed: Killed) -> None:
+    assert not list(killed.folder.glob("encoders/*/last.safetensors"))
+    assert not [name for name in contents(killed.folder / "records") if name.startswith(".")]

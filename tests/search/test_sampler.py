@@ -1,0 +1,288 @@
+"""Proposals: never twice, until nothing is left, and the same after every interruption."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from raysearch.search.sampler import Sampler
+from raysearch.search.space import Space
+from raysearch.search.study import Proposal, Record, State
+from tests.records import complete, failed, make_space, row
+
+SAMPLERS = ("tpe", "random")
+MODES = ("sweep", "sample")
+
+
+def objective(proposal: Proposal) -> float:
+    """A score with one best configuration, which depends on everything."""
+    return (
+        0.9
+        - 0.1 * abs(math.log10(proposal.lr) + 3)
+        - 0.001 * abs(proposal.batch_size - 64)
+        - 0.05 * abs(math.log10(proposal.lam))
+        + 0.01 * (proposal.inlier == "gmm")
+        - 0.002 * (proposal.p or 0)
+    )
+
+
+def end(proposal: Proposal) -> Record:
+    """How its trial ends: every fifth fails."""
+    if proposal.number % 5 == 3:
+        return failed(proposal)
+    return complete(proposal, row(proposal.inlier or "gmm", proposal.p or 1, objective(proposal)))
+
+
+@dataclass
+class Search:
+    """A search of two trials at a time, that can lose its memory between any two steps."""
+
+    space: Space
+    folder: Path
+    proposals: list[Proposal] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+    def sampler(self) -> Sampler:
+        return Sampler(self.space, self.folder / "study.journal", self.proposals, self.records)
+
+    def run(self, trials: int, *, forget: bool) -> list[Proposal]:
+        sampler = self.sampler()
+        for step in range(trials):
+            if forget:
+                sampler = self.sampler()
+            proposal = sampler.ask()
+            if proposal is None:
+                break
+            self.proposals.append(proposal)
+            waiting = [p for p in self.proposals if p.number not in self.ended]
+            if len(waiting) > 1:
+                # The later one ends first, as it may happen.
+                record = end(waiting[-1] if proposal.number % 2 else waiting[0])
+                if forget and step % 3 == 0:
+                    sampler = self.sampler()
+                self.records.append(record)
+                sampler.tell(record)
+        return self.proposals
+
+    @property
+    def ended(self) -> set[int]:
+        return {record.proposal.number for record in self.records}
+
+
+def space(sampler: str, mode: str, **search: object) -> Space:
+    return make_space(strategy={"sampler": sampler, "inlier": mode, "seed": 7}, **search)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_search_that_forgets_all_at_every_step_proposes_the_same(
+    tmp_path: Path, sampler: str, mode: str
+) -> None:
+    asked = space(sampler, mode)
+    found = []
+    for forget in (False, True):
+        folder = tmp_path / str(forget)
+        folder.mkdir()
+        found.append(Search(asked, folder).run(18, forget=forget))
+    assert found[0] == found[1]
+    assert [proposal.number for proposal in found[0]] == list(range(18))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_proposals_follow_from_the_seed(tmp_path: Path, sampler: str) -> None:
+    first = []
+    for seed in (0, 0, 1):
+        asked = make_space(strategy={"sampler": sampler, "seed": seed})
+        made = Sampler(asked, tmp_path / "study.journal")
+        first.append([made.ask() for _ in range(3)])
+    assert first[0] == first[1] != first[2]
+
+
+def exhaust(asked: Space, folder: Path) -> list[Proposal]:
+    search = Search(asked, folder)
+    return search.run(1000, forget=False)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_finite_space_is_exhausted_without_repeats(tmp_path: Path, sampler: str) -> None:
+    asked = space(sampler, "sweep", lr=[1e-3, 3e-3, 1e-2])
+    found = exhaust(asked, tmp_path)
+    assert len(found) == len({proposal.key for proposal in found}) == 3 * 3 * 3
+    assert {(p.inlier, p.p) for p in found} == {("", None)}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_same_when_inlier_models_are_sampled(tmp_path: Path, sampler: str) -> None:
+    asked = space(sampler, "sample", lr=[1e-3], batch_size=[32], **{"lambda": [0.1, 1.0]})
+    found = exhaust(asked, tmp_path)
+    expected = {
+        (1e-3, 32, lam, spec.name, spec.p) for lam in (0.1, 1.0) for spec in asked.search.specs
+    }
+    assert len(expected) == 12
+    assert len(found) == 12
+    assert {proposal.key for proposal in found} == expected
+
+
+def test_a_space_of_one_configuration_is_tried_once(tmp_path: Path) -> None:
+    asked = space("tpe", "sweep", lr=1e-3, batch_size=32, **{"lambda": 1})
+    sampler = Sampler(asked, tmp_path / "study.journal")
+    assert sampler.ask() == Proposal(0, 1e-3, 32, 1.0)
+    assert sampler.ask() is None
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_an_endless_space_never_repeats(tmp_path: Path, sampler: str) -> None:
+    found = Search(space(sampler, "sweep"), tmp_path).run(40, forget=False)
+    assert len({proposal.key for proposal in found}) == 40
+    assert all(1e-4 <= proposal.lr <= 1e-2 for proposal in found)
+    assert {proposal.batch_size for proposal in found} <= {32, 64, 128}
+
+
+def test_a_failed_trial_is_not_tried_again(tmp_path: Path) -> None:
+    asked = space("tpe", "sweep", lr=[1e-3, 1e-2], batch_size=[32], **{"lambda": [1.0]})
+    sampler = Sampler(asked, tmp_path / "study.journal")
+    first = sampler.ask()
+    assert first is not None
+    sampler.tell(failed(first))
+    second = sampler.ask()
+    assert second is not None
+    assert second.key != first.key
+    assert sampler.ask() is None
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("log", [False, True])
+def test_a_range_of_batch_sizes_gives_even_sizes_within_it(
+    tmp_path: Path, sampler: str, log: bool
+) -> None:
+    asked = space(sampler, "sweep", batch_size={"low": 8, "high": 64, "log": log})
+    sizes = [p.batch_size for p in Search(asked, tmp_path).run(30, forget=False)]
+    assert all(size % 2 == 0 and 8 <= size <= 64 for size in sizes)
+    assert len(set(sizes)) > 5
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"low": 8, "high": 12}, {"low": 8, "high": 12, "log": True}], ids=["even", "log"]
+)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_range_of_few_batch_sizes_is_exhausted(
+    tmp_path: Path, sampler: str, sizes: dict[str, object]
+) -> None:
+    asked = space(sampler, "sweep", lr=[1e-3, 1e-2], batch_size=sizes, **{"lambda": [1.0]})
+    found = exhaust(asked, tmp_path)
+    assert {(p.lr, p.batch_size) for p in found} == {
+        (lr, size) for lr in (1e-3, 1e-2) for size in (8, 10, 12)
+    }
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_p_belongs_to_its_inlier_model(tmp_path: Path, sampler: str) -> None:
+    asked = space(sampler, "sample")
+    found = Search(asked, tmp_path).run(30, forget=False)
+    specs = {(spec.name, spec.p) for spec in asked.search.specs}
+    assert {(p.inlier, p.p) for p in found} <= specs
+    assert {p.inlier for p in found} == {"gmm", "lof", "none"}
+    for trial in mirrored(tmp_path):
+        inlier = trial.params["inlier"]
+        assert [n for n in trial.params if n.startswith("p_")] == [f"p_{inlier}"]
+
+
+def test_tpe_learns_from_results(tmp_path: Path) -> None:
+    early, late = [], []
+    for seed in range(4):  # one search alone may be lucky early
+        asked = make_space(strategy={"sampler": "tpe", "seed": seed})
+        scores = [objective(p) for p in Search(asked, tmp_path).run(50, forget=False)]
+        early += scores[:10]
+        late += scores[25:]
+    assert sum(late) / len(late) > sum(early) / len(early) + 0.02
+
+
+# The mirror
+
+
+def mirrored(folder: Path) -> Sequence[FrozenTrial]:
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    (study,) = optuna.get_all_study_summaries(storage)
+    assert study.study_name == folder.name
+    found = optuna.load_study(study_name=folder.name, storage=storage)
+    assert found.direction == optuna.study.StudyDirection.MAXIMIZE
+    return found.get_trials()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_optuna_reads_the_study_in_the_journal(tmp_path: Path, mode: str) -> None:
+    search = Search(space("tpe", mode), tmp_path)
+    search.run(12, forget=False)
+    trials = mirrored(tmp_path)
+    records = {record.proposal.number: record for record in search.records}
+    assert [trial.number for trial in trials] == list(range(12))
+    for trial, proposal in zip(trials, search.proposals, strict=True):
+        assert trial.params["lr"] == proposal.lr
+        assert trial.params["batch_size"] == proposal.batch_size
+        assert trial.params["lambda"] == proposal.lam
+        record = records.get(proposal.number)
+        if record is None:
+            assert trial.state is TrialState.RUNNING
+        elif record.state is State.FAIL:
+            assert trial.state is TrialState.FAIL
+        else:
+            assert trial.state is TrialState.COMPLETE
+            assert trial.value == objective(proposal)
+    assert {trial.state for trial in trials} >= {
+        TrialState.RUNNING,
+        TrialState.FAIL,
+        TrialState.COMPLETE,
+    }
+
+
+def test_the_journal_is_written_anew_from_the_records(tmp_path: Path) -> None:
+    search = Search(space("tpe", "sweep"), tmp_path)
+    search.run(8, forget=False)
+    before = [(t.state, t.value, t.params) for t in mirrored(tmp_path)]
+    (tmp_path / "study.journal").write_text("damaged")
+    search.sampler()
+    assert [(t.state, t.value, t.params) for t in mirrored(tmp_path)] == before
+
+
+def test_epochs_are_mirrored_for_dashboards(tmp_path: Path) -> None:
+    sampler = Sampler(space("tpe", "sweep"), tmp_path / "study.journal")
+    for _ in range(2):
+        sampler.ask()
+    sampler.report(1, 1, 0.75)
+    sampler.report(1, 2, 0.5)
+    first, second = mirrored(tmp_path)
+    assert first.intermediate_values == {}
+    assert second.intermediate_values == {1: 0.75, 2: 0.5}
+
+
+def test_the_first_result_of_a_trial_stands(tmp_path: Path) -> None:
+    sampler = Sampler(space("tpe", "sweep"), tmp_path / "study.journal")
+    proposal = sampler.ask()
+    assert proposal is not None
+    sampler.tell(complete(proposal, row("gmm", 1, 0.7)))
+    sampler.tell(complete(proposal, row("gmm", 1, 0.9)))
+    assert [trial.value for trial in mirrored(tmp_path)] == [0.7]
+
+
+def test_the_value_of_a_trial_is_its_best_row(tmp_path: Path) -> None:
+    sampler = Sampler(space("tpe", "sweep"), tmp_path / "study.journal")
+    proposal = sampler.ask()
+    assert proposal is not None
+    rows = [row("gmm", 1, 0.6), row("gmm", 4, None, "too few"), row("lof", 4, 0.8)]
+    sampler.tell(complete(proposal, *rows))
+    assert [trial.value for trial in mirrored(tmp_path)] == [0.8]
+
+
+def test_a_trial_whose_models_all_failed_has_no_value(tmp_path: Path) -> None:
+    sampler = Sampler(space("tpe", "sweep"), tmp_path / "study.journal")
+    proposal = sampler.ask()
+    assert proposal is not None
+    sampler.tell(complete(proposal, row("gmm", 4, None, "too few")))
+    assert [(t.state, t.value) for t in mirrored(tmp_path)] == [(TrialState.FAIL, None)]

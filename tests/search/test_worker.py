@@ -1,0 +1,148 @@
+"""What a trial's process does: from a proposal to its record."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from raysearch.audio.dataset import open_data, source_of
+from raysearch.score.inlier import InlierSpec
+from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.search.worker import Job, work
+from tests.tiny import TINY, VALIDATION_IDS
+
+SPECS = (InlierSpec("gmm", 1), InlierSpec("gmm", 64), InlierSpec("none", None))
+PROPOSAL = Proposal(number=3, lr=3e-3, batch_size=16, lam=10.0)
+Told = list[dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def job(demo_data: Path, tmp_path: Path) -> Job:
+    options = TINY.model_copy(update={"epochs": 2})
+    source = source_of(demo_data, "valve", VALIDATION_IDS, options)
+    study = StudyFolder(tmp_path / "study")
+    study.begin({"machine": "valve"})
+    return Job(study.path, source, open_data(source).fingerprint, options, SPECS, seed=5)
+
+
+def run(job: Job, proposal: Proposal = PROPOSAL) -> tuple[Record | None, Told]:
+    told: Told = []
+    work(job, proposal, 1, told.append)
+    return StudyFolder(job.folder).record(proposal.number), told
+
+
+def forbidden(_: object) -> None:
+    raise AssertionError("a trial that has its record was run")
+
+
+def test_a_trial_leaves_one_complete_record(job: Job):
+    record, told = run(job)
+    assert record is not None
+    assert record.state is State.COMPLETE
+    assert record.proposal == PROPOSAL
+    assert record.encoder == job.config(PROPOSAL).signature()
+    assert (record.epochs, record.seed, record.error) == (2, 5, "")
+    assert [(row.inlier, row.p) for row in record.rows] == [(s.name, s.p) for s in SPECS]
+    assert [bool(row.error) for row in record.rows] == [False, True, False]
+    assert len(record.history) == 2
+    assert record.best_epoch in (1, 2)
+    assert record.val_loss == min(epoch.val_loss for epoch in record.history)
+    assert record.host
+    assert os.listdir(job.folder / "records") == ["0003.json"]
+    assert [line.get("epoch") for line in told] == [1, 2, None]
+    assert [line.get("timesteps_total") for line in told] == [1, 2, None]
+    assert told[0]["val_loss"] == record.history[0].val_loss
+    assert record.best is not None
+    assert told[-1] == {"state": "COMPLETE", "val_score": record.best.val_score}
+
+
+def test_the_threads_of_a_trial_are_its_cpus(job: Job):
+    # One that is refused at once: training on more threads than cores is slow.
+    work(replace(job, fingerprint="another"), PROPOSAL, 3, lambda _: None)
+    assert torch.get_num_threads() == 3
+
+
+def test_a_diverged_trial_leaves_a_failed_record_with_its_reason(job: Job):
+    wild = replace(PROPOSAL, lr=1e30)
+    record, told = run(job, wild)
+    assert record is not None
+    assert record.state is State.FAIL
+    assert record.error == "TrialError: the loss diverged (not finite) in epoch 1"
+    assert record.rows == record.history == ()
+    assert record.best is None
+    assert record.best_epoch is None
+    assert told == [{"state": "FAIL", "val_score": None}]
+    error = StudyFolder(job.folder).encoder(record.encoder) / "error.txt"
+    assert "Traceback" in error.read_text()
+
+
+def test_a_trial_that_has_its_record_is_not_run(job: Job):
+    run(job)
+    path = job.folder / "records" / "0003.json"
+    before, written = path.read_bytes(), path.stat().st_mtime_ns
+    shutil.rmtree(job.folder / "encoders")
+    work(job, PROPOSAL, 1, forbidden)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, written)
+    assert not (job.folder / "encoders").exists()
+
+
+def test_a_failed_trial_is_not_tried_again(job: Job):
+    wild = replace(PROPOSAL, lr=1e30)
+    run(job, wild)
+    work(job, wild, 1, forbidden)
+
+
+def test_a_sampled_inlier_model_is_the_only_one_that_is_judged(job: Job):
+    first, told = run(job, replace(PROPOSAL, inlier="gmm", p=1))
+    assert first is not None
+    assert [(row.inlier, row.p) for row in first.rows] == [("gmm", 1)]
+    assert len(told) == 3
+    # Another inlier model on the same encoder: it is loaded, not trained.
+    second, told = run(job, replace(PROPOSAL, number=4, inlier="none", p=None))
+    assert second is not None
+    assert [(row.inlier, row.p) for row in second.rows] == [("none", None)]
+    assert second.encoder == first.encoder
+    assert second.history == first.history
+    assert [line.get("state") for line in told] == ["COMPLETE"]
+
+
+def test_a_trial_that_was_stopped_leaves_no_record_and_goes_on(job: Job):
+    def stop(result: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(job, PROPOSAL, 1, stop)
+    assert StudyFolder(job.folder).record(3) is None
+    record, told = run(job)
+    assert record is not None
+    assert record.resumes == (1,)
+    assert [line.get("epoch") for line in told] == [2, None]
+
+
+def test_other_recordings_than_the_search_began_with_are_refused(job: Job):
+    record, told = run(replace(job, fingerprint="another"))
+    assert record is not None
+    assert record.state is State.FAIL
+    assert record.error.startswith("DataError: ")
+    assert "other recordings" in record.error
+    assert told == [{"state": "FAIL", "val_score": None}]
+
+
+def test_the_reason_is_one_line(job: Job):
+    gone = replace(job, source=replace(job.source, root=job.folder / "two\nlines"))
+    record, _ = run(gone)
+    assert record is not None
+    assert record.state is State.FAIL
+    assert record.error.startswith("DataError: no data set: ")
+    assert "\n" not in record.error

@@ -1,0 +1,291 @@
+"""A detector in a folder: the same scores anywhere, and a clear word where it is damaged."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from raysearch.detector import load_detector, save_detector, score_files
+from raysearch.errors import UserError
+from tests.detectors import IDS, make_detector
+
+RATE = 16000
+
+
+@pytest.fixture(autouse=True)
+def _cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Bit for bit the same is promised for a CPU.
+    monkeypatch.setattr("raysearch.detector.best_device", lambda: torch.device("cpu"))
+
+
+def record(path: Path, seconds: float = 3.0, rate: int = RATE, channels: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(len(path.name)).normal(0, 0.1, (round(seconds * rate), channels))
+    soundfile.write(path, noise, rate)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    return [
+        record(tmp_path / "section_00_source_test_0000.wav"),
+        record(tmp_path / "section_03_source_test_normal_0001.wav", 2.5),
+        record(tmp_path / "section_10_0001.wav", 0.7),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("inlier", "p", "covariance"),
+    [
+        ("gmm", 2, "full"),
+        ("gmm", 2, "diag"),
+        ("gmm", 2, "tied"),
+        ("lof", 5, "full"),
+        ("none", None, "full"),
+    ],
+)
+def test_a_loaded_detector_gives_the_same_scores(
+    tmp_path: Path, files: list[Path], inlier: str, p: int | None, covariance: str
+) -> None:
+    detector = make_detector(inlier, p, covariance=covariance)
+    save_detector(detector, tmp_path / "a" / "detector")
+    moved = shutil.move(tmp_path / "a", tmp_path / "b") / "detector"
+    loaded = load_detector(moved)
+    found, expected = score_files(loaded, files, None), score_files(detector, files, None)
+    assert found == expected
+    assert [identity for _, identity, _, _ in found] == list(IDS)
+    assert len({score for _, _, score, _ in found}) == 3
+    for field in ("machine", "options", "mean", "std", "spec", "thresholds", "ids"):
+        assert getattr(loaded, field) == getattr(detector, field)
+
+
+def test_a_detector_is_saved_over_another(tmp_path: Path, files: list[Path]) -> None:
+    save_detector(make_detector("gmm", 2), tmp_path / "d")
+    save_detector(make_detector("lof", 5, ids=("0", "1", "2", "3")), tmp_path / "d")
+    loaded = load_detector(tmp_path / "d")
+    assert loaded.ids == ["0", "1", "2", "3"]
+    assert score_files(loaded, files[:1], None) == score_files(
+        make_detector("lof", 5, ids=("0", "1", "2", "3")), files[:1], None
+    )
+
+
+def test_a_detector_is_weights_arrays_and_json(tmp_path: Path) -> None:
+    save_detector(make_detector(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "detector.json",
+        "encoder.safetensors",
+        "inlier.safetensors",
+    }
+    facts = json.loads((tmp_path / "detector.json").read_text())
+    assert (facts["ids"], facts["inlier"], facts["p"]) == (list(IDS), "gmm", 2)
+
+
+def test_a_score_does_not_depend_on_the_files_beside_it(files: list[Path]) -> None:
+    detector = make_detector()
+    alone = [score_files(detector, [path], None)[0] for path in files]
+    assert alone == score_files(detector, files, None)
+    assert alone[::-1] == score_files(detector, files[::-1], None)
+
+
+def test_the_decision_is_whether_the_score_lies_above_the_threshold(files: list[Path]) -> None:
+    detector = make_detector()
+    ((_, _, score, _),) = score_files(detector, files[:1], "0")
+    for threshold, decision in ((score, False), (np.nextafter(score, -np.inf), True)):
+        changed = replace(detector, thresholds={"0": float(threshold)})
+        assert score_files(changed, files[:1], "0") == [(files[0], "0", score, decision)]
+
+
+def test_each_id_has_a_model_of_its_own(files: list[Path]) -> None:
+    detector = make_detector()
+    scores = {detector.score_file(files[0], identity)[0] for identity in IDS}
+    assert len(scores) == 3
+
+
+def test_recordings_are_read_as_the_options_say(tmp_path: Path) -> None:
+    stereo = record(tmp_path / "a.wav", channels=2)
+    samples, _ = soundfile.read(stereo)
+    soundfile.write(tmp_path / "right.wav", samples[:, 1], RATE)
+    right, plain = make_detector(channel=1), make_detector()
+    assert right.score_file(stereo, "0") == plain.score_file(tmp_path / "right.wav", "0")
+    assert plain.score_file(stereo, "0") != plain.score_file(tmp_path / "right.wav", "0")
+    slow = record(tmp_path / "slow.wav", rate=8000)
+    assert plain.decode(slow).size == 3 * RATE
+
+
+# Which product ID judges
+
+
+@pytest.mark.parametrize(
+    ("name", "identity"),
+    [
+        ("section_03_source_test_0000.wav", "3"),
+        ("anything/at/all/section_10_target_test_anomaly_0001_strength_1.wav", "10"),
+        ("section_03_0000.wav", "3"),
+        ("normal_id_00_00000000.wav", "0"),
+        ("id_03_00000000.flac", "3"),
+        ("0dB/valve/id_10/normal/00000000.wav", "10"),
+        ("valve/id_03/abnormal/00000000.wav", "3"),
+    ],
+)
+def test_a_name_tells_the_id(name: str, identity: str) -> None:
+    assert make_detector().identity_of(Path(name), None) == identity
+
+
+@pytest.mark.parametrize(("asked", "identity"), [("3", "3"), ("03", "3"), ("10", "10")])
+def test_who_asks_for_an_id_gets_it(asked: str, identity: str) -> None:
+    detector = make_detector()
+    assert detector.identity_of(Path("section_00_source_test_0000.wav"), asked) == identity
+    assert detector.identity_of(Path("my recording.wav"), asked) == identity
+
+
+def test_a_detector_of_one_id_needs_no_word_on_it() -> None:
+    detector = make_detector(ids=("7",))
+    assert detector.identity_of(Path("my recording.wav"), None) == "7"
+    with pytest.raises(UserError, match="ID 8 is not one of 7"):
+        detector.identity_of(Path("my recording.wav"), "8")
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "problem"),
+    [
+        ("my recording.wav", None, "tells no product ID; say --id (one of 0, 3, 10)"),
+        ("section_04_source_test_0000.wav", None, "ID 4 is not one of 0, 3, 10"),
+        ("section_03_source_test_0000.wav", "left", "ID left is not one of 0, 3, 10"),
+    ],
+)
+def test_an_id_that_no_one_knows_is_refused(name: str, asked: str | None, problem: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make_detector().identity_of(Path(name), asked)
+    assert problem in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_wrong_ids_show_before_anything_is_scored(files: list[Path]) -> None:
+    files[0].write_text("garbage")
+    with pytest.raises(UserError, match="ID 4 is not one of"):
+        score_files(make_detector(), [files[0], record(files[0].with_name("id_04_01.wav"))], None)
+
+
+def test_a_file_that_is_missing_or_unusable_is_named(files: list[Path]) -> None:
+    detector = make_detector()
+    with pytest.raises(UserError, match=r"there is no file .*gone\.wav"):
+        score_files(detector, [*files, files[0].with_name("gone.wav")], "0")
+    files[1].write_text("garbage")
+    with pytest.raises(UserError, match=r"section_03_source_test_normal_0001\.wav: unreadable"):
+        score_files(detector, files, None)
+
+
+# Damage
+
+
+def facts_of(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "detector.json").read_text())
+    return found
+
+
+def write_facts(folder: Path, facts: object) -> None:
+    (folder / "detector.json").write_text(json.dumps(facts))
+
+
+def truncate(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+
+    damage.__name__ = f"truncate {name}"
+    return damage
+
+
+def lose(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        (folder / name).unlink()
+
+    damage.__name__ = f"lose {name}"
+    return damage
+
+
+def without(fact: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        write_facts(folder, {k: v for k, v in facts_of(folder).items() if k != fact})
+
+    damage.__name__ = f"without {fact}"
+    return damage
+
+
+def with_fact(**changes: object) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        write_facts(folder, facts_of(folder) | changes)
+
+    damage.__name__ = f"with {changes}"
+    return damage
+
+
+def swap(folder: Path) -> None:
+    shutil.copy(folder / "inlier.safetensors", folder / "encoder.safetensors")
+
+
+def exchange(folder: Path) -> None:
+    shutil.copy(folder / "encoder.safetensors", folder / "inlier.safetensors")
+
+
+def a_list(folder: Path) -> None:
+    write_facts(folder, [1, 2])
+
+
+def no_text(folder: Path) -> None:
+    (folder / "detector.json").write_bytes(b"\xff\xfe\x81")
+
+
+FILES = ("detector.json", "encoder.safetensors", "inlier.safetensors")
+FACTS = ("machine", "ids", "products", "inlier", "p", "mean", "std", "thresholds", "options")
+DAMAGES = [
+    *map(truncate, FILES),
+    *map(lose, FILES),
+    *map(without, FACTS),
+    with_fact(ids=["0", "3", "10", "11"]),
+    with_fact(products=7),
+    with_fact(inlier="knn"),
+    with_fact(inlier="lof"),
+    with_fact(options={"colour": 1}),
+    with_fact(thresholds={"0": 1.0}),
+    swap,
+    exchange,
+    a_list,
+    no_text,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_detector_is_refused_in_one_line(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "detector"
+    save_detector(make_detector(), folder)
+    damage(folder)
+    with pytest.raises(UserError) as caught:
+        load_detector(folder)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_detector_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no detector"):
+        load_detector(tmp_path)
+
+
+def test_a_save_that_is_cut_short_leaves_no_detector(tmp_path: Path) -> None:
+    class Torn(dict[str, object]):
+        def items(self):
+            raise KeyboardInterrupt
+
+    save_detector(make_detector(), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        save_detector(replace(make_detector(), models=Torn()), tmp_path)
+    with pytest.raises(UserError, match="holds no detector"):
+        load_detector(tmp_path)

@@ -1,0 +1,43 @@
+"""The smallest trial that is still one: for tests that train."""
+
+from pathlib import Path
+from typing import Any
+
+from raysearch.audio.dataset import TrialData, open_data, source_of
+from raysearch.config import Options, TrialConfig
+
+TINY = Options(
+    epochs=3,
+    backbone="test_efficientnet",
+    pretrained=False,
+    n_fft=512,
+    hop=512,
+    n_mels=32,
+)
+VALIDATION_IDS = ("0", "1", "2")
+
+
+def open_valve(root: Path) -> TrialData:
+    """Opens the recordings of a search on the valves of a demo data set."""
+    return open_data(source_of(root, "valve", VALIDATION_IDS, TINY))
+
+
+def tiny_config(
+    data: TrialData,
+    *,
+    lr: float = 3e-3,
+    batch_size: int = 16,
+    lam: float = 10.0,
+    seed: int = 0,
+    **options: Any,
+) -> TrialConfig:
+    """A trial on such recordings; further keywords change its options."""
+    return TrialConfig(
+        machine=data.machine,
+        data=data.fingerprint,
+        lr=lr,
+        batch_size=batch_size,
+        lam=lam,
+        seed=seed,
+        options=TINY.model_copy(update=options),
+    )
