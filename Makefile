@@ -21,11 +21,11 @@ demo: $(VENV)/.installed ## make a small synthetic data set and search on it (CP
 	  && mv demo/data.part demo/data; }
 	$(BIN)/raysearch run --machine valve --data demo/data --out demo/runs --space search_spaces/demo.yaml
 
-test: $(VENV)/.installed-dev ## run all tests, the fast ones first
-	$(BIN)/python -m pytest
+test: test-fast ## run all tests, the fast ones first
+	$(BIN)/python -m pytest -m slow
 
 test-fast: $(VENV)/.installed-dev ## run the fast tests only
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 check: $(VENV)/.installed-dev ## check format, lint, types and architecture
 	$(BIN)/ruff format --check $(CODE)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from raysearch.errors import UserError
@@ -21,7 +22,9 @@ class Strict(BaseModel):
 
 
 class Options(Strict):
-    """Everything about a trial that is not searched; defaults are the paper's (METHODS in docs).
+    """Everything about a trial that is not searched.
+
+    Defaults are the paper's where it states them, else those of its first author's recipes.
 
     Attributes:
         epochs: passes over the target machine's training clips.
@@ -137,6 +140,11 @@ def digest(content: Mapping[str, Any]) -> str:
     """Returns 12 hexadecimal digits of the hash of some JSON content."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def stream(*parts: int) -> int:
+    """A seed of its own for each use of a trial's seed, so that no two share their draws."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 def explain(error: ValidationError, where: str) -> UserError:

@@ -21,7 +21,7 @@ from raysearch.audio.index import id_order, parse, product_id
 from raysearch.audio.store import Int16, decode
 from raysearch.config import Options
 from raysearch.embedding import embed_segments
-from raysearch.errors import UserError
+from raysearch.errors import DataError, UserError
 from raysearch.model.encoder import Encoder
 from raysearch.network import best_device, frontend, new_encoder
 from raysearch.score.inlier import InlierModel, InlierSpec, aggregate, restore
@@ -71,7 +71,7 @@ class Detector:
         """Returns a recording's anomaly score and whether it is called anomalous.
 
         Raises:
-            UserError: the file cannot be used.
+            DataError: the file cannot be used.
         """
         score = self.score(self.embed(self.decode(path)), identity)
         return score, score > self.thresholds[identity]
@@ -80,12 +80,12 @@ class Detector:
         """Decodes a recording as the detector's options ask.
 
         Raises:
-            UserError: the file cannot be used.
+            DataError: the file cannot be used.
         """
         try:
             return decode(path, rate=self.options.rate, channel=self.options.channel)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
 
     def identity_of(self, path: Path, asked: str | None) -> str:
         """Finds the product ID whose inlier model judges a recording.

@@ -18,6 +18,7 @@ from raysearch.audio.dataset import Source, TrialData, open_data, search_index
 from raysearch.audio.index import PLAIN_RULE, Index
 from raysearch.errors import DataError, UserError
 from raysearch.report.progress import progress
+from raysearch.search.final import LEDGER
 from raysearch.search.space import Space
 from raysearch.search.study import StudyFolder
 
@@ -107,11 +108,11 @@ def begin(
     """
     study = StudyFolder(folder)
     if fresh and study.exists():
-        shutil.rmtree(folder)
+        _clear(folder)
     content = space.model_dump(mode="json", by_alias=True)
     if study.exists():
         _check_same(study, content, data.fingerprint)
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and any(path.name != LEDGER for path in folder.iterdir()):
         raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
     truth = source.ground_truth
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -138,6 +139,15 @@ def begin(
         }
     )
     return Opened(study, space, source, data)
+
+
+def _clear(folder: Path) -> None:
+    """Removes a study but for its ledger: that the test IDs were opened cannot be undone."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LEDGER:
+            path.unlink()
 
 
 def _check_same(study: StudyFolder, content: Mapping[str, Any], fingerprint: str) -> None:

@@ -17,7 +17,7 @@ from torch.nn.functional import one_hot
 from raysearch import checkpoint
 from raysearch.audio.batches import Batch, ahead, batch_count, training_batches, validation_batches
 from raysearch.audio.dataset import TrialData
-from raysearch.config import Options, TrialConfig
+from raysearch.config import Options, TrialConfig, stream
 from raysearch.errors import TrialError
 from raysearch.model.encoder import Encoder
 from raysearch.model.losses import machine_loss, mixup, product_loss, total_loss
@@ -113,8 +113,8 @@ class _Run:
         options = config.options
         self.config, self.data, self.folder = config, data, folder
         self.device = best_device()
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(config.seed, _WEIGHTS))
             self.encoder = new_encoder(options, len(data.ids), pretrained=options.pretrained)
         self.encoder.to(self.device)
         self.frontend = frontend(options).to(self.device)
@@ -184,13 +184,12 @@ class _Run:
             epoch=number,
         )
         # The generators of an epoch follow from (seed, epoch): to resume needs only its number.
-        seed = (config.seed << 20) + number
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(stream(config.seed, _MIXUP, number))
         self.encoder.train()
         meter = _Meter(config.lam)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+            torch.manual_seed(stream(config.seed, _DROPOUT, number))
             for batch in ahead(batches):
                 machine, product, count = self._losses(batch, generator, number)
                 self.optimiser.zero_grad(set_to_none=True)
@@ -211,8 +210,10 @@ class _Run:
         targets = one_hot(products.clamp(min=0), len(self.data.ids)) * machine[:, None]
         if generator is not None and _mixes(options, number, generator):
             waves, targets, machine = mixup(waves, targets, machine, options.mixup_alpha, generator)
-        half = options.precision == "bf16" or (
-            options.precision == "auto" and self.device.type == "cuda"
+        # Validation picks the epoch, so it computes as scoring does: in full precision.
+        half = generator is not None and (
+            options.precision == "bf16"
+            or (options.precision == "auto" and self.device.type == "cuda")
         )
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
             embeddings = self.encoder.embed(self.frontend(waves))
@@ -262,6 +263,7 @@ class _Run:
 
 
 _EVALUATION_BATCH = 128
+_WEIGHTS, _MIXUP, _DROPOUT = range(3)
 
 
 def _is_json(value: object) -> bool:

@@ -162,13 +162,14 @@ def validation_batches(
 ) -> Iterator[Batch]:
     """Yields the first segment of every validation clip, as many others as targets at the most.
 
-    Others are taken in turn from the machine types, so that each has its say.
+    Others are taken in turn from their machine types and product IDs, so that each has its say.
     """
+    groups = [group for part in others for group in _by_id(part)]
     pool = [
         (part, index)
-        for turn in range(max((p.clips.size for p in others), default=0))
-        for part in others
-        for index in part.clips[turn : turn + 1]
+        for turn in range(max((len(clips) for _, clips in groups), default=0))
+        for part, clips in groups
+        for index in clips[turn : turn + 1]
     ][: target.clips.size]
     rows = [(target, i, int(products[i])) for i in target.clips]
     rows += [(part, i, -1) for part, i in pool]
@@ -176,6 +177,14 @@ def validation_batches(
         chunk = rows[start : start + batch_size]
         waves = np.stack([part.crop(index, segment, 0.0) for part, index, _ in chunk])
         yield Batch(waves, np.array([product for _, _, product in chunk], np.int64))
+
+
+def _by_id(part: Part) -> list[tuple[Part, list[int]]]:
+    """The clips of a part, those of each product ID together."""
+    groups: dict[str, list[int]] = {}
+    for index in part.clips.tolist():
+        groups.setdefault(part.store.clips[index].id, []).append(index)
+    return [(part, clips) for clips in groups.values()]
 
 
 def ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:

@@ -99,9 +99,15 @@ def machine_score(
     if not labels or labels.keys() != scores.keys():
         raise ValueError(f"labels of IDs {sorted(labels)} but scores of IDs {sorted(scores)}")
     per_id = {}
-    for product_id in sorted(labels):
+    for product_id in sorted(labels, key=_order):
         try:
             per_id[product_id] = auc_pauc(labels[product_id], scores[product_id])
         except ValueError as error:
             raise ValueError(f"ID {product_id}: {error}") from error
     return MachineScore(per_id)
+
+
+def _order(product_id: str) -> tuple[bool, int, str]:
+    """Numbers by value, before names."""
+    number = product_id.isdecimal()
+    return (not number, int(product_id) if number else 0, product_id)

@@ -25,6 +25,8 @@ from raysearch.search.winner import Winner
 Scores = dict[str, list[tuple[Clip, float]]]
 """Product ID -> clips and their anomaly scores, higher = more anomalous."""
 
+LEDGER = "test_ledger.jsonl"
+
 
 @dataclass(frozen=True)
 class FinalResult:
@@ -151,7 +153,7 @@ def _note(folder: Path, winner: Winner, test_ids: Sequence[str], clips: int, com
         "clips": clips,
         "frozen": asdict(winner),
     }
-    with (folder / "test_ledger.jsonl").open("a") as ledger:
+    with (folder / LEDGER).open("a") as ledger:
         ledger.write(json.dumps(entry) + "\n")
 
 

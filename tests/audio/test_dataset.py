@@ -112,7 +112,7 @@ def test_labels_of_unlabelled_validation_ids_come_from_the_ground_truth(
     shutil.move(root / "eval_data" / "ground_truth", tmp_path / "truth")
     for path in (tmp_path / "truth").iterdir():
         if "valve_section_03" not in path.name:
-            path.write_text("garbage")
+            overwrite(path, b"garbage")
     moved = source(root, validation_ids=("3",), ground_truth=tmp_path / "truth")
     labels = [c.label for c in open_data(moved).validation.clips]
     assert Counter(labels) == {0: 6, 1: 6}

@@ -1,0 +1,160 @@
+"""The best of some records, and the detector that is made of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from raysearch import checkpoint
+from raysearch.audio.dataset import TrialData
+from raysearch.errors import UserError
+from raysearch.network import new_encoder
+from raysearch.score.inlier import InlierSpec
+from raysearch.score.threshold import gamma_threshold
+from raysearch.search.study import Proposal, State
+from raysearch.search.winner import Winner, build_detector, choose, freeze, frozen
+from raysearch.trial import clip_scores
+from tests.records import complete, failed, row
+from tests.tiny import TINY, open_valve
+
+
+def proposal(number: int) -> Proposal:
+    return Proposal(number, 1e-3 * (number + 1), 32, 10.0)
+
+
+def test_the_highest_score_wins_with_its_inlier_model() -> None:
+    records = [
+        complete(proposal(0), row("gmm", 1, 0.71), row("lof", 4, 0.6)),
+        complete(proposal(1), row("gmm", 1, 0.5), row("lof", 8, 0.8), row("gmm", 2, 0.79)),
+        failed(proposal(2)),
+        complete(proposal(3), row("gmm", 1, 0.75), seed=5),
+    ]
+    assert choose("valve", "data", records) == Winner(
+        machine="valve",
+        trial=1,
+        encoder="encoder1",
+        lr=2e-3,
+        batch_size=32,
+        lam=10.0,
+        inlier="lof",
+        p=8,
+        val_score=0.8,
+        seed=0,
+        data="data",
+    )
+
+
+def test_of_equals_the_earliest_trial_and_its_first_row_win() -> None:
+    records = [
+        complete(proposal(4), row("gmm", 1, 0.8)),
+        complete(proposal(2), row("gmm", 1, 0.7), row("lof", 8, 0.8), row("gmm", 2, 0.8)),
+        complete(proposal(3), row("gmm", 1, 0.8)),
+    ]
+    for order in (records, records[::-1]):
+        winner = choose("valve", "data", order)
+        assert winner is not None
+        assert (winner.trial, winner.inlier, winner.p) == (2, "lof", 8)
+
+
+def test_a_score_of_zero_is_a_score() -> None:
+    winner = choose("valve", "data", [complete(proposal(0), row("none", None, 0.0))])
+    assert winner is not None
+    assert (winner.val_score, winner.spec) == (0.0, InlierSpec("none", None))
+
+
+def test_who_has_no_score_cannot_win() -> None:
+    records = [
+        failed(proposal(0)),
+        complete(proposal(1), row("gmm", 64, None, "too few segments")),
+        complete(proposal(2)),
+        complete(proposal(3), row("gmm", 1, 0.9), state=State.PRUNED),
+    ]
+    assert choose("valve", "data", records) is None
+    assert choose("valve", "data", []) is None
+
+
+@pytest.fixture
+def winner() -> Winner:
+    found = choose("valve", "data", [complete(proposal(1), row("lof", 4, 1 / 3))])
+    assert found is not None
+    return found
+
+
+def test_a_frozen_winner_comes_back(tmp_path: Path, winner: Winner) -> None:
+    assert frozen(tmp_path) is None
+    freeze(winner, tmp_path)
+    assert frozen(tmp_path) == winner
+
+
+def test_its_configuration_is_that_of_its_encoder(winner: Winner) -> None:
+    config = winner.config(TINY)
+    assert (config.machine, config.data, config.seed) == ("valve", "data", 0)
+    assert (config.lr, config.batch_size, config.lam) == (2e-3, 32, 10.0)
+    assert config.signature() == replace(winner, inlier="gmm", p=1).config(TINY).signature()
+
+
+@pytest.fixture(scope="module")
+def data(demo_data: Path) -> TrialData:
+    return open_valve(demo_data)
+
+
+@pytest.fixture
+def study(tmp_path: Path, data: TrialData) -> Path:
+    """A study that holds one encoder, which was never trained."""
+    torch.manual_seed(0)
+    encoder = new_encoder(TINY, len(data.ids), pretrained=False)
+    path = tmp_path / "encoders" / "encoder1" / "best.safetensors"
+    checkpoint.save(path, encoder.state_dict(), {"history": [], "resumes": []})
+    return tmp_path
+
+
+@pytest.mark.parametrize(("inlier", "p"), [("lof", 4), ("gmm", 1), ("none", None)])
+def test_the_detector_has_a_model_and_a_threshold_for_every_id(
+    study: Path, data: TrialData, winner: Winner, inlier: str, p: int | None
+) -> None:
+    chosen = replace(winner, inlier=inlier, p=p)
+    detector = build_detector(chosen, TINY, data, study)
+    assert detector.ids == ["0", "1", "2", "3", "4", "5"]
+    assert detector.spec == chosen.spec
+    assert (detector.mean, detector.std) == (data.target.mean, data.target.std)
+    assert not detector.encoder.training
+    # The threshold is that of normal clips which the model was not fitted on.
+    train, held = data.target_parts(TINY.validation_share, chosen.seed)
+    assert held.clips.size == 6
+    for identity in ("0", "5"):
+        clips = [n for n in train.clips if data.target.clips[n].id == identity]
+        assert len(clips) == 11
+        embeddings = np.stack([detector.embed(data.target.waveform(n)) for n in clips])
+        scores = clip_scores(chosen.spec, detector.models[identity], embeddings)
+        assert detector.thresholds[identity] == pytest.approx(
+            gamma_threshold(scores, TINY.threshold_quantile), rel=1e-4
+        )
+
+
+def test_a_model_of_an_id_is_fitted_on_that_ids_held_clips(
+    study: Path, data: TrialData, winner: Winner
+) -> None:
+    detector = build_detector(winner, TINY, data, study)
+    _, held = data.target_parts(TINY.validation_share, winner.seed)
+    for identity in ("1", "4"):
+        (clip,) = [n for n in held.clips if data.target.clips[n].id == identity]
+        np.testing.assert_allclose(
+            detector.models[identity].arrays()["embeddings"],
+            detector.embed(data.target.waveform(clip)),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_a_model_that_cannot_be_fitted_is_named(
+    study: Path, data: TrialData, winner: Winner
+) -> None:
+    with pytest.raises(UserError, match=r"no detector: ID 0 of valve: gmm with p=64 .*has 10"):
+        build_detector(replace(winner, inlier="gmm", p=64), TINY, data, study)
+
+
+def test_a_lost_encoder_is_named(tmp_path: Path, data: TrialData, winner: Winner) -> None:
+    with pytest.raises(UserError, match="encoder1/best"):
+        build_detector(winner, TINY, data, tmp_path)
