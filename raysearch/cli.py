@@ -141,7 +141,10 @@ def run(
             final=not no_final,
             command=_command(),
         )
-        run_study(request, one, console)
+        try:
+            run_study(request, one, console)
+        except KeyboardInterrupt:
+            raise StoppedError("stopped; the same command goes on from here") from None
 
 
 @app.command()

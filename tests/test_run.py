@@ -256,8 +256,11 @@ def test_fresh_starts_anew_and_a_time_budget_ends_it_early_and_well(plain: Study
     best = max(float(row["val_score"]) for row in study.trials)
     assert f"validation score {best:.4f}" in study.ended.out
     assert (study.folder / "detector" / "detector.json").exists()
-    for name in ("final_test.csv", "test_ledger.jsonl", "submission"):
+    for name in ("final_test.csv", "submission"):
         assert not (study.folder / name).exists()
+    # That the test IDs were opened before cannot be undone.
+    ledger = "test_ledger.jsonl"
+    assert (study.folder / ledger).read_bytes() == (plain.folder / ledger).read_bytes()
 
 
 def test_export_writes_tables_over_all_runs(plain: Study) -> None:

@@ -22,7 +22,8 @@ PLAIN_TEST_SHARE = 0.25
 """Share of the plain layout's normal clips that is kept for testing."""
 PLAIN_RULE = (
     "a normal clip is a test clip where sha256(seed/machine/id/name) falls into the lowest "
-    f"{PLAIN_TEST_SHARE:.0%}; every abnormal clip is a test clip"
+    f"{PLAIN_TEST_SHARE:.0%}, the lowest of an ID where none does; every abnormal clip is a test "
+    "clip"
 )
 
 _LABELS = {"normal": 0, "anomaly": 1, "abnormal": 1}
@@ -127,7 +128,22 @@ def read_index(root: Path, *, domain: str = "source", seed: int = 0) -> Index:
     kept = [c for c in found if domain == "both" or c.domain in (domain, "unknown")]
     if not kept:
         raise DataError(f"no clip of domain {domain!r} in {root}")
-    return Index(root, _sorted([replace(c, path=root / c.path) for c in kept]))
+    split = _each_id_tested(kept, seed)
+    return Index(root, _sorted([replace(c, path=root / c.path) for c in split]))
+
+
+def _each_id_tested(clips: list[Clip], seed: int) -> list[Clip]:
+    """Moves one normal clip to the test of each ID of the plain layout that the rule left bare."""
+    normal: dict[tuple[str, str], list[Clip]] = {}
+    for clip in clips:
+        if clip.label == 0 and clip.path.parent.parent.name.startswith("id_"):
+            normal.setdefault((clip.machine, clip.id), []).append(clip)
+    moved = {
+        min(own, key=lambda clip: _draw(seed, clip.machine, clip.id, clip.name))
+        for own in normal.values()
+        if len(own) > 1 and all(clip.split == "train" for clip in own)
+    }
+    return [replace(clip, split="test") if clip in moved else clip for clip in clips]
 
 
 def _hidden(path: Path, root: Path) -> bool:
@@ -155,10 +171,15 @@ def _plain(path: Path, seed: int) -> Clip | None:
     if label is None:
         return None
     identity = product_id(folder.removeprefix("id_"))
-    digest = hashlib.sha256(f"{seed}/{machine}/{identity}/{path.name}".encode()).digest()
-    held_out = int.from_bytes(digest[:8], "big") < PLAIN_TEST_SHARE * 2**64
+    held_out = _draw(seed, machine, identity, path.name) < PLAIN_TEST_SHARE
     split: Split = "test" if label or held_out else "train"
     return Clip(machine, identity, split, "unknown", label, path)
+
+
+def _draw(seed: int, machine: str, identity: str, name: str) -> float:
+    """A number in [0, 1) that follows from a clip's name alone."""
+    digest = hashlib.sha256(f"{seed}/{machine}/{identity}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _dcase(path: Path) -> Clip | None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,15 @@ def test_validation_hears_every_held_clip_once_and_others_in_turn(
     per_machine = [sum((p - OTHER) // 100 == k for p in partners) for k in range(len(sizes))]
     for count, size in zip(per_machine, sizes, strict=True):
         assert count == size or max(per_machine) - count <= 1
+
+
+def test_validation_hears_every_id_of_the_others() -> None:
+    # Stores hold their clips by ID: the first few are all of one.
+    outside = part([OTHER + n // 10 for n in range(60)])
+    clips = tuple(replace(c, id=str(n // 10)) for n, c in enumerate(outside.store.clips))
+    outside = replace(outside, store=replace(outside.store, clips=clips))
+    _, partners = halves(check(part(range(TARGET, TARGET + 12)), [outside], 8))
+    assert Counter(partners) == {OTHER + k: 2 for k in range(6)}
 
 
 def test_validation_is_the_same_every_time_and_starts_at_the_beginning() -> None:

@@ -277,3 +277,16 @@ def test_no_attribute_changes_what_a_name_says(section: int, number: int, attrib
     clip = parse(Path(f"fan/train/{stem}_{attributes}.wav"))
     assert clip is not None
     assert (clip.id, clip.split, clip.domain, clip.label) == (str(section), "train", "source", 0)
+
+
+def test_each_id_of_the_plain_layout_has_a_normal_test_clip(tmp_path: Path):
+    for identity in range(30):
+        folder = tmp_path / "loom" / f"id_{identity:02d}" / "normal"
+        folder.mkdir(parents=True)
+        for number in range(3):
+            (folder / f"{number:08d}.wav").touch()
+    index = read_index(tmp_path)
+    for identity in range(30):
+        own = [clip for clip in index.clips if clip.id == str(identity)]
+        assert sum(clip.split == "test" for clip in own) >= 1, identity
+    assert sum(clip.split == "train" for clip in index.clips) > 45

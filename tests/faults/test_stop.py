@@ -61,3 +61,12 @@ def check_loaded(records: list[dict[str, Any]]) -> None:
     assert len(histories) == len({encoder for encoder, _ in histories}) == 2
     rows = [(r["encoder"], row["inlier"], row["p"]) for r in records for row in r["rows"]]
     assert len(set(rows)) == len(rows) == 6
+
+
+def test_ctrl_c_outside_of_a_trial_says_how_to_go_on(stopped: Path) -> None:
+    started = begin(stopped, "--name", "early")
+    started.wait_until(lambda: (stopped / "runs" / "early" / "study.json").exists())
+    started.send(signal.SIGINT)
+    ended = started.wait()
+    assert ended.code == 130, ended
+    assert ended.err == "raysearch: stopped; the same command goes on from here\n"

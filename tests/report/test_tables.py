@@ -258,6 +258,14 @@ def test_two_studies_of_a_machine_go_by_the_names_of_their_folders(out: Path) ->
     assert head == ["method", "fan", "fan-again", "valve", "lathe", "All"]
 
 
+def test_machines_stand_in_the_papers_order(tmp_path: Path) -> None:
+    paper = ["fan", "gearbox", "pump", "valve", "slider", "ToyCar", "ToyTrain"]
+    for machine in sorted([*paper, "ToyConveyor", "bearing"]):
+        make_study(tmp_path, machine, winner(machine))
+    export(tmp_path)
+    assert read(tmp_path / "best_configs.csv")[0][1:] == [*paper, "ToyConveyor", "bearing"]
+
+
 def test_without_a_final_test_there_is_no_mean(tmp_path: Path) -> None:
     make_study(tmp_path, "fan", winner("fan"))
     export(tmp_path)
