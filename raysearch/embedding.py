@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from raysearch.audio.batches import Float32, Part, segments
 from raysearch.config import Options
+from raysearch.distributed import gathered, rows
 from raysearch.model.encoder import Encoder
 from raysearch.model.frontend import LogMel
 
@@ -39,15 +40,18 @@ def embed_clips(
 ) -> NDArray[np.float32]:
     """Embeds the overlapping segments of some clips of a store.
 
+    Workers of a trial share the clips, each clip once, and all of them have the whole result.
+
     Returns:
         (C, S, D), in the order of `clips`.
     """
-    found = []
-    for start in range(0, len(clips), CLIPS_AT_ONCE):
+    mine = clips[rows()]
+    found: list[NDArray[np.float32]] = []
+    for start in range(0, len(mine), CLIPS_AT_ONCE):
         waves = [
             segments(part.store.waveform(i), options.segment, options.segments, part.mean, part.std)
-            for i in clips[start : start + CLIPS_AT_ONCE]
+            for i in mine[start : start + CLIPS_AT_ONCE]
         ]
-        found.append(embed_segments(encoder, frontend, np.concatenate(waves)))
-    rows = np.concatenate(found)
-    return rows.reshape(len(clips), options.segments, rows.shape[1])
+        embeddings = embed_segments(encoder, frontend, np.concatenate(waves))
+        found += [*embeddings.reshape(len(waves), options.segments, -1)]
+    return np.stack(gathered(found, len(clips)))

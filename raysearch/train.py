@@ -1,27 +1,23 @@
-"""One training loop: recordings and a configuration -> the encoder of least validation loss.
-
-Shape letters: B samples of a batch, T samples of a segment, K product IDs.
-"""
+"""One training, for one worker and for many: recordings and a configuration -> an encoder."""
 
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from raysearch import checkpoint
-from raysearch.audio.batches import Batch, ahead, batch_count, training_batches, validation_batches
 from raysearch.audio.dataset import TrialData
-from raysearch.config import Options, TrialConfig, stream
-from raysearch.errors import TrialError
+from raysearch.config import Options, TrialConfig
+from raysearch.distributed import from_first
+from raysearch.errors import TrialError, UserError
+from raysearch.learner import Learner
 from raysearch.model.encoder import Encoder
-from raysearch.model.losses import machine_loss, mixup, product_loss, total_loss
-from raysearch.network import best_device, frontend, new_encoder
+from raysearch.network import best_device, new_encoder
+from raysearch.storage import Place
 
 
 @dataclass(frozen=True)
@@ -70,228 +66,134 @@ class Trained:
         return sum(epoch.seconds for epoch in self.history)
 
 
-def train(config: TrialConfig, data: TrialData, report: Report, folder: Path) -> Trained:
+def train(config: TrialConfig, data: TrialData, report: Report, folder: Place) -> Trained:
     """Trains an encoder, or goes on where a training in this folder was interrupted.
+
+    Workers of one trial call it alike and all return the same. The first of them alone reads
+    and writes the folder, which the others may see late or not at all.
 
     Args:
         config: what to train.
         data: recordings.
-        report: told of every epoch that is trained.
+        report: told of every epoch that is trained, on every worker, once its checkpoint stands.
         folder: holds `best.safetensors` and, until the end, `last.safetensors`.
 
     Raises:
-        TrialError: the loss is no longer finite.
+        TrialError: the loss is no longer finite, the GPU's memory is too small, or a batch.
+        UserError: the folder holds the encoder of another configuration.
     """
-    if not is_trained(folder):
+    signature = config.signature()
+    if not from_first(lambda: is_trained(folder)):
         run = _Run(config, data, folder)
-        run.resume()
         while len(run.history) < config.options.epochs:
             report(run.epoch())
-        run.finish()
-    return load_trained(config.options, len(data.ids), folder)
+        from_first(run.finish)
+    return load_trained(config.options, len(data.ids), folder, signature=signature)
 
 
-def is_trained(folder: Path) -> bool:
+def is_trained(folder: Place) -> bool:
     """Whether a training in this folder came to its end."""
     # `last` is written before `best` and removed at the end, so the two tell every state apart.
     return (folder / "best.safetensors").exists() and not (folder / "last.safetensors").exists()
 
 
-def load_trained(options: Options, products: int, folder: Path) -> Trained:
-    """Loads the encoder that `train` left in a folder, rebuilt from the file alone."""
-    tensors, facts = checkpoint.load(folder / "best.safetensors")
+def load_trained(
+    options: Options, products: int, folder: Place, *, signature: str | None = None
+) -> Trained:
+    """Loads the encoder that `train` left in a folder, rebuilt from the file alone.
+
+    Raises:
+        UserError: there is none, or not the one of this signature.
+    """
+    tensors, facts = from_first(lambda: _load(folder / "best.safetensors", signature))
     encoder = new_encoder(options, products, pretrained=False)
     encoder.load_state_dict(tensors)
     history = tuple(Epoch(**epoch) for epoch in facts["history"])
     return Trained(encoder.to(best_device()).eval(), history, tuple(facts["resumes"]))
 
 
-class _Run:
-    """The moving parts of one training."""
+Checkpoint = tuple[dict[str, Tensor], dict[str, Any]]
 
-    def __init__(self, config: TrialConfig, data: TrialData, folder: Path) -> None:
-        options = config.options
-        self.config, self.data, self.folder = config, data, folder
-        self.device = best_device()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(config.seed, _WEIGHTS))
-            self.encoder = new_encoder(options, len(data.ids), pretrained=options.pretrained)
-        self.encoder.to(self.device)
-        self.frontend = frontend(options).to(self.device)
-        self.target, self.held_target = data.target_parts(options.validation_share, config.seed)
-        self.others, held = data.other_parts(
-            options.amplitude, options.validation_share, config.seed
+
+def _load(path: Place, signature: str | None) -> Checkpoint:
+    tensors, facts = checkpoint.load(path)
+    found = facts.get("signature", signature)  # older files do not tell
+    if signature is not None and found != signature:
+        raise UserError(
+            f"{path} is of another configuration (signature {found}, not {signature}); "
+            "train in another folder, or remove it"
         )
-        # With one clip an ID there is nothing to hold out; a biased loss beats a blind one.
-        self.held_others = held if any(part.clips.size for part in held) else self.others
-        steps = batch_count(self.target.clips.size, config.batch_size)
-        self.optimiser = torch.optim.AdamW(
-            self.encoder.parameters(), lr=config.lr, weight_decay=options.weight_decay
-        )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, max_lr=config.lr, total_steps=steps * options.epochs
-        )
+    return tensors, facts
+
+
+class _Run:
+    """One training: what learns, its history and its files."""
+
+    def __init__(self, config: TrialConfig, data: TrialData, folder: Place) -> None:
+        self.config, self.signature = config, config.signature()
+        self.last, self.best = folder / "last.safetensors", folder / "best.safetensors"
+        interrupted = from_first(self._interrupted)
+        # What an interrupted training takes up replaces every weight.
+        pretrained = config.options.pretrained if interrupted is None else False
+        self.learner = Learner(config, data, pretrained=pretrained)
         self.history: list[Epoch] = []
         self.resumes: list[int] = []
+        if interrupted is not None:
+            self._take_up(*interrupted)
 
-    def resume(self) -> None:
-        """Takes up `last.safetensors`, if an interrupted training left one."""
-        path = self.folder / "last.safetensors"
-        if not path.exists():
-            return
-        tensors, facts = checkpoint.load(path)
-        self.encoder.load_state_dict(
-            {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
-        )
-        checkpoint.restore_optimiser(self.optimiser, tensors)
-        self.schedule.load_state_dict(facts["schedule"])
-        for group, values in zip(self.optimiser.param_groups, facts["groups"], strict=True):
-            group.update(values)
+    def _interrupted(self) -> Checkpoint | None:
+        return _load(self.last, self.signature) if self.last.exists() else None
+
+    def _take_up(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        self.learner.restore(tensors, facts)
         self.history = [Epoch(**epoch) for epoch in facts["history"]]
         self.resumes = [*facts["resumes"], len(self.history)]
-        self._save_best()
+        from_first(self._save_best)
 
     def finish(self) -> None:
         """Completes the history of the best checkpoint and removes what only resuming needs."""
-        best = self.folder / "best.safetensors"
-        tensors, _ = checkpoint.load(best)
-        checkpoint.save(best, tensors, self._facts())
-        (self.folder / "last.safetensors").unlink()
+        tensors, _ = checkpoint.load(self.best)
+        checkpoint.save(self.best, tensors, self._facts())
+        self.last.unlink()
 
     def epoch(self) -> Epoch:
         """Trains and validates one epoch and writes its checkpoints."""
+        try:
+            return self._epoch()
+        except torch.OutOfMemoryError as error:
+            reason = ". ".join(str(error).split(". ")[1:3]) or str(error)
+        # Raised out here, since the caught error holds on to the tensors that filled the memory.
+        raise TrialError(
+            f"out of GPU memory at batch size {self.config.batch_size} "
+            f"({' '.join(reason.split())}); choose a smaller batch_size in the space or more GPUs "
+            "a trial"
+        )
+
+    def _epoch(self) -> Epoch:
         number, start = len(self.history), time.perf_counter()
-        lr = float(self.schedule.get_last_lr()[0])
-        trained = self._pass(number)
-        held = self._validate()
+        lr = self.learner.lr
+        trained = self.learner.train(number)
+        held = self.learner.validate()
         if not all(math.isfinite(value) for value in (*trained, *held)):
             raise TrialError(f"the loss diverged (not finite) in epoch {number + 1}")
-        seconds = time.perf_counter() - start
+        seconds = from_first(lambda: time.perf_counter() - start)
         done = Epoch(number + 1, *trained, *held, lr, seconds)
         self.history.append(done)
-        self._save()
+        from_first(self._save)
         return done
 
-    def _pass(self, number: int) -> tuple[float, float, float]:
-        config = self.config
-        batches = training_batches(
-            self.target,
-            self.data.products,
-            self.others,
-            batch_size=config.batch_size,
-            segment=config.options.segment,
-            seed=config.seed,
-            epoch=number,
-        )
-        # The generators of an epoch follow from (seed, epoch): to resume needs only its number.
-        generator = torch.Generator().manual_seed(stream(config.seed, _MIXUP, number))
-        self.encoder.train()
-        meter = _Meter(config.lam)
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(stream(config.seed, _DROPOUT, number))
-            for batch in ahead(batches):
-                machine, product, count = self._losses(batch, generator, number)
-                self.optimiser.zero_grad(set_to_none=True)
-                loss = total_loss(machine, product, config.lam)
-                loss.backward()  # type: ignore[no-untyped-call]
-                self.optimiser.step()
-                self.schedule.step()
-                meter.add(machine, product, count)
-        return meter.means()
-
-    def _losses(
-        self, batch: Batch, generator: torch.Generator | None, number: int
-    ) -> tuple[Tensor, Tensor, int]:
-        options = self.config.options
-        waves = torch.from_numpy(batch.waveforms).to(self.device, non_blocking=True)
-        products = torch.from_numpy(batch.products).to(self.device)
-        machine = (products >= 0).float()
-        targets = one_hot(products.clamp(min=0), len(self.data.ids)) * machine[:, None]
-        if generator is not None and _mixes(options, number, generator):
-            waves, targets, machine = mixup(waves, targets, machine, options.mixup_alpha, generator)
-        # Validation picks the epoch, so it computes as scoring does: in full precision.
-        half = generator is not None and (
-            options.precision == "bf16"
-            or (options.precision == "auto" and self.device.type == "cuda")
-        )
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-            embeddings = self.encoder.embed(self.frontend(waves))
-        product_logits, machine_logits = self.encoder.heads(embeddings)
-        return (
-            machine_loss(machine_logits, machine),
-            product_loss(product_logits, targets, machine),
-            len(waves),
-        )
-
-    def _validate(self) -> tuple[float, float, float]:
-        self.encoder.eval()
-        meter = _Meter(self.config.lam)
-        batches = validation_batches(
-            self.held_target,
-            self.data.products,
-            self.held_others,
-            batch_size=_EVALUATION_BATCH,
-            segment=self.config.options.segment,
-        )
-        with torch.inference_mode():
-            for batch in batches:
-                machine, product, count = self._losses(batch, None, 0)
-                targets = int((batch.products >= 0).sum())
-                meter.add(machine, product, count, targets)
-        return meter.means()
-
     def _facts(self) -> dict[str, Any]:
-        return {"history": [asdict(epoch) for epoch in self.history], "resumes": self.resumes}
+        return {
+            "signature": self.signature,
+            "history": [asdict(epoch) for epoch in self.history],
+            "resumes": self.resumes,
+        }
 
     def _save(self) -> None:
-        tensors = {f"model/{k}": tensor for k, tensor in self.encoder.state_dict().items()}
-        tensors |= checkpoint.optimiser_tensors(self.optimiser)
-        groups = [
-            {k: v for k, v in group.items() if k != "params"}
-            for group in self.optimiser.param_groups
-        ]
-        schedule = {k: v for k, v in self.schedule.state_dict().items() if _is_json(v)}
-        facts = self._facts() | {"schedule": schedule, "groups": groups}
-        checkpoint.save(self.folder / "last.safetensors", tensors, facts)
+        tensors, facts = self.learner.state()
+        checkpoint.save(self.last, tensors, self._facts() | facts)
         self._save_best()
 
     def _save_best(self) -> None:
         if min(self.history, key=lambda epoch: epoch.val_loss) is self.history[-1]:
-            best = self.folder / "best.safetensors"
-            checkpoint.save(best, self.encoder.state_dict(), self._facts())
-
-
-_EVALUATION_BATCH = 128
-_WEIGHTS, _MIXUP, _DROPOUT = range(3)
-
-
-def _is_json(value: object) -> bool:
-    return isinstance(value, bool | int | float | str | list | type(None))
-
-
-def _mixes(options: Options, number: int, generator: torch.Generator) -> bool:
-    progress = number / max(1, options.epochs - 1)
-    chance = {"constant": 1.0, "rise": progress, "decay": 1 - progress, "off": 0.0}
-    return bool(torch.rand((), generator=generator) < chance[options.mixup])
-
-
-class _Meter:
-    """Means of the losses over samples, summed on the device so that no step waits for it."""
-
-    def __init__(self, lam: float) -> None:
-        self.lam = lam
-        self.sums: list[Tensor | float] = [0.0, 0.0]
-        self.counts = [0, 0]
-
-    def add(self, machine: Tensor, product: Tensor, count: int, targets: int | None = None) -> None:
-        counts = (count, count if targets is None else targets)
-        for k, (loss, n) in enumerate(zip((machine, product), counts, strict=True)):
-            self.sums[k] = self.sums[k] + loss.detach() * n
-            self.counts[k] += n
-
-    def means(self) -> tuple[float, float, float]:
-        machine, product = (
-            float(total) / max(1, n) for total, n in zip(self.sums, self.counts, strict=True)
-        )
-        return machine + self.lam * product, machine, product
+            checkpoint.save(self.best, self.learner.encoder.state_dict(), self._facts())

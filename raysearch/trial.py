@@ -6,7 +6,6 @@ It knows no scheduler: `report` is any callable, so it runs in a notebook as in 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,13 @@ from numpy.typing import NDArray
 from raysearch.audio.batches import Part
 from raysearch.audio.dataset import TrialData
 from raysearch.config import Options, TrialConfig
+from raysearch.distributed import from_first, gathered, rows
 from raysearch.embedding import embed_clips
 from raysearch.model.encoder import Encoder
 from raysearch.network import frontend
 from raysearch.score.inlier import FitError, InlierModel, InlierSpec, aggregate, build, remark
 from raysearch.score.metrics import machine_score
+from raysearch.storage import Place
 from raysearch.train import Epoch, Report, Trained, train
 
 Embeddings = NDArray[np.float32]
@@ -69,9 +70,11 @@ def run_trial(
     data: TrialData,
     inliers: Sequence[InlierSpec],
     report: Report,
-    folder: Path,
+    folder: Place,
 ) -> TrialResult:
     """Trains one encoder and judges every inlier model on its embeddings.
+
+    Workers of one trial call it alike, share the work, and all have the same result.
 
     Args:
         config: what defines the encoder.
@@ -81,14 +84,18 @@ def run_trial(
         folder: of the encoder's checkpoints; an interrupted trial goes on from there.
 
     Raises:
-        TrialError: training diverged.
+        TrialError: training diverged, or it cannot be done with so many workers or so little
+            memory.
     """
     trained = train(config, data, report, folder)
     start = time.perf_counter()
     fits = fit_embeddings(trained.encoder, config, data)
     tests = _validation_embeddings(trained.encoder, config.options, data)
-    rows = [_judge(spec, trained.encoder, config, data, fits, tests) for spec in inliers]
-    return _result(trained, rows, time.perf_counter() - start)
+    judged = gathered(
+        [_judge(spec, trained.encoder, config, data, fits, tests) for spec in inliers[rows()]],
+        len(inliers),
+    )
+    return _result(trained, judged, from_first(lambda: time.perf_counter() - start))
 
 
 def _result(trained: Trained, rows: Sequence[InlierResult], seconds: float) -> TrialResult:

@@ -12,11 +12,11 @@ import torch
 
 from raysearch import checkpoint
 from raysearch.audio.dataset import TrialData
-from raysearch.errors import TrialError
+from raysearch.errors import TrialError, UserError
 from raysearch.model.losses import total_loss
-from raysearch.network import frontend
+from raysearch.network import frontend, new_encoder
 from raysearch.train import Epoch, Trained, is_trained, load_trained, train
-from tests.tiny import open_valve, tiny_config
+from tests.tiny import TINY, open_valve, tiny_config
 
 Losses = list[tuple[float, float]]
 
@@ -26,10 +26,15 @@ def data(demo_data: Path) -> TrialData:
     return open_valve(demo_data)
 
 
+def on_cpu(patch: pytest.MonkeyPatch) -> None:
+    for module in ("raysearch.train", "raysearch.learner"):
+        patch.setattr(f"{module}.best_device", lambda: torch.device("cpu"))
+
+
 @pytest.fixture(autouse=True)
 def _cpu_and_one_thread(monkeypatch: pytest.MonkeyPatch):
     # Bit for bit the same is promised for a CPU; a GPU adds up in an order of its own.
-    monkeypatch.setattr("raysearch.train.best_device", lambda: torch.device("cpu"))
+    on_cpu(monkeypatch)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -93,7 +98,7 @@ def whole(data: TrialData, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Never interrupted; each epoch is better than the one before."""
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("raysearch.train.best_device", lambda: torch.device("cpu"))
+        on_cpu(patch)
         trained = train(tiny_config(data, lr=1e-3), data, ignore, tmp_path_factory.mktemp("whole"))
     assert trained.resumes == ()
     assert trained.best.epoch == 3
@@ -133,7 +138,7 @@ def test_an_epoch_that_was_broken_off_is_trained_from_its_start(
         return total_loss(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("raysearch.train.total_loss", step)
+        patch.setattr("raysearch.learner.total_loss", step)
         with pytest.raises(KeyboardInterrupt):
             train(tiny_config(data, lr=1e-3), data, ignore, tmp_path)
     resumed, trained = resume(data, tmp_path)
@@ -267,7 +272,7 @@ def test_losses_of_the_kept_epoch_follow_from_its_weights(
     data: TrialData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     # Batches of targets only, of both and of others only: means are over samples, not batches.
-    monkeypatch.setattr("raysearch.train._EVALUATION_BATCH", 5)
+    monkeypatch.setattr("raysearch.learner._EVALUATION_BATCH", 5)
     config = tiny_config(data, epochs=1, lam=0.5)
     trained = train(config, data, ignore, tmp_path)
     target, held = data.target_parts(0.1, config.seed)
@@ -348,6 +353,13 @@ def first_epoch(data: TrialData, folder: Path, **options: object) -> float:
     return float(facts["history"][0]["train_loss"])
 
 
+def forget_signature(path: Path) -> None:
+    """Makes a checkpoint as older versions wrote it."""
+    tensors, facts = checkpoint.load(path)
+    del facts["signature"]
+    checkpoint.save(path, tensors, facts)
+
+
 def test_the_probability_of_mixup_moves_over_training(data: TrialData, tmp_path: Path):
     modes = ("constant", "rise", "decay", "off")
     first = {mode: first_epoch(data, tmp_path / mode, mixup=mode) for mode in modes}
@@ -357,6 +369,7 @@ def test_the_probability_of_mixup_moves_over_training(data: TrialData, tmp_path:
     # The last epoch goes on from the same weights in two modes, and is the same.
     for mode, end in (("rise", "constant"), ("decay", "off")):  # ... to 1, ... to 0
         shutil.copytree(tmp_path / end, tmp_path / f"{end} {mode}")
+        forget_signature(tmp_path / f"{end} {mode}" / "last.safetensors")
         last = [
             train(tiny_config(data, epochs=2, mixup=m), data, ignore, tmp_path / folder)
             for m, folder in ((end, end), (mode, f"{end} {mode}"))
@@ -383,3 +396,61 @@ def test_an_encoder_is_rebuilt_from_its_file_alone(data: TrialData, tmp_path: Pa
     loaded = load_trained(config.options, 6, tmp_path / "there")
     assert same_weights(trained, loaded)
     assert loaded.encoder.norm_divisor == 1.0
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_folder_of_another_configuration_is_refused(
+    data: TrialData, tmp_path: Path, finished: bool
+):
+    config = tiny_config(data, epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, stop_after(1), tmp_path)
+    if finished:
+        train(config, data, ignore, tmp_path)
+    name = "best.safetensors" if finished else "last.safetensors"
+    other = tiny_config(data, epochs=2, seed=1)
+    with pytest.raises(UserError) as caught:
+        train(other, data, forbidden, tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / name} is of another configuration (signature {config.signature()}, not "
+        f"{other.signature()}); train in another folder, or remove it"
+    )
+    # Checkpoints of older versions do not tell whose they are, and are taken.
+    forget_signature(tmp_path / name)
+    assert len(train(other, data, ignore, tmp_path).history) == 2
+
+
+def test_pretrained_weights_are_needed_only_to_begin(data: TrialData, tmp_path: Path):
+    weights = tmp_path / "weights.safetensors"
+    source = new_encoder(TINY, 6, pretrained=False).backbone.state_dict()
+    # Weights as they are published are for three channels.
+    source["conv_stem.weight"] = source["conv_stem.weight"].repeat(1, 3, 1, 1)
+    checkpoint.save(weights, source, {})
+    config = tiny_config(data, epochs=2, pretrained=str(weights))
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, stop_after(1), tmp_path / "run")
+    weights.unlink()
+    assert len(train(config, data, ignore, tmp_path / "run").history) == 2
+    with pytest.raises(UserError, match="there is no file"):
+        train(config, data, ignore, tmp_path / "fresh")
+
+
+def test_out_of_memory_names_the_batch_size(
+    data: TrialData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 "
+            "GiB of which 1.25 GiB is free. Process 7 has 70.00 GiB memory in use."
+        )
+
+    monkeypatch.setattr("raysearch.learner.total_loss", full)
+    with pytest.raises(TrialError) as caught:
+        train(tiny_config(data), data, forbidden, tmp_path)
+    assert str(caught.value) == (
+        "out of GPU memory at batch size 16 (Tried to allocate 2.00 GiB. GPU 0 has a total "
+        "capacity of 79.11 GiB of which 1.25 GiB is free); choose a smaller batch_size in the "
+        "space or more GPUs a trial"
+    )
+    # The tensors that filled the memory would live as long as the error that holds their frames.
+    assert caught.value.__context__ is None

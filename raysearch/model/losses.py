@@ -2,6 +2,9 @@
 
 Shape letters: B samples of a batch, K product IDs of the target machine type, T samples of a
 waveform. `machine` is 1 for the target machine type and 0 for another; after Mixup it is soft.
+
+Each loss is a mean. For a part of a batch it takes the number of the whole batch to divide by, so
+that the losses of the parts, and their gradients, add up to those of the whole batch.
 """
 
 import torch
@@ -9,7 +12,9 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 
-def product_loss(logits: Tensor, targets: Tensor, machine: Tensor) -> Tensor:
+def product_loss(
+    logits: Tensor, targets: Tensor, machine: Tensor, holders: Tensor | None = None
+) -> Tensor:
     """Binary cross-entropy over product IDs, of samples that hold the target (equation 1).
 
     -1 / (K sum_i m_i) sum_i m_i sum_k {y log sigmoid(g) + (1 - y) log(1 - sigmoid(g))}
@@ -19,6 +24,7 @@ def product_loss(logits: Tensor, targets: Tensor, machine: Tensor) -> Tensor:
         logits: (B, K), g.
         targets: (B, K), y: one-hot product ID, soft after Mixup, zero for other machines.
         machine: (B,), t.
+        holders: scalar, samples of the whole batch that hold the target; of these if left out.
 
     Returns:
         A scalar; 0, still with a graph, if no sample of the batch holds the target.
@@ -29,15 +35,17 @@ def product_loss(logits: Tensor, targets: Tensor, machine: Tensor) -> Tensor:
     assert machine.shape == logits.shape[:1], machine.shape
     mask = (machine > 0).to(logits.dtype)
     terms = binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
-    return (mask * terms.mean(dim=1)).sum() / mask.sum().clamp(min=1)
+    count = mask.sum() if holders is None else holders.to(logits.dtype)
+    return (mask * terms.mean(dim=1)).sum() / count.clamp(min=1)
 
 
-def machine_loss(logits: Tensor, machine: Tensor) -> Tensor:
+def machine_loss(logits: Tensor, machine: Tensor, size: int | None = None) -> Tensor:
     """Binary cross-entropy of the machine type (equation 2).
 
     Args:
         logits: (B,), a ||f||^2 + b.
         machine: (B,), t, may be soft.
+        size: samples of the whole batch; of these if left out.
 
     Returns:
         A scalar.
@@ -45,7 +53,8 @@ def machine_loss(logits: Tensor, machine: Tensor) -> Tensor:
     logits = _at_least_float32(logits)
     assert logits.ndim == 1, logits.shape
     assert logits.shape == machine.shape, (logits.shape, machine.shape)
-    return binary_cross_entropy_with_logits(logits, machine.to(logits.dtype))
+    mean = binary_cross_entropy_with_logits(logits, machine.to(logits.dtype))
+    return mean if size is None else mean * (len(logits) / size)
 
 
 def total_loss(machine: Tensor, product: Tensor, lam: float) -> Tensor:

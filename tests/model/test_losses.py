@@ -219,3 +219,31 @@ def test_mixup_keeps_dtypes():
     )
     assert [tensor.dtype for tensor in mixed] == [torch.float32] * 3
     torch.testing.assert_close(mixed[2], torch.ones(4))
+
+
+@calm
+@given(batches(), st.integers(1, 4))
+def test_losses_of_parts_add_up_to_those_of_the_batch(batch, parts):
+    logits, targets, machine, machine_logits = (torch.from_numpy(array) for array in batch)
+    logits.requires_grad_()
+    machine_logits.requires_grad_()
+    holders = (machine > 0).sum()
+    whole = torch.stack(
+        [product_loss(logits, targets, machine), machine_loss(machine_logits, machine)]
+    )
+    split = sum(
+        torch.stack(
+            [
+                product_loss(logits[k::parts], targets[k::parts], machine[k::parts], holders),
+                machine_loss(machine_logits[k::parts], machine[k::parts], len(machine)),
+            ]
+        )
+        for k in range(min(parts, len(machine)))
+    )
+    torch.testing.assert_close(split, whole)
+    for at_once, summed in zip(
+        torch.autograd.grad(whole.sum(), [logits, machine_logits]),
+        torch.autograd.grad(split.sum(), [logits, machine_logits]),
+        strict=True,
+    ):
+        torch.testing.assert_close(summed, at_once)

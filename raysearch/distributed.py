@@ -1,0 +1,250 @@
+"""The workers of one trial: who they are, what they share, and how they act as one.
+
+The only module that knows torch.distributed. Whoever starts the workers makes the process group;
+without one, a process is the first and only worker and every function here does nothing.
+"""
+
+import pickle
+from collections.abc import Callable, Sequence
+from inspect import signature
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm, dropout
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """Number of this worker, from 0."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def workers() -> int:
+    """How many workers share this trial."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rows() -> slice:
+    """This worker's share of any rows: each row has one worker, shares differ by one at most."""
+    return slice(rank(), None, workers())
+
+
+def total(tensor: Tensor) -> Tensor:
+    """Sum over the workers; the tensor itself stays as it is."""
+    if workers() == 1:
+        return tensor
+    summed = tensor.detach().clone()
+    dist.all_reduce(summed)
+    return summed
+
+
+def gathered(share: Sequence[T], count: int) -> list[T]:
+    """Puts the shares that `rows` cut back into their order, on every worker.
+
+    Args:
+        share: what this worker made of its rows, in their order.
+        count: rows of all workers.
+    """
+    if workers() == 1:
+        return list(share)
+    shares: list[Any] = [None] * workers()
+    dist.all_gather_object(shares, list(share))
+    whole: list[Any] = [None] * count
+    for number, part in enumerate(shares):
+        whole[number :: workers()] = part  # of another length is refused: each row once
+    return whole
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """Has the first worker make something, and hands it to all; they meet here.
+
+    Raises:
+        Exception: whatever `make` raises, on every worker.
+    """
+    if workers() == 1:
+        return make()
+    answer: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            answer[0] = make()
+        except Exception as error:
+            dist.broadcast_object_list([None, _sendable(error)])
+            raise
+    dist.broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise answer[1]
+    made: T = answer[0]
+    return made
+
+
+def _sendable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def wrap(network: nn.Module) -> nn.Module:
+    """Makes workers act as one in training: the same weights, mean gradients, one batch norm.
+
+    Batch norm is always that of the whole batch, and dropout draws for the whole batch, so that
+    a trial does not depend on the number of its workers; with four of them a batch of 32 would
+    else be normalised by eight samples. The network itself stays the one to validate with and to
+    save: such layers are replaced in place, parameters and names of its state stay as they were.
+
+    Args:
+        network: on its device, before training.
+
+    Returns:
+        What to call in training, as the network.
+    """
+    if workers() == 1:
+        return network
+    globalise(network)
+    on_gpu = next(network.parameters()).device.type == "cuda"
+    devices = [torch.cuda.current_device()] if on_gpu else None
+    # Buffers are the same already; to send them before each step would only cost time.
+    known = signature(DistributedDataParallel).parameters
+    # One setting, as newer and as older versions of torch call it.
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    settings: dict[str, Any] = {name: False}
+    return DistributedDataParallel(network, device_ids=devices, **settings)
+
+
+def globalise(network: nn.Module) -> None:
+    """Replaces layers that look at a whole batch by such as look at that of all workers."""
+    for name, child in network.named_children():
+        if isinstance(child, _BatchNorm):
+            setattr(network, name, GlobalBatchNorm(child))
+        elif isinstance(child, nn.Dropout):
+            setattr(network, name, GlobalDropout(child.p))
+        else:
+            globalise(child)
+
+
+class GlobalDropout(nn.Dropout):
+    """Dropout that draws for the samples of all workers, as one worker would draw for them all.
+
+    Workers must have the same random state, and hold the samples that `rows` gives them.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drops values of (B, ...)."""
+        if not self.training or self.p == 0:
+            return x
+        size = int(total(torch.tensor(len(x), device=x.device)))
+        return x * dropout(x.new_ones((size, *x.shape[1:])), self.p)[rows()]
+
+
+class GlobalBatchNorm(_BatchNorm):
+    """Batch norm over the samples of all workers, which may hold unequal numbers of them.
+
+    torch's SyncBatchNorm wants a GPU, and timm's batch norms apply an activation of their own.
+    Parameters, buffers and their names are those of the batch norm that is replaced.
+    """
+
+    def __init__(self, replaced: _BatchNorm) -> None:
+        """Takes the place of another batch norm, and takes over its parameters and buffers."""
+        super().__init__(
+            replaced.num_features,
+            replaced.eps,
+            replaced.momentum,
+            replaced.affine,
+            replaced.track_running_stats,
+        )
+        self._parameters.update(replaced._parameters)
+        self._buffers.update(replaced._buffers)
+        self.drop = getattr(replaced, "drop", nn.Identity())
+        self.act = getattr(replaced, "act", nn.Identity())
+        self.train(replaced.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises (B, C, ...) by the mean and variance of each channel over all workers."""
+        y = self._by_batch(x) if self.training else super().forward(x)
+        activated: Tensor = self.act(self.drop(y))
+        return activated
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        pass
+
+    def _by_batch(self, x: Tensor) -> Tensor:
+        count, mean, var = _moments(x)
+        if self.track_running_stats:
+            self._track(count, mean, var)
+        kind = torch.promote_types(x.dtype, torch.float32)
+        y: Tensor = _Normalise.apply(
+            x, self.weight, self.bias, count, mean.to(kind), var.to(kind), self.eps
+        )
+        return y
+
+    @torch.no_grad()
+    def _track(self, count: Tensor, mean: Tensor, var: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        share = self.momentum
+        if share is None:  # a cumulative mean
+            share = 1 / int(self.num_batches_tracked)
+        unbiased = var * (count / (count - 1).clamp(min=1))
+        self.running_mean.lerp_(mean.to(self.running_mean), share)
+        self.running_var.lerp_(unbiased.to(self.running_var), share)
+
+
+@torch.no_grad()
+def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Values a channel (1,), their mean (C,) and variance (C,) over all workers, in float64."""
+    # From means and variances rather than sums of squares, and these joined in float64: where a
+    # mean is large beside its deviation, nothing of the variance is lost.
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    # What torch's own batch norm calls: with channels_last it takes a twentieth of var_mean.
+    mean, var = (m.double() for m in torch.batch_norm_update_stats(wide, None, None, 0.0))
+    count = mean.new_full((1,), x.numel() // x.shape[1])
+    summed = total(torch.cat([count, count * mean, count * (var + mean.square())]))
+    count = summed[:1]
+    mean, square = (summed[1:] / count).chunk(2)
+    return count, mean, (square - mean.square()).clamp(min=0)
+
+
+class _Normalise(torch.autograd.Function):
+    """(x - mean) / sqrt(var + eps) * weight + bias, where mean and var are those of all x."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        count: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        eps: float,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, count, mean, var)
+        ctx.eps = eps
+        return batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, count, mean, var = ctx.saved_tensors
+        wide = x.to(mean.dtype)
+        # As if mean and variance were constants, ...
+        of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            grad.to(mean.dtype), wide, weight, mean, var, None, None, False, ctx.eps, [True] * 3
+        )
+        # ... but they hold every worker's x, so each x feels the gradients of all workers.
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        scale = torch.rsqrt(var + ctx.eps)
+        by_var, by_mean = (total(torch.stack([of_weight, of_bias]).double()) / count).to(mean)
+        gain = scale if weight is None else scale * weight
+        of_x -= (gain * by_mean).view(shape)
+        of_x.addcmul_(wide - mean.view(shape), (gain * scale * by_var).view(shape), value=-1)
+        # Weight and bias are left to whoever sums all parameters' gradients over the workers.
+        affine = (None, None) if weight is None else (of_weight, of_bias)
+        return of_x.to(x.dtype), *affine, None, None, None, None
