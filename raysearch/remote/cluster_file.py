@@ -1,0 +1,110 @@
+"""What raysearch needs to know of a cluster file of `ray up`; Ray itself reads and checks the rest.
+
+A cluster that asks for a token says so in its start commands (`RAY_AUTH_MODE=token`) and mounts
+the token from a file of this machine.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raysearch.errors import UserError
+
+DASHBOARD_PORT = 8265
+"""Where `ray start` puts the dashboard if it is not told otherwise."""
+TOKEN = ".ray/auth_token"
+"""Where Ray looks for its token, in a home folder."""
+
+
+@dataclass(frozen=True)
+class ClusterFile:
+    """A cluster file.
+
+    Attributes:
+        path: of the file.
+        content: as YAML reads it.
+        name: of the cluster.
+        port: of the dashboard, on the head's loopback.
+    """
+
+    path: Path
+    content: Mapping[str, Any]
+    name: str
+    port: int
+
+    @property
+    def wants_token(self) -> bool:
+        """Whether the cluster refuses who has no token."""
+        return re.search(r"RAY_AUTH_MODE\W{1,6}token", self._text) is not None
+
+    @property
+    def places(self) -> dict[str, str]:
+        """RAYSEARCH_DATA and RAYSEARCH_OUT, as far as its commands set them on every node."""
+        return dict(re.findall(r"\b(RAYSEARCH_(?:DATA|OUT))=([^\s'\";\\]+)", self._text))
+
+    @property
+    def _text(self) -> str:
+        return json.dumps(self.content)
+
+    def token(self) -> str | None:
+        """The token that the cluster asks for; None if it asks for none.
+
+        Raises:
+            UserError: there is no token.
+        """
+        if not self.wants_token:
+            return None
+        if given := os.environ.get("RAY_AUTH_TOKEN"):
+            return given.strip()
+        file = self._token_file()
+        try:
+            token = file.read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            token = ""
+        if not token:
+            raise UserError(
+                f"{self.path}: the cluster asks for a token and {file} holds none; "
+                "`ray get-auth-token --generate` makes one before `ray up`, or copy the one "
+                "that the cluster was started with"
+            )
+        return token
+
+    def _token_file(self) -> Path:
+        if given := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+            return Path(given).expanduser()
+        mounts = self.content.get("file_mounts") or {}
+        mounted = [here for there, here in mounts.items() if str(there).endswith(TOKEN)]
+        return Path(str(mounted[0])).expanduser() if mounted else Path.home() / TOKEN
+
+
+def read_cluster_file(path: Path) -> ClusterFile:
+    """Reads a cluster file.
+
+    Raises:
+        UserError: it is missing, no YAML, or no cluster file.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(
+            f"--cluster {path}: cannot be read ({error.strerror}); name the file that "
+            "`ray up` was given"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--cluster {path}: is no YAML: {' '.join(str(error).split())}") from error
+    for key in ("cluster_name", "provider", "auth"):
+        if not isinstance(content, Mapping) or not content.get(key):
+            raise UserError(f"--cluster {path}: is no cluster file of Ray: it has no `{key}`")
+    return ClusterFile(path, content, str(content["cluster_name"]), _port(content))
+
+
+def _port(content: Mapping[str, Any]) -> int:
+    commands = json.dumps(content.get("head_start_ray_commands") or [])
+    found = re.search(r"--dashboard-port[=\s]+(\d+)", commands)
+    return int(found[1]) if found else DASHBOARD_PORT

@@ -1,0 +1,84 @@
+"""What a run leaves that people look at -> this machine. Encoders and records stay where they are.
+
+From a path on the head by `ray rsync-down`, from an object store directly.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import yaml
+from upath import UPath
+
+from raysearch.errors import UserError
+from raysearch.remote.arguments import is_uri
+from raysearch.remote.cluster_file import ClusterFile
+from raysearch.remote.tunnel import copy_from_head
+from raysearch.storage import children, place, redact
+
+RESULTS = (
+    "best_config.*",
+    "final_test.csv",
+    "trials.csv",
+    "report.html",
+    "detector",
+    "submission",
+    "study.json",
+    "frozen.json",
+    "test_ledger.jsonl",
+)
+"""What is fetched of a run's folder, if it is there."""
+HEAVY = ("encoders/", "tune/", "records/", "proposals/", "study.journal*")
+"""What is not worth its way over the network to be left out then."""
+
+
+def fetch(cluster: ClusterFile | None, source: str, to: Path) -> list[Path]:
+    """Fetches the results of a run, or of every run of a folder of runs.
+
+    Args:
+        cluster: whose head has the folder; not needed for a URI.
+        source: absolute path or URI of a run's folder, or of a folder of runs.
+        to: where the runs' folders are put; results that are there are replaced.
+
+    Returns:
+        The runs' folders on this machine.
+
+    Raises:
+        UserError: there is no such folder or no run in it.
+    """
+    if is_uri(source):
+        return _keep(place(source), source, to)
+    if not source.startswith("/"):
+        raise UserError(f"{source}: name the run's folder by its absolute path on the cluster")
+    assert cluster is not None
+    with tempfile.TemporaryDirectory() as scratch:
+        # rsync's exclusions are a part of the cluster file.
+        lighter = Path(scratch, "cluster.yaml")
+        excluded = [*(cluster.content.get("rsync_exclude") or []), *HEAVY]
+        lighter.write_text(yaml.safe_dump({**cluster.content, "rsync_exclude": excluded}))
+        copied = Path(scratch, Path(source).name)
+        copied.mkdir()
+        copy_from_head(cluster, lighter, source, copied)
+        return _keep(place(copied), source, to)
+
+
+def _keep(folder: UPath, source: str, to: Path) -> list[Path]:
+    runs = [run for run in (folder, *children(folder)) if (run / "study.json").is_file()]
+    if not runs:
+        raise UserError(f"{redact(source)} holds no run: there is no study.json")
+    for run in runs:
+        for pattern in RESULTS:
+            for path in sorted(run.glob(pattern), key=str):
+                _copy(path, to / run.name / path.name)
+    return [to / run.name for run in runs]
+
+
+def _copy(path: UPath, target: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        for child in path.iterdir():
+            _copy(child, target / child.name)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("rb") as reader, target.open("wb") as writer:
+        shutil.copyfileobj(reader, writer)

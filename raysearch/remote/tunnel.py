@@ -1,0 +1,172 @@
+"""The way from this machine to a cluster: Ray's own commands, which know its hosts and keys.
+
+`ray dashboard` forwards a port to the head over ssh; `ray rsync-down` copies from it.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from raysearch.errors import UserError
+from raysearch.remote.cluster_file import ClusterFile
+
+PATIENCE = 60.0
+"""Seconds after which a tunnel that does not answer is given up."""
+_NOISE = re.compile(
+    r"\d{4}-\d\d-\d\d |Warning: |Attempting to |Shared connection |rsync error: |sent \d|total size"
+)
+
+
+class UnreachableError(UserError):
+    """The cluster did not answer; it may later."""
+
+
+@contextmanager
+def tunnel(cluster: ClusterFile, patience: float = PATIENCE) -> Iterator[str]:
+    """Opens a tunnel to the dashboard of a cluster, which listens on its head's loopback only.
+
+    Args:
+        cluster: that is up.
+        patience: seconds to wait for an answer.
+
+    Yields:
+        Its address on this machine, `http://127.0.0.1:PORT`.
+
+    Raises:
+        UnreachableError: ssh was refused, or nothing answered.
+        UserError: the cluster is not up.
+    """
+    port = _free_port()
+    arguments = ["--port", str(port), "--remote-port", str(cluster.port)]
+    with tempfile.TemporaryFile("w+") as output:
+        process = _start("dashboard", [str(cluster.path), *arguments], output)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait(process, address, output, cluster, patience)
+            yield address
+        finally:
+            _end(process)
+
+
+def copy_from_head(cluster: ClusterFile, file: Path, source: str, target: Path) -> None:
+    """Copies a folder of a cluster's head to this machine.
+
+    Args:
+        cluster: that is up.
+        file: the cluster file to use, cluster's own or a changed copy of it.
+        source: folder on the head.
+        target: folder on this machine, which exists.
+
+    Raises:
+        UserError: the cluster is not up or has no such folder.
+    """
+    arguments = [str(file), f"{source.rstrip('/')}/", f"{target}/"]
+    with tempfile.TemporaryFile("w+") as output:
+        process = _start("rsync-down", arguments, output)
+        try:
+            code = process.wait()
+        finally:
+            _end(process)
+        if code == 0:
+            return
+        text = _read(output)
+        if "No such file or directory" in text and "change_dir" in text:
+            raise UserError(f"the head of cluster {cluster.name} has no folder {source}")
+        raise _reason(text, cluster)
+
+
+def _start(command: str, arguments: Sequence[str], output: IO[str]) -> subprocess.Popen[str]:
+    # In a session of its own: Ctrl-C ends the command at hand, which ends the tunnel itself, and
+    # ssh cannot ask for passwords in the middle of it.
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("ray"), command, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    # ssh is a child of `ray` and would outlive it, so the signal goes to both. The connection
+    # that ssh shares with other commands for the same cluster ends by itself after 10 s.
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+            return
+
+
+def _wait(
+    process: subprocess.Popen[str],
+    address: str,
+    output: IO[str],
+    cluster: ClusterFile,
+    patience: float,
+) -> None:
+    end = time.monotonic() + patience
+    while not _answers(address):
+        if process.poll() is not None:
+            raise _reason(_read(output), cluster)
+        if time.monotonic() > end:
+            raise UnreachableError(
+                f"cluster {cluster.name}: its dashboard does not answer (port {cluster.port} of "
+                f"its head); `ray up {cluster.path}` starts Ray again"
+            )
+        time.sleep(0.1)
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{address}/api/version", timeout=5).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code != 502
+    except OSError:
+        return False
+    return True
+
+
+def _reason(text: str, cluster: ClusterFile) -> UserError:
+    """What Ray's output says of a failure, in one line."""
+    if "Head node of cluster" in text:
+        return UserError(
+            f"cluster {cluster.name} is not up, or was brought up from another machine; "
+            f"`ray up {cluster.path}` does it"
+        )
+    before, _, after = text.partition("Error: ")
+    lines = [line.strip() for line in before.splitlines() if line.strip()]
+    said = [line for line in lines if not _NOISE.match(line)]
+    if said:
+        return UnreachableError(
+            f"cluster {cluster.name}: ssh failed: {said[-1]} (`ray up {cluster.path}` brings the "
+            "cluster up; see `auth` of that file)"
+        )
+    what = after.partition("The exception is:")[2] or after
+    problem = " ".join(what.split())[:300] or "no reason given"
+    return UserError(f"--cluster {cluster.path}: Ray cannot use it: {problem}")
+
+
+def _read(output: IO[str]) -> str:
+    output.seek(0)
+    # Ray colours its words even where nobody sees them.
+    return re.sub(r"\x1b\[[0-9;]*m", "", output.read())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,178 @@
+"""Runs on a real Ray head, reached over a real ssh, as from a laptop."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from raysearch.errors import UserError
+from raysearch.remote import jobs
+from raysearch.remote.arguments import remote_command
+from raysearch.remote.cluster_file import read_cluster_file
+from raysearch.remote.follow import follow
+from tests.command import Ended, Started, contents, table, write_space
+from tests.remote.head import Head, connections
+from tests.remote.head import head as head  # a fixture
+
+pytestmark = pytest.mark.slow
+ID = re.compile(r"raysearch-valve-\d{8}-\d{6}")
+
+
+class Laptop:
+    """A folder on this machine from which commands are given to a cluster."""
+
+    def __init__(self, head: Head, folder: Path, data: Path) -> None:
+        self.head, self.folder, self.out = head, folder, folder / "shared" / "runs"
+        self.data = data
+        folder.mkdir()
+
+    def run(self, *arguments: object) -> Started:
+        return self.start(
+            *("run", "--machine", "valve", "--space", "tiny.yaml", "--data", self.data),
+            *("--out", self.out, "--concurrent", "1", *arguments),
+        )
+
+    def start(self, command: str, *arguments: object) -> Started:
+        return Started([command, "--cluster", self.head.file, *arguments], self.folder)
+
+    def log(self, job: str) -> list[str]:
+        """What the run printed, as the head keeps it."""
+        client = jobs.client(self.head.url, self.head.token, "test")
+        text = client.get_job_logs(job)
+        lines = text[text.index("Running entrypoint") :].splitlines()
+        return lines[1:]
+
+
+@pytest.fixture(scope="module")
+def laptop(head: Head, tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Laptop:
+    return Laptop(head, tmp_path_factory.mktemp("laptop") / "home", demo_data)
+
+
+def wait_for(remote: Started, pattern: str) -> re.Match[str]:
+    """Waits until a command has printed something."""
+    remote.wait_until(lambda: re.search(pattern, remote.out.read_text()) is not None)
+    found = re.search(pattern, remote.out.read_text())
+    assert found is not None
+    return found
+
+
+def said(remote: Started) -> list[str]:
+    """The lines of a run that a command printed, without its own first line."""
+    return [
+        line
+        for line in remote.out.read_text().splitlines()[1:]
+        if not line.startswith("[the connection")
+    ]
+
+
+def test_a_run_outlives_what_breaks_on_the_way(laptop: Laptop, tmp_path: Path) -> None:
+    write_space(laptop.folder / "tiny.yaml", fixed={"epochs": 8}, strategy={"trials": 2})
+    first = laptop.run()
+    job = wait_for(first, ID.pattern)[0]
+    second = laptop.run("--trials", "9")
+    wait_for(second, "trial 0: epoch")
+    second.send(signal.SIGINT)
+    left = second.wait()
+    # The tunnel of a laptop that fell asleep.
+    broken = connections(laptop.head.file)
+    for pid in broken:
+        os.kill(pid, signal.SIGKILL)
+    ended = first.wait()
+    assert broken
+    assert ended.code == 0, ended
+    assert f"{job} on cluster " in ended.out.splitlines()[0]
+    assert "the connection to the cluster broke" in ended.out
+    log = laptop.log(job)
+    assert said(first) == log
+    assert len(set(log)) == len(log)
+    assert any(line.startswith("trial 1: COMPLETE") for line in log)
+    check_left(left, job)
+    check_results(laptop, job, tmp_path)
+
+
+def check_left(left: Ended, job: str) -> None:
+    """A second command for the same folder followed the first run, and left it at work."""
+    assert left.code == 130, left
+    assert left.out.startswith(f"{job} is at work on this already")
+    assert re.search(f"attach .*{job}.*stop .*{job}.*fetch .*{job}", left.err)
+    assert left.err.count("\n") == 1
+
+
+def check_results(laptop: Laptop, job: str, to: Path) -> None:
+    """What the run left can be looked at afterwards."""
+    attached = laptop.start("attach").wait()
+    assert attached.code == 0
+    assert attached.out.splitlines()[0].startswith(f"{job} (succeeded): raysearch run")
+    assert attached.out.splitlines()[1:] == laptop.log(job)[-20:]
+    fetched = laptop.start("fetch", "--to", to / "here").wait()
+    assert (fetched.code, fetched.out) == (0, f"{to / 'here' / 'valve'}\n"), fetched
+    here, there = contents(to / "here" / "valve"), contents(laptop.out / "valve")
+    assert here.items() <= there.items()
+    assert {"best_config.yaml", "final_test.csv", "trials.csv", "study.json"} <= here.keys()
+    assert any(name.startswith("detector/") for name in here)
+    assert not any(name.startswith("encoders/") for name in here)
+    assert len({row["trial"] for row in table(to / "here" / "valve" / "trials.csv")}) == 2
+
+
+def test_a_run_is_stopped_and_goes_on(laptop: Laptop) -> None:
+    write_space(laptop.folder / "tiny.yaml", fixed={"epochs": 12}, strategy={"trials": 1})
+    first = laptop.run("--name", "stopped")
+    job = wait_for(first, ID.pattern)[0]
+    wait_for(first, "trial 0: epoch 3")
+    stopped = laptop.start("stop").wait()
+    assert stopped.code == 0, stopped
+    lines = stopped.out.splitlines()
+    assert lines[0] == f"stopping {job}"
+    assert lines[-1].startswith("stopped; this goes on from here: raysearch run --cluster ")
+    assert "the same command goes on from here" in stopped.out
+    assert "Traceback" not in stopped.out
+    assert first.wait().code == 130
+    again = laptop.start("stop", job).wait()
+    assert (again.code, again.err) == (2, f"raysearch: {job} is not at work: it was stopped\n")
+    resumed = laptop.run("--name", "stopped").wait()
+    assert resumed.code == 0, resumed
+    assert "resuming: 0 of 1 trials are done" in resumed.out
+    assert not re.search("trial 0: epoch 3/", resumed.out)
+    assert re.search("trial 0: epoch 12/12", resumed.out)
+
+
+def test_the_exit_code_of_the_run_is_ours(laptop: Laptop) -> None:
+    write_space(laptop.folder / "tiny.yaml")
+    failed = laptop.run("--data", laptop.folder / "nowhere").wait()
+    assert failed.code == 2, failed
+    assert "raysearch: no data: " in failed.out
+
+
+def test_commands_that_find_nothing_say_so(laptop: Laptop) -> None:
+    file = read_cluster_file(laptop.head.file)
+    with jobs.connected(file) as client, pytest.raises(UserError, match="knows no run raysearch-x"):
+        jobs.latest(client, "raysearch-x")
+    with pytest.raises(UserError, match="test: the cluster refuses the token"):
+        jobs.client(laptop.head.url, "another", "test")
+    with pytest.raises(UserError, match="does not set RAY_AUTH_MODE=token"):
+        jobs.client(laptop.head.url, None, "test")
+
+
+# Ray opens its websocket in a way that aiohttp is about to give up.
+@pytest.mark.filterwarnings("ignore:ssl=None is deprecated")
+def test_a_job_knows_what_it_was_asked(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An address in the environment is of another cluster than the one that is named.
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:9")
+    client = jobs.client(laptop.head.url, laptop.head.token, "test")
+    argv = ["run", "--machine", "fan", "--data", "/nowhere", "--out", "s3://KEY:SECRET@bucket/runs"]
+    command = remote_command(argv, {})
+    job = jobs.submit(client, command.arguments, {}, command.metadata)
+    run = jobs.latest(client, job)
+    assert run.metadata == command.metadata
+    assert "SECRET" in run.entrypoint
+    shown: list[str] = []
+    assert follow(client, never, job, shown.append) == 2
+    assert not any("SECRET" in line for line in shown)
+    assert not jobs.latest(client, job).live
+    assert jobs.running(client, command.metadata) is None
+
+
+def never() -> None:
+    raise AssertionError("nothing broke")
