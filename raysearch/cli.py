@@ -1,18 +1,50 @@
 """The command line. Heavy imports happen inside the commands, so that --help answers at once."""
 
+import math
 import os
 import re
 import shlex
+import signal
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from raysearch import __version__
+from raysearch.cli_cluster import attach, fetch, run_on_cluster, stop
 from raysearch.cli_data import app as data_app
 from raysearch.cli_data import need_data
+from raysearch.cli_options import (
+    Address,
+    AllowDefects,
+    Channel,
+    ClusterFile,
+    Concurrent,
+    CpusPerTrial,
+    Data,
+    Epochs,
+    Fresh,
+    GpusPerTrial,
+    GroundTruth,
+    KeepCheckpoints,
+    Machine,
+    Name,
+    NoFinal,
+    Out,
+    Seed,
+    Space,
+    TimeBudget,
+    Trials,
+    WorkersPerTrial,
+)
 from raysearch.errors import NoResultError, StoppedError, UserError
+from raysearch.search.resources import Resources
+
+if TYPE_CHECKING:
+    from raysearch.run import Request
 
 app = typer.Typer(
     help="Finds the best detector of anomalous machine sounds, and tests it honestly.",
@@ -22,88 +54,31 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
-
-
-Data = Annotated[
-    Path, typer.Option(help="Folder of the data set.", envvar="RAYSEARCH_DATA", show_envvar=True)
-]
-Out = Annotated[Path, typer.Option(help="Folder of the results.")]
-
-
-Machine = Annotated[
-    list[str], typer.Option(help="Machine type; again for more, or `all`.", show_default=False)
-]
-Space = Annotated[
-    Path | None,
-    typer.Option(
-        help="Space file. Default: search_spaces/<machine>.yaml or default.yaml, of this "
-        "folder, else as shipped.",
-        show_default=False,
-    ),
-]
-Trials = Annotated[
-    int | None, typer.Option(min=1, help="Trials in all.", show_default="space file")
-]
-Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Epochs of a trial.", show_default="space file")
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(min=0, max=2**32 - 1, help="Seed of everything.", show_default="space file"),
-]
-Concurrent = Annotated[
-    int | None, typer.Option(min=1, help="Trials at once.", show_default="what fits")
-]
-GpusPerTrial = Annotated[
-    float | None,
-    typer.Option(min=0, help="GPUs of a trial; 0.25 packs four on one.", show_default="1 if there"),
-]
-CpusPerTrial = Annotated[
-    int | None, typer.Option(min=1, help="CPUs of a trial.", show_default="an even share")
-]
-TimeBudget = Annotated[
-    str | None,
-    typer.Option(help="Stop the search after this time: 90s, 30m, 2h, 1d.", show_default=False),
-]
-Name = Annotated[
-    str | None, typer.Option(help="Name of the run's folder.", show_default="machine type")
-]
-Channel = Annotated[
-    int | None,
-    typer.Option(min=0, help="Channel to listen to, from 0.", show_default="mean of all"),
-]
-GroundTruth = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the ground-truth CSVs.", show_default="beside the data"),
-]
-AllowDefects = Annotated[
-    bool, typer.Option("--allow-defects", help="Go on with over 1 % of defective files.")
-]
-Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Delete the run's earlier results and start anew.")
-]
-NoFinal = Annotated[
-    bool, typer.Option("--no-final", help="Leave the final test on the test IDs out.")
-]
+for _command_on_cluster in (attach, stop, fetch):
+    app.command()(_command_on_cluster)
 
 
 @app.command()
 def run(
     machine: Machine,
     data: Data = Path("data"),
-    out: Out = Path("runs"),
+    out: Out = "runs",
     space: Space = None,
     trials: Trials = None,
     epochs: Epochs = None,
     seed: Seed = None,
     concurrent: Concurrent = None,
     gpus_per_trial: GpusPerTrial = None,
+    workers_per_trial: WorkersPerTrial = 1,
     cpus_per_trial: CpusPerTrial = None,
+    address: Address = None,
+    cluster: ClusterFile = None,
     time_budget: TimeBudget = None,
     name: Name = None,
     channel: Channel = None,
     ground_truth: GroundTruth = None,
     allow_defects: AllowDefects = False,
+    keep_checkpoints: KeepCheckpoints = False,
     fresh: Fresh = False,
     no_final: NoFinal = False,
 ) -> None:
@@ -114,42 +89,86 @@ def run(
     Example: raysearch run --machine valve --data data --trials 50
     """
     budget = None if time_budget is None else _seconds(time_budget)
+    resources = Resources(_gpus(gpus_per_trial), cpus_per_trial, concurrent, workers_per_trial)
+    if cluster is not None:
+        run_on_cluster(cluster, sys.argv[1:])
+        return
     need_data(data)
+    from raysearch.run import Request
+    from raysearch.storage import place
+
+    request = Request(
+        data=data,
+        out=place(out),
+        space=space,
+        trials=trials,
+        epochs=epochs,
+        seed=seed,
+        channel=channel,
+        name=name,
+        ground_truth=ground_truth,
+        time_budget=budget,
+        resources=resources,
+        address=_address(address),
+        keep_checkpoints=keep_checkpoints,
+        allow_defects=allow_defects,
+        fresh=fresh,
+        final=not no_final,
+        command=_command(),
+    )
+    _run_each(request, _machines(machine, data))
+
+
+def _run_each(request: "Request", machines: list[str]) -> None:
+    """Runs one study after the other; one without a result does not keep the others from theirs."""
     from rich.console import Console
 
-    from raysearch.run import Request
     from raysearch.run import run as run_study
-    from raysearch.search.resources import Resources
 
-    console = Console()
-    machines = _machines(machine, data)
-    for one in machines:
-        request = Request(
-            data=data,
-            out=out,
-            space=space,
-            trials=trials,
-            epochs=epochs,
-            seed=seed,
-            channel=channel,
-            name=name if name is None or len(machines) == 1 else f"{name}-{one}",
-            ground_truth=ground_truth,
-            time_budget=budget,
-            resources=Resources(gpus_per_trial, cpus_per_trial, concurrent),
-            allow_defects=allow_defects,
-            fresh=fresh,
-            final=not no_final,
-            command=_command(),
-        )
+    console, fruitless = Console(), []
+    for machine in machines:
+        name = f"{request.name}-{machine}" if request.name and len(machines) > 1 else request.name
         try:
-            run_study(request, one, console)
+            run_study(replace(request, name=name), machine, console)
         except KeyboardInterrupt:
             raise StoppedError("stopped; the same command goes on from here") from None
+        except NoResultError as error:
+            if len(machines) == 1:
+                raise
+            typer.echo(f"raysearch: {machine}: {error}", err=True)
+            fruitless.append(machine)
+    if fruitless:
+        raise NoResultError(f"no result for {', '.join(fruitless)}; see above")
+
+
+@app.command()
+def doctor(
+    data: Data = Path("data"),
+    out: Out = "runs",
+    address: Address = None,
+    cluster: ClusterFile = None,
+) -> None:
+    """Look for what is wrong with this machine, or with every machine of a cluster.
+
+    Versions, GPUs that torch sees, recordings, storage, free disk, clocks, token, dashboard.
+
+    Example: raysearch doctor --cluster cluster.yaml --data /shared/data --out /shared/runs
+    """
+    if cluster is not None:
+        run_on_cluster(cluster, sys.argv[1:])
+        return
+    from rich.console import Console
+
+    from raysearch.doctor import doctor as examine_all
+    from raysearch.storage import place
+
+    if not examine_all(place(data.absolute()), place(out).absolute(), _address(address), Console()):
+        raise typer.Exit(1)
 
 
 @app.command()
 def final(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, such as runs/valve.")],
+    run: Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")],
     data: Annotated[
         Path | None, typer.Option(help="Folder of the data set.", show_default="the run's")
     ] = None,
@@ -158,13 +177,14 @@ def final(
     from rich.console import Console
 
     from raysearch.conclusion import repeat_final
+    from raysearch.storage import place
 
-    repeat_final(run, data, _command(), Console())
+    repeat_final(place(run), data, _command(), Console())
 
 
 @app.command()
 def score(
-    detector: Annotated[Path, typer.Argument(help="Folder of a detector: runs/valve/detector.")],
+    detector: Annotated[str, typer.Argument(help="Folder of a detector: runs/valve/detector.")],
     files: Annotated[list[Path], typer.Argument(help="Recordings.", show_default=False)],
     id: Annotated[
         str | None,
@@ -175,20 +195,22 @@ def score(
     import csv
 
     from raysearch.detector import load_detector, score_files
+    from raysearch.storage import place
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    rows = score_files(load_detector(detector), files, id)
+    rows = score_files(load_detector(place(detector)), files, id)
     writer.writerow(["file", "id", "score", "decision"])
     for path, identity, value, anomalous in rows:
         writer.writerow([path, identity, repr(value), int(anomalous)])
 
 
 @app.command()
-def export(out: Out = Path("runs")) -> None:
+def export(out: Out = "runs") -> None:
     """Write the tables over all runs: best_configs.* and results.* (csv, md, tex)."""
     from raysearch.report.tables import export as write_tables
+    from raysearch.storage import place
 
-    for path in write_tables(out):
+    for path in write_tables(place(out)):
         typer.echo(path)
 
 
@@ -227,17 +249,40 @@ def _main(
 
 
 def _machines(asked: list[str], data: Path) -> list[str]:
-    if asked != ["all"]:
+    if "all" not in asked:
         return list(dict.fromkeys(asked))
     from raysearch.audio.index import read_index
 
     return read_index(data).machines
 
 
+def _address(asked: str | None) -> str:
+    """The cluster to join; empty for none."""
+    from raysearch.search.cluster import running_here
+
+    if asked == "local":
+        os.environ.pop("RAY_ADDRESS", None)
+        return ""
+    return asked or running_here()
+
+
+def _gpus(text: str | None) -> float | Literal["auto"] | None:
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    with suppress(ValueError):
+        if 0 <= (number := float(text)) < math.inf:
+            return number
+    raise UserError(f"--gpus-per-trial {text}: expected a number such as 1, 0.25 or 2, or auto")
+
+
 def _seconds(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if match is None:
         raise UserError(f"--time-budget {text}: expected a number and s, m, h or d, such as 2h")
+    if float(match[1]) == 0:
+        raise UserError(f"--time-budget {text}: no trial can run in no time")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 
@@ -246,6 +291,8 @@ def main() -> None:
     # OpenMP reads it once, when torch is loaded: threads that spin while they wait make torch
     # slower by orders of magnitude as soon as anything else wants the same cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Whoever stops a run, be it a cluster, ends it as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except (UserError, NoResultError, StoppedError) as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from upath import UPath
 
 from raysearch.audio.dataset import TrialData, source_of
 from raysearch.conclusion import conclude
@@ -16,11 +17,11 @@ from raysearch.opening import Opened, alone, begin, check_recordings, read_recor
 from raysearch.report.live import LiveView
 from raysearch.report.progress import say
 from raysearch.report.tables import write_trials
-from raysearch.search.cluster import search
 from raysearch.search.resources import Resources, check_gpus
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space, find_space, load_space
 from raysearch.search.study import Record
+from raysearch.search.tuning import search
 from raysearch.search.worker import Job
 
 
@@ -32,11 +33,13 @@ class Request:
         channel: of the recordings, from 0.
         name: of the run's folder.
         time_budget: in s.
+        address: of the Ray cluster to join; empty starts one on this machine.
+        keep_checkpoints: of the trials that did not win.
         command: as it was typed, for study.json and the ledger.
     """
 
     data: Path
-    out: Path
+    out: UPath
     resources: Resources
     space: Path | None = None
     trials: int | None = None
@@ -49,6 +52,8 @@ class Request:
     allow_defects: bool = False
     fresh: bool = False
     final: bool = True
+    address: str = ""
+    keep_checkpoints: bool = False
     command: str = ""
 
 
@@ -71,7 +76,7 @@ def run(request: Request, machine: str, console: Console) -> None:
         allow_defects=request.allow_defects,
     )
     clips = check_recordings(source, space)
-    check_gpus(request.resources)
+    check_gpus(request.resources, request.address)
     frontend(space.fixed)
     check_backbone(space.fixed.backbone, space.fixed.pretrained)
     folder = request.out / (request.name or machine)
@@ -90,7 +95,13 @@ def run(request: Request, machine: str, console: Console) -> None:
             fresh=request.fresh,
         )
         _search(opened, request, console)
-        conclude(opened, final=request.final, command=request.command, console=console)
+        conclude(
+            opened,
+            final=request.final,
+            keep_checkpoints=request.keep_checkpoints,
+            command=request.command,
+            console=console,
+        )
 
 
 def _override(space: Space, request: Request) -> Space:
@@ -119,7 +130,7 @@ def _summary(data: TrialData) -> str:
 def _search(opened: Opened, request: Request, console: Console) -> None:
     study, space = opened.study, opened.space
     records, proposals, trials = study.records(), study.proposals(), space.strategy.trials
-    sampler = Sampler(space, study.path / "study.journal", proposals, records)
+    sampler = Sampler(space, study.journal, proposals, records)
     write_trials(study.path, records, space.validation_ids)
     if len(records) >= trials:
         return
@@ -135,7 +146,13 @@ def _search(opened: Opened, request: Request, console: Console) -> None:
     )
     with _Recorder(opened, console, records) as view:
         ended = search(
-            job, sampler, trials, request.resources, view, time_budget=request.time_budget
+            job,
+            sampler,
+            trials,
+            request.resources,
+            view,
+            address=request.address,
+            time_budget=request.time_budget,
         )
     write_trials(study.path, study.records(), space.validation_ids)
     if not ended:

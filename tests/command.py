@@ -77,13 +77,13 @@ class Started:
                 start_new_session=True,
             )
 
-    def wait(self) -> Ended:
+    def wait(self, patience: float = PATIENCE) -> Ended:
         """Waits for its end."""
         try:
-            self.process.wait(PATIENCE)
+            self.process.wait(patience)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"no end in {PATIENCE} s:\n{self._texts()}") from None
+            raise AssertionError(f"no end in {patience:g} s:\n{self._texts()}") from None
         return Ended(self.process.returncode, self.out.read_text(), self.err.read_text())
 
     def wait_until(self, condition: Callable[[], bool]) -> None:

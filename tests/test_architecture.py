@@ -16,12 +16,13 @@ REPOSITORY = Path(__file__).parents[1]
 # that do not know each other; modules inside one part may import each other without a cycle.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
+    ("storage",),
     ("config",),
     ("audio", "model", "score"),
     ("distributed",),
     ("checkpoint",),
     ("network",),
-    ("embedding",),
+    ("embedding", "learner"),
     ("train",),
     ("trial", "detector"),
     ("search",),
@@ -29,7 +30,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("opening",),
     ("conclusion",),
     ("run",),
-    ("cli_data",),
+    ("doctor", "remote"),
+    ("cli_options", "cli_data", "cli_cluster"),
     ("cli",),
     ("__main__",),
 )
@@ -37,7 +39,13 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 
 # Where a library may be imported; a folder ends with a slash.
 HOMES = {
-    "ray": ("raysearch/search/cluster.py",),
+    "ray": (
+        "raysearch/search/cluster.py",
+        "raysearch/search/tuning.py",
+        "raysearch/search/group.py",
+        "raysearch/search/packing.py",
+        "raysearch/remote/jobs.py",
+    ),
     "optuna": ("raysearch/search/",),
     "timm": ("raysearch/model/encoder.py",),
     "sklearn": ("raysearch/score/",),

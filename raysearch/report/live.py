@@ -11,8 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from raysearch.report.progress import say
+from raysearch.search.resources import Cluster, Share
 from raysearch.search.study import Proposal, Record, State
 from raysearch.trial import InlierResult
+
+SUSPICIOUS = 3
+"""Failures on one machine, one after the other, from which on it is named."""
 
 
 @dataclass
@@ -24,10 +28,11 @@ class Running:
     train_loss: float | None = None
     val_loss: float | None = None
     since: float = field(default_factory=time.monotonic)
+    note: str = ""
 
 
 class LiveView:
-    """Follows one study; satisfies `search.cluster.View`."""
+    """Follows one study; satisfies `search.tuning.View`."""
 
     def __init__(
         self, console: Console, name: str, trials: int, epochs: int, done: list[Record]
@@ -46,6 +51,7 @@ class LiveView:
         self.records = {record.proposal.number: record for record in done}
         self.earlier = len(done)
         self.running: dict[int, Running] = {}
+        self.faults: dict[str, int] = {}
         self.dashboard = ""
         self.start = time.monotonic()
         self.live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
@@ -61,13 +67,19 @@ class LiveView:
         if self.console.is_terminal:
             self.live.stop()
 
-    def cluster(self, dashboard: str, concurrent: int) -> None:
+    def cluster(self, cluster: Cluster, share: Share) -> None:
         """The search begins."""
-        self.dashboard = dashboard
+        self.dashboard = cluster.dashboard
         self.start = time.monotonic()
-        plural = "trial" if concurrent == 1 else "trials"
-        line = f"{self.name}: {concurrent} {plural} at once"
-        self._line(line + (f"; Ray dashboard at {dashboard}" if dashboard else ""))
+        if cluster.address:
+            machines = _count(len(cluster.nodes), "machine")
+            say(
+                self.console,
+                f"{self.name}: joined the Ray cluster at {cluster.address} ({machines})",
+            )
+        what = "trial" if share.concurrent == 1 else "trials"
+        line = f"{self.name}: {share.concurrent} {what} at once, {_share(share)} each"
+        self._line(line + (f"; Ray dashboard at {cluster.dashboard}" if cluster.dashboard else ""))
 
     def started(self, proposal: Proposal) -> None:
         """A trial was given out."""
@@ -79,13 +91,25 @@ class LiveView:
         trial = self.running.get(number)
         if trial is None:
             return
-        trial.epoch = int(result["epoch"])
+        trial.epoch, trial.note = int(result["epoch"]), ""
         trial.train_loss, trial.val_loss = result["train_loss"], result["val_loss"]
         if trial.epoch == self.epochs or trial.epoch % max(1, self.epochs // 4) == 0:
             self._line(
                 f"trial {number}: epoch {trial.epoch}/{self.epochs}, training loss "
                 f"{trial.train_loss:.4f}, validation loss {trial.val_loss:.4f}"
             )
+
+    def reading(self, number: int, host: str, clips: int) -> None:
+        """A trial's machine decodes recordings, the first time it needs them."""
+        trial = self.running.get(number)
+        if trial is not None:
+            trial.note = f"{host} reads recordings: {clips} so far"
+            self._line(f"trial {number}: {trial.note}")
+
+    def lost(self, number: int, host: str, reason: str) -> None:
+        """A trial's process or machine was lost; the trial goes on from its checkpoint."""
+        self._always(f"trial {number}: lost on {host} ({reason}); it goes on from its checkpoint")
+        self._blame(host)
 
     def finished(self, record: Record) -> None:
         """A trial ended."""
@@ -95,12 +119,31 @@ class LiveView:
         best = record.best
         if best is not None:
             what = f"{best.val_score:.4f} with {inlier(best)}"
+        elif record.state is State.PRUNED:
+            what = f"after {len(record.history)} of {self.epochs} epochs"
         else:
             what = record.error or "; ".join(dict.fromkeys(row.error for row in record.rows))
         line = f"trial {number}: {record.state} {what}"
         if self.console.is_terminal and record.state is State.FAIL:
             self.live.console.print(Text(line, style="red"))
         self._line(f"{line}  [{len(self.records)}/{self.trials}, {self._times()}]")
+        if record.state is State.FAIL:
+            self._blame(record.host)
+        else:
+            self.faults.pop(record.host, None)
+
+    def _blame(self, host: str) -> None:
+        """Names a machine on which one trial after the other fails."""
+        self.faults[host] = self.faults.get(host, 0) + 1
+        if host and self.faults[host] >= SUSPICIOUS:
+            self._always(
+                f"{host} failed {self.faults[host]} times in a row; look at it with "
+                "`raysearch doctor`, or take it out of the cluster"
+            )
+
+    def _always(self, text: str) -> None:
+        """A line that is shown above the live table, too."""
+        say(self.live.console if self.console.is_terminal else self.console, text)
 
     def tick(self) -> None:
         """Time has passed: the live table draws itself."""
@@ -150,7 +193,7 @@ class LiveView:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("trial", "lr", "batch", "λ", "epoch", "train loss", "val loss", "time"):
+        for name in ("trial", "lr", "batch", "λ", "epoch", "train loss", "val loss", "time", ""):
             table.add_column(name, justify="right")
         now = time.monotonic()
         for number, trial in sorted(self.running.items()):
@@ -164,6 +207,7 @@ class LiveView:
                 "" if trial.train_loss is None else f"{trial.train_loss:.4f}",
                 "" if trial.val_loss is None else f"{trial.val_loss:.4f}",
                 duration(now - trial.since),
+                trial.note,
             )
         return table
 
@@ -186,6 +230,19 @@ def configuration(proposal: Proposal) -> str:
 def inlier(row: InlierResult) -> str:
     """An inlier model and its p in a few words."""
     return row.inlier if row.p is None else f"{row.inlier} p={row.p}"
+
+
+def _share(share: Share) -> str:
+    """What a trial holds, in a few words."""
+    parts = [_count(share.cpus, "CPU")]
+    if share.gpus:
+        parts.insert(0, _count(share.gpus, "GPU"))
+    held = ", ".join(parts)
+    return held if share.workers == 1 else f"{share.workers} workers of {held}"
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:g} {what}" + ("" if number == 1 else "s")
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,8 @@
 """What a trial holds, and how many run at once."""
 
-import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from raysearch.errors import UserError
 
@@ -11,62 +12,168 @@ class Resources:
     """What one trial holds and how many run at once.
 
     Attributes:
-        gpus: of a trial, a fraction to pack several on one GPU; None takes one where there are
-            GPUs.
+        gpus: of a trial, a fraction to pack several on one GPU, "auto" to find out how many to
+            pack; None takes one per worker where there are GPUs.
         cpus: of a trial; None divides the CPUs.
         concurrent: trials at once; None takes what fits.
+        workers: processes that train one trial together.
     """
 
-    gpus: float | None = None
+    gpus: float | Literal["auto"] | None = None
     cpus: int | None = None
     concurrent: int | None = None
+    workers: int = 1
 
 
-def check_gpus(resources: Resources) -> None:
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster."""
+
+    cpus: int
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster that was joined or started.
+
+    Attributes:
+        address: of a cluster that was joined; empty for one that lives as long as this process.
+        dashboard: address of its dashboard, empty if there is none.
+        nodes: machines that it has, or may grow to.
+    """
+
+    address: str
+    dashboard: str
+    nodes: tuple[Node, ...]
+
+    @property
+    def where(self) -> str:
+        """What to call it in a message."""
+        return "the cluster" if self.address else "this machine"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What each trial gets.
+
+    Attributes:
+        workers: processes of a trial.
+        cpus: of a worker.
+        gpus: of a worker.
+        concurrent: trials at once.
+    """
+
+    workers: int
+    cpus: int
+    gpus: float
+    concurrent: int
+
+
+def check_gpus(resources: Resources, address: str) -> None:
     """Refuses GPUs that this machine does not have, before anything is started.
 
+    Args:
+        resources: asked for.
+        address: of the cluster that will be joined, whose GPUs are elsewhere; empty if none.
+
     Raises:
-        UserError: more were asked for than there are.
+        UserError: more were asked for than there are, or flags contradict each other.
     """
-    if resources.gpus and not os.environ.get("RAY_ADDRESS"):
+    gpus = _gpus(resources)
+    if gpus and not address:
         import torch
 
-        _refuse_gpus(resources.gpus, torch.cuda.device_count())
+        _refuse_gpus(gpus, torch.cuda.device_count())
 
 
-def _refuse_gpus(asked: float, there: float) -> None:
+def _gpus(resources: Resources) -> float | None:
+    """GPUs of a trial as they were asked for; None if that is left open.
+
+    Raises:
+        UserError: they cannot be divided among its workers.
+    """
+    gpus = None if resources.gpus == "auto" else resources.gpus
+    if gpus is None:
+        return None
+    if gpus > 1 and gpus != int(gpus):
+        raise UserError(f"--gpus-per-trial {gpus:g}: more than one GPU must be a whole number")
+    if resources.workers > 1 and gpus not in (0, resources.workers):
+        raise UserError(
+            f"--workers-per-trial {resources.workers} with --gpus-per-trial {gpus:g}: each worker "
+            "holds one GPU, so leave one of the two out"
+        )
+    return gpus
+
+
+def _refuse_gpus(asked: float, there: float, where: str = "this machine") -> None:
     if asked > there:
         have = "no GPU" if not there else f"{there:g} GPU" + ("" if there == 1 else "s")
         raise UserError(
-            f"--gpus-per-trial {asked:g}: this machine has {have}; leave the flag out to train "
+            f"--gpus-per-trial {asked:g}: {where} has {have}; leave the flag out to train "
             "on what there is"
         )
 
 
-def fit(resources: Resources, gpus_there: float, cpus_there: int) -> tuple[float, int, int]:
-    """Fits a trial's resources to the cluster.
+def fit(resources: Resources, nodes: Sequence[Node], where: str = "this machine") -> Share:
+    """Fits a trial's resources to the machines of the cluster.
+
+    A worker lies on one machine and its part of a GPU on one GPU; the workers of a trial may
+    lie on several machines.
 
     Args:
         resources: asked for.
-        gpus_there: GPUs of the cluster.
-        cpus_there: CPUs of the cluster.
-
-    Returns:
-        GPUs and CPUs of a trial, trials at once.
+        nodes: what the cluster has, or may grow to.
+        where: what to call it in a message.
 
     Raises:
         UserError: the cluster can never run such a trial.
     """
-    gpus = resources.gpus if resources.gpus is not None else min(1.0, gpus_there)
-    _refuse_gpus(gpus, gpus_there)
-    if gpus > 1 and gpus != int(gpus):
-        raise UserError(f"--gpus-per-trial {gpus:g}: more than one GPU must be a whole number")
-    slots = cpus_there
-    if gpus:
-        # A trial's part of a GPU never spans two of them.
-        slots = int(gpus_there // gpus) if gpus > 1 else int(gpus_there) * int(1 / gpus)
-    wanted = min(slots, resources.concurrent or slots)
-    cpus = resources.cpus or max(1, cpus_there // max(1, wanted))
-    if cpus > cpus_there:
-        raise UserError(f"--cpus-per-trial {cpus}: there are {cpus_there} CPUs here")
-    return gpus, cpus, max(1, min(wanted, cpus_there // cpus))
+    gpus_there = sum(node.gpus for node in nodes)
+    asked = _gpus(resources)
+    if asked is not None:
+        _refuse_gpus(asked, gpus_there, where)
+    workers = max(resources.workers, int(asked or 0))
+    gpus = min(1.0, gpus_there if asked is None else asked)
+    # Workers that a machine's GPUs or, without one each, its CPUs can take.
+    able = [(node, slots) for node in nodes if (slots := _slots(node, gpus))]
+    total = sum(slots for _, slots in able)
+    if total < workers:
+        what = "GPUs" if gpus else "CPUs"
+        raise UserError(f"{workers} workers of a trial: {where} has {what} for {total}")
+    wanted = min(total, (resources.concurrent or total) * workers)
+    cpus = _cpus(resources, workers, able, wanted)
+    room = sum(min(slots, node.cpus // cpus) for node, slots in able)
+    if room < workers:
+        most = max(node.cpus for node, _ in able)
+        asked_cpus = f"--cpus-per-trial {resources.cpus}: " if resources.cpus else ""
+        raise UserError(
+            f"{asked_cpus}there are {most} CPUs on a machine here, room for {room} of "
+            f"{workers} workers with {cpus} each"
+        )
+    return Share(workers, cpus, gpus, min(wanted, room) // workers)
+
+
+def _slots(node: Node, gpus: float) -> int:
+    return node.gpus * int(1 / gpus) if gpus else node.cpus
+
+
+def _cpus(resources: Resources, workers: int, able: Sequence[tuple[Node, int]], wanted: int) -> int:
+    """CPUs of a worker: what was asked for, else what is left of the fullest machine."""
+    if resources.cpus is not None:
+        return max(1, resources.cpus // workers)
+    each = -(-wanted // len(able))
+    return max(1, min(node.cpus // min(slots, each) for node, slots in able))
+
+
+def growth(config: Mapping[str, Any]) -> list[Node]:
+    """The machines that an autoscaling cluster may have, by its cluster file as Ray filled it in.
+
+    A cluster that grows from zero shows no GPU until a trial asks for one.
+    """
+    nodes = []
+    for name, kind in config.get("available_node_types", {}).items():
+        has = kind.get("resources", {})
+        count = 1 if name == config.get("head_node_type") else int(kind.get("max_workers", 0))
+        nodes += [Node(int(has.get("CPU", 0)), int(has.get("GPU", 0)))] * count
+    return nodes

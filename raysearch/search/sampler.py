@@ -14,13 +14,15 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from raysearch.search.space import Space
+from raysearch.search.space import Space, Strategy
 from raysearch.search.study import Proposal, Record, State
+from raysearch.train import Epoch
 
 ATTEMPTS = 16
 """How often the sampler may propose what was tried before a random configuration is taken."""
@@ -47,7 +49,7 @@ class Sampler:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space = space
         self.sampled = space.strategy.inlier == "sample"
-        self.study = optuna.create_study(direction="maximize")
+        self.study = optuna.create_study(direction="maximize", pruner=_pruner(space.strategy))
         journal.unlink(missing_ok=True)
         self.mirror = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(journal))),
@@ -61,7 +63,11 @@ class Sampler:
         for proposal in proposals:
             self._add(proposal)
             if proposal.number in ended:
-                self.tell(ended[proposal.number])
+                record = ended[proposal.number]
+                # Again through the pruner, which thereby knows the rungs that were reached.
+                for epoch in record.history:
+                    self.report(proposal.number, epoch)
+                self.tell(record)
 
     def ask(self) -> Proposal | None:
         """Proposes the next trial; None when everything in the space was tried."""
@@ -78,21 +84,34 @@ class Sampler:
         self.next_number += 1
         return proposal
 
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """Mirrors an intermediate value (validation loss) for dashboards."""
-        frozen = self.mirror.get_trials(deepcopy=False)[self.open[number][1]]
-        Trial(self.mirror, frozen._trial_id).report(value, epoch)
+    def report(self, number: int, epoch: Epoch) -> bool:
+        """Takes an epoch of a trial.
+
+        Returns:
+            Whether the trial should be given up.
+        """
+        place, mirrored = self.open[number]
+        trial = Trial(self.study, self.study.get_trials(deepcopy=False)[place]._trial_id)
+        known = trial.storage.get_trial(trial._trial_id).intermediate_values
+        if epoch.epoch in known:  # A trial that lost its process repeats an epoch.
+            return False
+        # Without λ, so that trials compare; negative, since the study maximises.
+        trial.report(-(epoch.val_machine_loss + epoch.val_product_loss), epoch.epoch)
+        frozen = self.mirror.get_trials(deepcopy=False)[mirrored]
+        Trial(self.mirror, frozen._trial_id).report(epoch.val_loss, epoch.epoch)
+        return trial.should_prune()
 
     def tell(self, record: Record) -> None:
         """Takes the result of a trial; one that has ended already is left alone."""
         places = self.open.pop(record.proposal.number, None)
         if places is None:
             return
-        best = record.best
-        done = record.state is State.COMPLETE and best is not None
+        best = record.best if record.state is State.COMPLETE else None
         for study, place in zip((self.study, self.mirror), places, strict=True):
-            if done and best is not None:
+            if best is not None:
                 study.tell(place, best.val_score)
+            elif record.state is State.PRUNED:
+                study.tell(place, state=TrialState.PRUNED)
             else:
                 study.tell(place, state=TrialState.FAIL)
 
@@ -171,6 +190,12 @@ def _sampler(name: str, seed: int, *, conditional: bool) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return TPESampler(seed=seed, group=conditional)
+
+
+def _pruner(strategy: Strategy) -> BasePruner:
+    if strategy.scheduler == "none":
+        return NopPruner()
+    return SuccessiveHalvingPruner(min_resource=strategy.grace, reduction_factor=4)
 
 
 def _running(proposal: Proposal, space: Space, sampled: bool) -> FrozenTrial:

@@ -120,6 +120,12 @@ class Search(Strict):
         """Every inlier model with every p."""
         return tuple(InlierSpec(name, p) for name, ps in self.inlier.items() for p in ps)
 
+    @property
+    def largest_batch(self) -> int:
+        """The largest batch size."""
+        sizes = self.batch_size
+        return int(sizes.high if isinstance(sizes, Range) else max(sizes))
+
 
 class Strategy(Strict):
     """How the space is searched.
@@ -129,12 +135,18 @@ class Strategy(Strict):
         inlier: sweep scores every inlier model and p on each encoder; sample has the sampler
             choose them with the rest.
         sampler: of Optuna.
+        scheduler: asha gives up a trial whose validation loss (with λ = 1, so that trials compare)
+            at a rung (after 1, 4, 16, ... times `grace` epochs) is not among the best quarter of
+            those that came as far; none never does.
+        grace: epochs that every trial gets.
         seed: of the sampler and of the trials.
     """
 
     trials: int = Field(50, gt=0)
     inlier: Literal["sweep", "sample"] = "sweep"
     sampler: Literal["tpe", "random"] = "tpe"
+    scheduler: Literal["none", "asha"] = "none"
+    grace: int = Field(10, gt=0)
     seed: int = Field(0, ge=0, lt=2**32)
 
 

@@ -1,25 +1,26 @@
-"""The only module that knows Ray: a search as a Tune run.
+"""A search as a Tune run.
 
 Tune schedules; the study's records decide. Each trial writes its own record where it ends, the
 searcher asks `Sampler` and reads records back, so nothing of Tune's state is needed to resume.
 """
 
-import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from raysearch.search.resources import Resources, fit
+from raysearch.search.cluster import cluster
+from raysearch.search.group import DRIVER_CPUS, train_together
+from raysearch.search.packing import pack
+from raysearch.search.resources import Cluster, Resources, Share, fit
 from raysearch.search.sampler import Sampler
-from raysearch.search.study import Proposal, Record, State, StudyFolder
-from raysearch.search.worker import Job, work
+from raysearch.search.study import Proposal, Record, StudyFolder
+from raysearch.search.worker import Job, failed, pruned, work
+from raysearch.storage import tune_storage
+from raysearch.train import Epoch
 
-# Set before ray is imported, which reads them then.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Set before ray's parts are imported, which read them then.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 # Ctrl-C ends the trials at once: they go on from their checkpoints.
@@ -27,24 +28,30 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 # A trial stays in the folder that the command was typed in, where relative paths mean something.
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
-import ray
 from ray import tune
 from ray.tune import Callback, RunConfig
 from ray.tune.logger import TBXLoggerCallback
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 
 class View(Protocol):
     """Somebody who watches a search."""
 
-    def cluster(self, dashboard: str, concurrent: int) -> None:
+    def cluster(self, cluster: Cluster, share: Share) -> None:
         """The search begins."""
 
     def started(self, proposal: Proposal) -> None:
-        """A trial was given out."""
+        """A trial was given out, or goes on after its process was lost."""
+
+    def reading(self, number: int, host: str, clips: int) -> None:
+        """A trial's machine decodes recordings, the first time it needs them."""
 
     def epoch(self, number: int, result: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""
+
+    def lost(self, number: int, host: str, reason: str) -> None:
+        """A trial's process or machine was lost; the trial goes on from its checkpoint."""
 
     def finished(self, record: Record) -> None:
         """A trial ended."""
@@ -53,30 +60,8 @@ class View(Protocol):
         """Time has passed."""
 
 
-@contextmanager
-def cluster() -> Iterator[str]:
-    """Joins the Ray cluster of `$RAY_ADDRESS`, else starts one on this machine.
-
-    Yields:
-        Address of the dashboard, empty if there is none.
-    """
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    else:
-        # Without a network Ray would probe for an address to call its own.
-        context = ray.init(
-            address="local",
-            _node_ip_address="127.0.0.1",
-            dashboard_host="127.0.0.1",
-            include_dashboard=True,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
-    try:
-        yield f"http://{context.dashboard_url}" if context.dashboard_url else ""
-    finally:
-        ray.shutdown()
+RETRIES = 3
+"""How often a trial is taken up again after its process was lost; preemptions are not counted."""
 
 
 def search(
@@ -86,6 +71,7 @@ def search(
     resources: Resources,
     view: View,
     *,
+    address: str = "",
     time_budget: float | None = None,
 ) -> bool:
     """Runs trials until the study has as many as were asked for.
@@ -96,47 +82,64 @@ def search(
         trials: of the study in all, earlier ones included.
         resources: of a trial.
         view: told of everything.
+        address: of the Ray cluster to join; empty starts one on this machine.
         time_budget: seconds after which running trials are stopped.
 
     Returns:
         Whether it came to its end; False if it was interrupted.
 
     Raises:
-        UserError: the cluster cannot run such a trial.
+        UserError: the cluster cannot run such a trial, or cannot be joined.
     """
-    study = StudyFolder(job.folder)
-    with cluster() as dashboard:
-        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus, cpus, concurrent = fit(resources, have.get("GPU", 0.0), int(have.get("CPU", 1)))
-        view.cluster(dashboard, concurrent)
-        searcher = _Searcher(study, sampler, trials)
-        trainable = tune.with_resources(
-            tune.with_parameters(_trial, job=job, cpus=cpus), {"cpu": cpus, "gpu": gpus}
-        )
-        tensorboard = TBXLoggerCallback()  # type: ignore[no-untyped-call]
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                num_samples=trials,
-                max_concurrent_trials=concurrent,
-                time_budget_s=time_budget,
-                reuse_actors=True,
-                trial_dirname_creator=_folder_name,
-            ),
-            run_config=RunConfig(
-                name="tune",
-                storage_path=str(job.folder.absolute()),
-                failure_config=tune.FailureConfig(max_failures=3),
-                callbacks=[_Relay(study, sampler, view), tensorboard],
-                verbose=0,
-            ),
-        )
+    with cluster(address) as joined:
+        if resources.gpus == "auto":
+            batch = sampler.space.search.largest_batch
+            resources = replace(resources, gpus=pack(job.options, batch, joined.nodes))
+        share = fit(resources, joined.nodes, joined.where)
+        view.cluster(joined, share)
+        tuner = _tuner(job, sampler, trials, share, view, time_budget)
         try:
             tuner.fit()
         except KeyboardInterrupt:
             return False
     return True
+
+
+def _tuner(
+    job: Job,
+    sampler: Sampler,
+    trials: int,
+    share: Share,
+    view: View,
+    time_budget: float | None,
+) -> tune.Tuner:
+    study = StudyFolder(job.folder)
+    relay = _Relay(job, sampler, view)
+    trainable = tune.with_parameters(_trial, job=job, share=share)
+    cpus = DRIVER_CPUS if share.workers > 1 else share.cpus
+    gpus = 0 if share.workers > 1 else share.gpus
+    storage, filesystem = tune_storage(job.folder)
+    return tune.Tuner(
+        tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=_Searcher(study, sampler, trials),
+            scheduler=_Stopper(relay),
+            num_samples=trials,
+            max_concurrent_trials=share.concurrent,
+            time_budget_s=time_budget,
+            # Saves the import of torch; but a process that waits for its workers cannot be reused.
+            reuse_actors=share.workers == 1,
+            trial_dirname_creator=_folder_name,
+        ),
+        run_config=RunConfig(
+            name="tune",
+            storage_path=storage,
+            storage_filesystem=filesystem,
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=[relay, TBXLoggerCallback()],  # type: ignore[no-untyped-call]
+            verbose=0,
+        ),
+    )
 
 
 def _folder_name(trial: Any) -> str:
@@ -157,7 +160,6 @@ class _Searcher(_Stateless, Searcher):
         super().__init__()
         self.study, self.sampler, self.trials = study, sampler, trials
         self.waiting = [p for p in study.proposals() if p.number in sampler.open]
-        self.numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         if self.waiting:
@@ -170,15 +172,12 @@ class _Searcher(_Stateless, Searcher):
                 return str(Searcher.FINISHED)
             proposal = asked
             self.study.propose(proposal)
-        self.numbers[trial_id] = proposal.number
         return {"number": proposal.number, "proposal": asdict(proposal)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        record = self.study.record(self.numbers[trial_id])
-        if record is not None:
-            self.sampler.tell(record)
+        """Nothing: `_Relay` tells the sampler what the record says."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: records and proposals are the state."""
@@ -188,11 +187,37 @@ class _Searcher(_Stateless, Searcher):
         raise AssertionError("a study is rebuilt from its records")
 
 
-class _Relay(_Stateless, Callback):
-    """Passes Tune's events on to the view, and records trials whose process died."""
+class _Stopper(_Stateless, FIFOScheduler):
+    """Stops a trial that the study's pruner gives up."""
 
-    def __init__(self, study: StudyFolder, sampler: Sampler, view: View) -> None:
-        self.study, self.sampler, self.view = study, sampler, view
+    def __init__(self, relay: "_Relay") -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.relay = relay
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        hopeless = "epoch" in result and self.relay.hopeless(trial.config["number"], result)
+        return str(TrialScheduler.STOP if hopeless else TrialScheduler.CONTINUE)
+
+
+class _Relay(_Stateless, Callback):
+    """Passes Tune's events on to sampler and view, and records what a trial cannot itself.
+
+    That is: its process was killed, be it by fate or because the trial was given up.
+    """
+
+    def __init__(self, job: Job, sampler: Sampler, view: View) -> None:
+        self.job, self.sampler, self.view = job, sampler, view
+        self.study = StudyFolder(job.folder)
+        self.given_up: set[int] = set()
+
+    def hopeless(self, number: int, result: Mapping[str, Any]) -> bool:
+        """Takes a trial's epoch; returns whether the trial should be stopped."""
+        if number not in self.sampler.open:
+            return False
+        epoch = Epoch(**{field.name: result[field.name] for field in fields(Epoch)})
+        if self.sampler.report(number, epoch) and epoch.epoch < self.job.options.epochs:
+            self.given_up.add(number)
+        return number in self.given_up
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.view.started(Proposal(**trial.config["proposal"]))
@@ -201,31 +226,46 @@ class _Relay(_Stateless, Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         number = trial.config["number"]
-        if "epoch" in result and number in self.sampler.open:
-            self.sampler.report(number, result["epoch"], result["val_loss"])
+        if "epoch" in result:
             self.view.epoch(number, result)
+        elif "clips_read" in result:
+            self.view.reading(number, result["hostname"], result["clips_read"])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        host = trial.last_result.get("hostname") or trial.node_ip or "an unknown machine"
+        self.view.lost(trial.config["number"], host, _reason(trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        record = self.study.record(trial.config["number"])
-        if record is not None:
-            self.view.finished(record)
+        number = trial.config["number"]
+        if number in self.given_up:
+            self.study.add(pruned(self.job, Proposal(**trial.config["proposal"])))
+        self._end(number)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        number = trial.config["number"]
-        error = str(trial.get_error() or "its process died").strip().splitlines()[-1]
-        job_record = Record(
-            Proposal(**trial.config["proposal"]), State.FAIL, "", 0, 0, "", error=error
-        )
-        self.study.add(job_record)
-        record = self.study.record(number)
-        assert record is not None
-        self.sampler.tell(record)
-        self.view.finished(record)
+        host = trial.last_result.get("hostname", "")
+        proposal = Proposal(**trial.config["proposal"])
+        self.study.add(failed(self.job, proposal, host, _reason(trial)))
+        self._end(proposal.number)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.view.tick()
 
+    def _end(self, number: int) -> None:
+        record = self.study.record(number)
+        if record is not None:
+            self.sampler.tell(record)
+            self.view.finished(record)
 
-def _trial(config: dict[str, Any], job: Job, cpus: int) -> None:
+
+def _reason(trial: Any) -> str:
+    lines = str(trial.get_error() or "").strip().splitlines()
+    return lines[-1].strip() if lines else "its process died"
+
+
+def _trial(config: dict[str, Any], job: Job, share: Share) -> None:
     """The trainable: runs in a process of its own, on any node."""
-    work(job, Proposal(**config["proposal"]), cpus, tune.report)
+    proposal = Proposal(**config["proposal"])
+    if share.workers > 1:
+        train_together(job, proposal, share, tune.get_context().get_trial_id())
+    else:
+        work(job, proposal, share.cpus, tune.report)

@@ -1,26 +1,31 @@
 """What a trial's process does: run the trial, write its record. It knows no scheduler."""
 
 import socket
+import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from upath import UPath
 
-from raysearch.audio.dataset import Source
+from raysearch import checkpoint
+from raysearch.audio.dataset import Source, TrialData, open_data
 from raysearch.config import Options, TrialConfig
-from raysearch.errors import DataError
+from raysearch.distributed import rank, workers
+from raysearch.errors import DataError, TrialError, UserError
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.storage import lock, write_text
+from raysearch.train import Epoch
 
 
 @dataclass(frozen=True)
 class Job:
     """What every trial of a study shares; small, since it travels to each node."""
 
-    folder: Path
+    folder: UPath
     source: Source
     fingerprint: str
     options: Options
@@ -29,19 +34,11 @@ class Job:
 
     def config(self, proposal: Proposal) -> TrialConfig:
         """The configuration of a proposal's encoder."""
-        return TrialConfig(
-            machine=self.source.machine,
-            data=self.fingerprint,
-            lr=proposal.lr,
-            batch_size=proposal.batch_size,
-            lam=proposal.lam,
-            seed=self.seed,
-            options=self.options,
-        )
+        return proposal.config(self.source.machine, self.fingerprint, self.seed, self.options)
 
 
 def work(job: Job, proposal: Proposal, cpus: int, report: Callable[[dict[str, Any]], None]) -> None:
-    """Runs a trial to its record, be it COMPLETE or FAIL.
+    """Runs a trial to its record, be it COMPLETE or FAIL, alone or as one of its workers.
 
     Args:
         job: what all trials share.
@@ -55,8 +52,19 @@ def work(job: Job, proposal: Proposal, cpus: int, report: Callable[[dict[str, An
     try:
         record = _complete(job, proposal, cpus, report)
     except Exception as error:  # Whatever it is, the search goes on and says it.
-        record = _failed(job, proposal, error)
-    study.add(record)
+        expected = isinstance(error, TrialError | UserError)
+        if expected or workers() == 1:
+            _keep_traceback(job, proposal)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            study.add(failed(job, proposal, socket.gethostname(), reason))
+        if workers() > 1:
+            # The others may wait for this one: all are ended, and started again unless there is
+            # a record. What is no fault of the trial is most likely the loss of another worker.
+            raise
+        report({"state": str(State.FAIL), "val_score": None})
+        return
+    if rank() == 0:
+        study.add(record)
     best = record.best
     report({"state": str(record.state), "val_score": best.val_score if best else None})
 
@@ -64,11 +72,8 @@ def work(job: Job, proposal: Proposal, cpus: int, report: Callable[[dict[str, An
 def _complete(
     job: Job, proposal: Proposal, cpus: int, report: Callable[[dict[str, Any]], None]
 ) -> Record:
-    # Imported here: the process that schedules needs no torch.
     import torch
 
-    from raysearch.audio.dataset import open_data
-    from raysearch.train import Epoch
     from raysearch.trial import run_trial
 
     def report_epoch(epoch: Epoch) -> None:
@@ -78,22 +83,80 @@ def _complete(
     config = job.config(proposal)
     inliers = (InlierSpec(proposal.inlier, proposal.p),) if proposal.inlier else job.inliers
     folder = StudyFolder(job.folder).encoder(config.signature())
-    folder.mkdir(parents=True, exist_ok=True)
-    data = open_data(job.source)
-    if data.fingerprint != job.fingerprint:
-        raise DataError(f"{job.source.root} holds other recordings than the search began with")
+    data = _recordings(job, report)
     # With `inlier: sample` two trials may want one encoder: the second waits and loads it.
-    with FileLock(folder / "lock"):
+    with lock(folder) if rank() == 0 else nullcontext():
         result = run_trial(config, data, inliers, report_epoch, folder)
     return Record(state=State.COMPLETE, **_facts(job, proposal), **vars(result))
 
 
-def _failed(job: Job, proposal: Proposal, error: Exception) -> Record:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
+_opened: dict[Source, TrialData] = {}
+"""Recordings of the studies that this process has worked for: trials come one after another."""
+
+_REPORT_EVERY = 5.0
+"""Seconds between two reports of how many recordings were decoded."""
+
+
+def _recordings(job: Job, report: Callable[[dict[str, Any]], None]) -> TrialData:
+    """Opens the recordings, which decodes them the first time a machine needs them.
+
+    Raises:
+        DataError: they cannot be used, or are not those that the search began with.
+    """
+    if job.source not in _opened:
+        done, last = 0, time.monotonic()
+
+        def on_clips(more: int) -> None:
+            nonlocal done, last
+            done += more
+            # Workers of one trial must report in step.
+            if workers() == 1 and time.monotonic() - last > _REPORT_EVERY:
+                last = time.monotonic()
+                report({"clips_read": done})
+
+        data = open_data(job.source, on_clips)
+        _opened.clear()
+        _opened[job.source] = data
+    data = _opened[job.source]
+    if data.fingerprint != job.fingerprint:
+        raise DataError(f"{job.source.root} holds other recordings than the search began with")
+    return data
+
+
+def _keep_traceback(job: Job, proposal: Proposal) -> None:
     folder = StudyFolder(job.folder).encoder(job.config(proposal).signature())
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "error.txt").write_text(traceback.format_exc())
-    return Record(state=State.FAIL, error=reason, **_facts(job, proposal))
+    write_text(folder / "error.txt", traceback.format_exc())
+
+
+def failed(job: Job, proposal: Proposal, host: str, reason: str) -> Record:
+    """The record of a trial that cannot be finished.
+
+    Args:
+        job: what all trials share.
+        proposal: the trial.
+        host: that it failed on, if known.
+        reason: one line.
+    """
+    facts = _facts(job, proposal) | {"host": host}
+    return Record(state=State.FAIL, error=reason, **facts)
+
+
+def pruned(job: Job, proposal: Proposal) -> Record:
+    """The record of a trial that was given up, with the epochs that its checkpoint knows of."""
+    facts = _facts(job, proposal)
+    folder = StudyFolder(job.folder).encoder(facts["encoder"])
+    known = checkpoint.facts(folder / "last.safetensors")
+    history = tuple(Epoch(**epoch) for epoch in known["history"])
+    best = min(history, key=lambda epoch: epoch.val_loss)
+    return Record(
+        state=State.PRUNED,
+        best_epoch=best.epoch,
+        val_loss=best.val_loss,
+        train_seconds=sum(epoch.seconds for epoch in history),
+        history=history,
+        resumes=tuple(known["resumes"]),
+        **facts,
+    )
 
 
 def _facts(job: Job, proposal: Proposal) -> dict[str, Any]:

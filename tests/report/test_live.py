@@ -8,7 +8,9 @@ import pytest
 from rich.console import Console
 
 from raysearch.report.live import LiveView, best_of, duration
+from raysearch.search.resources import Cluster, Node, Share
 from raysearch.search.study import Proposal, Record, State
+from raysearch.train import Epoch
 from raysearch.trial import InlierResult
 
 PROPOSALS = [Proposal(n, 10**-n, 32, 10.0) for n in range(1, 6)]
@@ -35,7 +37,7 @@ def run(console: Console, done: list[Record] | None = None) -> LiveView:
     """A short search: one trial is scored, one fails, one runs."""
     view = LiveView(console, "valve", trials=6, epochs=8, done=done or [])
     with view:
-        view.cluster("127.0.0.1:8265", 2)
+        view.cluster(Cluster("", "127.0.0.1:8265", (Node(2),)), Share(1, 1, 0, 2))
         for proposal in PROPOSALS[:3]:
             view.started(proposal)
         for number in range(1, 9):
@@ -55,7 +57,7 @@ def lines() -> list[str]:
 
 
 def test_without_a_terminal_there_are_plain_lines(lines: list[str]):
-    assert lines[0] == "valve: 2 trials at once; Ray dashboard at 127.0.0.1:8265"
+    assert lines[0] == "valve: 2 trials at once, 1 CPU each; Ray dashboard at 127.0.0.1:8265"
     assert lines[1] == "trial 1: lr 0.1, batch size 32, λ 10"
     assert not any("\x1b" in line for line in lines)
     assert not any("best so far" in line for line in lines)
@@ -90,8 +92,9 @@ def test_a_trial_without_a_score_tells_why():
 
 def test_one_trial_at_once_without_a_dashboard():
     file = StringIO()
-    LiveView(Console(file=file), "valve", 1, 8, []).cluster("", 1)
-    assert file.getvalue() == "valve: 1 trial at once\n"
+    view = LiveView(Console(file=file), "valve", 1, 8, [])
+    view.cluster(Cluster("", "", (Node(4),)), Share(1, 4, 0, 1))
+    assert file.getvalue() == "valve: 1 trial at once, 4 CPUs each\n"
 
 
 def terminal(file: StringIO) -> Console:
@@ -146,7 +149,7 @@ def test_the_time_left_counts_new_trials_and_begun_epochs(monkeypatch: pytest.Mo
     monkeypatch.setattr("raysearch.report.live.time.monotonic", lambda: now)
     file = StringIO()
     view = LiveView(Console(file=file), "valve", 6, 8, [complete(Proposal(0, 0.5, 64, 0.1))])
-    view.cluster("", 2)
+    view.cluster(Cluster("", "", (Node(2),)), Share(1, 1, 0, 2))
     view.started(PROPOSALS[0])
     view.started(PROPOSALS[1])
     now += 60
@@ -184,3 +187,59 @@ def test_the_best_of_all_is_the_first_of_equals():
 )
 def test_durations(seconds: float, text: str):
     assert duration(seconds) == text
+
+
+def quiet() -> tuple[LiveView, StringIO]:
+    file = StringIO()
+    return LiveView(Console(file=file), "valve", 9, 8, []), file
+
+
+def test_a_cluster_that_was_joined_is_named_with_what_a_trial_holds():
+    view, file = quiet()
+    view.cluster(Cluster("10.0.0.1:6379", "", (Node(4), Node(8, 2))), Share(2, 4, 1, 1))
+    assert file.getvalue().splitlines() == [
+        "valve: joined the Ray cluster at 10.0.0.1:6379 (2 machines)",
+        "valve: 1 trial at once, 2 workers of 1 GPU, 4 CPUs each",
+    ]
+
+
+def test_a_pruned_trial_tells_how_far_it_came():
+    view, file = quiet()
+    epochs = tuple(Epoch(n, 1, 1, 0, 1, 1, 0, 1e-3, 1) for n in (1, 2))
+    view.finished(Record(PROPOSALS[0], State.PRUNED, "abc", 8, 0, "host", history=epochs))
+    assert file.getvalue().startswith("trial 1: PRUNED after 2 of 8 epochs  [1/9, ")
+
+
+def test_a_lost_trial_and_its_machine_are_named():
+    view, file = quiet()
+    view.lost(3, "host2", "The actor died")
+    assert file.getvalue() == (
+        "trial 3: lost on host2 (The actor died); it goes on from its checkpoint\n"
+    )
+
+
+def test_a_machine_that_fails_one_trial_after_the_other_is_named():
+    view, file = quiet()
+    bad = [replace(failed(proposal), host="bad") for proposal in PROPOSALS]
+    view.finished(bad[0])
+    view.lost(1, "bad", "it died")
+    view.finished(replace(complete(PROPOSALS[1]), host="good"))
+    assert "in a row" not in file.getvalue()
+    view.finished(bad[2])
+    assert file.getvalue().splitlines()[-1].startswith("bad failed 3 times in a row; look at it")
+
+
+def test_a_trial_that_succeeds_clears_its_machine():
+    view, file = quiet()
+    for proposal in PROPOSALS:
+        view.finished(failed(proposal))
+        view.finished(complete(proposal))
+    assert "in a row" not in file.getvalue()
+
+
+def test_a_machine_that_reads_recordings_says_so():
+    view, file = quiet()
+    view.started(PROPOSALS[0])
+    view.reading(1, "host2", 384)
+    view.reading(7, "host2", 384)  # nobody knows it
+    assert file.getvalue().splitlines()[1:] == ["trial 1: host2 reads recordings: 384 so far"]

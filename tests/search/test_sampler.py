@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import optuna
@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space
 from raysearch.search.study import Proposal, Record, State
+from raysearch.train import Epoch
 from tests.records import complete, failed, make_space, row
 
 SAMPLERS = ("tpe", "random")
@@ -30,6 +31,13 @@ def objective(proposal: Proposal) -> float:
         + 0.01 * (proposal.inlier == "gmm")
         - 0.002 * (proposal.p or 0)
     )
+
+
+def epoch(number: int, loss: float, lam: float = 1.0) -> Epoch:
+    """An epoch whose machine and product loss are half of `loss` each."""
+    half = loss / 2
+    total = half + lam * half
+    return Epoch(number, total, half, half, total, half, half, 1e-3, 1.0)
 
 
 def end(proposal: Proposal) -> Record:
@@ -255,8 +263,8 @@ def test_epochs_are_mirrored_for_dashboards(tmp_path: Path) -> None:
     sampler = Sampler(space("tpe", "sweep"), tmp_path / "study.journal")
     for _ in range(2):
         sampler.ask()
-    sampler.report(1, 1, 0.75)
-    sampler.report(1, 2, 0.5)
+    sampler.report(1, epoch(1, 0.75))
+    sampler.report(1, epoch(2, 0.5))
     first, second = mirrored(tmp_path)
     assert first.intermediate_values == {}
     assert second.intermediate_values == {1: 0.75, 2: 0.5}
@@ -286,3 +294,72 @@ def test_a_trial_whose_models_all_failed_has_no_value(tmp_path: Path) -> None:
     assert proposal is not None
     sampler.tell(complete(proposal, row("gmm", 4, None, "too few")))
     assert [(t.state, t.value) for t in mirrored(tmp_path)] == [(TrialState.FAIL, None)]
+
+
+def pruning(folder: Path) -> tuple[Sampler, list[Proposal]]:
+    """A sampler whose trials are given up unless they are the best at epochs 2, 8, 32, ..."""
+    sampler = Sampler(pruning_space(), folder / "study.journal")
+    proposals = [proposal for _ in range(4) if (proposal := sampler.ask())]
+    return sampler, proposals
+
+
+def pruning_space() -> Space:
+    plain = space("random", "sweep")
+    strategy = plain.strategy.model_copy(update={"scheduler": "asha", "grace": 2})
+    return plain.model_copy(update={"strategy": strategy})
+
+
+def history(losses: Sequence[float]) -> tuple[Epoch, ...]:
+    return tuple(epoch(number, loss) for number, loss in enumerate(losses, 1))
+
+
+def test_a_trial_is_given_up_at_a_rung_that_others_reached_with_less_loss(tmp_path: Path) -> None:
+    sampler, _ = pruning(tmp_path)
+    assert [sampler.report(0, e) for e in history((0.9, 0.5, 0.4))] == [False, False, False]
+    # Whatever it is before the rung, at the rung it counts.
+    assert [sampler.report(1, e) for e in history((0.1, 0.6))] == [False, True]
+    assert [sampler.report(2, e) for e in history((2.0, 0.4, 2.0))] == [False, False, False]
+
+
+def test_rungs_compare_trials_of_different_lambda(tmp_path: Path) -> None:
+    sampler, _ = pruning(tmp_path)
+    sampler.report(0, epoch(2, 0.5, lam=1.0))
+    better = epoch(2, 0.4, lam=100.0)
+    assert better.val_loss > 0.5
+    assert not sampler.report(1, better)
+
+
+def test_an_epoch_that_is_repeated_counts_once(tmp_path: Path) -> None:
+    sampler, _ = pruning(tmp_path)
+    sampler.report(0, epoch(2, 0.5))
+    assert not sampler.report(0, epoch(2, 9.0))
+    assert not sampler.report(1, epoch(2, 0.4))
+    assert mirrored(tmp_path)[0].intermediate_values == {2: 0.5}
+
+
+def test_a_trial_that_was_given_up_stays_pruned_and_rungs_outlive_the_sampler(
+    tmp_path: Path,
+) -> None:
+    sampler, proposals = pruning(tmp_path)
+    best, worse = history((0.9, 0.3)), history((0.9, 0.6))
+    for number, epochs in ((0, best), (1, worse)):
+        for one in epochs:
+            sampler.report(number, one)
+    given_up = Record(proposals[1], State.PRUNED, "abc", 8, 0, "host", history=worse)
+    sampler.tell(given_up)
+    assert mirrored(tmp_path)[1].state is TrialState.PRUNED
+    ended = complete(proposals[0], row("gmm", 1, 0.8))
+    records = [replace(ended, history=best), given_up]
+    again = Sampler(pruning_space(), tmp_path / "study.journal", proposals, records)
+    assert [t.state for t in mirrored(tmp_path)][:2] == [TrialState.COMPLETE, TrialState.PRUNED]
+    assert sorted(again.open) == [2, 3]
+    assert again.report(2, epoch(2, 0.4))  # 0.3 stands there
+    assert not again.report(3, epoch(2, 0.2))
+
+
+def test_without_a_scheduler_no_trial_is_given_up(tmp_path: Path) -> None:
+    sampler = Sampler(space("random", "sweep"), tmp_path / "study.journal")
+    for _ in range(2):
+        sampler.ask()
+    sampler.report(0, epoch(1, 0.1))
+    assert not any(sampler.report(1, epoch(number, 9.0)) for number in range(1, 9))

@@ -1,0 +1,58 @@
+"""A trial that several workers train together, on one machine or many, by Ray Train."""
+
+import os
+from typing import Any
+
+from raysearch.search.resources import Share
+from raysearch.search.study import Proposal
+from raysearch.search.worker import Job, work
+from raysearch.storage import tune_storage
+
+# Epochs reach Tune as soon as they are polled.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+
+RETRIES = 3
+"""How often the workers of a trial are started again after one of them was lost."""
+
+DRIVER_CPUS = 0.01
+"""Of the process that only waits for the workers; Ray refuses 0."""
+
+SLACK = 0.1
+"""What a worker asks less than its whole CPUs, so that the drivers find room beside the workers."""
+
+
+def train_together(job: Job, proposal: Proposal, share: Share, name: str) -> None:
+    """Runs a trial on its workers; the first of them writes the record.
+
+    Args:
+        job: what all trials share.
+        proposal: the trial.
+        share: what the workers hold.
+        name: of the trial, unlike any other.
+    """
+    each = {"CPU": share.cpus - SLACK} | ({"GPU": share.gpus} if share.gpus else {})
+    storage, filesystem = tune_storage(job.folder / "tune")
+    TorchTrainer(
+        _worker,
+        train_loop_config={"job": job, "proposal": proposal, "cpus": share.cpus},
+        scaling_config=ScalingConfig(
+            num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=each
+        ),
+        run_config=RunConfig(
+            name=f"workers-{name}",
+            storage_path=storage,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=RETRIES),
+            # Ray calls it a callback though its types do not.
+            callbacks=[TuneReportCallback()],  # type: ignore[list-item,no-untyped-call]
+        ),
+    ).fit()
+
+
+def _worker(config: dict[str, Any]) -> None:
+    work(config["job"], config["proposal"], config["cpus"], ray.train.report)
