@@ -1,15 +1,12 @@
 """The command line. Heavy imports happen inside the commands, so that --help answers at once."""
 
-import math
 import os
-import re
 import shlex
 import signal
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,12 +36,15 @@ from raysearch.cli_options import (
     TimeBudget,
     Trials,
     WorkersPerTrial,
+    gpus_of,
+    seconds_of,
 )
 from raysearch.errors import NoResultError, StoppedError, UserError
 from raysearch.search.resources import Resources
 
 if TYPE_CHECKING:
     from raysearch.run import Request
+    from raysearch.storage import Place
 
 app = typer.Typer(
     help="Finds the best detector of anomalous machine sounds, and tests it honestly.",
@@ -61,7 +61,7 @@ for _command_on_cluster in (attach, stop, fetch):
 @app.command()
 def run(
     machine: Machine,
-    data: Data = Path("data"),
+    data: Data = "data",
     out: Out = "runs",
     space: Space = None,
     trials: Trials = None,
@@ -88,17 +88,18 @@ def run(
 
     Example: raysearch run --machine valve --data data --trials 50
     """
-    budget = None if time_budget is None else _seconds(time_budget)
-    resources = Resources(_gpus(gpus_per_trial), cpus_per_trial, concurrent, workers_per_trial)
+    budget = None if time_budget is None else seconds_of(time_budget)
+    resources = Resources(gpus_of(gpus_per_trial), cpus_per_trial, concurrent, workers_per_trial)
     if cluster is not None:
         run_on_cluster(cluster, sys.argv[1:])
         return
-    need_data(data)
     from raysearch.run import Request
     from raysearch.storage import place
 
+    recordings = place(data)
+    need_data(recordings)
     request = Request(
-        data=data,
+        data=recordings,
         out=place(out),
         space=space,
         trials=trials,
@@ -106,7 +107,7 @@ def run(
         seed=seed,
         channel=channel,
         name=name,
-        ground_truth=ground_truth,
+        ground_truth=place(ground_truth) if ground_truth else None,
         time_budget=budget,
         resources=resources,
         address=_address(address),
@@ -116,7 +117,7 @@ def run(
         final=not no_final,
         command=_command(),
     )
-    _run_each(request, _machines(machine, data))
+    _run_each(request, _machines(machine, recordings))
 
 
 def _run_each(request: "Request", machines: list[str]) -> None:
@@ -143,7 +144,7 @@ def _run_each(request: "Request", machines: list[str]) -> None:
 
 @app.command()
 def doctor(
-    data: Data = Path("data"),
+    data: Data = "data",
     out: Out = "runs",
     address: Address = None,
     cluster: ClusterFile = None,
@@ -162,7 +163,7 @@ def doctor(
     from raysearch.doctor import doctor as examine_all
     from raysearch.storage import place
 
-    if not examine_all(place(data.absolute()), place(out).absolute(), _address(address), Console()):
+    if not examine_all(place(data).absolute(), place(out).absolute(), _address(address), Console()):
         raise typer.Exit(1)
 
 
@@ -170,7 +171,7 @@ def doctor(
 def final(
     run: Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")],
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the data set.", show_default="the run's")
+        str | None, typer.Option(help="Folder of the data set.", show_default="the run's")
     ] = None,
 ) -> None:
     """Repeat the final test of a run's frozen configuration (noted in its ledger)."""
@@ -179,7 +180,7 @@ def final(
     from raysearch.conclusion import repeat_final
     from raysearch.storage import place
 
-    repeat_final(place(run), data, _command(), Console())
+    repeat_final(place(run), place(data) if data else None, _command(), Console())
 
 
 @app.command()
@@ -229,8 +230,10 @@ def dashboard(
 
 
 def _command() -> str:
-    """The command as it was typed, for study.json and the ledger."""
-    return shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
+    """The command as it was typed, but for logins, for study.json and the ledger."""
+    from raysearch.storage import redact
+
+    return redact(shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))
 
 
 def _version(value: bool) -> None:
@@ -248,7 +251,7 @@ def _main(
     pass
 
 
-def _machines(asked: list[str], data: Path) -> list[str]:
+def _machines(asked: list[str], data: "Place") -> list[str]:
     if "all" not in asked:
         return list(dict.fromkeys(asked))
     from raysearch.audio.index import read_index
@@ -264,26 +267,6 @@ def _address(asked: str | None) -> str:
         os.environ.pop("RAY_ADDRESS", None)
         return ""
     return asked or running_here()
-
-
-def _gpus(text: str | None) -> float | Literal["auto"] | None:
-    if text is None:
-        return None
-    if text == "auto":
-        return "auto"
-    with suppress(ValueError):
-        if 0 <= (number := float(text)) < math.inf:
-            return number
-    raise UserError(f"--gpus-per-trial {text}: expected a number such as 1, 0.25 or 2, or auto")
-
-
-def _seconds(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if match is None:
-        raise UserError(f"--time-budget {text}: expected a number and s, m, h or d, such as 2h")
-    if float(match[1]) == 0:
-        raise UserError(f"--time-budget {text}: no trial can run in no time")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 
 def main() -> None:

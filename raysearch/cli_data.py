@@ -2,11 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raysearch.errors import UserError
+
+if TYPE_CHECKING:
+    from raysearch.storage import Place
 
 app = typer.Typer(help="Data sets: make, download, check.", no_args_is_help=True)
 
@@ -19,7 +22,7 @@ class Domain(StrEnum):
     both = "both"
 
 
-def need_data(folder: Path) -> None:
+def need_data(folder: "Place") -> None:
     """Refuses a folder that is not there, and names both ways to get one.
 
     Raises:

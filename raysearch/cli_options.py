@@ -1,12 +1,22 @@
-"""The flags of the commands: one place for what they are called and how they explain themselves."""
+"""The flags of the commands: their names, their help, and how they are read."""
 
+import math
+import re
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from raysearch.errors import UserError
+
 Data = Annotated[
-    Path, typer.Option(help="Folder of the data set.", envvar="RAYSEARCH_DATA", show_envvar=True)
+    str,
+    typer.Option(
+        help="Folder of the data set: a path, s3://... or gs://...",
+        envvar="RAYSEARCH_DATA",
+        show_envvar=True,
+    ),
 ]
 Out = Annotated[
     str,
@@ -67,7 +77,7 @@ Channel = Annotated[
     typer.Option(min=0, help="Channel to listen to, from 0.", show_default="mean of all"),
 ]
 GroundTruth = Annotated[
-    Path | None,
+    str | None,
     typer.Option(help="Folder of the ground-truth CSVs.", show_default="beside the data"),
 ]
 AllowDefects = Annotated[
@@ -99,3 +109,33 @@ KeepCheckpoints = Annotated[
 NoFinal = Annotated[
     bool, typer.Option("--no-final", help="Leave the final test on the test IDs out.")
 ]
+
+
+def gpus_of(text: str | None) -> float | Literal["auto"] | None:
+    """Reads --gpus-per-trial.
+
+    Raises:
+        UserError: it is neither a number nor `auto`.
+    """
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    with suppress(ValueError):
+        if 0 <= (number := float(text)) < math.inf:
+            return number
+    raise UserError(f"--gpus-per-trial {text}: expected a number such as 1, 0.25 or 2, or auto")
+
+
+def seconds_of(text: str) -> float:
+    """Reads --time-budget.
+
+    Raises:
+        UserError: it is no time span, or an empty one.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if match is None:
+        raise UserError(f"--time-budget {text}: expected a number and s, m, h or d, such as 2h")
+    if float(match[1]) == 0:
+        raise UserError(f"--time-budget {text}: no trial can run in no time")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]

@@ -24,7 +24,7 @@ from raysearch.storage import Place, cache_folder, check_writable
 
 LIBRARIES = ("raysearch", "torch", "timm", "ray", "optuna", "scikit-learn")
 CLOCK_SECONDS = 5.0
-"""How far the clocks of two machines may lie apart before checkpoints look younger than they are."""
+"""How far two clocks may lie apart before it is hard to tell from the times what came first."""
 
 FREE_BYTES = 25 * 10**9
 """Room for the decoded recordings of all seven machine types, with some to spare."""

@@ -17,12 +17,14 @@ from raysearch.opening import Opened, alone, begin, check_recordings, read_recor
 from raysearch.report.live import LiveView
 from raysearch.report.progress import say
 from raysearch.report.tables import write_trials
+from raysearch.search.cluster import check_address
 from raysearch.search.resources import Resources, check_gpus
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space, find_space, load_space
 from raysearch.search.study import Record
 from raysearch.search.tuning import search
 from raysearch.search.worker import Job
+from raysearch.storage import Place
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Request:
         command: as it was typed, for study.json and the ledger.
     """
 
-    data: Path
+    data: Place
     out: UPath
     resources: Resources
     space: Path | None = None
@@ -47,7 +49,7 @@ class Request:
     seed: int | None = None
     channel: int | None = None
     name: str | None = None
-    ground_truth: Path | None = None
+    ground_truth: Place | None = None
     time_budget: float | None = None
     allow_defects: bool = False
     fresh: bool = False
@@ -77,6 +79,7 @@ def run(request: Request, machine: str, console: Console) -> None:
     )
     clips = check_recordings(source, space)
     check_gpus(request.resources, request.address)
+    check_address(request.address)
     frontend(space.fixed)
     check_backbone(space.fixed.backbone, space.fixed.pretrained)
     folder = request.out / (request.name or machine)

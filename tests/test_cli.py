@@ -13,11 +13,16 @@ import torch
 
 from raysearch import __version__
 from raysearch.cli import main
+from raysearch.cli_options import gpus_of, seconds_of
 from tests.command import write_space
 
 COMMANDS = (
     "",
     "run",
+    "doctor",
+    "attach",
+    "stop",
+    "fetch",
     "final",
     "score",
     "export",
@@ -249,9 +254,47 @@ def test_a_bad_time_budget(refuse, budget: str):
     ("budget", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86400), ("1.5h", 5400)]
 )
 def test_time_budgets(budget: str, seconds: float):
-    from raysearch.cli import _seconds
+    assert seconds_of(budget) == seconds
 
-    assert _seconds(budget) == seconds
+
+def test_an_empty_time_budget(refuse):
+    assert refuse("--time-budget=0s") == "--time-budget 0s: no trial can run in no time"
+
+
+@pytest.mark.parametrize("gpus", ["many", "-1", "nan", "inf", ""])
+def test_a_bad_number_of_gpus(refuse, gpus: str):
+    complaint = refuse(f"--gpus-per-trial={gpus}")
+    assert complaint == (
+        f"--gpus-per-trial {gpus}: expected a number such as 1, 0.25 or 2, or auto"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "gpus"), [(None, None), ("auto", "auto"), ("0", 0.0), ("0.25", 0.25), ("2", 2.0)]
+)
+def test_gpus_of_a_trial(text: str | None, gpus: float | str | None):
+    assert gpus_of(text) == gpus
+
+
+def test_no_cluster_at_an_address(refuse):
+    complaint = refuse("--address", "127.0.0.1:1")
+    assert complaint.startswith("no Ray cluster can be joined at 127.0.0.1:1 (")
+    assert complaint.endswith(
+        "; see `ray status`, or say --address local to use this machine alone"
+    )
+
+
+def test_places_that_a_cluster_cannot_reach(command: Command, tmp_path: Path):
+    file = tmp_path / "cluster.yaml"
+    file.write_text("{cluster_name: c, provider: {type: local}, auth: {ssh_user: me}}")
+    said = command("run", "--machine", "valve", "--cluster", file, "--data", "/data")
+    assert said.complaint.startswith("--out is not given: with --cluster it has to be an absolute")
+    assert command("doctor", "--cluster", tmp_path / "none").complaint.startswith("--cluster ")
+
+
+def test_addresses_that_nobody_understands(refuse):
+    complaint = refuse("--out", "ftp://host/runs")
+    assert complaint == "ftp://host/runs: expected a local path, s3://... or gs://..."
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,31 @@ def running_here() -> str:
     folder = os.environ.get("RAY_TMPDIR", "/tmp")
     with suppress(OSError):
         address = Path(folder, "ray", "ray_current_cluster").read_text().strip()
-        host, _, port = address.rpartition(":")
         # The file outlives a cluster that was killed.
-        with socket.create_connection((host, int(port)), timeout=2):
+        if not _silence(address):
             return address
+    return ""
+
+
+def check_address(address: str) -> None:
+    """Looks whether somebody answers at a cluster's address, before anything is written.
+
+    Raises:
+        UserError: nobody does.
+    """
+    if address and (reason := _silence(address)):
+        raise _refusal(address, reason)
+
+
+def _silence(address: str) -> str:
+    """Why nobody answers at HOST:PORT; empty if somebody does, or if Ray has to find the place."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        return ""
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        return str(error)
     return ""
 
 
@@ -75,15 +96,17 @@ def _join(address: str) -> str | None:
         context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        hint = (
-            "set RAY_AUTH_MODE=token and put the cluster's token into ~/.ray/auth_token"
-            if "auth" in str(error).lower()
-            else "see `ray status`; leave out --address to use this machine alone"
-        )
-        raise UserError(
-            f"no Ray cluster can be joined at {address} ({reason[:200]}); {hint}"
-        ) from (error)
+        raise _refusal(address, reason) from error
     return context.dashboard_url
+
+
+def _refusal(address: str, reason: str) -> UserError:
+    hint = (
+        "set RAY_AUTH_MODE=token and put the cluster's token into ~/.ray/auth_token"
+        if "auth" in reason.lower()
+        else "see `ray status`, or say --address local to use this machine alone"
+    )
+    return UserError(f"no Ray cluster can be joined at {address} ({reason[:200]}); {hint}")
 
 
 def _nodes(address: str) -> tuple[Node, ...]:
