@@ -10,17 +10,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
+from upath import UPath
 
 from raysearch.audio.dataset import Source
 from raysearch.audio.index import Clip, id_order, read_ground_truth, read_index
 from raysearch.detector import Detector
 from raysearch.errors import DataError
 from raysearch.score.metrics import MachineScore, harmonic_mean, machine_score
-from raysearch.search.study import write_text
 from raysearch.search.winner import Winner
+from raysearch.storage import append_line, write_text
 
 Scores = dict[str, list[tuple[Clip, float]]]
 """Product ID -> clips and their anomaly scores, higher = more anomalous."""
@@ -46,7 +46,7 @@ def final_test(
     detector: Detector,
     source: Source,
     test_ids: Sequence[str],
-    folder: Path,
+    folder: UPath,
     *,
     command: str,
     on_clips: Callable[[int], None] | None = None,
@@ -145,7 +145,7 @@ def _label(clip: Clip, labels: Mapping[tuple[str, str], int]) -> int | None:
     return clip.label if clip.label is not None else labels.get((clip.id, clip.name))
 
 
-def _note(folder: Path, winner: Winner, test_ids: Sequence[str], clips: int, command: str) -> None:
+def _note(folder: UPath, winner: Winner, test_ids: Sequence[str], clips: int, command: str) -> None:
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
@@ -153,11 +153,10 @@ def _note(folder: Path, winner: Winner, test_ids: Sequence[str], clips: int, com
         "clips": clips,
         "frozen": asdict(winner),
     }
-    with (folder / LEDGER).open("a") as ledger:
-        ledger.write(json.dumps(entry) + "\n")
+    append_line(folder / LEDGER, json.dumps(entry))
 
 
-def _write_submission(folder: Path, machine: str, detector: Detector, scores: Scores) -> None:
+def _write_submission(folder: UPath, machine: str, detector: Detector, scores: Scores) -> None:
     """Writes a pair of files for each product ID and domain."""
     for identity, rows in scores.items():
         section = f"{int(identity):02d}" if identity.isdecimal() else identity
@@ -172,7 +171,7 @@ def _write_submission(folder: Path, machine: str, detector: Detector, scores: Sc
             write_text(folder / f"decision_result_{stem}", decisions)
 
 
-def _write_result(path: Path, machine: str, score: MachineScore) -> None:
+def _write_result(path: UPath, machine: str, score: MachineScore) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["machine", "id", "auc", "pauc"])

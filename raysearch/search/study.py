@@ -4,16 +4,20 @@ study.json           what was asked
 proposals/0007.json  a trial that was given out
 records/0007.json    a trial that ended; the only truth, everything else follows from these
 encoders/<hash>/     checkpoints, by the encoder's signature
+study.journal        mirror of the Optuna study, for dashboards
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from upath import UPath
+
+from raysearch import storage
+from raysearch.config import Options, TrialConfig
 from raysearch.errors import UserError
 from raysearch.train import Epoch
 from raysearch.trial import InlierResult
@@ -48,6 +52,18 @@ class Proposal:
     def key(self) -> tuple[float, int, float, str, int | None]:
         """What makes two proposals the same."""
         return (self.lr, self.batch_size, self.lam, self.inlier, self.p)
+
+    def config(self, machine: str, data: str, seed: int, options: Options) -> TrialConfig:
+        """The configuration of its encoder."""
+        return TrialConfig(
+            machine=machine,
+            data=data,
+            lr=self.lr,
+            batch_size=self.batch_size,
+            lam=self.lam,
+            seed=seed,
+            options=options,
+        )
 
 
 @dataclass(frozen=True)
@@ -85,7 +101,7 @@ class Record:
 class StudyFolder:
     """Reads and writes the folder of a study. Every file appears whole or not at all."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: UPath) -> None:
         self.path = path
 
     @property
@@ -103,29 +119,58 @@ class StudyFolder:
             ) from error
         return found
 
+    @property
+    def journal(self) -> Path:
+        """The mirror of the Optuna study while it is written, which takes a local file."""
+        if isinstance(self.path, Path):
+            return self.path / "study.journal"
+        return storage.local_twin("journals", self.path) / self.path.name / "study.journal"
+
+    def publish_journal(self) -> None:
+        """Moves the journal into the folder, where that is not where it was written."""
+        if storage.is_remote(self.path) and self.journal.exists():
+            storage.write_bytes(self.path / "study.journal", self.journal.read_bytes())
+            self.journal.unlink()
+
+    def fetch_journal(self) -> Path | None:
+        """A local file of the journal: of the run at work on this host, else the published one."""
+        place = self.path / "study.journal"
+        if self.journal.exists():
+            return self.journal
+        if not storage.is_remote(self.path) or not place.exists():
+            return None
+        fetched = self.journal.with_name("fetched.journal")
+        storage.write_bytes(fetched, place.read_bytes())
+        return fetched
+
     def exists(self) -> bool:
         """Whether a study was begun here."""
         return (self.path / "study.json").is_file()
 
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Writes study.json."""
-        for name in ("records", "proposals", "encoders"):
-            (self.path / name).mkdir(parents=True, exist_ok=True)
-        write_text(self.path / "study.json", json.dumps(facts, indent=2) + "\n")
+        self.journal.parent.mkdir(parents=True, exist_ok=True)
+        storage.write_text(self.path / "study.json", json.dumps(facts, indent=2) + "\n")
 
-    def encoder(self, signature: str) -> Path:
+    def encoder(self, signature: str) -> UPath:
         """Folder of an encoder's checkpoints."""
+        assert signature
         return self.path / "encoders" / signature
+
+    def drop_checkpoints(self, signature: str) -> None:
+        """Deletes an encoder's checkpoints; what else is said of it stays."""
+        for path in storage.children(self.encoder(signature)):
+            if path.suffix == ".safetensors":
+                path.unlink()
 
     def propose(self, proposal: Proposal) -> None:
         """Notes that a trial was given out, so that a killed search can take it up again."""
         path = self.path / "proposals" / f"{proposal.number:04d}.json"
-        write_text(path, json.dumps(asdict(proposal)) + "\n")
+        storage.write_text(path, json.dumps(asdict(proposal)) + "\n")
 
     def proposals(self) -> list[Proposal]:
         """All trials that were given out, by number."""
-        paths = sorted((self.path / "proposals").glob("[0-9]*.json"))
-        return [Proposal(**json.loads(path.read_text())) for path in paths]
+        return [Proposal(**json.loads(text)) for text in _texts(self.path / "proposals")]
 
     def add(self, record: Record) -> bool:
         """Writes a record, unless the trial has one.
@@ -133,46 +178,34 @@ class StudyFolder:
         Returns:
             Whether it was written; a second record of a trial never replaces the first.
         """
-        path = self._record(record.proposal.number)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(json.dumps(asdict(record), indent=1) + "\n")
-        try:
-            os.link(partial, path)
-        except FileExistsError:
-            return False
-        finally:
-            partial.unlink()
-        return True
+        text = json.dumps(asdict(record), indent=1) + "\n"
+        return storage.create_once(self._record(record.proposal.number), text.encode())
 
     def record(self, number: int) -> Record | None:
         """The record of a trial, if it ended."""
-        path = self._record(number)
-        return _read(path) if path.exists() else None
+        try:
+            return _read(self._record(number).read_text())
+        except FileNotFoundError:
+            return None
 
     def records(self) -> list[Record]:
         """All records, by number."""
-        return [_read(path) for path in sorted((self.path / "records").glob("[0-9]*.json"))]
+        return [_read(text) for text in _texts(self.path / "records")]
 
-    def _record(self, number: int) -> Path:
+    def _record(self, number: int) -> UPath:
         return self.path / "records" / f"{number:04d}.json"
 
 
-def _read(path: Path) -> Record:
-    content = json.loads(path.read_text())
+def _texts(folder: UPath) -> list[str]:
+    numbered = [path for path in storage.children(folder) if path.stem.isdecimal()]
+    return storage.read_texts([path for path in numbered if path.suffix == ".json"])
+
+
+def _read(text: str) -> Record:
+    content = json.loads(text)
     content["proposal"] = Proposal(**content["proposal"])
     content["state"] = State(content["state"])
     content["rows"] = tuple(InlierResult(**row) for row in content["rows"])
     content["history"] = tuple(Epoch(**epoch) for epoch in content["history"])
     content["resumes"] = tuple(content["resumes"])
     return Record(**content)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -123,7 +123,7 @@ def _tuner(
         tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
             search_alg=_Searcher(study, sampler, trials),
-            scheduler=_Stopper(relay),
+            scheduler=_Stopper(relay, together=share.workers > 1),
             num_samples=trials,
             max_concurrent_trials=share.concurrent,
             time_budget_s=time_budget,
@@ -190,13 +190,16 @@ class _Searcher(_Stateless, Searcher):
 class _Stopper(_Stateless, FIFOScheduler):
     """Stops a trial that the study's pruner gives up."""
 
-    def __init__(self, relay: "_Relay") -> None:
+    def __init__(self, relay: "_Relay", *, together: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.relay = relay
+        self.relay, self.together = relay, together
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        hopeless = "epoch" in result and self.relay.hopeless(trial.config["number"], result)
-        return str(TrialScheduler.STOP if hopeless else TrialScheduler.CONTINUE)
+        if "epoch" not in result or not self.relay.hopeless(trial.config["number"], result):
+            return str(TrialScheduler.CONTINUE)
+        self.relay.give_up(trial)
+        # Several workers see the record and end by themselves.
+        return str(TrialScheduler.CONTINUE if self.together else TrialScheduler.STOP)
 
 
 class _Relay(_Stateless, Callback):
@@ -212,12 +215,15 @@ class _Relay(_Stateless, Callback):
 
     def hopeless(self, number: int, result: Mapping[str, Any]) -> bool:
         """Takes a trial's epoch; returns whether the trial should be stopped."""
-        if number not in self.sampler.open:
+        if number not in self.sampler.open or number in self.given_up:
             return False
         epoch = Epoch(**{field.name: result[field.name] for field in fields(Epoch)})
-        if self.sampler.report(number, epoch) and epoch.epoch < self.job.options.epochs:
-            self.given_up.add(number)
-        return number in self.given_up
+        return self.sampler.report(number, epoch) and epoch.epoch < self.job.options.epochs
+
+    def give_up(self, trial: Any) -> None:
+        """Writes the record of a trial that is stopped."""
+        self.given_up.add(trial.config["number"])
+        self.study.add(pruned(self.job, Proposal(**trial.config["proposal"])))
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.view.started(Proposal(**trial.config["proposal"]))
@@ -236,10 +242,7 @@ class _Relay(_Stateless, Callback):
         self.view.lost(trial.config["number"], host, _reason(trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        number = trial.config["number"]
-        if number in self.given_up:
-            self.study.add(pruned(self.job, Proposal(**trial.config["proposal"])))
-        self._end(number)
+        self._end(trial.config["number"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         host = trial.last_result.get("hostname", "")

@@ -6,7 +6,8 @@ Only recordings that the search itself may see are used here.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+
+from upath import UPath
 
 from raysearch.audio.dataset import TrialData
 from raysearch.config import Options, TrialConfig
@@ -16,7 +17,8 @@ from raysearch.errors import UserError
 from raysearch.network import frontend
 from raysearch.score.inlier import FitError, InlierSpec
 from raysearch.score.threshold import gamma_threshold
-from raysearch.search.study import Record, State, StudyFolder, write_text
+from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.storage import write_text
 from raysearch.train import load_trained
 from raysearch.trial import clip_scores, fit_embeddings, fit_inlier
 
@@ -44,15 +46,8 @@ class Winner:
 
     def config(self, options: Options) -> TrialConfig:
         """The configuration of its encoder."""
-        return TrialConfig(
-            machine=self.machine,
-            data=self.data,
-            lr=self.lr,
-            batch_size=self.batch_size,
-            lam=self.lam,
-            seed=self.seed,
-            options=options,
-        )
+        proposal = Proposal(self.trial, self.lr, self.batch_size, self.lam)
+        return proposal.config(self.machine, self.data, self.seed, options)
 
 
 def choose(machine: str, data: str, records: Sequence[Record]) -> Winner | None:
@@ -89,18 +84,18 @@ def _score(record: Record) -> float:
     return best.val_score
 
 
-def freeze(winner: Winner, folder: Path) -> None:
+def freeze(winner: Winner, folder: UPath) -> None:
     """Writes `frozen.json`."""
     write_text(folder / "frozen.json", json.dumps(asdict(winner), indent=2) + "\n")
 
 
-def frozen(folder: Path) -> Winner | None:
+def frozen(folder: UPath) -> Winner | None:
     """The frozen configuration of a run, if it has one."""
     path = folder / "frozen.json"
     return Winner(**json.loads(path.read_text())) if path.is_file() else None
 
 
-def build_detector(winner: Winner, options: Options, data: TrialData, folder: Path) -> Detector:
+def build_detector(winner: Winner, options: Options, data: TrialData, folder: UPath) -> Detector:
     """Fits the winner's inlier model for every product ID and sets the thresholds.
 
     Args:

@@ -13,7 +13,7 @@ from upath import UPath
 from raysearch import checkpoint
 from raysearch.audio.dataset import Source, TrialData, open_data
 from raysearch.config import Options, TrialConfig
-from raysearch.distributed import rank, workers
+from raysearch.distributed import from_first, rank, workers
 from raysearch.errors import DataError, TrialError, UserError
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.study import Proposal, Record, State, StudyFolder
@@ -51,6 +51,8 @@ def work(job: Job, proposal: Proposal, cpus: int, report: Callable[[dict[str, An
         return
     try:
         record = _complete(job, proposal, cpus, report)
+    except _GivenUpError:
+        return
     except Exception as error:  # Whatever it is, the search goes on and says it.
         expected = isinstance(error, TrialError | UserError)
         if expected or workers() == 1:
@@ -69,6 +71,14 @@ def work(job: Job, proposal: Proposal, cpus: int, report: Callable[[dict[str, An
     report({"state": str(record.state), "val_score": best.val_score if best else None})
 
 
+class _GivenUpError(Exception):
+    """The trial got a record while its workers were training: it was given up.
+
+    Workers end by themselves, all at the same epoch. If they were killed, Ray Train would start
+    them again, or leave their placement group behind.
+    """
+
+
 def _complete(
     job: Job, proposal: Proposal, cpus: int, report: Callable[[dict[str, Any]], None]
 ) -> Record:
@@ -76,13 +86,17 @@ def _complete(
 
     from raysearch.trial import run_trial
 
+    study = StudyFolder(job.folder)
+
     def report_epoch(epoch: Epoch) -> None:
         report({**asdict(epoch), "timesteps_total": epoch.epoch})
+        if workers() > 1 and from_first(lambda: study.record(proposal.number) is not None):
+            raise _GivenUpError
 
     torch.set_num_threads(cpus)
     config = job.config(proposal)
     inliers = (InlierSpec(proposal.inlier, proposal.p),) if proposal.inlier else job.inliers
-    folder = StudyFolder(job.folder).encoder(config.signature())
+    folder = study.encoder(config.signature())
     data = _recordings(job, report)
     # With `inlier: sample` two trials may want one encoder: the second waits and loads it.
     with lock(folder) if rank() == 0 else nullcontext():

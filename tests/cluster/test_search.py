@@ -1,0 +1,185 @@
+"""A search over several machines: the same as on one, also when a machine or the driver is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.hosts import Host
+from tests.cluster.up import RayCluster
+from tests.command import Started, contents, timeless, write_space
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+TRIALS, EPOCHS = 6, 12
+PATIENCE = 240
+"""Seconds after which a search counts as hanging."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search that was started on the cluster."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def wait(self) -> None:
+        """Waits for its end, which must be a good one."""
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"no end in {PATIENCE} s:\n{self.text}") from None
+        assert self.process.returncode == 0, self.text
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Waits for something that it brings about."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert self.process.poll() is None, f"it ended before:\n{self.text}"
+            assert time.monotonic() < end, f"it never happened:\n{self.text}"
+            time.sleep(0.01)
+
+    @property
+    def text(self) -> str:
+        """What it has printed."""
+        return self.output.read_text()
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """Its trials' records, in their order."""
+        return [json.loads(content) for content in contents(self.folder / "records").values()]
+
+    def in_a_trial(self, host: Host) -> str:
+        """The encoder that a host trains and has a checkpoint of; empty if there is none."""
+        place = f"{self.folder}/encoders/"
+        for file in open_files(host):
+            if file.startswith(place):
+                encoder = file.removeprefix(place).partition("/")[0]
+                if (self.folder / "encoders" / encoder / "last.safetensors").exists():
+                    return encoder
+        return ""
+
+
+def open_files(host: Host) -> list[str]:
+    """Paths of the files that processes of a host hold open."""
+    found = []
+    for pid in host.processes():
+        with suppress(OSError):
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):
+                    found.append(os.readlink(link))
+    return found
+
+
+def begin(cluster: RayCluster, name: str) -> Search:
+    """Starts a search, or resumes it, on the head of the cluster."""
+    output = cluster.shared / f"{name}-{time.monotonic_ns()}.txt"
+    # Recordings and results lie where the cluster file says.
+    space = cluster.shared / "tiny.yaml"
+    command = f"raysearch run --machine valve --space {space} --name {name}"
+    process = cluster.head.start(command, output)
+    return Search(cluster.shared / "runs" / name, process, output)
+
+
+def kill_driver(cluster: RayCluster) -> None:
+    """Kills the process that schedules trials, and nothing else."""
+    drivers = [pid for pid, line in cluster.head.processes().items() if "raysearch run" in line]
+    assert drivers
+    for pid in drivers:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def ready(cluster: RayCluster, demo_data: Path) -> RayCluster:
+    """The cluster, with recordings and a search space in its shared folder."""
+    subprocess.run(["cp", "-r", str(demo_data), str(cluster.shared / "data")], check=True)
+    changes = {"fixed": {"epochs": EPOCHS}, "strategy": {"trials": TRIALS}}
+    write_space(cluster.shared / "tiny.yaml", **changes)
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, ready: RayCluster) -> Path:
+    """Folder of the same search on this machine alone."""
+    home = tmp_path_factory.mktemp("alone")
+    data, space = ready.shared / "data", ready.shared / "tiny.yaml"
+    command = ("run", "--machine", "valve", "--data", data, "--space", space)
+    ended = Started((*command, "--cpus-per-trial", 1, "--concurrent", 2), home).wait()
+    assert ended.code == 0, ended
+    return home / "runs" / "valve"
+
+
+def check_result(search: Search, alone: Path) -> None:
+    """Every trial is there once and says what it says on one machine."""
+    records = search.records
+    assert [record["proposal"]["number"] for record in records] == list(range(TRIALS))
+    assert {record["state"] for record in records} == {"COMPLETE"}
+    for record in records:
+        assert [epoch["epoch"] for epoch in record["history"]] == list(range(1, EPOCHS + 1))
+    assert timeless(search.folder / "trials.csv") == timeless(alone / "trials.csv")
+    for name in ("best_config.csv", "frozen.json", "final_test.csv"):
+        assert (search.folder / name).read_bytes() == (alone / name).read_bytes()
+
+
+def test_trials_run_on_several_machines_and_give_the_same(ready: RayCluster, alone: Path) -> None:
+    search = begin(ready, "calm")
+    search.wait()
+    hosts = {record["host"] for record in search.records}
+    assert len(hosts) >= 2
+    assert hosts <= {host.name for host in ready.hosts.hosts}
+    check_result(search, alone)
+
+
+def test_a_lost_machine_loses_no_trial(ready: RayCluster, alone: Path) -> None:
+    search = begin(ready, "lost")
+    hit: dict[str, Host] = {}
+
+    def in_the_middle() -> bool:
+        hit.update({search.in_a_trial(host): host for host in ready.hosts.hosts[1:]})
+        return bool(hit.keys() - {""})
+
+    search.wait_until(in_the_middle)
+    (encoder, host), *_ = ((encoder, host) for encoder, host in hit.items() if encoder)
+    before = contents(search.folder / "records")
+    host.kill()
+    search.wait()
+    check_result(search, alone)
+    assert before.items() <= contents(search.folder / "records").items()
+    (record,) = (record for record in search.records if record["encoder"] == encoder)
+    assert record["host"] != host.name
+    assert 1 <= record["resumes"][0] < EPOCHS
+    others = [record for record in search.records if record["encoder"] != encoder]
+    assert not any(record["resumes"] for record in others)
+    # What the cluster file promises: the machine is taken back when it is there again.
+    host.boot()
+    ready.wait_for(3)
+
+
+def test_a_lost_driver_is_taken_up_by_the_same_command(ready: RayCluster, alone: Path) -> None:
+    search = begin(ready, "driver")
+    search.wait_until(lambda: len(search.records) >= 1 and trains(ready, search))
+    before: Mapping[str, bytes] = contents(search.folder / "records")
+    kill_driver(ready)
+    assert search.process.wait(30) != 0
+    assert len(contents(search.folder / "records")) < TRIALS
+    again = begin(ready, "driver")
+    again.wait()
+    assert f"of {TRIALS} trials are done" in again.text
+    check_result(again, alone)
+    assert before.items() <= contents(again.folder / "records").items()
+    assert any(record["resumes"] for record in again.records)
+
+
+def trains(cluster: RayCluster, search: Search) -> bool:
+    """Whether any host trains an encoder that has a checkpoint."""
+    return any(search.in_a_trial(host) for host in cluster.hosts.hosts)
