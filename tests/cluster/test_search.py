@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster.hosts import Host
 from tests.cluster.up import RayCluster
-from tests.command import Started, contents, timeless, write_space
+from tests.command import COMMAND, Started, contents, timeless, write_space
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -81,13 +81,33 @@ def open_files(host: Host) -> list[str]:
 
 
 def begin(cluster: RayCluster, name: str) -> Search:
-    """Starts a search, or resumes it, on the head of the cluster."""
-    output = cluster.shared / f"{name}-{time.monotonic_ns()}.txt"
+    """Starts a search, or resumes it, from outside of the cluster."""
+    output = _output(cluster, name)
     # Recordings and results lie where the cluster file says.
     space = cluster.shared / "tiny.yaml"
-    command = f"raysearch run --machine valve --space {space} --name {name}"
+    options = ["--cluster", cluster.file, "--space", space, "--name", name]
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [COMMAND, "run", "--machine", "valve", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=cluster.environment,
+            cwd=cluster.environment["HOME"],
+        )
+    return Search(cluster.shared / "runs" / name, process, output)
+
+
+def begin_on_the_head(cluster: RayCluster, name: str) -> Search:
+    """Starts a search as somebody does who is logged in on the head."""
+    output = _output(cluster, name)
+    command = f"raysearch run --machine valve --space {cluster.shared}/tiny.yaml --name {name}"
     process = cluster.head.start(command, output)
     return Search(cluster.shared / "runs" / name, process, output)
+
+
+def _output(cluster: RayCluster, name: str) -> Path:
+    return cluster.shared / f"{name}-{time.monotonic_ns()}.txt"
 
 
 def kill_driver(cluster: RayCluster) -> None:
@@ -141,7 +161,7 @@ def test_trials_run_on_several_machines_and_give_the_same(ready: RayCluster, alo
 
 
 def test_a_lost_machine_loses_no_trial(ready: RayCluster, alone: Path) -> None:
-    search = begin(ready, "lost")
+    search = begin_on_the_head(ready, "lost")
     hit: dict[str, Host] = {}
 
     def in_the_middle() -> bool:
@@ -153,6 +173,8 @@ def test_a_lost_machine_loses_no_trial(ready: RayCluster, alone: Path) -> None:
     before = contents(search.folder / "records")
     host.kill()
     search.wait()
+    assert f"joined the Ray cluster at {ready.head.address}:6379 (3 machines)" in search.text
+    assert f"lost on {host.name} (" in search.text
     check_result(search, alone)
     assert before.items() <= contents(search.folder / "records").items()
     (record,) = (record for record in search.records if record["encoder"] == encoder)
@@ -183,3 +205,26 @@ def test_a_lost_driver_is_taken_up_by_the_same_command(ready: RayCluster, alone:
 def trains(cluster: RayCluster, search: Search) -> bool:
     """Whether any host trains an encoder that has a checkpoint."""
     return any(search.in_a_trial(host) for host in cluster.hosts.hosts)
+
+
+def test_results_are_fetched_and_nodes_examined_from_outside(
+    ready: RayCluster, alone: Path, tmp_path: Path
+) -> None:
+    def outside(*arguments: object) -> str:
+        command = [str(part) for part in (COMMAND, *arguments, "--cluster", ready.file)]
+        ended = subprocess.run(
+            command, env=ready.environment, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    # The latest run is that of the last test.
+    outside("fetch")
+    mine = tmp_path / "runs" / "driver"
+    for name in ("best_config.csv", "frozen.json", "final_test.csv"):
+        assert (mine / name).read_bytes() == (alone / name).read_bytes()
+    assert (mine / "detector" / "detector.json").is_file()
+    assert not (mine / "encoders").exists()
+    examined = outside("doctor")
+    assert all(f"{host.name} " in examined for host in ready.hosts.hosts)
+    assert "3 machines examined" in examined
