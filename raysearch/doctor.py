@@ -8,6 +8,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +21,7 @@ from raysearch.errors import UserError
 from raysearch.report.progress import say
 from raysearch.search.cluster import cluster, on_each_node
 from raysearch.search.resources import Cluster
-from raysearch.storage import Place, cache_folder, check_writable
+from raysearch.storage import Place, cache_folder, check_writable, is_remote
 
 LIBRARIES = ("raysearch", "torch", "timm", "ray", "optuna", "scikit-learn")
 CLOCK_SECONDS = 5.0
@@ -113,10 +114,15 @@ def _version(library: str) -> str:
 
 
 def _unwritable(out: Place) -> str:
+    there = out.exists()
     try:
         check_writable(out)
     except UserError as error:
         return str(error)
+    if not there and not is_remote(out):
+        # Another machine may be at work in it.
+        with suppress(OSError):
+            out.rmdir()
     return ""
 
 

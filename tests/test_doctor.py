@@ -7,6 +7,7 @@ import pytest
 
 from raysearch.doctor import LIBRARIES, Examination, examine, exposures, problems
 from raysearch.search.resources import Cluster, Node
+from tests.command import raysearch
 
 VERSIONS = dict.fromkeys(("python", *LIBRARIES), "1.0")
 WELL = Examination("host1", VERSIONS, ("H100",), 1000.0, 10**12, "/cache", "", "")
@@ -77,3 +78,12 @@ def test_an_open_cluster_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert exposures(JOINED) == [f"{token} can be read by others: chmod 600 {token}"]
     token.chmod(0o600)
     assert exposures(JOINED) == []
+
+
+@pytest.mark.slow
+def test_this_machine_is_examined_by_the_command(tmp_path: Path) -> None:
+    ended = raysearch("doctor", "--data", tmp_path / "none", folder=tmp_path)
+    assert ended.code == 1, ended
+    assert f"no recordings: {tmp_path / 'none'} does not exist" in ended.out
+    assert ended.out.splitlines()[-1].startswith("1 machine examined: ")
+    assert not (tmp_path / "runs").exists()
