@@ -1,44 +1,74 @@
 """Atomic checkpoints: tensors and JSON in one safetensors file, never a pickle."""
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
 from torch import Tensor
 
+from raysearch import storage
 from raysearch.errors import UserError
+from raysearch.storage import Place
+
+_LONGEST_HEAD = 100_000_000
+"""Bytes of a header that safetensors allows."""
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def save(path: Place, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Writes tensors and JSON facts to one file, which appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     # channels_last weights are stored in their logical order, as safetensors wants.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(plain, partial, metadata={"facts": json.dumps(facts)})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    storage.write_bytes(path, write_tensors(plain, metadata={"facts": json.dumps(facts)}))
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load(path: Place) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads what `save` wrote.
 
     Raises:
         UserError: the file is missing or damaged.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()["facts"])
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a readable checkpoint: {error}") from error
+        content = path.read_bytes()
+        return read_tensors(content), _facts(content[8 : 8 + _length(content)])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def facts(path: Place) -> dict[str, Any]:
+    """Reads the facts alone, however large the tensors are.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        length = _length(storage.read_part(path, 0, 8))
+        return _facts(storage.read_part(path, 8, length))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _length(content: bytes) -> int:
+    """Length in bytes of the header, which the first eight bytes tell."""
+    length = int.from_bytes(content[:8], "little")
+    if not 0 < length <= _LONGEST_HEAD:
+        raise ValueError("no header")
+    return length
+
+
+def _facts(head: bytes) -> dict[str, Any]:
+    found = json.loads(json.loads(head)["__metadata__"]["facts"])
+    if not isinstance(found, dict):
+        raise TypeError("its facts are no JSON object")
+    return found
+
+
+def _unreadable(path: Place, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(f"{path} is not a readable checkpoint: {reason}")
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

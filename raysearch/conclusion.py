@@ -1,10 +1,9 @@
 """The end of a run: the winner is frozen, becomes a detector, and meets the test IDs once."""
 
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
+from upath import UPath
 
 from raysearch.audio.dataset import Source, open_data, source_of
 from raysearch.detector import Detector, load_detector, save_detector
@@ -17,9 +16,12 @@ from raysearch.search.final import FinalResult, final_test
 from raysearch.search.space import Space
 from raysearch.search.study import Record, StudyFolder
 from raysearch.search.winner import Winner, build_detector, choose, freeze, frozen
+from raysearch.storage import Place, place, remove_tree
 
 
-def conclude(opened: Opened, *, final: bool, command: str, console: Console) -> None:
+def conclude(
+    opened: Opened, *, final: bool, command: str, console: Console, keep_checkpoints: bool = False
+) -> None:
     """Writes best configuration and detector, and runs the final test if it has not been run.
 
     Args:
@@ -27,6 +29,7 @@ def conclude(opened: Opened, *, final: bool, command: str, console: Console) -> 
         final: whether the test IDs may be opened.
         command: for the ledger.
         console: for progress and result.
+        keep_checkpoints: leave those of the other trials, which only take space from here on.
 
     Raises:
         NoResultError: there is nothing to conclude from.
@@ -37,13 +40,16 @@ def conclude(opened: Opened, *, final: bool, command: str, console: Console) -> 
         raise NoResultError(f"none of {len(records)} trials has a score: {_reasons(records)}")
     record = next(r for r in records if r.proposal.number == winner.trial)
     detector = _settle(winner, opened)
+    opened.study.publish_journal()
+    if not keep_checkpoints:
+        _drop_losers(winner, opened, records)
     _announce(winner, record, opened, console)
     if final and not (folder / "final_test.csv").exists():
         _test(winner, detector, opened.source, opened.space, folder, command, console)
     say(console, f"everything is in {folder}/")
 
 
-def repeat_final(folder: Path, data: Path | None, command: str, console: Console) -> None:
+def repeat_final(folder: UPath, data: Place | None, command: str, console: Console) -> None:
     """Repeats the final test of a run's frozen configuration.
 
     Args:
@@ -61,12 +67,12 @@ def repeat_final(folder: Path, data: Path | None, command: str, console: Console
         raise UserError(f"{folder} has no frozen configuration yet; let its run end first")
     space, truth = Space.model_validate(facts["space"]), facts["ground_truth"]
     source = source_of(
-        data or Path(facts["data"]),
+        data or place(facts["data"]),
         winner.machine,
         space.validation_ids,
         space.fixed,
-        ground_truth=Path(truth) if truth else None,
-        allow_defects=True,
+        ground_truth=place(truth) if truth else None,
+        allow_defects=facts["allow_defects"],
     )
     recordings = open_data(source)
     if recordings.fingerprint != winner.data:
@@ -90,11 +96,22 @@ def _settle(winner: Winner, opened: Opened) -> Detector:
     # What another configuration had brought must not stand beside the name of this one.
     (folder / "final_test.csv").unlink(missing_ok=True)
     for stale in (folder / "submission", place):
-        shutil.rmtree(stale, ignore_errors=True)
+        remove_tree(stale)
     freeze(winner, folder)
     detector = build_detector(winner, opened.space.fixed, opened.data, folder)
     save_detector(detector, place)
     return detector
+
+
+def _drop_losers(winner: Winner, opened: Opened, records: Sequence[Record]) -> None:
+    """Deletes the checkpoints that neither the winner nor a trial yet to be finished needs."""
+    ended = {record.proposal.number for record in records}
+    needed, useless = {winner.encoder}, set[str]()
+    for proposal in opened.study.proposals():
+        config = proposal.config(winner.machine, winner.data, winner.seed, opened.space.fixed)
+        (useless if proposal.number in ended else needed).add(config.signature())
+    for signature in sorted(useless - needed):
+        opened.study.drop_checkpoints(signature)
 
 
 def _announce(winner: Winner, record: Record, opened: Opened, console: Console) -> None:
@@ -114,7 +131,7 @@ def _test(
     detector: Detector,
     source: Source,
     space: Space,
-    folder: Path,
+    folder: UPath,
     command: str,
     console: Console,
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from upath import UPath
 
 from raysearch import __version__, checkpoint
 from raysearch.audio.batches import segments
@@ -25,6 +26,7 @@ from raysearch.errors import DataError, UserError
 from raysearch.model.encoder import Encoder
 from raysearch.network import best_device, frontend, new_encoder
 from raysearch.score.inlier import InlierModel, InlierSpec, aggregate, restore
+from raysearch.storage import Place, write_text
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Detector:
         segment_scores = self.models[identity].score(embeddings)
         return float(aggregate(self.spec.name, segment_scores[None])[0])
 
-    def score_file(self, path: Path, identity: str) -> tuple[float, bool]:
+    def score_file(self, path: Place, identity: str) -> tuple[float, bool]:
         """Returns a recording's anomaly score and whether it is called anomalous.
 
         Raises:
@@ -76,7 +78,7 @@ class Detector:
         score = self.score(self.embed(self.decode(path)), identity)
         return score, score > self.thresholds[identity]
 
-    def decode(self, path: Path) -> Int16:
+    def decode(self, path: Place) -> Int16:
         """Decodes a recording as the detector's options ask.
 
         Raises:
@@ -113,9 +115,8 @@ class Detector:
         return found
 
 
-def save_detector(detector: Detector, folder: Path) -> None:
+def save_detector(detector: Detector, folder: UPath) -> None:
     """Writes a detector; `detector.json` comes last, so a torn folder is no detector."""
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "detector.json").unlink(missing_ok=True)
     checkpoint.save(folder / "encoder.safetensors", detector.encoder.state_dict(), {})
     arrays = {
@@ -136,10 +137,10 @@ def save_detector(detector: Detector, folder: Path) -> None:
         "thresholds": dict(detector.thresholds),
         "options": detector.options.model_dump(),
     }
-    (folder / "detector.json").write_text(json.dumps(facts, indent=2) + "\n")
+    write_text(folder / "detector.json", json.dumps(facts, indent=2) + "\n")
 
 
-def load_detector(folder: Path) -> Detector:
+def load_detector(folder: UPath) -> Detector:
     """Loads a detector.
 
     Raises:
@@ -155,7 +156,7 @@ def load_detector(folder: Path) -> Detector:
         raise UserError(f"{path}: damaged or of another version: {reason}") from error
 
 
-def _load(folder: Path, facts: Mapping[str, Any]) -> Detector:
+def _load(folder: UPath, facts: Mapping[str, Any]) -> Detector:
     options = Options(**facts["options"])
     spec = InlierSpec(facts["inlier"], facts["p"])
     encoder = new_encoder(options, facts["products"], pretrained=False)

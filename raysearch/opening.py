@@ -1,7 +1,6 @@
 """The beginning of a run: everything is checked, the recordings are opened, then it is written."""
 
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from rich.console import Console
+from upath import UPath
 
-from raysearch import __version__
+from raysearch import __version__, storage
 from raysearch.audio.dataset import Source, TrialData, open_data, search_index
 from raysearch.audio.index import PLAIN_RULE, Index
 from raysearch.errors import DataError, UserError
@@ -36,14 +36,15 @@ class Opened:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of a study.
+def alone(folder: UPath) -> Iterator[None]:
+    """Keeps a second process out of a study; of one on an object store, only on this host.
 
     Raises:
-        UserError: one is at work in it.
+        UserError: one is at work in it, or nothing can be written there.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    storage.check_name(folder)
+    storage.check_writable(folder.parent)
+    lock = storage.lock(folder, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
@@ -53,6 +54,8 @@ def alone(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if not folder.exists():  # Refused: nothing is left behind, not even the lock.
+            Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 
@@ -92,7 +95,7 @@ def _check_test_ids(index: Index, source: Source, space: Space) -> None:
 
 
 def begin(
-    folder: Path,
+    folder: UPath,
     *,
     space: Space,
     space_file: Path,
@@ -112,7 +115,7 @@ def begin(
     content = space.model_dump(mode="json", by_alias=True)
     if study.exists():
         _check_same(study, content, data.fingerprint)
-    elif folder.exists() and any(path.name != LEDGER for path in folder.iterdir()):
+    elif folder.exists() and any(path.name != LEDGER for path in storage.children(folder)):
         raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
     truth = source.ground_truth
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -124,6 +127,7 @@ def begin(
             "test_ids": list(space.test_ids),
             "data": str(source.root.absolute()),
             "ground_truth": str(truth.absolute()) if truth else None,
+            "allow_defects": source.allow_defects,
             "fingerprint": data.fingerprint,
             "plain_layout_rule": f"{PLAIN_RULE}; seed 0",
             "space_file": str(space_file),
@@ -141,11 +145,11 @@ def begin(
     return Opened(study, space, source, data)
 
 
-def _clear(folder: Path) -> None:
+def _clear(folder: UPath) -> None:
     """Removes a study but for its ledger: that the test IDs were opened cannot be undone."""
-    for path in folder.iterdir():
+    for path in storage.children(folder):
         if path.is_dir():
-            shutil.rmtree(path)
+            storage.remove_tree(path)
         elif path.name != LEDGER:
             path.unlink()
 

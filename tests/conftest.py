@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from upath import UPath
+
+from tests.s3 import BUCKET, S3, serve_s3
 
 # Set before torch or ray are imported, since both read them once: tests are small, and
 # threads that outnumber the cores only slow each other down.
@@ -35,3 +38,29 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("demo") / "data"
     write_demo(root, machines=("valve", "fan", "pump"), train_clips=12, test_clips=6, seconds=3.0)
     return root
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A real S3 server with an empty bucket."""
+    with serve_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """The same, with the environment that leads to it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture(params=["local", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> UPath:
+    """A folder of the test's own that does not exist yet, on disk and on an object store."""
+    from raysearch.storage import place
+
+    if request.param == "local":
+        return place(tmp_path / "new" / "run 1")
+    request.getfixturevalue("s3")
+    return place(f"s3://{BUCKET}/{tmp_path.name}/new/run 1")

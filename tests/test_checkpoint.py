@@ -10,8 +10,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
+from upath import UPath
 
-from raysearch.checkpoint import load, optimiser_tensors, restore_optimiser, save
+from raysearch import storage
+from raysearch.checkpoint import facts, load, optimiser_tensors, restore_optimiser, save
 from raysearch.errors import UserError
 
 TENSORS = {
@@ -25,11 +27,12 @@ TENSORS = {
 FACTS = {"epoch": 3, "best": 0.1 + 0.2, "name": "λ", "history": [{"lr": 1e-300}], "none": None}
 
 
-def test_tensors_and_facts_come_back_to_the_bit(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "last.safetensors"
+def test_tensors_and_facts_come_back_to_the_bit(folder: UPath) -> None:
+    path = folder / "last.safetensors"
     save(path, TENSORS, FACTS)
-    tensors, facts = load(path)
-    assert facts == FACTS
+    tensors, found = load(path)
+    assert found == FACTS
+    assert facts(path) == FACTS
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert tensors[name].dtype == tensor.dtype
@@ -49,8 +52,8 @@ def test_a_file_is_replaced_whole_and_nothing_stays_beside_it(tmp_path: Path) ->
     path = tmp_path / "last.safetensors"
     for epoch in (1, 2):
         save(path, {"a": torch.full((3,), float(epoch))}, {"epoch": epoch})
-    tensors, facts = load(path)
-    assert (tensors["a"].tolist(), facts) == ([2.0, 2.0, 2.0], {"epoch": 2})
+    tensors, found = load(path)
+    assert (tensors["a"].tolist(), found) == ([2.0, 2.0, 2.0], {"epoch": 2})
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -110,6 +113,18 @@ def lose_one_fact(path: Path) -> None:
     save_file({"a": torch.ones(3)}, path, metadata={"other": "{}"})
 
 
+def write_facts_that_are_no_json(path: Path) -> None:
+    save_file({"a": torch.ones(3)}, path, metadata={"facts": "{epoch: 1}"})
+
+
+def write_facts_that_are_no_object(path: Path) -> None:
+    save_file({"a": torch.ones(3)}, path, metadata={"facts": "[1]"})
+
+
+def promise_an_endless_head(path: Path) -> None:
+    path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
+
+
 DAMAGES: list[Callable[[Path], object]] = [
     truncate,
     cut_off_the_head,
@@ -119,6 +134,9 @@ DAMAGES: list[Callable[[Path], object]] = [
     make_folder,
     lose_facts,
     lose_one_fact,
+    write_facts_that_are_no_json,
+    write_facts_that_are_no_object,
+    promise_an_endless_head,
     Path.unlink,
 ]
 
@@ -132,6 +150,19 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: Callable[[Path], object
         load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+    if damage is not truncate:  # whose head is whole
+        with pytest.raises(UserError, match="is not a readable checkpoint"):
+            facts(path)
+
+
+def test_facts_are_read_without_the_tensors(folder: UPath) -> None:
+    path = folder / "last.safetensors"
+    save(path, TENSORS, FACTS)
+    content = path.read_bytes()
+    storage.write_bytes(path, content[: 8 + int.from_bytes(content[:8], "little")])
+    assert facts(path) == FACTS
+    with pytest.raises(UserError):
+        load(path)
 
 
 def test_facts_are_json_and_nothing_is_pickled(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from upath import UPath
 
 from raysearch.detector import load_detector, save_detector, score_files
 from raysearch.errors import UserError
@@ -65,10 +66,10 @@ def test_a_loaded_detector_gives_the_same_scores(
         assert getattr(loaded, field) == getattr(detector, field)
 
 
-def test_a_detector_is_saved_over_another(tmp_path: Path, files: list[Path]) -> None:
-    save_detector(make_detector("gmm", 2), tmp_path / "d")
-    save_detector(make_detector("lof", 5, ids=("0", "1", "2", "3")), tmp_path / "d")
-    loaded = load_detector(tmp_path / "d")
+def test_a_detector_is_saved_over_another(folder: UPath, files: list[Path]) -> None:
+    save_detector(make_detector("gmm", 2), folder)
+    save_detector(make_detector("lof", 5, ids=("0", "1", "2", "3")), folder)
+    loaded = load_detector(folder)
     assert loaded.ids == ["0", "1", "2", "3"]
     assert score_files(loaded, files[:1], None) == score_files(
         make_detector("lof", 5, ids=("0", "1", "2", "3")), files[:1], None

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from raysearch.audio.index import Clip, Index, product_id, read_ground_truth, re
 from raysearch.audio.store import Defect, Store, open_store
 from raysearch.config import Options, digest
 from raysearch.errors import DataError
+from raysearch.storage import Place
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,13 @@ class Source:
         ground_truth: folder of ground-truth CSVs; None looks under `root`.
     """
 
-    root: Path
+    root: Place
     machine: str
     validation_ids: tuple[str, ...]
     rate: int = 16000
     channel: int | None = None
     domain: str = "source"
-    ground_truth: Path | None = None
+    ground_truth: Place | None = None
     allow_defects: bool = False
 
 
@@ -90,12 +89,12 @@ def _parts(store: Store, scale: Store, share: float, seed: int) -> tuple[Part, P
 
 
 def source_of(
-    root: Path,
+    root: Place,
     machine: str,
     validation_ids: Sequence[str],
     options: Options,
     *,
-    ground_truth: Path | None = None,
+    ground_truth: Place | None = None,
     allow_defects: bool = False,
 ) -> Source:
     """Joins the place of a data set with the options that say how it is read.
@@ -165,7 +164,6 @@ def _validation_labels(source: Source, seen: Index) -> dict[tuple[str, str], int
     return read_ground_truth(folder, source.machine, source.validation_ids)
 
 
-@lru_cache(maxsize=2)
 def open_data(source: Source, on_clips: Callable[[int], None] | None = None) -> TrialData:
     """Opens the stores of a search, building those that this node does not have yet.
 

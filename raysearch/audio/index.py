@@ -1,18 +1,20 @@
 """File names of a data set -> one table of clips.
 
 Three layouts are read (DCASE names of 2020, of 2021, of 2022 and 2023; and the plain layout
-`<machine>/id_<ID>/{normal,abnormal}/*.wav` of MIMII). Only names are looked at here; audio is
-opened by `store`; labels that names do not tell are read by `read_ground_truth`.
+`<machine>/id_<ID>/{normal,abnormal}/*.wav` of MIMII). Only names are looked at here, and times
+of change; audio is opened by `store`; labels that names do not tell are read by
+`read_ground_truth`.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from raysearch.errors import DataError
+from raysearch.storage import Place
 
 Split = Literal["train", "test"]
 Domain = Literal["source", "target", "unknown"]
@@ -62,7 +64,7 @@ class Clip:
     split: Split
     domain: Domain
     label: int | None
-    path: Path
+    path: Place
 
     @property
     def name(self) -> str:
@@ -74,7 +76,7 @@ class Clip:
 class Index:
     """The clips of a data set, sorted by machine type, split, product ID and name."""
 
-    root: Path
+    root: Place
     clips: tuple[Clip, ...]
 
     @property
@@ -104,11 +106,11 @@ class Index:
         return Index(self.root, _sorted(kept + self.test(machine, validation_ids)))
 
 
-def read_index(root: Path, *, domain: str = "source", seed: int = 0) -> Index:
+def read_index(root: Place, *, domain: str = "source", seed: int = 0) -> Index:
     """Reads the names of all clips under a data set's folder.
 
     Args:
-        root: folder of the data set, in one of the known layouts.
+        root: folder of the data set, in one of the known layouts; may be on an object store.
         domain: `source`, `target` or `both`; clips without a domain always stay.
         seed: of the rule that splits the plain layout's normal clips.
 
@@ -119,9 +121,9 @@ def read_index(root: Path, *, domain: str = "source", seed: int = 0) -> Index:
         raise DataError(f"no data set: {root} is not a folder")
     found = [
         clip
-        for path in sorted(root.rglob("*"))
+        for path in root.rglob("*")
         if path.suffix.lower() in AUDIO_SUFFIXES and not _hidden(path, root)
-        if (clip := parse(path.relative_to(root), seed=seed)) is not None
+        if (clip := parse(_relative(path, root), seed=seed)) is not None
     ]
     if not found:
         raise DataError(f"no clip in {root}: no file there is named as DCASE or MIMII name theirs")
@@ -129,7 +131,7 @@ def read_index(root: Path, *, domain: str = "source", seed: int = 0) -> Index:
     if not kept:
         raise DataError(f"no clip of domain {domain!r} in {root}")
     split = _each_id_tested(kept, seed)
-    return Index(root, _sorted([replace(c, path=root / c.path) for c in split]))
+    return Index(root, _sorted([replace(c, path=root / str(c.path)) for c in split]))
 
 
 def _each_id_tested(clips: list[Clip], seed: int) -> list[Clip]:
@@ -146,9 +148,13 @@ def _each_id_tested(clips: list[Clip], seed: int) -> list[Clip]:
     return [replace(clip, split="test") if clip in moved else clip for clip in clips]
 
 
-def _hidden(path: Path, root: Path) -> bool:
+def _relative(path: Place, root: Place) -> Path:
+    return Path(*path.parts[len(root.parts) :])
+
+
+def _hidden(path: Place, root: Place) -> bool:
     """Whether a file is of no concern: a system's own, or part of what is not yet complete."""
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+    return any(part.startswith(".") for part in _relative(path, root).parts)
 
 
 def parse(path: Path, *, seed: int = 0) -> Clip | None:
@@ -203,7 +209,9 @@ def _dcase(path: Path) -> Clip | None:
     )
 
 
-def read_ground_truth(folder: Path, machine: str, ids: Iterable[str]) -> dict[tuple[str, str], int]:
+def read_ground_truth(
+    folder: Place, machine: str, ids: Iterable[str]
+) -> dict[tuple[str, str], int]:
     """Reads the labels of unlabelled test clips from DCASE ground-truth CSVs.
 
     Args:
@@ -219,7 +227,8 @@ def read_ground_truth(folder: Path, machine: str, ids: Iterable[str]) -> dict[tu
     """
     labels: dict[tuple[str, str], int] = {}
     wanted = set(ids)
-    for path in sorted(folder.rglob("ground_truth_*.csv")):
+    files: list[Place] = list(folder.rglob("ground_truth_*.csv"))
+    for path in sorted(files, key=lambda path: tuple(path.parts)):
         match = _GROUND_TRUTH.fullmatch(path.name)
         if (
             match is None
@@ -229,7 +238,7 @@ def read_ground_truth(folder: Path, machine: str, ids: Iterable[str]) -> dict[tu
         ):
             continue
         # What is not text must end as an error that names the file, like any other wrong line.
-        for number, line in enumerate(path.read_text("utf-8", "replace").split(), start=1):
+        for number, line in enumerate(path.read_text("utf-8-sig", "replace").split(), start=1):
             name, _, label = line.partition(",")
             if label not in ("0", "1"):
                 raise DataError(f"{path}:{number}: expected NAME.wav,0 or NAME.wav,1")
@@ -237,5 +246,28 @@ def read_ground_truth(folder: Path, machine: str, ids: Iterable[str]) -> dict[tu
     return labels
 
 
+def stamps(files: Sequence[Place]) -> list[str]:
+    """Tells for each file what changes when it is written anew: its size and time of change.
+
+    Raises:
+        FileNotFoundError: one is gone.
+    """
+    listed: dict[str, str] = {}
+    for folder in {file.parent for file in files if not isinstance(file, Path)}:
+        for entry in folder.fs.ls(folder.path, detail=True):
+            changed = entry.get("LastModified") or entry.get("updated") or entry.get("mtime")
+            listed[entry["name"]] = f"{entry['size']}/{changed}"
+    return [_stamp(file, listed) for file in files]
+
+
+def _stamp(file: Place, listed: Mapping[str, str]) -> str:
+    if isinstance(file, Path):
+        stat = file.stat()
+        return f"{stat.st_size}/{stat.st_mtime_ns}"
+    if file.path not in listed:
+        raise FileNotFoundError(str(file))
+    return listed[file.path]
+
+
 def _sorted(clips: list[Clip]) -> tuple[Clip, ...]:
-    return tuple(sorted(clips, key=lambda c: (c.machine, c.split, id_order(c.id), c.path)))
+    return tuple(sorted(clips, key=lambda c: (c.machine, c.split, id_order(c.id), c.path.parts)))

@@ -7,6 +7,7 @@ it once and all of a node's trials share its pages.
 
 import glob
 import hashlib
+import io
 import json
 import math
 import os
@@ -22,8 +23,9 @@ import soundfile
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from raysearch.audio.index import Clip
-from raysearch.errors import DataError
+from raysearch.audio.index import Clip, stamps
+from raysearch.errors import DataError, UserError
+from raysearch.storage import Place, cache_folder, is_remote
 
 Int16 = NDArray[np.int16]
 
@@ -66,12 +68,7 @@ class Store:
         return self.samples[self.offsets[index] : self.offsets[index + 1]]
 
 
-def cache_folder() -> Path:
-    """Where stores are kept on this node: `$RAYSEARCH_CACHE`, else `~/.cache/raysearch`."""
-    return Path(os.environ.get("RAYSEARCH_CACHE") or Path.home() / ".cache" / "raysearch")
-
-
-def decode(path: Path, *, rate: int, channel: int | None = None) -> Int16:
+def decode(path: Place, *, rate: int, channel: int | None = None) -> Int16:
     """Decodes one audio file.
 
     Args:
@@ -84,9 +81,11 @@ def decode(path: Path, *, rate: int, channel: int | None = None) -> Int16:
 
     Raises:
         DataError: unreadable, empty, not finite, silent, or without that channel.
+        UserError: the object store does not give it.
     """
+    file = _opened(path)
     try:
-        samples, found = soundfile.read(path, dtype="float32", always_2d=True)
+        samples, found = soundfile.read(file, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"unreadable: {error}") from error
     if channel is not None and channel >= samples.shape[1]:
@@ -106,7 +105,16 @@ def decode(path: Path, *, rate: int, channel: int | None = None) -> Int16:
     return pcm
 
 
-def remarks(path: Path, *, rate: int, segment: int) -> list[str]:
+def _opened(path: Place) -> Path | io.BytesIO:
+    if isinstance(path, Path):
+        return path
+    try:
+        return io.BytesIO(path.fs.cat_file(path.path))
+    except Exception as error:  # No defect of the clip, which must not be left out for it.
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+
+
+def remarks(path: Place, *, rate: int, segment: int) -> list[str]:
     """Says what is unusual about a readable file, though it will be used.
 
     Args:
@@ -114,7 +122,7 @@ def remarks(path: Path, *, rate: int, segment: int) -> list[str]:
         rate: wanted sampling rate in Hz.
         segment: samples of a segment at that rate.
     """
-    info = soundfile.info(path)
+    info = soundfile.info(_opened(path))
     found = []
     if info.samplerate != rate:
         found.append(f"wrong rate: {info.samplerate} Hz, will be resampled to {rate} Hz")
@@ -162,9 +170,8 @@ def open_store(
 
 def _cache_key(clips: Sequence[Clip], rate: int, channel: int | None) -> str:
     digest = hashlib.sha256(f"{rate}/{channel}".encode())
-    for clip in clips:
-        stat = clip.path.stat()
-        digest.update(f"{clip}/{stat.st_size}/{stat.st_mtime_ns}".encode())
+    for clip, stamp in zip(clips, stamps([clip.path for clip in clips]), strict=True):
+        digest.update(f"{clip.id}/{clip.domain}/{clip.label}/{clip.path}/{stamp}".encode())
     return digest.hexdigest()[:16]
 
 
@@ -181,13 +188,15 @@ def _build(
         except DataError as error:
             return str(error)
 
+    # From an object store a clip comes late, but many come together.
+    threads = 32 if is_remote(clips[0].path) else None
     # Whoever left one was killed: the lock is ours.
     for torn in folder.parent.glob(f"{glob.escape(folder.name)}.*.partial"):
         shutil.rmtree(torn, ignore_errors=True)
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     partial.mkdir()
     try:
-        with (partial / "samples.i16").open("wb") as file, ThreadPoolExecutor() as pool:
+        with (partial / "samples.i16").open("wb") as file, ThreadPoolExecutor(threads) as pool:
             writer = _Writer(file)
             for start in range(0, len(clips), _CHUNK):
                 chunk = clips[start : start + _CHUNK]

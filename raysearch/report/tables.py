@@ -1,19 +1,21 @@
 """Tables of a study and over all studies: CSV for programs, Markdown and LaTeX for people."""
 
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 from tabulate import tabulate
+from upath import UPath
 
 from raysearch.errors import UserError
 from raysearch.score.metrics import harmonic_mean
 from raysearch.search.space import Space
-from raysearch.search.study import Record, StudyFolder, write_text
+from raysearch.search.study import Record, StudyFolder
 from raysearch.search.winner import Winner, frozen
+from raysearch.storage import children, write_text
 
 MACHINES = ("fan", "gearbox", "pump", "valve", "slider", "ToyCar", "ToyTrain")
 """The paper's order of columns; other machine types follow by name."""
@@ -64,12 +66,12 @@ def _trial_rows(record: Record, ids: Sequence[str]) -> Iterable[dict[str, Any]]:
         yield common | scores | {"error": row.error}
 
 
-def write_trials(folder: Path, records: Sequence[Record], validation_ids: Sequence[str]) -> None:
+def write_trials(folder: UPath, records: Sequence[Record], validation_ids: Sequence[str]) -> None:
     """Writes `trials.csv`."""
     write_text(folder / "trials.csv", trials_table(records, validation_ids).to_csv(index=False))
 
 
-def write_best(folder: Path, winner: Winner, space: Space, remark: str) -> None:
+def write_best(folder: UPath, winner: Winner, space: Space, remark: str) -> None:
     """Writes `best_config.{csv,md,tex,yaml}`; the YAML is a space of this one configuration."""
     row = {
         "machine": winner.machine,
@@ -107,13 +109,13 @@ def _rerun(winner: Winner, space: Space, remark: str) -> str:
     return head + note + again + yaml.safe_dump(content, sort_keys=False)
 
 
-def export(out: Path) -> list[Path]:
+def export(out: UPath) -> list[UPath]:
     """Writes `best_configs.*` (Table I's shape) and `results.*` (Table II's) over all studies.
 
     Raises:
         UserError: no study under `out` has a best configuration.
     """
-    folders = sorted(path.parent for path in out.glob("*/study.json"))
+    folders = [folder for folder in children(out) if StudyFolder(folder).exists()]
     winners = {f: w for f in folders if (w := frozen(f)) is not None}
     if not winners:
         raise UserError(f"{out} holds no finished study; `raysearch run` makes one")
@@ -129,7 +131,7 @@ def export(out: Path) -> list[Path]:
     return written + _write_all(out / "results", table, people=_percent)
 
 
-def _column_names(winners: Mapping[Path, Winner]) -> dict[Path, str]:
+def _column_names(winners: Mapping[UPath, Winner]) -> dict[UPath, str]:
     machines = [winner.machine for winner in winners.values()]
     return {
         folder: w.machine if machines.count(w.machine) == 1 else folder.name
@@ -160,23 +162,23 @@ def _transposed(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
     ]
 
 
-def _final_score(path: Path) -> float | None:
+def _final_score(path: UPath) -> float | None:
     """Harmonic mean of AUC and pAUC over test IDs, from the rows of `final_test.csv`."""
     if not path.is_file():
         return None
-    table = pd.read_csv(path, dtype={"id": str})
+    table = pd.read_csv(io.StringIO(path.read_text()), dtype={"id": str})
     ids = table[table["id"] != "hmean"]
     return harmonic_mean([*ids["auc"], *ids["pauc"]])
 
 
-def _write_all(stem: Path, rows: list[dict[str, Any]], *, people: Any) -> list[Path]:
+def _write_all(stem: UPath, rows: list[dict[str, Any]], *, people: Any) -> list[UPath]:
     frame = pd.DataFrame(rows, dtype=object)
     write_text(stem.with_suffix(".csv"), frame.to_csv(index=False))
     shown = [[people(value) for value in row.values()] for row in rows]
     return [stem.with_suffix(".csv"), *_write_people(stem, shown, list(rows[0]))]
 
 
-def _write_people(stem: Path, rows: list[list[str]], headers: list[str]) -> list[Path]:
+def _write_people(stem: UPath, rows: list[list[str]], headers: list[str]) -> list[UPath]:
     paths = []
     for suffix, kind in ((".md", "github"), (".tex", "latex_booktabs")):
         text = tabulate(rows, headers, tablefmt=kind, disable_numparse=True)

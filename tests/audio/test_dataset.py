@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from upath import UPath
 
 from raysearch.audio.dataset import (
     Source,
@@ -18,8 +19,12 @@ from raysearch.audio.dataset import (
     search_index,
     source_of,
 )
+from raysearch.audio.index import read_ground_truth, read_index
+from raysearch.audio.store import decode
 from raysearch.config import Options
-from raysearch.errors import DataError
+from raysearch.errors import DataError, UserError
+from raysearch.storage import Place, place
+from tests.s3 import BUCKET, S3
 
 VALIDATION, TEST = ("0", "1", "2"), ("3", "4", "5")
 
@@ -30,7 +35,7 @@ def root(tmp_path: Path, demo_data: Path) -> Path:
     return shutil.copytree(demo_data, tmp_path / "data", copy_function=os.link)
 
 
-def source(root: Path, **changes: object) -> Source:
+def source(root: Place, **changes: object) -> Source:
     return replace(Source(root, "valve", VALIDATION), **changes)  # type: ignore[arg-type]
 
 
@@ -168,7 +173,6 @@ def test_the_fingerprint_changes_with_a_label(root: Path) -> None:
     path = root / "eval_data/ground_truth/ground_truth_valve_section_03_source_test.csv"
     first, _, rest = path.read_text().partition("\n")
     overwrite(path, f"{first[:-1]}{1 - int(first[-1])}\n{rest}".encode())
-    open_data.cache_clear()
     assert open_data(source(root, validation_ids=("3",))).fingerprint != before.fingerprint
 
 
@@ -262,3 +266,51 @@ def test_an_id_whose_training_clips_cannot_be_decoded_is_refused(root: Path) -> 
     for path in (root / "eval_data/valve/train").glob("section_03_source_*"):
         overwrite(path, b"garbage")
     assert "ID 3 of valve has no usable" in refusal(source(root, allow_defects=True))
+
+
+# Recordings on an object store
+
+
+@pytest.fixture
+def uploaded(s3: S3, root: Path, tmp_path: Path) -> UPath:
+    """The data set of one's own, on an object store as well."""
+    remote = place(f"s3://{BUCKET}/{tmp_path.name}")
+    remote.fs.put(f"{root}/", f"{remote.path}/", recursive=True)
+    return remote
+
+
+def test_recordings_of_an_object_store_are_the_same(root: Path, uploaded: UPath) -> None:
+    local, remote = read_index(root), read_index(uploaded)
+    assert [replace(clip, path=root) for clip in remote.clips] == [
+        replace(clip, path=root) for clip in local.clips
+    ]
+    assert [clip.path for clip in remote.clips] == [
+        uploaded / str(clip.path.relative_to(root)) for clip in local.clips
+    ]
+    labels = read_ground_truth(uploaded, "valve", TEST)
+    assert labels == read_ground_truth(root, "valve", TEST) != {}
+    asked = source_of(uploaded, "valve", VALIDATION, Options())
+    assert asked.root == uploaded
+    assert open_data(asked).fingerprint == open_data(source(root)).fingerprint
+
+
+def test_recordings_of_an_object_store_are_read_once_until_they_change(
+    s3: S3, uploaded: UPath
+) -> None:
+    def decoded() -> int:
+        told = [0]
+        open_data(source(uploaded), told.append)
+        return sum(told)
+
+    clips = len(search_index(source(uploaded)).clips)
+    assert (decoded(), decoded()) == (clips, 0)
+    changed, other = sorted((uploaded / "dev_data/valve/train").iterdir())[:2]
+    changed.write_bytes(other.read_bytes() + b"\0\0")
+    assert decoded() == len(read_index(uploaded).train("valve"))
+
+
+def test_what_an_object_store_does_not_give_is_no_defect(s3: S3, uploaded: UPath) -> None:
+    path = uploaded / "dev_data/valve/train/none.wav"
+    with pytest.raises(UserError, match="cannot read s3://") as caught:
+        decode(path, rate=16000)
+    assert not isinstance(caught.value, DataError)

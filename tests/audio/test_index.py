@@ -235,7 +235,7 @@ def truth(root: Path, name: str, content: str) -> None:
 def test_labels_are_read_at_any_depth(tmp_path: Path) -> None:
     name = "eval_data/ground_truth/ground_truth_fan_section_03_source_test.csv"
     truth(tmp_path, name, "section_03_source_test_0000.wav,1\nsection_03_source_test_0001.wav,0\n")
-    truth(tmp_path, "ground_truth_fan_section_04_target_test.csv", "a.wav,0\r\nb.wav,1\r\n")
+    truth(tmp_path, "ground_truth_fan_section_04_target_test.csv", "\ufeffa.wav,0\r\nb.wav,1\r\n")
     assert read_ground_truth(tmp_path, "fan", ["3", "4"]) == {
         ("3", "section_03_source_test_0000.wav"): 1,
         ("3", "section_03_source_test_0001.wav"): 0,

@@ -1,12 +1,14 @@
 """Tables: their columns, what stands in them, and that the best configuration runs again."""
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from upath import UPath
 
 from raysearch.config import Options
 from raysearch.errors import UserError
@@ -16,6 +18,7 @@ from raysearch.score.metrics import harmonic_mean
 from raysearch.search.space import Space, load_space
 from raysearch.search.study import Proposal, Record, StudyFolder
 from raysearch.search.winner import Winner, freeze
+from raysearch.storage import write_text
 from raysearch.trial import InlierResult
 from tests.records import SPACE, complete, failed, make_space, row
 
@@ -27,9 +30,8 @@ COLUMNS = [
 ]
 
 
-def read(path: Path) -> list[list[str]]:
-    with path.open(newline="") as file:
-        return list(csv.reader(file))
+def read(path: UPath) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(path.read_text(), newline="")))
 
 
 def records() -> list[Record]:
@@ -184,7 +186,7 @@ def test_people_get_it_rounded(tmp_path: Path, suffix: str) -> None:
 # All studies
 
 
-def make_study(out: Path, name: str, best: Winner | None, **scores: tuple[float, float]) -> Path:
+def make_study(out: UPath, name: str, best: Winner | None, **scores: tuple[float, float]) -> UPath:
     study = StudyFolder(out / name)
     study.begin({"space": make_space().model_dump(mode="json", by_alias=True)})
     if best is not None:
@@ -194,21 +196,22 @@ def make_study(out: Path, name: str, best: Winner | None, **scores: tuple[float,
         means = [harmonic_mean(pair[column] for pair in pairs) for column in (1, 2)]
         lines = [["machine", "id", "auc", "pauc"], *(["m", *map(str, pair)] for pair in pairs)]
         lines.append(["m", "hmean", *map(str, means)])
-        (study.path / "final_test.csv").write_text("\n".join(map(",".join, lines)) + "\n")
+        write_text(study.path / "final_test.csv", "\n".join(map(",".join, lines)) + "\n")
     return study.path
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
-    make_study(tmp_path, "lathe", winner("lathe", inlier="none", p=None), id03=(0.5, 0.5))
-    make_study(tmp_path, "valve", winner("valve"), id3=(0.9, 0.6), id10=(0.8, 0.7))
-    make_study(tmp_path, "fan", winner("fan", lr=1e-3, inlier="lof", p=16))
-    make_study(tmp_path, "unfinished", None)
-    (tmp_path / "something else").mkdir()
-    return tmp_path
+def out(folder: UPath) -> UPath:
+    make_study(folder, "lathe", winner("lathe", inlier="none", p=None), id03=(0.5, 0.5))
+    make_study(folder, "valve", winner("valve"), id3=(0.9, 0.6), id10=(0.8, 0.7))
+    make_study(folder, "fan", winner("fan", lr=1e-3, inlier="lof", p=16))
+    make_study(folder, "unfinished", None)
+    write_text(folder / "something else" / "note", "")
+    write_text(folder / "a file", "")
+    return folder
 
 
-def test_best_configurations_have_a_column_for_each_machine(out: Path) -> None:
+def test_best_configurations_have_a_column_for_each_machine(out: UPath) -> None:
     export(out)
     assert read(out / "best_configs.csv") == [
         ["parameter", "fan", "valve", "lathe"],  # the paper's order, then others by name
@@ -221,7 +224,7 @@ def test_best_configurations_have_a_column_for_each_machine(out: Path) -> None:
     ]
 
 
-def test_results_have_a_column_for_each_machine_and_one_for_all(out: Path) -> None:
+def test_results_have_a_column_for_each_machine_and_one_for_all(out: UPath) -> None:
     export(out)
     head, line = read(out / "results.csv")
     assert head == ["method", "fan", "valve", "lathe", "All"]
@@ -231,7 +234,7 @@ def test_results_have_a_column_for_each_machine_and_one_for_all(out: Path) -> No
 
 
 @pytest.mark.parametrize("suffix", ["md", "tex"])
-def test_people_get_percent_and_a_dash_where_nothing_is(out: Path, suffix: str) -> None:
+def test_people_get_percent_and_a_dash_where_nothing_is(out: UPath, suffix: str) -> None:
     export(out)
     head, line = cells(out / f"results.{suffix}")
     assert head == ["method", "fan", "valve", "lathe", "All"]
@@ -242,16 +245,16 @@ def test_people_get_percent_and_a_dash_where_nothing_is(out: Path, suffix: str) 
     assert configs[6][0].replace("\\_", "_") == "val_score"
 
 
-def test_what_was_written_is_told(out: Path) -> None:
-    assert sorted(export(out)) == sorted(
-        out / f"{stem}.{suffix}"
+def test_what_was_written_is_told(out: UPath) -> None:
+    assert sorted(map(str, export(out))) == sorted(
+        str(out / f"{stem}.{suffix}")
         for stem in ("best_configs", "results")
         for suffix in ("csv", "md", "tex")
     )
     assert all(path.is_file() for path in export(out))
 
 
-def test_two_studies_of_a_machine_go_by_the_names_of_their_folders(out: Path) -> None:
+def test_two_studies_of_a_machine_go_by_the_names_of_their_folders(out: UPath) -> None:
     make_study(out, "fan-again", winner("fan"))
     export(out)
     head = read(out / "results.csv")[0]

@@ -4,23 +4,28 @@ import json
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
+from raysearch import storage
+from raysearch.config import TrialConfig
 from raysearch.errors import UserError
-from raysearch.search.study import Proposal, State, StudyFolder, write_text
+from raysearch.search.study import Proposal, State, StudyFolder
 from tests.records import complete, failed, row
+from tests.s3 import BUCKET, S3
+from tests.tiny import TINY
 
 PROPOSAL = Proposal(7, 0.1 + 0.2, 32, 1 / 3, "gmm", 4)
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> StudyFolder:
-    made = StudyFolder(tmp_path / "valve")
+def study(folder: UPath) -> StudyFolder:
+    made = StudyFolder(folder)
     made.begin({"machine": "valve", "seed": 0})
     return made
 
 
-def test_a_folder_without_a_study_says_so(tmp_path: Path) -> None:
-    study = StudyFolder(tmp_path)
+def test_a_folder_without_a_study_says_so(folder: UPath) -> None:
+    study = StudyFolder(folder)
     assert not study.exists()
     with pytest.raises(UserError, match="holds no study"):
         _ = study.facts
@@ -91,8 +96,8 @@ def test_a_proposal_comes_back_as_it_was(study: StudyFolder) -> None:
 
 
 def test_unfinished_files_are_no_records(study: StudyFolder) -> None:
-    (study.path / "records" / ".0001.json.4711").write_text("{")
-    (study.path / "proposals" / ".0001.json.4711").write_text("{")
+    for name in ("records", "proposals"):
+        storage.write_text(study.path / name / ".0001.json.4711", "{")
     assert study.records() == []
     assert study.proposals() == []
 
@@ -106,12 +111,49 @@ def test_the_best_row_is_the_first_of_the_highest() -> None:
     assert complete(PROPOSAL, row("gmm", 2, 0.0)).best == row("gmm", 2, 0.0)
 
 
-def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "a.txt"
-    write_text(path, "one")
-    write_text(path, "two")
-    assert path.read_text() == "two"
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "\ud800")
-    assert path.read_text() == "two"
-    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+def test_checkpoints_are_dropped_and_what_was_said_stays(study: StudyFolder) -> None:
+    for signature in ("loser", "winner"):
+        for name in ("best.safetensors", "last.safetensors", "error.txt"):
+            storage.write_text(study.encoder(signature) / name, name)
+    study.drop_checkpoints("loser")
+    study.drop_checkpoints("never there")
+    assert [p.name for p in storage.children(study.encoder("loser"))] == ["error.txt"]
+    assert len(storage.children(study.encoder("winner"))) == 3
+
+
+def test_the_journal_is_a_local_file_until_it_is_published(
+    study: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
+    assert study.fetch_journal() is None
+    study.begin({})
+    study.journal.write_text("at work")
+    assert study.journal.parent.name == study.path.name
+    assert study.fetch_journal() == study.journal
+    study.publish_journal()
+    assert (study.path / "study.journal").read_text() == "at work"
+    fetched = study.fetch_journal()
+    assert fetched is not None
+    assert isinstance(fetched, Path)
+    assert fetched.read_text() == "at work"
+
+
+def test_journals_of_two_studies_are_two_files(s3: S3) -> None:
+    paths = [storage.place(f"s3://{BUCKET}/{name}") for name in ("a/valve", "b/valve")]
+    assert len({StudyFolder(path).journal for path in paths}) == 2
+
+
+def test_a_proposal_has_one_encoder() -> None:
+    config = PROPOSAL.config("valve", "data", 3, TINY)
+    assert config == TrialConfig(
+        machine="valve",
+        data="data",
+        lr=PROPOSAL.lr,
+        batch_size=32,
+        lam=PROPOSAL.lam,
+        seed=3,
+        options=TINY,
+    )
+    # The inlier model is no part of it.
+    other = Proposal(8, PROPOSAL.lr, 32, PROPOSAL.lam, "lof", 8)
+    assert other.config("valve", "data", 3, TINY).signature() == config.signature()

@@ -1,0 +1,53 @@
+"""A study is one process's at a time, and what was refused leaves nothing behind."""
+
+from pathlib import Path
+
+import pytest
+from upath import UPath
+
+from raysearch import storage
+from raysearch.errors import UserError
+from raysearch.opening import alone
+
+
+def test_a_second_process_is_refused(folder: UPath) -> None:
+    with alone(folder):
+        storage.write_text(folder / "study.json", "{}")
+        with (
+            pytest.raises(UserError, match="another raysearch is running") as caught,
+            alone(folder),
+        ):
+            pass
+        assert str(folder) in str(caught.value)
+    with alone(folder):
+        pass
+
+
+def test_what_was_refused_leaves_no_lock(folder: UPath) -> None:
+    with pytest.raises(UserError, match="so"), alone(folder):
+        raise UserError("so")
+    assert storage.children(folder.parent) == []
+    with alone(folder):
+        storage.write_text(folder / "study.json", "{}")
+    local = not storage.is_remote(folder)
+    assert [path.name for path in storage.children(folder.parent)] == [
+        *([f".{folder.name}.lock"] if local else []),
+        folder.name,
+    ]
+
+
+def test_where_nothing_can_be_written_is_said_first(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with (
+        pytest.raises(UserError, match=f"cannot write to {tmp_path}/runs"),
+        alone(storage.place(tmp_path / "runs" / "valve")),
+    ):
+        pass
+
+
+def test_a_name_that_is_a_pattern_is_refused(s3: object) -> None:
+    with (
+        pytest.raises(UserError, match=r"no name on an object store may hold \*"),
+        alone(storage.place("s3://machines/runs") / "val*"),
+    ):
+        pass

@@ -1,0 +1,285 @@
+"""The same files on a local disk and on a real S3 server: whole, once, without secrets."""
+
+import os
+import pickle
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from filelock import Timeout
+from upath import UPath
+
+from raysearch import storage
+from raysearch.errors import UserError
+from tests.s3 import BUCKET, S3
+
+
+def test_a_file_is_written_and_replaced(folder: UPath) -> None:
+    path = folder / "a" / "b.txt"
+    for text in ("one\nλ", "two"):
+        storage.write_text(path, text)
+        assert path.read_bytes().decode() == text
+        assert path.is_file()
+    assert [p.name for p in storage.children(folder / "a")] == ["b.txt"]
+    with pytest.raises(UnicodeEncodeError):
+        storage.write_text(path, "\ud800")
+    assert path.read_text() == "two"
+
+
+def test_bytes_of_any_size_come_back(folder: UPath) -> None:
+    for size in (0, 1, 3_000_000):
+        content = os.urandom(size)
+        storage.write_bytes(folder / "bytes", content)
+        assert (folder / "bytes").read_bytes() == content
+
+
+def test_a_part_is_read(folder: UPath) -> None:
+    storage.write_bytes(folder / "a", bytes(range(100)))
+    assert storage.read_part(folder / "a", 0, 8) == bytes(range(8))
+    assert storage.read_part(folder / "a", 95, 50) == bytes(range(95, 100))
+    with pytest.raises(FileNotFoundError):
+        storage.read_part(folder / "none", 0, 8)
+
+
+def test_only_the_first_creates_a_file(folder: UPath) -> None:
+    path = folder / "new" / "0001.json"
+    assert storage.create_once(path, b"first")
+    assert not storage.create_once(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert [p.name for p in storage.children(path.parent)] == ["0001.json"]
+
+
+def test_of_many_who_create_a_file_one_does(folder: UPath, tmp_path: Path) -> None:
+    code = (
+        "import sys; from raysearch.storage import create_once, place;"
+        "print(create_once(place(sys.argv[1]) / 'x', sys.argv[2].encode()))"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(folder), str(number)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    said = [process.communicate()[0].strip() for process in started]
+    assert sorted(said) == ["False", "False", "False", "True"]
+    assert (folder / "x").read_text() == str(said.index("True"))
+
+
+def test_lines_are_appended(folder: UPath) -> None:
+    for line in ("one", "zwei λ", "three"):
+        storage.append_line(folder / "new" / "ledger", line)
+    assert (folder / "new" / "ledger").read_bytes().decode() == "one\nzwei λ\nthree\n"
+
+
+def test_children_are_sorted_and_nothing_is_hidden_or_made_up(folder: UPath) -> None:
+    assert storage.children(folder) == []
+    for name in ("b", "10", ".hidden", "2"):
+        storage.write_text(folder / name, name)
+    storage.write_text(folder / "sub" / "deep", "x")
+    found = storage.children(folder)
+    assert [path.name for path in found] == [".hidden", "10", "2", "b", "sub"]
+    assert [path.is_dir() for path in found] == [False] * 4 + [True]
+    assert storage.children(folder / "b") == []
+
+
+def test_many_texts_are_read_in_order(folder: UPath) -> None:
+    assert storage.read_texts([]) == []
+    paths = [folder / f"{number}.txt" for number in (3, 1, 2)]
+    for path in paths:
+        storage.write_text(path, f"λ {path.name}")
+    assert storage.read_texts(paths) == ["λ 3.txt", "λ 1.txt", "λ 2.txt"]
+    with pytest.raises(FileNotFoundError):
+        storage.read_texts([*paths, folder / "none"])
+
+
+def test_what_another_process_writes_is_seen_at_once(folder: UPath) -> None:
+    storage.write_text(folder / "1", "")
+    assert [path.name for path in storage.children(folder)] == ["1"]
+    assert not (folder / "2").exists()
+    code = "import sys; from raysearch.storage import *; write_text(place(sys.argv[1]) / '2', 'x')"
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+    assert [path.name for path in storage.children(folder)] == ["1", "2"]
+    assert (folder / "2").exists()
+    assert (folder / "2").read_text() == "x"
+
+
+def test_a_tree_is_removed(folder: UPath) -> None:
+    storage.remove_tree(folder)
+    for name in ("a", "sub/b", "sub/deep/c"):
+        storage.write_text(folder / name, name)
+    beside = folder.with_name(f"{folder.name}-beside") / "d"
+    storage.write_text(beside, "stays")
+    storage.remove_tree(folder)
+    assert not folder.exists()
+    assert storage.children(folder) == []
+    assert beside.read_text() == "stays"
+
+
+def test_a_path_travels_with_its_options(folder: UPath) -> None:
+    storage.write_text(folder / "a", "here")
+    path = pickle.loads(pickle.dumps(folder))
+    assert path == folder
+    assert (path / "a").read_text() == "here"
+    assert str(path.absolute()) == str(folder)
+
+
+def test_a_writable_folder_is_left_as_it_was(folder: UPath) -> None:
+    storage.check_writable(folder)
+    assert storage.children(folder) == []
+
+
+def test_a_lock_is_held_by_one(folder: UPath, tmp_path: Path) -> None:
+    first, second = storage.lock(folder, timeout=0), storage.lock(folder, timeout=0)
+    other = storage.lock(folder.with_name("other"), timeout=0)
+    with first:
+        with pytest.raises(Timeout):
+            second.acquire()
+        with other:
+            pass
+    with second:
+        pass
+    assert not folder.exists()
+
+
+def test_a_lock_of_a_local_path_lies_beside_it(tmp_path: Path) -> None:
+    with storage.lock(storage.place(tmp_path / "runs" / "valve")) as held:
+        assert Path(held.lock_file) == tmp_path / "runs" / ".valve.lock"
+
+
+def test_a_lock_of_an_object_store_lies_in_the_cache(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
+    with storage.lock(storage.place(f"s3://{BUCKET}/runs/valve")) as held:
+        assert Path(held.lock_file).parent == tmp_path / "cache" / "locks"
+    assert storage.children(storage.place(f"s3://{BUCKET}/runs")) == []
+
+
+def test_a_local_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    storage.write_text(path, "old")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        storage.write_text(tmp_path / "folder", "text")
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["a", "folder"]
+    assert stat.S_IMODE(path.stat().st_mode) & stat.S_IRUSR
+
+
+def test_local_paths_stay_what_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for text in ("runs", str(tmp_path), "a:b/c", "odd ?x=1&y#z", tmp_path / "x"):
+        path = storage.place(text)
+        assert isinstance(path, Path)
+        assert str(path) == str(text)
+        assert not storage.is_remote(path)
+    assert not storage.is_remote(tmp_path)
+
+
+def test_an_address_may_hold_everything_itself(s3_server: S3) -> None:
+    path = storage.place(s3_server.address("runs/valve/"))
+    assert storage.is_remote(path)
+    assert str(path / "a") == f"s3://{BUCKET}/runs/valve/a"
+    assert "unspoken" not in f"{path} {path!r} {path.as_uri()} {path.parent}"
+    storage.write_text(path / "own" / "a", "here")
+    assert (pickle.loads(pickle.dumps(path)) / "own" / "a").read_text() == "here"
+
+
+def test_a_secret_may_hold_any_sign(s3_server: S3) -> None:
+    options = storage.place(f"s3://k%2F:a%2Fb%40%3A@{s3_server.address('x').partition('@')[2]}")
+    assert options.storage_options["key"] == "k/"
+    assert options.storage_options["secret"] == "a/b@:"
+
+
+def test_an_endpoint_without_scheme_takes_the_one_of_pyarrow(s3_server: S3) -> None:
+    host = s3_server.endpoint.removeprefix("http://")
+    path = storage.place(f"s3://k:s@{BUCKET}/x?endpoint_override={host}&scheme=http")
+    assert path.storage_options["endpoint_url"] == s3_server.endpoint
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("ftp://host/runs", "expected a local path, s3://... or gs://..."),
+        ("file:///runs", "expected a local path"),
+        ("gs://bucket/runs", r"pip install 'raysearch\[gs\]'"),
+        ("s3:///runs", "expected s3://BUCKET/PATH"),
+        ("s3://", "expected s3://BUCKET/PATH"),
+        ("s3://k:unspoken@/runs", r"s3://\*\*\*@/runs: expected s3://BUCKET/PATH"),
+        ("s3://bucket/runs*", r"s3://bucket/runs\*: no name on an object store may hold \*"),
+        ("s3://k:/unspoken@b/runs", "write / and @ in KEY and SECRET as %2F and %40"),
+        ("s3://k:unspoken@b/runs?acl=public", "only endpoint_override, region and scheme"),
+    ],
+)
+def test_a_wrong_address_is_explained(text: str, problem: str) -> None:
+    with pytest.raises(UserError, match=problem) as caught:
+        storage.place(text)
+    assert "unspoken" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_bucket_is_named(s3: S3) -> None:
+    with pytest.raises(UserError, match=r"s3://nowhere/runs: there is no bucket of that name"):
+        storage.place("s3://nowhere/runs")
+
+
+def test_a_refused_access_says_what_to_set(s3: S3) -> None:
+    path = storage.place(f"s3://{BUCKET}/runs")
+    s3.refuse_everybody()
+    try:
+        for attempt in (lambda: storage.place(str(path)), lambda: storage.check_writable(path)):
+            with pytest.raises(UserError, match=r"AWS_ACCESS_KEY_ID") as caught:
+                attempt()
+            assert "\n" not in str(caught.value)
+    finally:
+        s3.refuse_nobody()
+    assert storage.place(str(path)) == path
+
+
+def test_missing_credentials_say_what_to_set(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    path = UPath(f"s3://{BUCKET}/runs", skip_instance_cache=True)
+    with pytest.raises(UserError, match="AWS_ACCESS_KEY_ID"):
+        storage.check_writable(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot write to"):
+        storage.check_writable(tmp_path / "runs")
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(UserError, match=f"cannot write to {tmp_path}/runs"):
+        storage.check_writable(tmp_path / "runs")
+
+
+def test_logins_are_hidden_in_commands() -> None:
+    command = "raysearch run --out 's3://KEY:a%2Fb@bucket/runs?endpoint_override=x' --machine a@b"
+    assert storage.redact(command) == command.replace("KEY:a%2Fb@", "***@")
+    for harmless in ("s3://bucket/a:b@c", "a@b", "--out runs"):
+        assert storage.redact(harmless) == harmless
+
+
+def test_ray_gets_a_path_and_a_file_system(folder: UPath) -> None:
+    path, files = storage.tune_storage(folder)
+    if not storage.is_remote(folder):
+        assert (path, files) == (str(folder), None)
+        return
+    with files.open_output_stream(f"{path}/sub/a") as stream:
+        stream.write(b"here")
+    assert (folder / "sub" / "a").read_text() == "here"
+
+
+def test_threads_share_an_object_store(s3: S3) -> None:
+    folder = storage.place(f"s3://{BUCKET}/threads")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: storage.write_text(folder / str(n), str(n)), range(40)))
+    assert len(storage.children(folder)) == 40
