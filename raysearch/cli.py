@@ -217,14 +217,17 @@ def export(out: Out = "runs") -> None:
 
 @app.command()
 def dashboard(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, such as runs/valve.")],
+    run: Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1.")] = 8080,
 ) -> None:
     """Open optuna-dashboard on a run's study, on 127.0.0.1 only."""
-    journal = run / "study.journal"
-    if not journal.is_file():
-        raise UserError(f"{run} holds no study.journal; `raysearch run` makes one")
     from raysearch.search.dashboard import serve
+    from raysearch.search.study import StudyFolder
+    from raysearch.storage import place
+
+    journal = StudyFolder(place(run)).fetch_journal()
+    if journal is None:
+        raise UserError(f"{run} holds no study.journal; `raysearch run` makes one")
 
     serve(journal, port)
 

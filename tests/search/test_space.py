@@ -64,6 +64,8 @@ def test_the_documented_example_means_what_it_says(tmp_path: Path) -> None:
         "trials": 50,
         "inlier": "sweep",
         "sampler": "tpe",
+        "scheduler": "none",
+        "grace": 10,
         "seed": 0,
     }
 
