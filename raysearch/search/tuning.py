@@ -195,11 +195,11 @@ class _Stopper(_Stateless, FIFOScheduler):
         self.relay, self.together = relay, together
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if "epoch" not in result or not self.relay.hopeless(trial.config["number"], result):
-            return str(TrialScheduler.CONTINUE)
-        self.relay.give_up(trial)
+        stopped = "epoch" in result and self.relay.gives_up(trial, result)
         # Several workers see the record and end by themselves.
-        return str(TrialScheduler.CONTINUE if self.together else TrialScheduler.STOP)
+        return str(
+            TrialScheduler.STOP if stopped and not self.together else TrialScheduler.CONTINUE
+        )
 
 
 class _Relay(_Stateless, Callback):
@@ -213,17 +213,20 @@ class _Relay(_Stateless, Callback):
         self.study = StudyFolder(job.folder)
         self.given_up: set[int] = set()
 
-    def hopeless(self, number: int, result: Mapping[str, Any]) -> bool:
-        """Takes a trial's epoch; returns whether the trial should be stopped."""
+    def gives_up(self, trial: Any, result: Mapping[str, Any]) -> bool:
+        """Takes a trial's epoch; if the trial should be stopped, writes its record."""
+        proposal = Proposal(**trial.config["proposal"])
+        number = proposal.number
         if number not in self.sampler.open or number in self.given_up:
             return False
         epoch = Epoch(**{field.name: result[field.name] for field in fields(Epoch)})
-        return self.sampler.report(number, epoch) and epoch.epoch < self.job.options.epochs
-
-    def give_up(self, trial: Any) -> None:
-        """Writes the record of a trial that is stopped."""
-        self.given_up.add(trial.config["number"])
-        self.study.add(pruned(self.job, Proposal(**trial.config["proposal"])))
+        if not self.sampler.report(number, epoch) or epoch.epoch == self.job.options.epochs:
+            return False
+        record = pruned(self.job, proposal)
+        if record is not None:
+            self.given_up.add(number)
+            self.study.add(record)
+        return record is not None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.view.started(Proposal(**trial.config["proposal"]))

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from upath import UPath
 
 from raysearch import checkpoint
@@ -19,6 +20,7 @@ from raysearch.score.inlier import InlierSpec
 from raysearch.search.study import Proposal, Record, State, StudyFolder
 from raysearch.storage import lock, write_text
 from raysearch.train import Epoch
+from raysearch.trial import run_trial
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def work(job: Job, proposal: Proposal, cpus: int, report: Callable[[dict[str, An
         report: told of every epoch, and of the end.
     """
     study = StudyFolder(job.folder)
-    if study.record(proposal.number) is not None:
+    if _has_ended(study, proposal):
         return
     try:
         record = _complete(job, proposal, cpus, report)
@@ -71,6 +73,11 @@ def work(job: Job, proposal: Proposal, cpus: int, report: Callable[[dict[str, An
     report({"state": str(record.state), "val_score": best.val_score if best else None})
 
 
+def _has_ended(study: StudyFolder, proposal: Proposal) -> bool:
+    """Whether the trial has a record; its workers agree, so that none waits for one that left."""
+    return from_first(lambda: study.record(proposal.number) is not None)
+
+
 class _GivenUpError(Exception):
     """The trial got a record while its workers were training: it was given up.
 
@@ -82,15 +89,11 @@ class _GivenUpError(Exception):
 def _complete(
     job: Job, proposal: Proposal, cpus: int, report: Callable[[dict[str, Any]], None]
 ) -> Record:
-    import torch
-
-    from raysearch.trial import run_trial
-
     study = StudyFolder(job.folder)
 
     def report_epoch(epoch: Epoch) -> None:
         report({**asdict(epoch), "timesteps_total": epoch.epoch})
-        if workers() > 1 and from_first(lambda: study.record(proposal.number) is not None):
+        if workers() > 1 and _has_ended(study, proposal):
             raise _GivenUpError
 
     torch.set_num_threads(cpus)
@@ -155,11 +158,18 @@ def failed(job: Job, proposal: Proposal, host: str, reason: str) -> Record:
     return Record(state=State.FAIL, error=reason, **facts)
 
 
-def pruned(job: Job, proposal: Proposal) -> Record:
-    """The record of a trial that was given up, with the epochs that its checkpoint knows of."""
+def pruned(job: Job, proposal: Proposal) -> Record | None:
+    """The record of a trial that was given up, with the epochs that its checkpoint knows of.
+
+    Returns:
+        None if its training has ended meanwhile: then it may as well be scored.
+    """
     facts = _facts(job, proposal)
     folder = StudyFolder(job.folder).encoder(facts["encoder"])
-    known = checkpoint.facts(folder / "last.safetensors")
+    try:
+        known = checkpoint.facts(folder / "last.safetensors")
+    except UserError:
+        return None
     history = tuple(Epoch(**epoch) for epoch in known["history"])
     best = min(history, key=lambda epoch: epoch.val_loss)
     return Record(
