@@ -12,7 +12,7 @@ import torch
 from raysearch.audio.dataset import open_data, source_of
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.study import Proposal, Record, State, StudyFolder
-from raysearch.search.worker import Job, work
+from raysearch.search.worker import Job, failed, pruned, work
 from tests.tiny import TINY, VALIDATION_IDS
 
 SPECS = (InlierSpec("gmm", 1), InlierSpec("gmm", 64), InlierSpec("none", None))
@@ -146,3 +146,32 @@ def test_the_reason_is_one_line(job: Job):
     assert record.state is State.FAIL
     assert record.error.startswith("DataError: no data set: ")
     assert "\n" not in record.error
+
+
+def test_a_trial_that_is_given_up_has_the_epochs_of_its_checkpoint(job: Job):
+    def stop(result: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(job, PROPOSAL, 1, stop)
+    record = pruned(job, PROPOSAL)
+    assert record is not None
+    assert record.state is State.PRUNED
+    assert [epoch.epoch for epoch in record.history] == [1]
+    assert (record.best_epoch, record.val_loss) == (1, record.history[0].val_loss)
+    assert record.train_seconds == record.history[0].seconds
+    assert record.best is None
+    # Its record stands: it is not taken up again.
+    assert StudyFolder(job.folder).add(record)
+    work(job, PROPOSAL, 1, forbidden)
+
+
+def test_a_trial_whose_training_has_ended_is_not_given_up(job: Job):
+    run(job)
+    assert pruned(job, PROPOSAL) is None
+
+
+def test_a_trial_that_cannot_say_it_itself_is_recorded_as_failed(job: Job):
+    record = failed(job, PROPOSAL, "host2", "the actor died")
+    assert (record.state, record.host, record.error) == (State.FAIL, "host2", "the actor died")
+    assert record.encoder == job.config(PROPOSAL).signature()
