@@ -7,13 +7,15 @@ import socket
 import stat
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
+import requests
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +23,7 @@ from raysearch.errors import UserError
 from raysearch.report.progress import say
 from raysearch.search.cluster import cluster, on_each_node
 from raysearch.search.resources import Cluster
-from raysearch.storage import Place, cache_folder, check_writable, is_remote
+from raysearch.storage import Place, cache_folder, check_writable, write_text
 
 LIBRARIES = ("raysearch", "torch", "timm", "ray", "optuna", "scikit-learn")
 CLOCK_SECONDS = 5.0
@@ -40,6 +42,7 @@ class Examination:
     Attributes:
         versions: of Python and of the libraries that results depend on; "" if missing.
         gpus: names of those that torch can use.
+        boards: GPUs that the machine's driver knows.
         clock: s since 1970, when it was examined.
         free: bytes where decoded recordings are kept.
         data: why the recordings cannot be read, empty if they can.
@@ -49,6 +52,7 @@ class Examination:
     host: str
     versions: Mapping[str, str]
     gpus: tuple[str, ...]
+    boards: int
     clock: float
     free: int
     cache: str
@@ -71,9 +75,9 @@ def doctor(data: Place, out: Place, address: str, console: Console) -> bool:
     Raises:
         UserError: the cluster cannot be joined.
     """
-    with cluster(address) as joined:
+    with cluster(address) as joined, _mark(out) as mark:
         start = time.time()
-        found = on_each_node(examine, data, out)
+        found = on_each_node(examine, data, out, mark)
         wrong = problems(found, (start, time.time())) + exposures(joined)
     answers = [one for one in found.values() if one is not None]
     if answers:
@@ -88,8 +92,30 @@ def doctor(data: Place, out: Place, address: str, console: Console) -> bool:
     return not wrong
 
 
-def examine(data: Place, out: Place) -> Examination:
-    """Examines the machine that this runs on."""
+@contextmanager
+def _mark(out: Place) -> Iterator[Place | None]:
+    """A file for every machine to find, which tells one shared folder from many of one name."""
+    mark = out / f".doctor.{uuid4().hex}"
+    try:
+        write_text(mark, "")
+    except Exception:  # Each machine says itself why it cannot write there.
+        yield None
+        return
+    try:
+        yield mark
+    finally:
+        with suppress(FileNotFoundError):
+            mark.unlink()
+
+
+def examine(data: Place, out: Place, mark: Place | None = None) -> Examination:
+    """Examines the machine that this runs on.
+
+    Args:
+        data: where the recordings should be.
+        out: where results should go.
+        mark: a file that another machine wrote there.
+    """
     import torch
 
     cache = cache_folder()
@@ -98,11 +124,12 @@ def examine(data: Place, out: Place) -> Examination:
         host=socket.gethostname(),
         versions={"python": platform.python_version(), **{n: _version(n) for n in LIBRARIES}},
         gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
+        boards=len(list(Path("/proc/driver/nvidia/gpus").glob("*"))),
         clock=time.time(),
         free=shutil.disk_usage(there).free,
         cache=str(cache),
         data="" if data.exists() else f"{data} does not exist",
-        out=_unwritable(out),
+        out=_unwritable(out, mark),
     )
 
 
@@ -113,16 +140,13 @@ def _version(library: str) -> str:
         return ""
 
 
-def _unwritable(out: Place) -> str:
-    there = out.exists()
+def _unwritable(out: Place, mark: Place | None) -> str:
     try:
         check_writable(out)
     except UserError as error:
         return str(error)
-    if not there and not is_remote(out):
-        # Another machine may be at work in it.
-        with suppress(OSError):
-            out.rmdir()
+    if mark is not None and not mark.exists():
+        return f"{out} is a folder of this machine alone"
     return ""
 
 
@@ -146,6 +170,11 @@ def problems(found: Mapping[str, Examination | None], window: tuple[float, float
             lines.append(f"{host}: no recordings: {one.data}; --data takes a place all can reach")
         if one.out:
             lines.append(f"{host}: {one.out}; --out takes a place that all can write to")
+        if one.boards > len(one.gpus):
+            lines.append(
+                f"{host}: torch sees {len(one.gpus)} of {one.boards} GPUs: its driver is too old "
+                f"for torch {one.versions['torch']}"
+            )
         if one.free < FREE_BYTES:
             lines.append(
                 f"{host}: {one.free / 1e9:.0f} GB free in {one.cache}; set RAYSEARCH_CACHE to a "
@@ -186,14 +215,24 @@ def exposures(joined: Cluster) -> list[str]:
             f"the dashboard listens on {host}: start Ray with --dashboard-host=127.0.0.1 and look "
             "at it with `ray dashboard cluster.yaml`"
         )
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    if os.environ.get("RAY_AUTH_MODE") != "token":
+    if _lets_in(joined.dashboard):
         lines.append(
             "the cluster asks for no token: set RAY_AUTH_MODE=token for `ray start` and for us"
         )
-    elif token.is_file() and stat.S_IMODE(token.stat().st_mode) & 0o077:
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if token.is_file() and stat.S_IMODE(token.stat().st_mode) & 0o077:
         lines.append(f"{token} can be read by others: chmod 600 {token}")
     return lines
+
+
+def _lets_in(dashboard: str) -> bool:
+    """Whether a cluster's dashboard takes commands from who has no token."""
+    if not dashboard:
+        return False
+    try:
+        return requests.get(f"{dashboard}/api/jobs/", timeout=10).ok
+    except requests.RequestException:
+        return False  # From here nobody is let in.
 
 
 def _table(found: Mapping[str, Examination | None]) -> Table:

@@ -1,7 +1,10 @@
 """What the doctor finds, and what it says of it."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -10,7 +13,7 @@ from raysearch.search.resources import Cluster, Node
 from tests.command import raysearch
 
 VERSIONS = dict.fromkeys(("python", *LIBRARIES), "1.0")
-WELL = Examination("host1", VERSIONS, ("H100",), 1000.0, 10**12, "/cache", "", "")
+WELL = Examination("host1", VERSIONS, ("H100",), 1, 1000.0, 10**12, "/cache", "", "")
 NOW = (999.0, 1001.0)
 JOINED = Cluster("10.0.0.1:6379", "http://127.0.0.1:8265", (Node(4),))
 
@@ -31,6 +34,7 @@ def test_machines_that_are_well_give_no_line() -> None:
         ({"versions": VERSIONS | {"timm": ""}}, "host3: timm is not installed"),
         ({"clock": 1900.0}, "host3: its clock is +900 s away from ours; start its NTP service"),
         ({"free": 10**9}, "host3: 1 GB free in /cache; set RAYSEARCH_CACHE to a disk with 25 GB"),
+        ({"gpus": ()}, "host3: torch sees 0 of 1 GPUs: its driver is too old for torch 1.0"),
         ({"data": "/data does not exist"}, "host3: no recordings: /data does not exist; --data"),
         ({"out": "cannot write to /out: full"}, "host3: cannot write to /out: full; --out takes"),
     ],
@@ -65,19 +69,54 @@ def test_a_cluster_of_our_own_is_not_exposed() -> None:
     assert exposures(Cluster("", "http://127.0.0.1:8265", (Node(4),))) == []
 
 
-def test_an_open_cluster_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Dashboard(BaseHTTPRequestHandler):
+    """Lets in whoever comes, or who has a token."""
+
+    open = True
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.open or "Authorization" in self.headers else 401)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def dashboard() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dashboard) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_open_cluster_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dashboard: str
+) -> None:
     token = tmp_path / "auth_token"
     token.write_text("secret")
     token.chmod(0o644)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    lines = exposures(replace(JOINED, dashboard="http://10.0.0.1:8265"))
-    assert lines[0].startswith("the dashboard listens on 10.0.0.1: start Ray with")
-    assert lines[1].startswith("the cluster asks for no token")
+    # What counts is what the cluster does, not what this shell says.
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    assert exposures(JOINED) == [f"{token} can be read by others: chmod 600 {token}"]
+    joined = replace(JOINED, dashboard=dashboard)
+    told = exposures(joined)
+    assert told[0].startswith("the cluster asks for no token")
+    assert told[1:] == [f"{token} can be read by others: chmod 600 {token}"]
     token.chmod(0o600)
-    assert exposures(JOINED) == []
+    monkeypatch.setattr(Dashboard, "open", False)
+    assert exposures(joined) == []
+    abroad = exposures(replace(JOINED, dashboard="http://head.invalid:8265"))
+    assert abroad[0].startswith("the dashboard listens on head.invalid: start Ray with")
+
+
+def test_a_folder_that_only_looks_shared_is_told(tmp_path: Path) -> None:
+    mark = tmp_path / ".doctor.abc"
+    assert examine(tmp_path, tmp_path, mark).out == f"{tmp_path} is a folder of this machine alone"
+    mark.touch()
+    assert examine(tmp_path, tmp_path, mark).out == ""
 
 
 @pytest.mark.slow
@@ -86,4 +125,4 @@ def test_this_machine_is_examined_by_the_command(tmp_path: Path) -> None:
     assert ended.code == 1, ended
     assert f"no recordings: {tmp_path / 'none'} does not exist" in ended.out
     assert ended.out.splitlines()[-1].startswith("1 machine examined: ")
-    assert not (tmp_path / "runs").exists()
+    assert not list((tmp_path / "runs").iterdir())

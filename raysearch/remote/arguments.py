@@ -114,6 +114,11 @@ def is_uri(path: str) -> bool:
 
 
 def _reached(path: str | None, flag: str) -> str:
+    if path and is_uri(path) and "@" in path.partition("?")[0]:
+        raise UserError(
+            f"{flag} {redact(path)}: a login would stand on the cluster for all to read; set it in "
+            "the environment of its nodes, in the cluster file"
+        )
     if path and (is_uri(path) or path.startswith("/")):
         return path
     said = f"{flag} {path}" if path else f"{flag} is not given"

@@ -49,14 +49,15 @@ def follow(
         UserError: the cluster does not know the run, or is not up any more.
     """
     log = Log(lambda line: None if _NOISE.match(line) else show(line))
-    if last is not None and (text := _log_of(jobs, job)):
-        log.skip(text, last)
     way: AbstractContextManager[Client] = nullcontext(jobs)
     pause, told = PAUSES[0], False
     while True:
         seen = log.seen
         try:
             with way as fresh:
+                if last is not None and (text := _log_of(fresh, job)):
+                    log.skip(text, last)
+                last = None
                 return _follow_once(fresh, job, log)
         except _BROKEN as error:
             broken = error

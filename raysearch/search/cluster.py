@@ -14,9 +14,8 @@ import yaml
 from raysearch.errors import UserError
 from raysearch.search.resources import Cluster, Node, growth
 
-# Set before ray is imported, which reads them then.
+# Set before ray is imported, which reads it then.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -29,7 +28,7 @@ PATIENCE = 120.0
 
 
 def running_here() -> str:
-    """Address of the cluster that `ray start` or `ray up` made this machine a head of, else ""."""
+    """Address of the cluster that `ray start` or `ray up` made this machine a part of, else ""."""
     folder = os.environ.get("RAY_TMPDIR", "/tmp")
     with suppress(OSError):
         address = Path(folder, "ray", "ray_current_cluster").read_text().strip()

@@ -16,9 +16,6 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-RETRIES = 3
-"""How often the workers of a trial are started again after one of them was lost."""
-
 DRIVER_CPUS = 0.01
 """Of the process that only waits for the workers; Ray refuses 0."""
 
@@ -39,7 +36,7 @@ def train_together(job: Job, proposal: Proposal, share: Share, name: str) -> Non
     storage, filesystem = tune_storage(job.folder / "tune")
     TorchTrainer(
         _worker,
-        train_loop_config={"job": job, "proposal": proposal, "cpus": share.cpus},
+        train_loop_config={"job": job, "proposal": proposal, "share": share},
         scaling_config=ScalingConfig(
             num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=each
         ),
@@ -47,7 +44,8 @@ def train_together(job: Job, proposal: Proposal, share: Share, name: str) -> Non
             name=f"workers-{name}",
             storage_path=storage,
             storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=RETRIES),
+            # Tune takes the trial up again, as any other.
+            failure_config=FailureConfig(max_failures=0),
             # Ray calls it a callback though its types do not.
             callbacks=[TuneReportCallback()],  # type: ignore[list-item,no-untyped-call]
         ),
@@ -55,4 +53,4 @@ def train_together(job: Job, proposal: Proposal, share: Share, name: str) -> Non
 
 
 def _worker(config: dict[str, Any]) -> None:
-    work(config["job"], config["proposal"], config["cpus"], ray.train.report)
+    work(config["job"], config["proposal"], config["share"], ray.train.report)

@@ -10,6 +10,8 @@ from typing import Any
 
 import ray
 import torch
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raysearch.config import Options
 from raysearch.model.losses import machine_loss
@@ -28,6 +30,9 @@ CONTEXT = 600 * 2**20
 SECONDS = 5.0
 """Of each measurement."""
 
+WARM_UP = 30.0
+"""Seconds in which every process that is measured has imported torch and taken its first steps."""
+
 
 def pack(options: Options, batch_size: int, nodes: Sequence[Node]) -> float | None:
     """Measures what part of a GPU a trial should hold.
@@ -42,14 +47,27 @@ def pack(options: Options, batch_size: int, nodes: Sequence[Node]) -> float | No
     """
     if not any(node.gpus for node in nodes):
         return None
-    memory, total = ray.get(_on_gpu(1.0, _memory).remote(options, batch_size))
+    group = placement_group([{"GPU": 1}])
+    try:
+        return 1 / _measured(options, batch_size, group)
+    finally:
+        remove_placement_group(group)
+
+
+def _measured(options: Options, batch_size: int, group: PlacementGroup) -> int:
+    memory, total = ray.get(_on_gpu(group, 1.0, _memory).remote(options, batch_size))
     speeds: dict[int, float] = {}
     for count in fitting(memory, total):
-        step = _on_gpu(1 / count, _speed)
-        speeds[count] = sum(ray.get([step.remote(options, batch_size) for _ in range(count)]))
+        step, start = _on_gpu(group, 1 / count, _speed), time.time() + WARM_UP
+        try:
+            found = ray.get([step.remote(options, batch_size, start) for _ in range(count)])
+        except ray.exceptions.RayTaskError:
+            # Memory is not quite what one trial alone made believe.
+            break
+        speeds[count] = sum(found)
         if best_count(speeds) != count:
             break
-    return 1 / best_count(speeds)
+    return best_count(speeds) if speeds else 1
 
 
 def fitting(memory: int, total: int) -> list[int]:
@@ -77,23 +95,35 @@ def best_count(speeds: Mapping[int, float]) -> int:
     return best
 
 
-def _on_gpu(share: float, function: Any) -> Any:
-    return ray.remote(num_gpus=share, num_cpus=0, max_calls=1)(function)
+def _on_gpu(group: PlacementGroup, share: float, function: Any) -> Any:
+    here = PlacementGroupSchedulingStrategy(group)
+    return ray.remote(num_gpus=share, num_cpus=0, max_calls=1, scheduling_strategy=here)(function)
 
 
 def _memory(options: Options, batch_size: int) -> tuple[int, int]:
     """Bytes on the GPU that training takes, and bytes that the GPU has."""
+    total = torch.cuda.mem_get_info()[1]
     torch.cuda.reset_peak_memory_stats()
-    _train(options, batch_size, 0.0)
-    return torch.cuda.max_memory_reserved() + CONTEXT, torch.cuda.mem_get_info()[1]
+    try:
+        _train(options, batch_size, 0.0, 0.0)
+    except torch.OutOfMemoryError:
+        return total, total
+    return torch.cuda.max_memory_reserved() + CONTEXT, total
 
 
-def _speed(options: Options, batch_size: int) -> float:
-    return _train(options, batch_size, SECONDS)
+def _speed(options: Options, batch_size: int, start: float) -> float:
+    return _train(options, batch_size, start, SECONDS)
 
 
-def _train(options: Options, batch_size: int, seconds: float) -> float:
-    """Trains on noise for some time, after three steps that warm up; returns clips/s."""
+def _train(options: Options, batch_size: int, begin: float, seconds: float) -> float:
+    """Trains on noise; returns clips/s.
+
+    Args:
+        options: of the trial.
+        batch_size: of the trial.
+        begin: when all begin who are measured together, in s since 1970; before, steps warm up.
+        seconds: of the measurement.
+    """
     device = best_device()
     encoder = new_encoder(options, 3, pretrained=False).to(device).train()
     front = frontend(options).to(device)
@@ -104,6 +134,7 @@ def _train(options: Options, batch_size: int, seconds: float) -> float:
     steps, start, end = -3, 0.0, 0.0
     while steps < 1 or end - start < seconds:
         if steps == 0:
+            time.sleep(max(0.0, begin - time.time()))
             start = time.perf_counter()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             embeddings = encoder.embed(front(waves))

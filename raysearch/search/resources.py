@@ -93,8 +93,13 @@ def _gpus(resources: Resources) -> float | None:
     Raises:
         UserError: they cannot be divided among its workers.
     """
-    gpus = None if resources.gpus == "auto" else resources.gpus
-    if gpus is None:
+    gpus = resources.gpus
+    if gpus == "auto" and resources.workers > 1:
+        raise UserError(
+            f"--workers-per-trial {resources.workers} with --gpus-per-trial auto: workers hold one "
+            "GPU each, so leave one of the two out"
+        )
+    if gpus is None or gpus == "auto":
         return None
     if gpus > 1 and gpus != int(gpus):
         raise UserError(f"--gpus-per-trial {gpus:g}: more than one GPU must be a whole number")
@@ -171,9 +176,13 @@ def growth(config: Mapping[str, Any]) -> list[Node]:
 
     A cluster that grows from zero shows no GPU until a trial asks for one.
     """
-    nodes = []
+    heads: list[Node] = []
+    workers: list[Node] = []
     for name, kind in config.get("available_node_types", {}).items():
         has = kind.get("resources", {})
         count = 1 if name == config.get("head_node_type") else int(kind.get("max_workers", 0))
-        nodes += [Node(int(has.get("CPU", 0)), int(has.get("GPU", 0)))] * count
-    return nodes
+        node = Node(int(has.get("CPU", 0)), int(has.get("GPU", 0)))
+        (heads if name == config.get("head_node_type") else workers).extend([node] * count)
+    # Most GPUs first: the file bounds the workers of all kinds together, too.
+    workers.sort(key=lambda node: (node.gpus, node.cpus), reverse=True)
+    return heads + workers[: int(config.get("max_workers", len(workers)))]

@@ -164,9 +164,16 @@ class StudyFolder:
                 path.unlink()
 
     def propose(self, proposal: Proposal) -> None:
-        """Notes that a trial was given out, so that a killed search can take it up again."""
+        """Notes that a trial was given out, so that a killed search can take it up again.
+
+        Raises:
+            UserError: another search has given out the same number.
+        """
         path = self.path / "proposals" / f"{proposal.number:04d}.json"
-        storage.write_text(path, json.dumps(asdict(proposal)) + "\n")
+        if not storage.create_once(path, (json.dumps(asdict(proposal)) + "\n").encode()):
+            raise UserError(
+                f"another raysearch is running {self.path}; wait for it or choose another --name"
+            )
 
     def proposals(self) -> list[Proposal]:
         """All trials that were given out, by number."""

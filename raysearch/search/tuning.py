@@ -13,10 +13,11 @@ from typing import Any, Protocol
 from raysearch.search.cluster import cluster
 from raysearch.search.group import DRIVER_CPUS, train_together
 from raysearch.search.packing import pack
+from raysearch.search.reach import check_reach
 from raysearch.search.resources import Cluster, Resources, Share, fit
 from raysearch.search.sampler import Sampler
 from raysearch.search.study import Proposal, Record, StudyFolder
-from raysearch.search.worker import Job, failed, pruned, work
+from raysearch.search.worker import Job, failed, pruned, unfinished, work
 from raysearch.storage import tune_storage
 from raysearch.train import Epoch
 
@@ -61,7 +62,10 @@ class View(Protocol):
 
 
 RETRIES = 3
-"""How often a trial is taken up again after its process was lost; preemptions are not counted."""
+"""How often a trial is taken up again without having finished another epoch.
+
+However often a spot node is taken away, a trial that gets on is not given up.
+"""
 
 
 def search(
@@ -95,6 +99,8 @@ def search(
         if resources.gpus == "auto":
             batch = sampler.space.search.largest_batch
             resources = replace(resources, gpus=pack(job.options, batch, joined.nodes))
+        if address:
+            check_reach(job)
         share = fit(resources, joined.nodes, joined.where)
         view.cluster(joined, share)
         tuner = _tuner(job, sampler, trials, share, view, time_budget)
@@ -113,7 +119,6 @@ def _tuner(
     view: View,
     time_budget: float | None,
 ) -> tune.Tuner:
-    study = StudyFolder(job.folder)
     relay = _Relay(job, sampler, view)
     trainable = tune.with_parameters(_trial, job=job, share=share)
     cpus = DRIVER_CPUS if share.workers > 1 else share.cpus
@@ -122,7 +127,7 @@ def _tuner(
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=_Searcher(study, sampler, trials),
+            search_alg=_Searcher(job, sampler, trials),
             scheduler=_Stopper(relay, together=share.workers > 1),
             num_samples=trials,
             max_concurrent_trials=share.concurrent,
@@ -156,28 +161,42 @@ class _Stateless:
 class _Searcher(_Stateless, Searcher):
     """Hands out first what an interrupted run left open, then what the sampler proposes."""
 
-    def __init__(self, study: StudyFolder, sampler: Sampler, trials: int) -> None:
+    def __init__(self, job: Job, sampler: Sampler, trials: int) -> None:
         super().__init__()
-        self.study, self.sampler, self.trials = study, sampler, trials
-        self.waiting = [p for p in study.proposals() if p.number in sampler.open]
+        self.job, self.sampler, self.trials = job, sampler, trials
+        self.study = StudyFolder(job.folder)
+        self.waiting = [p for p in self.study.proposals() if p.number in sampler.open]
+        self.at_work: dict[str, str] = {}
+        for proposal in self.waiting:
+            # The pruner must know the rungs that they have behind them.
+            for epoch in unfinished(job, proposal)[0]:
+                sampler.report(proposal.number, epoch)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
-        if self.waiting:
-            proposal = self.waiting.pop(0)
-        else:
-            if self.sampler.next_number >= self.trials:
-                return str(Searcher.FINISHED)
-            asked = self.sampler.ask()
-            if asked is None:
-                return str(Searcher.FINISHED)
-            proposal = asked
-            self.study.propose(proposal)
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
+        proposal = self.waiting.pop(0) if self.waiting else self._ask()
+        if proposal is None:
+            return str(Searcher.FINISHED)
+        encoder = self.job.config(proposal).signature()
+        if encoder in self.at_work.values():
+            # With `inlier: sample` two trials may want one encoder: the second loads it later.
+            self.waiting.insert(0, proposal)
+            return None
+        self.at_work[trial_id] = encoder
         return {"number": proposal.number, "proposal": asdict(proposal)}
+
+    def _ask(self) -> Proposal | None:
+        if self.sampler.next_number >= self.trials:
+            return None
+        proposal = self.sampler.ask()
+        if proposal is not None:
+            self.study.propose(proposal)
+        return proposal
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing: `_Relay` tells the sampler what the record says."""
+        """`_Relay` tells the sampler what the record says."""
+        self.at_work.pop(trial_id, None)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: records and proposals are the state."""
@@ -222,7 +241,7 @@ class _Relay(_Stateless, Callback):
         epoch = Epoch(**{field.name: result[field.name] for field in fields(Epoch)})
         if not self.sampler.report(number, epoch) or epoch.epoch == self.job.options.epochs:
             return False
-        record = pruned(self.job, proposal)
+        record = pruned(self.job, proposal, result["hostname"])
         if record is not None:
             self.given_up.add(number)
             self.study.add(record)
@@ -236,6 +255,7 @@ class _Relay(_Stateless, Callback):
     ) -> None:
         number = trial.config["number"]
         if "epoch" in result:
+            trial.run_metadata.num_failures = 0
             self.view.epoch(number, result)
         elif "clips_read" in result:
             self.view.reading(number, result["hostname"], result["clips_read"])
@@ -274,4 +294,4 @@ def _trial(config: dict[str, Any], job: Job, share: Share) -> None:
     if share.workers > 1:
         train_together(job, proposal, share, tune.get_context().get_trial_id())
     else:
-        work(job, proposal, share.cpus, tune.report)
+        work(job, proposal, share, tune.report)

@@ -1,10 +1,11 @@
 """What a trial's process does: run the trial, write its record. It knows no scheduler."""
 
+import os
 import socket
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from raysearch.config import Options, TrialConfig
 from raysearch.distributed import from_first, rank, workers
 from raysearch.errors import DataError, TrialError, UserError
 from raysearch.score.inlier import InlierSpec
+from raysearch.search.resources import Share
 from raysearch.search.study import Proposal, Record, State, StudyFolder
 from raysearch.storage import lock, write_text
 from raysearch.train import Epoch
@@ -39,31 +41,38 @@ class Job:
         return proposal.config(self.source.machine, self.fingerprint, self.seed, self.options)
 
 
-def work(job: Job, proposal: Proposal, cpus: int, report: Callable[[dict[str, Any]], None]) -> None:
+def work(
+    job: Job, proposal: Proposal, share: Share, report: Callable[[dict[str, Any]], None]
+) -> None:
     """Runs a trial to its record, be it COMPLETE or FAIL, alone or as one of its workers.
 
     Args:
         job: what all trials share.
         proposal: the trial.
-        cpus: threads it may use.
+        share: what it holds.
         report: told of every epoch, and of the end.
+
+    Raises:
+        Exception: whatever is no fault of the trial, such as storage that does not answer; the
+            trial may be taken up again.
     """
     study = StudyFolder(job.folder)
     if _has_ended(study, proposal):
         return
     try:
-        record = _complete(job, proposal, cpus, report)
+        _settle(share)
+        record = _complete(job, proposal, report)
     except _GivenUpError:
         return
-    except Exception as error:  # Whatever it is, the search goes on and says it.
-        expected = isinstance(error, TrialError | UserError)
-        if expected or workers() == 1:
-            _keep_traceback(job, proposal)
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            study.add(failed(job, proposal, socket.gethostname(), reason))
+    except Exception as error:
+        _keep_traceback(job, proposal)
+        if not isinstance(error, TrialError | UserError):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        study.add(failed(job, proposal, socket.gethostname(), reason))
         if workers() > 1:
-            # The others may wait for this one: all are ended, and started again unless there is
-            # a record. What is no fault of the trial is most likely the loss of another worker.
+            # The others may wait for this one: all are ended, and find the record when they are
+            # started again.
             raise
         report({"state": str(State.FAIL), "val_score": None})
         return
@@ -86,9 +95,24 @@ class _GivenUpError(Exception):
     """
 
 
-def _complete(
-    job: Job, proposal: Proposal, cpus: int, report: Callable[[dict[str, Any]], None]
-) -> Record:
+def _settle(share: Share) -> None:
+    """Takes up the CPUs and GPUs of a trial's share, and no others.
+
+    Raises:
+        RuntimeError: torch cannot use the GPU.
+    """
+    torch.set_num_threads(share.cpus)
+    if not share.gpus:
+        # Ray lets who holds none see all.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif not torch.cuda.is_available():
+        raise RuntimeError(
+            f"torch {torch.__version__} cannot use the GPU of {socket.gethostname()}: its driver "
+            "is missing or too old; see `nvidia-smi` there"
+        )
+
+
+def _complete(job: Job, proposal: Proposal, report: Callable[[dict[str, Any]], None]) -> Record:
     study = StudyFolder(job.folder)
 
     def report_epoch(epoch: Epoch) -> None:
@@ -96,7 +120,6 @@ def _complete(
         if workers() > 1 and _has_ended(study, proposal):
             raise _GivenUpError
 
-    torch.set_num_threads(cpus)
     config = job.config(proposal)
     inliers = (InlierSpec(proposal.inlier, proposal.p),) if proposal.inlier else job.inliers
     folder = study.encoder(config.signature())
@@ -142,7 +165,9 @@ def _recordings(job: Job, report: Callable[[dict[str, Any]], None]) -> TrialData
 
 def _keep_traceback(job: Job, proposal: Proposal) -> None:
     folder = StudyFolder(job.folder).encoder(job.config(proposal).signature())
-    write_text(folder / "error.txt", traceback.format_exc())
+    # A disk that is full must not hide what it did to the trial.
+    with suppress(Exception):
+        write_text(folder / "error.txt", traceback.format_exc())
 
 
 def failed(job: Job, proposal: Proposal, host: str, reason: str) -> Record:
@@ -158,19 +183,30 @@ def failed(job: Job, proposal: Proposal, host: str, reason: str) -> Record:
     return Record(state=State.FAIL, error=reason, **facts)
 
 
-def pruned(job: Job, proposal: Proposal) -> Record | None:
-    """The record of a trial that was given up, with the epochs that its checkpoint knows of.
+def unfinished(job: Job, proposal: Proposal) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
+    """Epochs that the checkpoint of a training which has not ended knows of, and its resumes."""
+    folder = StudyFolder(job.folder).encoder(job.config(proposal).signature())
+    try:
+        known = checkpoint.facts(folder / "last.safetensors")
+    except UserError:
+        return (), ()
+    return tuple(Epoch(**epoch) for epoch in known["history"]), tuple(known["resumes"])
+
+
+def pruned(job: Job, proposal: Proposal, host: str) -> Record | None:
+    """The record of a trial that is given up.
+
+    Args:
+        job: what all trials share.
+        proposal: the trial.
+        host: that it runs on.
 
     Returns:
         None if its training has ended meanwhile: then it may as well be scored.
     """
-    facts = _facts(job, proposal)
-    folder = StudyFolder(job.folder).encoder(facts["encoder"])
-    try:
-        known = checkpoint.facts(folder / "last.safetensors")
-    except UserError:
+    history, resumes = unfinished(job, proposal)
+    if not history:
         return None
-    history = tuple(Epoch(**epoch) for epoch in known["history"])
     best = min(history, key=lambda epoch: epoch.val_loss)
     return Record(
         state=State.PRUNED,
@@ -178,8 +214,8 @@ def pruned(job: Job, proposal: Proposal) -> Record | None:
         val_loss=best.val_loss,
         train_seconds=sum(epoch.seconds for epoch in history),
         history=history,
-        resumes=tuple(known["resumes"]),
-        **facts,
+        resumes=resumes,
+        **_facts(job, proposal) | {"host": host},
     )
 
 

@@ -39,4 +39,4 @@ def test_without_a_gpu_nothing_is_packed() -> None:
 
 def test_the_measurement_trains_what_a_trial_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raysearch.search.packing.SECONDS", 0.1)
-    assert _speed(TINY, 8) > 0
+    assert _speed(TINY, 8, 0.0) > 0

@@ -74,6 +74,11 @@ def test_a_trial_is_fitted_to_the_cluster(
         (Resources(gpus=8), BOX, "--gpus-per-trial 8: this machine has 4 GPUs;"),
         (Resources(gpus=1.5), BOX, "--gpus-per-trial 1.5: more than one GPU must be a whole"),
         (Resources(gpus=4, workers=2), BOX, "--workers-per-trial 2 with --gpus-per-trial 4: each"),
+        (
+            Resources(gpus="auto", workers=2),
+            BOX,
+            "--workers-per-trial 2 with --gpus-per-trial a",
+        ),
         (Resources(cpus=9), LAPTOP, "--cpus-per-trial 9: there are 8 CPUs on a machine here"),
         (Resources(cpus=2), THREE, "--cpus-per-trial 2: there are 1 CPUs on a machine here"),
         (Resources(workers=4), THREE, "4 workers of a trial: this machine has CPUs for 3"),
@@ -110,3 +115,5 @@ def test_a_cluster_that_grows_from_zero_is_taken_at_its_full_size() -> None:
     assert nodes == [Node(4), *[Node(8, 1)] * 3]
     assert fit(Resources(), nodes) == Share(1, 8, 1, 3)
     assert growth({}) == []
+    # The file's bound on all workers counts as well.
+    assert growth({**config, "max_workers": 1}) == [Node(4), Node(8, 1)]

@@ -157,3 +157,10 @@ def test_a_proposal_has_one_encoder() -> None:
     # The inlier model is no part of it.
     other = Proposal(8, PROPOSAL.lr, 32, PROPOSAL.lam, "lof", 8)
     assert other.config("valve", "data", 3, TINY).signature() == config.signature()
+
+
+def test_a_number_is_given_out_once(study: StudyFolder) -> None:
+    study.propose(PROPOSAL)
+    with pytest.raises(UserError, match="another raysearch is running"):
+        study.propose(PROPOSAL)
+    assert study.proposals() == [PROPOSAL]

@@ -11,17 +11,21 @@ import torch
 
 from raysearch.audio.dataset import open_data, source_of
 from raysearch.score.inlier import InlierSpec
+from raysearch.search.resources import Share
 from raysearch.search.study import Proposal, Record, State, StudyFolder
 from raysearch.search.worker import Job, failed, pruned, work
 from tests.tiny import TINY, VALIDATION_IDS
 
 SPECS = (InlierSpec("gmm", 1), InlierSpec("gmm", 64), InlierSpec("none", None))
+SHARE = Share(workers=1, cpus=1, gpus=0, concurrent=1)
 PROPOSAL = Proposal(number=3, lr=3e-3, batch_size=16, lam=10.0)
 Told = list[dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
-def _threads():
+def _own_settings(monkeypatch: pytest.MonkeyPatch):
+    # What a trial sets in its process is put back.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -38,7 +42,7 @@ def job(demo_data: Path, tmp_path: Path) -> Job:
 
 def run(job: Job, proposal: Proposal = PROPOSAL) -> tuple[Record | None, Told]:
     told: Told = []
-    work(job, proposal, 1, told.append)
+    work(job, proposal, SHARE, told.append)
     return StudyFolder(job.folder).record(proposal.number), told
 
 
@@ -69,7 +73,7 @@ def test_a_trial_leaves_one_complete_record(job: Job):
 
 def test_the_threads_of_a_trial_are_its_cpus(job: Job):
     # One that is refused at once: training on more threads than cores is slow.
-    work(replace(job, fingerprint="another"), PROPOSAL, 3, lambda _: None)
+    work(replace(job, fingerprint="another"), PROPOSAL, Share(1, 3, 0, 1), lambda _: None)
     assert torch.get_num_threads() == 3
 
 
@@ -92,7 +96,7 @@ def test_a_trial_that_has_its_record_is_not_run(job: Job):
     path = job.folder / "records" / "0003.json"
     before, written = path.read_bytes(), path.stat().st_mtime_ns
     shutil.rmtree(job.folder / "encoders")
-    work(job, PROPOSAL, 1, forbidden)
+    work(job, PROPOSAL, SHARE, forbidden)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, written)
     assert not (job.folder / "encoders").exists()
 
@@ -100,7 +104,7 @@ def test_a_trial_that_has_its_record_is_not_run(job: Job):
 def test_a_failed_trial_is_not_tried_again(job: Job):
     wild = replace(PROPOSAL, lr=1e30)
     run(job, wild)
-    work(job, wild, 1, forbidden)
+    work(job, wild, SHARE, forbidden)
 
 
 def test_a_sampled_inlier_model_is_the_only_one_that_is_judged(job: Job):
@@ -122,7 +126,7 @@ def test_a_trial_that_was_stopped_leaves_no_record_and_goes_on(job: Job):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        work(job, PROPOSAL, 1, stop)
+        work(job, PROPOSAL, SHARE, stop)
     assert StudyFolder(job.folder).record(3) is None
     record, told = run(job)
     assert record is not None
@@ -153,25 +157,47 @@ def test_a_trial_that_is_given_up_has_the_epochs_of_its_checkpoint(job: Job):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        work(job, PROPOSAL, 1, stop)
-    record = pruned(job, PROPOSAL)
+        work(job, PROPOSAL, SHARE, stop)
+    record = pruned(job, PROPOSAL, "host2")
     assert record is not None
     assert record.state is State.PRUNED
     assert [epoch.epoch for epoch in record.history] == [1]
     assert (record.best_epoch, record.val_loss) == (1, record.history[0].val_loss)
     assert record.train_seconds == record.history[0].seconds
-    assert record.best is None
+    assert (record.best, record.host) == (None, "host2")
     # Its record stands: it is not taken up again.
     assert StudyFolder(job.folder).add(record)
-    work(job, PROPOSAL, 1, forbidden)
+    work(job, PROPOSAL, SHARE, forbidden)
 
 
 def test_a_trial_whose_training_has_ended_is_not_given_up(job: Job):
     run(job)
-    assert pruned(job, PROPOSAL) is None
+    assert pruned(job, PROPOSAL, "host2") is None
 
 
 def test_a_trial_that_cannot_say_it_itself_is_recorded_as_failed(job: Job):
     record = failed(job, PROPOSAL, "host2", "the actor died")
     assert (record.state, record.host, record.error) == (State.FAIL, "host2", "the actor died")
     assert record.encoder == job.config(PROPOSAL).signature()
+
+
+def test_what_is_no_fault_of_the_trial_is_left_to_be_tried_again(job: Job):
+    (job.folder / "encoders").write_text("in the way")
+    with pytest.raises(OSError, match="encoders"):
+        work(job, PROPOSAL, SHARE, lambda _: None)
+    assert StudyFolder(job.folder).record(3) is None
+
+
+def test_a_share_of_a_gpu_that_torch_cannot_use_is_refused(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(RuntimeError, match=r"cannot use the GPU of .*nvidia-smi"):
+        work(job, PROPOSAL, replace(SHARE, gpus=0.5), lambda _: None)
+    assert StudyFolder(job.folder).record(3) is None
+
+
+def test_a_share_without_a_gpu_sees_none(job: Job, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    work(replace(job, fingerprint="another"), PROPOSAL, SHARE, lambda _: None)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""

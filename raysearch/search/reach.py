@@ -1,0 +1,42 @@
+"""Whether every machine of a cluster reaches what a search needs, before trials fail for it."""
+
+import socket
+
+from upath import UPath
+
+from raysearch.errors import UserError
+from raysearch.search.cluster import on_each_node
+from raysearch.search.worker import Job
+
+
+def check_reach(job: Job) -> None:
+    """Looks from every machine of the joined cluster.
+
+    Raises:
+        UserError: one of them does not reach the study, the recordings or the weights.
+    """
+    for host, problem in on_each_node(unreached, job).items():
+        if problem is None:
+            raise UserError(
+                f"{host} does not answer, or cannot import raysearch; see `raysearch doctor`"
+            )
+        if problem:
+            raise UserError(
+                f"{host} does not reach {problem}, which is on {socket.gethostname()}: all "
+                "machines need it in one place, such as a shared folder or s3://..."
+            )
+
+
+def unreached(job: Job) -> str:
+    """What this machine does not reach; empty if there is nothing."""
+    needed = {"--out": job.folder / "study.json", "--data": job.source.root}
+    if isinstance(job.options.pretrained, str):
+        needed["pretrained:"] = UPath(job.options.pretrained)
+    for name, path in needed.items():
+        try:
+            there = path.exists()
+        except Exception as error:  # Each object store has exceptions of its own.
+            return f"{name} {path} ({' '.join(str(error).split())[:200]})"
+        if not there:
+            return f"{name} {path}"
+    return ""
