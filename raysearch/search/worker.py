@@ -66,9 +66,11 @@ def work(
         return
     except Exception as error:
         _keep_traceback(job, proposal)
-        if not isinstance(error, TrialError | UserError):
+        if not isinstance(error, TrialError | UserError | torch.OutOfMemoryError):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
+        if isinstance(error, torch.OutOfMemoryError):
+            reason = f"out of GPU memory at batch size {proposal.batch_size}: {reason}"
         study.add(failed(job, proposal, socket.gethostname(), reason))
         if workers() > 1:
             # The others may wait for this one: all are ended, and find the record when they are

@@ -201,3 +201,17 @@ def test_a_share_without_a_gpu_sees_none(job: Job, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     work(replace(job, fingerprint="another"), PROPOSAL, SHARE, lambda _: None)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_the_end_of_gpu_memory_is_told_with_the_batch_size(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    # While it scores, after training; training itself is in test_train.py.
+    monkeypatch.setattr("raysearch.trial.fit_embeddings", full)
+    record, _ = run(job)
+    assert record is not None
+    assert record.state is State.FAIL
+    assert record.error.startswith("out of GPU memory at batch size 16: OutOfMemoryError: CUDA")
