@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from raysearch.search.resources import Share
-from raysearch.search.study import Proposal
+from raysearch.search.study import Proposal, StudyFolder
 from raysearch.search.worker import Job, work
 from raysearch.storage import tune_storage
 
@@ -12,7 +12,8 @@ from raysearch.storage import tune_storage
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
 
 import ray.train
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray import tune
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -34,7 +35,7 @@ def train_together(job: Job, proposal: Proposal, share: Share, name: str) -> Non
     """
     each = {"CPU": share.cpus - SLACK} | ({"GPU": share.gpus} if share.gpus else {})
     storage, filesystem = tune_storage(job.folder / "tune")
-    TorchTrainer(
+    trainer = TorchTrainer(
         _worker,
         train_loop_config={"job": job, "proposal": proposal, "share": share},
         scaling_config=ScalingConfig(
@@ -49,7 +50,15 @@ def train_together(job: Job, proposal: Proposal, share: Share, name: str) -> Non
             # Ray calls it a callback though its types do not.
             callbacks=[TuneReportCallback()],  # type: ignore[list-item,no-untyped-call]
         ),
-    ).fit()
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError:
+        # One of the workers may have said why the trial cannot be finished.
+        record = StudyFolder(job.folder).record(proposal.number)
+        if record is None:
+            raise
+        tune.report({"state": str(record.state)})
 
 
 def _worker(config: dict[str, Any]) -> None:
