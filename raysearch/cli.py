@@ -54,8 +54,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
-for _command_on_cluster in (attach, stop, fetch):
-    app.command()(_command_on_cluster)
 
 
 @app.command()
@@ -87,6 +85,8 @@ def run(
     The same command again goes on where it stopped.
 
     Example: raysearch run --machine valve --data data --trials 50
+
+    On a cluster: raysearch run --machine valve --cluster cluster.yaml
     """
     budget = None if time_budget is None else seconds_of(time_budget)
     resources = Resources(gpus_of(gpus_per_trial), cpus_per_trial, concurrent, workers_per_trial)
@@ -230,6 +230,10 @@ def dashboard(
         raise UserError(f"{run} holds no study.journal; `raysearch run` makes one")
 
     serve(journal, port)
+
+
+for _command_on_cluster in (attach, stop, fetch):
+    app.command()(_command_on_cluster)
 
 
 def _command() -> str:

@@ -112,7 +112,7 @@ def fetch(
     cluster: Cluster = Path("cluster.yaml"),
     to: Annotated[Path, typer.Option(help="Where to put the run's folder.")] = Path("runs"),
 ) -> None:
-    """Copy a run's results to this machine: tables, report, detector, submission.
+    """Copy a run's results to this machine: tables, detector, submission.
 
     Example: raysearch fetch --cluster cluster.yaml /mnt/shared/runs/valve
     """
