@@ -82,11 +82,9 @@ def run(
 ) -> None:
     """Search the best configuration for a machine type, and test it once.
 
-    The same command again goes on where it stopped.
+    The same command again goes on where it stopped. With --cluster it runs on a cluster.
 
     Example: raysearch run --machine valve --data data --trials 50
-
-    On a cluster: raysearch run --machine valve --cluster cluster.yaml
     """
     budget = None if time_budget is None else seconds_of(time_budget)
     resources = Resources(gpus_of(gpus_per_trial), cpus_per_trial, concurrent, workers_per_trial)
