@@ -3,7 +3,7 @@
 import torch
 
 from raysearch.config import Options
-from raysearch.model.encoder import Encoder
+from raysearch.model.encoder import Encoder, check_backbone
 from raysearch.model.frontend import LogMel
 
 
@@ -35,3 +35,14 @@ def new_encoder(options: Options, products: int, *, pretrained: bool | str) -> E
         dropout=options.dropout,
         divide_norm=options.divide_norm,
     )
+
+
+def check_network(options: Options) -> None:
+    """Passes silence through front end and backbone, so that wrong options show before a search.
+
+    Raises:
+        UserError: they do not fit together, or the backbone cannot be had.
+    """
+    with torch.random.fork_rng(devices=[]):
+        spectrograms = frontend(options)(torch.zeros(1, options.segment))
+        check_backbone(options.backbone, options.pretrained, spectrograms)

@@ -11,8 +11,7 @@ from upath import UPath
 from raysearch.audio.dataset import TrialData, source_of
 from raysearch.conclusion import conclude
 from raysearch.errors import StoppedError
-from raysearch.model.encoder import check_backbone
-from raysearch.network import frontend
+from raysearch.network import check_network
 from raysearch.opening import Opened, alone, begin, check_recordings, read_recordings
 from raysearch.report.live import LiveView
 from raysearch.report.progress import say
@@ -80,8 +79,7 @@ def run(request: Request, machine: str, console: Console) -> None:
     clips = check_recordings(source, space)
     check_gpus(request.resources, request.address)
     check_address(request.address)
-    frontend(space.fixed)
-    check_backbone(space.fixed.backbone, space.fixed.pretrained)
+    check_network(space.fixed)
     folder = request.out / (request.name or machine)
     with alone(folder):
         data = read_recordings(source, clips, console)

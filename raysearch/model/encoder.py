@@ -74,13 +74,28 @@ class Encoder(nn.Module):
         return self.heads(self.embed(spectrograms))
 
 
-def check_backbone(backbone: str, pretrained: bool | str) -> None:
-    """Loads a backbone once, so that a wrong name or missing weights show before a search.
+def check_backbone(backbone: str, pretrained: bool | str, spectrograms: Tensor) -> None:
+    """Loads and uses a backbone once, so that what is wrong with it shows before a search.
+
+    Args:
+        backbone: as `Encoder`.
+        pretrained: as `Encoder`.
+        spectrograms: (B, 1, M, F) as the search will make them.
 
     Raises:
-        UserError: as `Encoder`.
+        UserError: as `Encoder`; the backbone does not take such spectrograms.
     """
-    _backbone(backbone, pretrained)
+    model = _backbone(backbone, pretrained).eval()
+    try:
+        with torch.inference_mode():
+            model(spectrograms)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"backbone: {backbone} does not take spectrograms of {spectrograms.shape[2]} bands and "
+            f"{spectrograms.shape[3]} frames ({reason}); choose one that takes any size, such as "
+            "an efficientnet"
+        ) from error
 
 
 def _features(backbone: nn.Module) -> int:

@@ -126,7 +126,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 @pytest.mark.usefixtures("_offline")
 def test_a_hub_out_of_reach_is_one_line_with_the_way_out():
     with pytest.raises(UserError) as caught:
-        check_backbone("test_efficientnet", True)
+        check_backbone("test_efficientnet", True, spectrograms())
     message = str(caught.value)
     assert "\n" not in message
     assert message.startswith("pretrained: the weights of test_efficientnet cannot be loaded (")
@@ -137,7 +137,7 @@ def test_a_hub_out_of_reach_is_one_line_with_the_way_out():
 def test_a_missing_file_of_weights_is_one_line(tmp_path: Path):
     path = str(tmp_path / "none.safetensors")
     with pytest.raises(UserError) as caught:
-        check_backbone("test_resnet", path)
+        check_backbone("test_resnet", path, spectrograms())
     assert str(caught.value) == f"pretrained: there is no file {path}"
 
 
@@ -150,7 +150,7 @@ def test_damaged_or_foreign_weights_are_one_line(tmp_path: Path):
     save_file({k: v for k, v in whole.items() if not k.startswith("layer3")}, partial)
     for path in (damaged, foreign, partial):
         with pytest.raises(UserError) as caught:
-            check_backbone("test_resnet", str(path))
+            check_backbone("test_resnet", str(path), spectrograms())
         message = str(caught.value)
         assert message.startswith("pretrained: ")
         assert "test_resnet" in message
@@ -172,8 +172,17 @@ def test_damaged_or_foreign_weights_are_one_line(tmp_path: Path):
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_an_unknown_backbone_is_answered_with_near_names(name: str, near: str, pretrained: bool):
     with pytest.raises(UserError) as caught:
-        check_backbone(name, pretrained)
+        check_backbone(name, pretrained, spectrograms())
     message = str(caught.value)
     assert message.startswith(f"backbone: timm has no model {name!r}")
     assert near in message
     assert "\n" not in message
+
+
+def test_a_backbone_of_one_size_is_refused_for_another():
+    with pytest.raises(UserError) as caught:
+        check_backbone("test_vit", False, spectrograms(bands=32, frames=63))
+    message = str(caught.value)
+    assert message.startswith("backbone: test_vit does not take spectrograms of 32 bands and 63 fr")
+    assert "\n" not in message
+    check_backbone("test_vit", False, spectrograms(bands=160, frames=160))
