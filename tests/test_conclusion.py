@@ -16,6 +16,7 @@ from raysearch.conclusion import conclude, repeat_final
 from raysearch.errors import DataError
 from raysearch.opening import Opened, begin
 from raysearch.score.inlier import InlierSpec
+from raysearch.search.resources import Share
 from raysearch.search.space import Space
 from raysearch.search.study import Proposal
 from raysearch.search.worker import Job, failed, work
@@ -67,7 +68,7 @@ def ended(root: Path, folder: UPath, *, allow_defects: bool = False) -> tuple[Op
             if proposal is not WINNER:
                 place = opened.study.encoder(job.config(proposal).signature())
                 storage.write_text(place / name, name)
-    work(job, WINNER, 1, lambda result: None)
+    work(job, WINNER, Share(1, 1, 0, 1), lambda result: None)
     for proposal in (LOSER, TWIN):
         opened.study.add(failed(job, proposal, "here", "so"))
     return opened, job

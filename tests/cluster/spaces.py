@@ -7,13 +7,14 @@ import ipaddress
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.packages import lacking
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROGRAMS = ("ip", "nsenter", "rsync", "setpriv", "ss", "ssh", "ssh-keygen", "sshd", "unshare")
@@ -28,9 +29,8 @@ def missing() -> str:
     """What this machine lacks for hosts of its own; empty if nothing."""
     if os.geteuid() != 0:
         return "root"
-    programs = [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
-    if programs:
-        return ", ".join(programs)
+    if programs := lacking(PROGRAMS):
+        return programs
     spaces = ("unshare", "--net", "--pid", "--mount", "--uts", "--fork", "--mount-proc")
     link = ("ip", "link", "add", "probe", "type")
     for command in ((*spaces, *link, "veth"), ("unshare", "--net", *link, "bridge")):

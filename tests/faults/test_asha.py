@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.command import Started, table, write_space
-from tests.remote.head import Head, head  # noqa: F401
+from tests.remote.head import Head
+from tests.remote.head import head as head  # a fixture
+from tests.remote.head import ssh as ssh  # another
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -34,14 +36,14 @@ print(json.dumps({"actors": actors, "groups": groups, "free": free}))
 """
 
 
-def environment(head: Head) -> dict[str, str]:  # noqa: F811
+def environment(head: Head) -> dict[str, str]:
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(head.home / "token")}
 
 
 def test_six_trials_of_two_workers_under_asha_leave_nothing_behind(
     tmp_path: Path,
     demo_data: Path,
-    head: Head,  # noqa: F811
+    head: Head,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in environment(head).items():

@@ -28,10 +28,9 @@ import pytest
 import yaml
 
 from tests.command import family
+from tests.packages import PATH, lacking
 
 BIN = Path(sys.executable).parent
-SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-NO_SSH = "" if SSHD and shutil.which("rsync") and os.geteuid() == 0 else "needs root, sshd, rsync"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def write_cluster_file(home: Path, port: int = 8265, **changes: Any) -> Path:
         "auth": {
             "ssh_user": getuser(),
             "ssh_private_key": str(home / "key"),
-            "ssh_proxy_command": f"{SSHD} -i -f {config}",
+            "ssh_proxy_command": f"{shutil.which('sshd', path=PATH)} -i -f {config}",
         },
         "file_mounts": {"~/.ray/auth_token": str(token)},
         "head_start_ray_commands": [f"RAY_AUTH_MODE=token true --dashboard-port={port}"],
@@ -105,10 +104,17 @@ def brought_up(file: Path) -> Iterator[None]:
             shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def ssh() -> None:
+    """What a host takes, or a skip that says what is missing."""
+    if os.geteuid() != 0:
+        pytest.skip("a host of its own needs root")
+    if programs := lacking(("sshd", "ssh", "rsync")):
+        pytest.skip(f"a host of its own needs {programs}")
+
+
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    if NO_SSH:
-        pytest.skip(NO_SSH)
+def head(tmp_path_factory: pytest.TempPathFactory, ssh: None) -> Iterator[Head]:
     home = tmp_path_factory.mktemp("home")
     write_cluster_file(home)
     with pytest.MonkeyPatch.context() as patch:

@@ -7,7 +7,8 @@ from raysearch.remote.cluster_file import read_cluster_file
 from raysearch.remote.fetch import fetch
 from raysearch.storage import place, write_bytes
 from tests.command import contents
-from tests.remote.head import NO_SSH, brought_up, write_cluster_file
+from tests.remote.head import brought_up, write_cluster_file
+from tests.remote.head import ssh as ssh  # a fixture
 from tests.s3 import BUCKET, S3
 
 FETCHED = {
@@ -31,7 +32,7 @@ def write_run(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(NO_SSH), reason=NO_SSH)
+@pytest.mark.usefixtures("ssh")
 def test_the_results_on_a_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     file = read_cluster_file(write_cluster_file(tmp_path / "home"))

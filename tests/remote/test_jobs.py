@@ -15,6 +15,7 @@ from raysearch.remote.follow import follow
 from tests.command import Ended, Started, contents, table, write_space
 from tests.remote.head import Head, connections
 from tests.remote.head import head as head  # a fixture
+from tests.remote.head import ssh as ssh  # another
 
 pytestmark = pytest.mark.slow
 ID = re.compile(r"raysearch-valve-\d{8}-\d{6}")

@@ -13,9 +13,10 @@ from raysearch.errors import UserError
 from raysearch.remote.cluster_file import ClusterFile, read_cluster_file
 from raysearch.remote.tunnel import UnreachableError, copy_from_head, tunnel
 from tests.command import descendants
-from tests.remote.head import NO_SSH, brought_up, write_cluster_file
+from tests.remote.head import brought_up, write_cluster_file
+from tests.remote.head import ssh as ssh  # a fixture
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(NO_SSH), reason=NO_SSH)]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ssh")]
 
 
 @pytest.fixture(scope="module")
