@@ -116,9 +116,10 @@ def fetch(
 
     Example: raysearch fetch --cluster cluster.yaml /mnt/shared/runs/valve
     """
-    from raysearch.remote.arguments import is_uri, run_folders
+    from raysearch.remote.arguments import run_folders
     from raysearch.remote.cluster_file import read_cluster_file
     from raysearch.remote.fetch import fetch as copy
+    from raysearch.storage import is_uri
 
     if run is not None and is_uri(run):
         file, folders = None, [run]

@@ -139,6 +139,11 @@ def redact(text: str) -> str:
     return _SECRET.sub(r"\1***@", text)
 
 
+def is_uri(text: str) -> bool:
+    """Whether a text that the user typed is an address, such as s3://bucket/runs."""
+    return _SCHEME.match(text) is not None
+
+
 def is_remote(path: Place) -> bool:
     """Whether a path is on an object store, where folders and partial writes do not exist."""
     return not isinstance(path, Path)

@@ -283,3 +283,10 @@ def test_threads_share_an_object_store(s3: S3) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: storage.write_text(folder / str(n), str(n)), range(40)))
     assert len(storage.children(folder)) == 40
+
+
+def test_uris() -> None:
+    assert storage.is_uri("s3://bucket/runs")
+    assert storage.is_uri("gs://bucket")
+    assert not storage.is_uri("/mnt/runs")
+    assert not storage.is_uri("C:/runs")

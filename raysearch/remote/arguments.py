@@ -1,6 +1,5 @@
 """A command typed on this machine -> the command that a cluster's head runs."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from raysearch.errors import UserError
 from raysearch.search.space import find_space, load_space
-from raysearch.storage import redact
+from raysearch.storage import is_uri, redact
 
 SPACES = Path("search_spaces")
 
@@ -106,11 +105,6 @@ def take(argv: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
 def values_of(argv: Sequence[str], flag: str) -> list[str]:
     """Every value that a flag has in a command."""
     return take(argv, flag)[0]
-
-
-def is_uri(path: str) -> bool:
-    """Whether a path is one of an object store, such as s3://bucket/runs."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
 
 
 def _reached(path: str | None, flag: str) -> str:

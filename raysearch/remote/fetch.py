@@ -11,10 +11,9 @@ import yaml
 from upath import UPath
 
 from raysearch.errors import UserError
-from raysearch.remote.arguments import is_uri
 from raysearch.remote.cluster_file import ClusterFile
 from raysearch.remote.tunnel import copy_from_head
-from raysearch.storage import children, place, redact
+from raysearch.storage import children, is_uri, place, redact
 
 RESULTS = (
     "best_config.*",

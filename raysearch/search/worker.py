@@ -126,7 +126,7 @@ def _complete(job: Job, proposal: Proposal, report: Callable[[dict[str, Any]], N
     inliers = (InlierSpec(proposal.inlier, proposal.p),) if proposal.inlier else job.inliers
     folder = study.encoder(config.signature())
     data = _recordings(job, report)
-    # With `inlier: sample` two trials may want one encoder: the second waits and loads it.
+    # A trial outlives a driver that was killed for a moment, in which the next has begun it anew.
     with lock(folder) if rank() == 0 else nullcontext():
         result = run_trial(config, data, inliers, report_epoch, folder)
     return Record(state=State.COMPLETE, **_facts(job, proposal), **vars(result))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysearch.errors import UserError
-from raysearch.remote.arguments import is_uri, remote_command, run_folders, same_run, take
+from raysearch.remote.arguments import remote_command, run_folders, same_run, take
 from tests.command import write_space
 
 RUN = ["run", "--machine", "valve", "--data", "/d", "--out", "/o"]
@@ -150,10 +150,3 @@ def test_taking_a_flag_leaves_the_others_in_order(argv: list[str]) -> None:
 def _is_value(argv: list[str], index: int) -> bool:
     """Whether a word is the value of the `--a` before it."""
     return index > 0 and argv[index - 1] == "--a" and not _is_value(argv, index - 1)
-
-
-def test_uris() -> None:
-    assert is_uri("s3://bucket/runs")
-    assert is_uri("gs://bucket")
-    assert not is_uri("/mnt/runs")
-    assert not is_uri("C:/runs")
