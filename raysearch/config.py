@@ -14,6 +14,25 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from raysearch.errors import UserError
 
+Inlier = Literal[
+    "gmm",
+    "gmm_diag",
+    "gmm_tied",
+    "lof",
+    "knn",
+    "knn_cosine",
+    "knn_local",
+    "mahalanobis",
+    "pca",
+    "ocsvm",
+    "kde",
+    "none",
+]
+"""Names of the inlier models; score/spec.py says what they and their p are."""
+
+Aggregator = Literal["mean", "above_median", "max"]
+"""How the scores of a clip's segments become the score of the clip."""
+
 
 class Strict(BaseModel):
     """A frozen model in which an unknown key is an error."""
@@ -55,8 +74,10 @@ class Options(Strict):
         precision: auto is bf16 on CUDA and fp32 elsewhere.
         inlier_fit: training clips that inlier models are fitted on: the validation share (as the
             paper) or all.
-        covariance: of the Gaussian mixtures.
-        reg_covar: added to the diagonal of each covariance.
+        reg_covar: added to the diagonal of each covariance of the Gaussian mixtures.
+        aggregator: by inlier model, what makes a clip's score of those of its segments; where
+            nothing is said it is as in the paper, the mean above the median for Gaussian mixtures
+            and the mean for all others.
         threshold_quantile: of the gamma distribution of training-normal scores; above it a clip
             is called anomalous.
     """
@@ -85,8 +106,8 @@ class Options(Strict):
     validation_share: float = Field(0.1, gt=0, lt=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     inlier_fit: Literal["validation", "all"] = "validation"
-    covariance: Literal["full", "diag", "tied"] = "full"
     reg_covar: float = Field(1e-6, ge=0)
+    aggregator: dict[Inlier, Aggregator] = Field(default_factory=dict)
     threshold_quantile: float = Field(0.9, gt=0, lt=1)
 
     @model_validator(mode="after")
@@ -104,7 +125,7 @@ class Options(Strict):
 
 
 SCORING_ONLY = frozenset(
-    {"segments", "inlier_fit", "covariance", "reg_covar", "threshold_quantile"}
+    {"segments", "inlier_fit", "reg_covar", "aggregator", "threshold_quantile"}
 )
 """Options that say how an encoder is judged, not what it is."""
 
@@ -150,7 +171,9 @@ def stream(*parts: int) -> int:
 def explain(error: ValidationError, where: str) -> UserError:
     """Turns the first complaint of pydantic into one line that names file and key."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if part != "function-after")
+    # The names of models and validators that pydantic puts between the keys are not the user's.
+    parts = [str(part) for part in first["loc"] if part != "function-after"]
+    key = ".".join(part for part in parts if not part[:1].isupper())
     problem = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         problem = "unknown key"

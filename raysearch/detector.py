@@ -67,7 +67,7 @@ class Detector:
     def score(self, embeddings: NDArray[np.float32], identity: str) -> float:
         """Returns the anomaly score, higher = more anomalous, of a clip's (S, D) embeddings."""
         segment_scores = self.models[identity].score(embeddings)
-        return float(aggregate(self.spec.name, segment_scores[None])[0])
+        return float(aggregate(self.spec.name, segment_scores[None], self.options.aggregator)[0])
 
     def score_file(self, path: Place, identity: str) -> tuple[float, bool]:
         """Returns a recording's anomaly score and whether it is called anomalous.

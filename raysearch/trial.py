@@ -4,7 +4,7 @@ It knows no scheduler: `report` is any callable, so it runs in a notebook as in 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from raysearch.distributed import from_first, gathered, rows
 from raysearch.embedding import embed_clips
 from raysearch.model.encoder import Encoder
 from raysearch.network import frontend
-from raysearch.score.inlier import FitError, InlierModel, InlierSpec, aggregate, build, remark
+from raysearch.score.inlier import FitError, InlierModel, InlierSpec, aggregate, fit, remark
 from raysearch.score.metrics import machine_score
 from raysearch.storage import Place
 from raysearch.train import Epoch, Report, Trained, train
@@ -38,7 +38,7 @@ class InlierResult:
     """
 
     inlier: str
-    p: int | None
+    p: float | None
     val_score: float | None = None
     auc: dict[str, float] = field(default_factory=dict)
     pauc: dict[str, float] = field(default_factory=dict)
@@ -60,9 +60,8 @@ class TrialResult:
 
     @property
     def best(self) -> InlierResult | None:
-        """The row of the highest score, the first of equals; None if every model failed."""
-        scored = [row for row in self.rows if row.val_score is not None]
-        return max(scored, key=lambda row: row.val_score or 0.0, default=None)
+        """See `best_row`."""
+        return best_row(self.rows)
 
 
 def run_trial(
@@ -71,6 +70,7 @@ def run_trial(
     inliers: Sequence[InlierSpec],
     report: Report,
     folder: Place,
+    rungs: Collection[int] = (),
 ) -> TrialResult:
     """Trains one encoder and judges every inlier model on its embeddings.
 
@@ -82,20 +82,60 @@ def run_trial(
         inliers: inlier models to judge.
         report: told of every epoch.
         folder: of the encoder's checkpoints; an interrupted trial goes on from there.
+        rungs: epochs after which the validation score is reported, too.
 
     Raises:
         TrialError: training diverged, or it cannot be done with so many workers or so little
             memory.
     """
-    trained = train(config, data, report, folder)
+
+    def judge(encoder: Encoder, _: int) -> float | None:
+        best = best_row(judge_all(encoder, config, data, inliers))
+        return best.val_score if best else None
+
+    trained = train(config, data, report, folder, judge, rungs)
     start = time.perf_counter()
-    fits = fit_embeddings(trained.encoder, config, data)
-    tests = _validation_embeddings(trained.encoder, config.options, data)
-    judged = gathered(
-        [_judge(spec, trained.encoder, config, data, fits, tests) for spec in inliers[rows()]],
-        len(inliers),
-    )
+    judged = judge_all(trained.encoder, config, data, inliers)
     return _result(trained, judged, from_first(lambda: time.perf_counter() - start))
+
+
+def judge_all(
+    encoder: Encoder, config: TrialConfig, data: TrialData, inliers: Sequence[InlierSpec]
+) -> tuple[InlierResult, ...]:
+    """Fits inlier models on an encoder's embeddings and scores the validation IDs with each.
+
+    Workers of a trial share the models, and all of them have the whole result.
+    """
+    fits = fit_embeddings(encoder, config, data)
+    tests = _validation_embeddings(encoder, config.options, data)
+    mine = [_judge(spec, encoder, config, data, fits, tests) for spec in inliers[rows()]]
+    return tuple(gathered(mine, len(inliers)))
+
+
+def validation_scores(
+    spec: InlierSpec, encoder: Encoder, config: TrialConfig, data: TrialData
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Fits an inlier model on an encoder's embeddings and scores the clips that judge a trial.
+
+    Returns:
+        Validation ID -> labels (C,), 1 for an anomaly, and scores (C,), higher = more anomalous.
+
+    Raises:
+        FitError: an ID's embeddings cannot be fitted.
+    """
+    fits = fit_embeddings(encoder, config, data)
+    found = {}
+    tests = _validation_embeddings(encoder, config.options, data)
+    for identity, (embeddings, labels) in tests.items():
+        model = fit_inlier(spec, identity, encoder, config, data, fits)
+        found[identity] = labels, clip_scores(spec, model, embeddings, config.options)
+    return found
+
+
+def best_row(rows: Iterable[InlierResult]) -> InlierResult | None:
+    """The row of the highest validation score, the first of equals; None if every model failed."""
+    scored = [row for row in rows if row.val_score is not None]
+    return max(scored, key=lambda row: row.val_score or 0.0, default=None)
 
 
 def _result(trained: Trained, rows: Sequence[InlierResult], seconds: float) -> TrialResult:
@@ -144,14 +184,13 @@ def fit_inlier(
         FitError: these embeddings cannot be fitted.
     """
     head = encoder.product_head.weight.detach().cpu().numpy()
-    model = build(
+    return fit(
         spec,
+        fits[identity],
         seed=config.seed,
-        covariance=config.options.covariance,
         reg_covar=config.options.reg_covar,
         head_row=head[data.ids.index(identity)],
     )
-    return model.fit(fits[identity])
 
 
 def _validation_embeddings(
@@ -182,8 +221,8 @@ def _judge(
     try:
         for identity, (embeddings, _) in tests.items():
             model = fit_inlier(spec, identity, encoder, config, data, fits)
-            scores[identity] = clip_scores(spec, model, embeddings)
-            remarks.append(_remark(spec, fits[identity], config.options))
+            scores[identity] = clip_scores(spec, model, embeddings, config.options)
+            remarks.append(remark(spec, *fits[identity].shape))
         found = machine_score({k: labels for k, (_, labels) in tests.items()}, scores)
     except (FitError, ValueError) as error:
         return InlierResult(spec.name, spec.p, error=str(error))
@@ -197,14 +236,10 @@ def _judge(
     )
 
 
-def _remark(spec: InlierSpec, fit: Embeddings, options: Options) -> str:
-    segments, dim = fit.shape
-    return remark(spec, segments, dim, options.covariance)
-
-
 def clip_scores(
-    spec: InlierSpec, model: InlierModel, embeddings: Embeddings
+    spec: InlierSpec, model: InlierModel, embeddings: Embeddings, options: Options
 ) -> NDArray[np.float64]:
     """Anomaly scores (C,) of clips from their embeddings (C, S, D), higher = more anomalous."""
     clips, count, dim = embeddings.shape
-    return aggregate(spec.name, model.score(embeddings.reshape(-1, dim)).reshape(clips, count))
+    segment_scores = model.score(embeddings.reshape(-1, dim)).reshape(clips, count)
+    return aggregate(spec.name, segment_scores, options.aggregator)

@@ -6,14 +6,14 @@ import torch
 from raysearch.config import Options
 from raysearch.detector import Detector
 from raysearch.network import new_encoder
-from raysearch.score.inlier import InlierSpec, build
+from raysearch.score.inlier import InlierSpec, fit
 from tests.tiny import TINY
 
 IDS = ("0", "3", "10")
 
 
 def make_detector(
-    inlier: str = "gmm", p: int | None = 2, ids: tuple[str, ...] = IDS, **options: object
+    inlier: str = "gmm", p: float | None = 2, ids: tuple[str, ...] = IDS, **options: object
 ) -> Detector:
     """A detector of valves for some product IDs."""
     settings = Options.model_validate(TINY.model_dump() | {"segments": 3} | options)
@@ -22,14 +22,13 @@ def make_detector(
     rng = np.random.default_rng(0)
     models = {}
     for number, identity in enumerate(ids):
-        model = build(
+        models[identity] = fit(
             InlierSpec(inlier, p),
+            rng.normal(0.1 * number, 1, (40, settings.embedding)),
             seed=0,
-            covariance=settings.covariance,
             reg_covar=1e-3,
             head_row=encoder.product_head.weight.detach().numpy()[number],
         )
-        models[identity] = model.fit(rng.normal(0.1 * number, 1, (40, settings.embedding)))
     thresholds = {identity: float(number) for number, identity in enumerate(ids)}
     return Detector(
         "valve", settings, 3.5, 1234.5, InlierSpec(inlier, p), encoder, models, thresholds

@@ -73,8 +73,8 @@ OTHERWISE: dict[str, Any] = {
     "validation_share": 0.2,
     "precision": "fp32",
     "inlier_fit": "all",
-    "covariance": "diag",
     "reg_covar": 1e-3,
+    "aggregator": {"gmm": "max"},
     "threshold_quantile": 0.95,
 }
 
@@ -95,8 +95,8 @@ def test_what_is_only_about_scoring_is_stated() -> None:
     assert {
         "segments",
         "inlier_fit",
-        "covariance",
         "reg_covar",
+        "aggregator",
         "threshold_quantile",
     } == SCORING_ONLY
 
@@ -119,6 +119,12 @@ def test_a_digest_is_free_of_the_order_of_keys() -> None:
         ({"mixup": "sometimes"}, "'constant', 'rise', 'decay' or 'off'"),
         ({"precision": "fp16"}, "'auto', 'fp32' or 'bf16'"),
         ({"learning": 1}, "unknown key"),
+        ({"covariance": "diag"}, "covariance: unknown key"),
+        ({"aggregator": "max"}, "aggregator: Input should be a valid dictionary"),
+        ({"aggregator": {"gmm": "median"}}, "gmm: Input should be 'mean', 'above_median' or 'max'"),
+        ({"aggregator": {"gmmm": "max"}}, "gmmm"),
+        ({"aggregator": {"gmmm": "max"}}, "Input should be 'gmm', 'gmm_diag'"),
+        ({"aggregator": {"gmm": None}}, "aggregator.gmm: "),
     ],
     ids=str,
 )

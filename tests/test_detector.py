@@ -14,6 +14,7 @@ from upath import UPath
 
 from raysearch.detector import load_detector, save_detector, score_files
 from raysearch.errors import UserError
+from raysearch.score.inlier import INLIERS
 from tests.detectors import IDS, make_detector
 
 RATE = 16000
@@ -41,20 +42,18 @@ def files(tmp_path: Path) -> list[Path]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("inlier", "p", "covariance"),
-    [
-        ("gmm", 2, "full"),
-        ("gmm", 2, "diag"),
-        ("gmm", 2, "tied"),
-        ("lof", 5, "full"),
-        ("none", None, "full"),
-    ],
-)
+EXAMPLES: dict[str, float | None] = {
+    **dict.fromkeys(("gmm", "gmm_diag", "gmm_tied"), 2),
+    **dict.fromkeys(("lof", "knn", "knn_cosine", "knn_local"), 5),
+    **{"mahalanobis": 0.1, "pca": 0.9, "ocsvm": 0.1, "kde": 1.5, "none": None},
+}
+
+
+@pytest.mark.parametrize("inlier", INLIERS)
 def test_a_loaded_detector_gives_the_same_scores(
-    tmp_path: Path, files: list[Path], inlier: str, p: int | None, covariance: str
+    tmp_path: Path, files: list[Path], inlier: str
 ) -> None:
-    detector = make_detector(inlier, p, covariance=covariance)
+    detector = make_detector(inlier, EXAMPLES[inlier])
     save_detector(detector, tmp_path / "a" / "detector")
     moved = shutil.move(tmp_path / "a", tmp_path / "b") / "detector"
     loaded = load_detector(moved)
@@ -64,6 +63,26 @@ def test_a_loaded_detector_gives_the_same_scores(
     assert len({score for _, _, score, _ in found}) == 3
     for field in ("machine", "options", "mean", "std", "spec", "thresholds", "ids"):
         assert getattr(loaded, field) == getattr(detector, field)
+
+
+@pytest.mark.parametrize("inlier", ["gmm", "knn"])
+def test_a_detector_has_its_options_aggregator(
+    tmp_path: Path, files: list[Path], inlier: str
+) -> None:
+    segments = make_detector(inlier, 2, segments=10)
+    expected = {
+        "max": lambda scores: scores.max(),
+        "mean": lambda scores: scores.mean(),
+        "above_median": lambda scores: np.sort(scores)[5:].mean(),
+    }
+    embeddings = segments.embed(segments.decode(files[0]))
+    scores = segments.models["0"].score(embeddings)
+    assert len(set(scores)) == 10
+    for how, value in expected.items():
+        detector = make_detector(inlier, 2, segments=10, aggregator={inlier: how})
+        save_detector(detector, tmp_path / how)
+        for one in (detector, load_detector(tmp_path / how)):
+            assert one.score_file(files[0], "0")[0] == pytest.approx(value(scores), rel=1e-12)
 
 
 def test_a_detector_is_saved_over_another(folder: UPath, files: list[Path]) -> None:

@@ -1,5 +1,6 @@
 """The whole walk of a trial, without a scheduler."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,27 @@ from sklearn.neighbors import LocalOutlierFactor
 from raysearch.audio.dataset import TrialData
 from raysearch.config import TrialConfig
 from raysearch.network import frontend
-from raysearch.score.inlier import InlierSpec
+from raysearch.score.inlier import INLIERS, InlierSpec
 from raysearch.train import Epoch, Trained, load_trained
-from raysearch.trial import TrialResult, fit_embeddings, run_trial
+from raysearch.trial import TrialResult, fit_embeddings, judge_all, run_trial
 from tests.tiny import VALIDATION_IDS, open_valve, tiny_config
 
 GMM, LOF, NONE = InlierSpec("gmm", 1), InlierSpec("lof", 3), InlierSpec("none", None)
 # One clip of ten segments an ID is held out, too few for these two.
 TOO_MANY, TOO_FAR = InlierSpec("gmm", 64), InlierSpec("lof", 16)
 SPECS = (GMM, TOO_MANY, LOF, TOO_FAR, NONE)
+# What ten segments are enough for, and what they are not.
+WIDE = (
+    *(InlierSpec(name, 2) for name in ("gmm", "gmm_diag", "gmm_tied", "lof")),
+    *(InlierSpec(name, 2) for name in ("knn", "knn_cosine", "knn_local")),
+    *(InlierSpec(name, 0.5) for name in ("mahalanobis", "pca", "ocsvm", "kde")),
+    NONE,
+)
+TOO_WIDE = (
+    *(InlierSpec(name, 11) for name in ("gmm", "gmm_diag", "gmm_tied", "knn", "knn_cosine")),
+    *(InlierSpec(name, 10) for name in ("lof", "knn_local")),
+    InlierSpec("mahalanobis", 0),
+)
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +218,64 @@ def test_a_trial_of_which_nothing_can_be_fitted_still_ends(
     ended = run_trial(config, data, (TOO_MANY, TOO_FAR), forbidden, folder)
     assert ended.best is None
     assert [bool(row.error) for row in ended.rows] == [True, True]
+
+
+def test_every_inlier_model_has_its_row(
+    result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
+):
+    ended = run_trial(config, data, WIDE, forbidden, folder)
+    assert tuple(row.inlier for row in ended.rows) == INLIERS
+    assert [(row.inlier, row.p) for row in ended.rows] == [(spec.name, spec.p) for spec in WIDE]
+    assert [row.error for row in ended.rows] == [""] * len(WIDE)
+    assert len({row.val_score for row in ended.rows}) > 5
+
+
+def test_whatever_cannot_be_fitted_is_a_row_with_its_reason(
+    result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
+):
+    ended = run_trial(config, data, (*TOO_WIDE, NONE), forbidden, folder)
+    *failed, kept = ended.rows
+    assert ended.best == kept
+    for spec, row in zip(TOO_WIDE, failed, strict=True):
+        assert (row.inlier, row.p, row.val_score) == (spec.name, spec.p, None)
+        assert row.error.startswith(f"{spec} needs at least 11 segments, has 10") or (
+            spec.name == "mahalanobis" and "is singular" in row.error
+        )
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [(1.0, "all 10 embeddings are equal"), (np.nan, "not finite")]
+)
+def test_a_collapsed_encoder_is_a_row_with_its_reason(
+    trained: Trained, config: TrialConfig, data: TrialData, value: float, reason: str
+):
+    collapsed = copy.deepcopy(trained.encoder)
+    last = collapsed.neck[-1]
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.constant_(last.bias, value)
+    *fitted, none = judge_all(collapsed, config, data, WIDE)
+    for spec, row in zip(WIDE, fitted, strict=False):
+        assert row.error.startswith(f"{spec}: ")
+        assert reason in row.error
+        assert row.val_score is None
+    # Without an inlier model equal embeddings do have a score: that of chance.
+    assert none.val_score == (None if np.isnan(value) else pytest.approx(0.5))
+
+
+@pytest.mark.parametrize("inlier", ["gmm", "lof"])
+def test_the_aggregator_is_an_option(
+    result: TrialResult, config: TrialConfig, data: TrialData, folder: Path, inlier: str
+):
+    spec = InlierSpec(inlier, 1)
+    rows = []
+    for aggregator in ({}, {inlier: "above_median"}, {inlier: "mean"}, {inlier: "max"}):
+        options = config.options.model_copy(update={"aggregator": aggregator})
+        other = config.model_copy(update={"options": options})
+        assert other.signature() == config.signature()
+        rows += run_trial(other, data, (spec,), forbidden, folder).rows
+    papers, above, mean, highest = rows
+    assert papers == (above if inlier == "gmm" else mean)
+    assert len({row.val_score for row in (above, mean, highest)}) > 1
 
 
 def test_the_first_of_equal_rows_is_best(result: TrialResult):
