@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,8 @@ class Epoch:
     Attributes:
         epoch: from 1.
         seconds: of training and validation.
+        val_score: at a rung, the best validation score of the encoder of the least validation
+            loss so far, over all inlier settings.
     """
 
     epoch: int
@@ -38,9 +40,13 @@ class Epoch:
     val_product_loss: float
     lr: float
     seconds: float
+    val_score: float | None = None
 
 
 Report = Callable[[Epoch], None]
+Judge = Callable[[Encoder, int], float | None]
+"""Encoder of the least validation loss so far, in evaluation mode, and epochs done -> its
+validation score, None if it has none. All workers call it alike."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,14 @@ class Trained:
         return sum(epoch.seconds for epoch in self.history)
 
 
-def train(config: TrialConfig, data: TrialData, report: Report, folder: Place) -> Trained:
+def train(
+    config: TrialConfig,
+    data: TrialData,
+    report: Report,
+    folder: Place,
+    judge: Judge | None = None,
+    rungs: Collection[int] = (),
+) -> Trained:
     """Trains an encoder, or goes on where a training in this folder was interrupted.
 
     Workers of one trial call it alike and all return the same. The first of them alone reads
@@ -77,6 +90,8 @@ def train(config: TrialConfig, data: TrialData, report: Report, folder: Place) -
         data: recordings.
         report: told of every epoch that is trained, on every worker, once its checkpoint stands.
         folder: holds `best.safetensors` and, until the end, `last.safetensors`.
+        judge: asked at the rungs.
+        rungs: epochs after which the training may be given up.
 
     Raises:
         TrialError: the loss is no longer finite, the GPU's memory is too small, or a batch.
@@ -84,7 +99,7 @@ def train(config: TrialConfig, data: TrialData, report: Report, folder: Place) -
     """
     signature = config.signature()
     if not from_first(lambda: is_trained(folder)):
-        run = _Run(config, data, folder)
+        run = _Run(config, data, folder, judge, rungs)
         while len(run.history) < config.options.epochs:
             report(run.epoch())
         from_first(run.finish)
@@ -106,10 +121,14 @@ def load_trained(
         UserError: there is none, or not the one of this signature.
     """
     tensors, facts = from_first(lambda: _load(folder / "best.safetensors", signature))
+    history = tuple(Epoch(**epoch) for epoch in facts["history"])
+    return Trained(_rebuilt(options, products, tensors), history, tuple(facts["resumes"]))
+
+
+def _rebuilt(options: Options, products: int, tensors: Mapping[str, Tensor]) -> Encoder:
     encoder = new_encoder(options, products, pretrained=False)
     encoder.load_state_dict(tensors)
-    history = tuple(Epoch(**epoch) for epoch in facts["history"])
-    return Trained(encoder.to(best_device()).eval(), history, tuple(facts["resumes"]))
+    return encoder.to(best_device()).eval()
 
 
 Checkpoint = tuple[dict[str, Tensor], dict[str, Any]]
@@ -129,8 +148,16 @@ def _load(path: Place, signature: str | None) -> Checkpoint:
 class _Run:
     """One training: what learns, its history and its files."""
 
-    def __init__(self, config: TrialConfig, data: TrialData, folder: Place) -> None:
+    def __init__(
+        self,
+        config: TrialConfig,
+        data: TrialData,
+        folder: Place,
+        judge: Judge | None,
+        rungs: Collection[int],
+    ) -> None:
         self.config, self.signature = config, config.signature()
+        self.judge, self.rungs = judge, rungs
         self.last, self.best = folder / "last.safetensors", folder / "best.safetensors"
         interrupted = from_first(self._interrupted)
         # What an interrupted training takes up replaces every weight.
@@ -176,11 +203,26 @@ class _Run:
         held = self.learner.validate()
         if not all(math.isfinite(value) for value in (*trained, *held)):
             raise TrialError(f"the loss diverged (not finite) in epoch {number + 1}")
-        seconds = from_first(lambda: time.perf_counter() - start)
-        done = Epoch(number + 1, *trained, *held, lr, seconds)
+        done = Epoch(number + 1, *trained, *held, lr, 0.0)
         self.history.append(done)
+        score = self._judged(done)
+        seconds = from_first(lambda: time.perf_counter() - start)
+        self.history[-1] = done = replace(done, seconds=seconds, val_score=score)
         from_first(self._save)
         return done
+
+    def _judged(self, done: Epoch) -> float | None:
+        if self.judge is None or done.epoch not in self.rungs:
+            return None
+        if self._is_best(done):
+            return self.judge(self.learner.encoder, done.epoch)
+        tensors, _ = from_first(lambda: _load(self.best, self.signature))
+        return self.judge(
+            _rebuilt(self.config.options, len(self.learner.data.ids), tensors), done.epoch
+        )
+
+    def _is_best(self, done: Epoch) -> bool:
+        return min(self.history, key=lambda epoch: epoch.val_loss) is done
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -195,5 +237,5 @@ class _Run:
         self._save_best()
 
     def _save_best(self) -> None:
-        if min(self.history, key=lambda epoch: epoch.val_loss) is self.history[-1]:
+        if self._is_best(self.history[-1]):
             checkpoint.save(self.best, self.learner.encoder.state_dict(), self._facts())

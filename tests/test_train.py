@@ -13,6 +13,7 @@ import torch
 from raysearch import checkpoint
 from raysearch.audio.dataset import TrialData
 from raysearch.errors import TrialError, UserError
+from raysearch.model.encoder import Encoder
 from raysearch.model.losses import total_loss
 from raysearch.network import frontend, new_encoder
 from raysearch.train import Epoch, Trained, is_trained, load_trained, train
@@ -454,3 +455,50 @@ def test_out_of_memory_names_the_batch_size(
     )
     # The tensors that filled the memory would live as long as the error that holds their frames.
     assert caught.value.__context__ is None
+
+
+# Rungs
+
+
+def judged(
+    data: TrialData, folder: Path, rungs: set[int], **options: object
+) -> tuple[Trained, list[tuple[int, dict[str, torch.Tensor]]]]:
+    """Trains, and keeps a copy of every encoder that is judged."""
+    seen: list[tuple[int, dict[str, torch.Tensor]]] = []
+
+    def judge(encoder: Encoder, epoch: int) -> float:
+        assert not encoder.training
+        seen.append((epoch, {k: v.clone() for k, v in encoder.state_dict().items()}))
+        return epoch / 10
+
+    config = tiny_config(data, **options)  # type: ignore[arg-type]
+    return train(config, data, ignore, folder, judge, rungs), seen
+
+
+def test_rungs_carry_what_the_judge_says_and_change_nothing_else(
+    data: TrialData, tmp_path: Path, whole: Trained
+):
+    trained, seen = judged(data, tmp_path, {1, 3}, lr=1e-3)
+    assert [number for number, _ in seen] == [1, 3]
+    assert [epoch.val_score for epoch in trained.history] == [0.1, None, 0.3]
+    assert losses(trained) == losses(whole)
+    assert same_weights(trained, whole)
+
+
+def test_the_encoder_that_is_judged_is_the_best_so_far(data: TrialData, tmp_path: Path):
+    # So high a learning rate that the second epoch is far worse than the first.
+    trained, seen = judged(data, tmp_path, {1, 2, 3, 4}, lr=3e-2, lam=1.0, epochs=6)
+    held = [epoch.val_loss for epoch in trained.history]
+    best = [int(np.argmin(held[: k + 1])) for k in range(4)]
+    assert len(set(best)) < 4, "every epoch was the best so far: the test shows nothing"
+    for k, (_, weights) in enumerate(seen):
+        again = seen[best[k]][1]
+        assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_scores_at_rungs_outlive_an_interruption(data: TrialData, tmp_path: Path):
+    config = tiny_config(data)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, stop_after(2), tmp_path, lambda *_: 0.7, {1, 2})
+    trained = train(config, data, ignore, tmp_path, lambda *_: 0.9, {1, 2})
+    assert [epoch.val_score for epoch in trained.history] == [0.7, 0.7, None]

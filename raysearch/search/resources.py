@@ -69,6 +69,11 @@ class Share:
     gpus: float
     concurrent: int
 
+    @property
+    def devices(self) -> float:
+        """GPUs of a trial, or its worker processes where they train on CPUs."""
+        return self.workers * (self.gpus or 1.0)
+
 
 def check_gpus(resources: Resources, address: str) -> None:
     """Refuses GPUs that this machine does not have, before anything is started.

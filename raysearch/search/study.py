@@ -20,7 +20,7 @@ from raysearch import storage
 from raysearch.config import Options, TrialConfig
 from raysearch.errors import UserError
 from raysearch.train import Epoch
-from raysearch.trial import InlierResult
+from raysearch.trial import InlierResult, best_row
 
 
 class State(StrEnum):
@@ -39,6 +39,9 @@ class Proposal:
         number: of the trial, from 0.
         inlier: with `inlier: sample` the sampled inlier model, else empty.
         p: and its p.
+        seed: of the trial; None is the study's.
+        rerun_of: of a finalist, the trial whose configuration is trained again.
+        origin: whose idea it was; empty for the sampler's.
     """
 
     number: int
@@ -46,22 +49,25 @@ class Proposal:
     batch_size: int
     lam: float
     inlier: str = ""
-    p: int | None = None
+    p: float | None = None
+    seed: int | None = None
+    rerun_of: int | None = None
+    origin: str = ""
 
     @property
-    def key(self) -> tuple[float, int, float, str, int | None]:
-        """What makes two proposals the same."""
+    def key(self) -> tuple[float, int, float, str, float | None]:
+        """What makes two proposals of a sampler the same."""
         return (self.lr, self.batch_size, self.lam, self.inlier, self.p)
 
     def config(self, machine: str, data: str, seed: int, options: Options) -> TrialConfig:
-        """The configuration of its encoder."""
+        """The configuration of its encoder; `seed` is the study's."""
         return TrialConfig(
             machine=machine,
             data=data,
             lr=self.lr,
             batch_size=self.batch_size,
             lam=self.lam,
-            seed=seed,
+            seed=seed if self.seed is None else self.seed,
             options=options,
         )
 
@@ -74,6 +80,7 @@ class Record:
         encoder: signature of the encoder, and name of its folder.
         resumes: epochs that were finished each time the trial was taken up again.
         host: of the node that finished it.
+        devices: GPUs that it held (a part counts as such), or worker processes on CPUs.
     """
 
     proposal: Proposal
@@ -90,12 +97,17 @@ class Record:
     rows: tuple[InlierResult, ...] = ()
     history: tuple[Epoch, ...] = ()
     resumes: tuple[int, ...] = ()
+    devices: float = 1.0
+
+    @property
+    def device_seconds(self) -> float:
+        """What it cost."""
+        return self.devices * (self.train_seconds + self.score_seconds)
 
     @property
     def best(self) -> InlierResult | None:
-        """The row of the highest validation score, the first of equals."""
-        scored = [row for row in self.rows if row.val_score is not None]
-        return max(scored, key=lambda row: row.val_score or 0.0, default=None)
+        """See `best_row`."""
+        return best_row(self.rows)
 
 
 class StudyFolder:

@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -27,7 +27,11 @@ from raysearch.trial import run_trial
 
 @dataclass(frozen=True)
 class Job:
-    """What every trial of a study shares; small, since it travels to each node."""
+    """What every trial of a study shares; small, since it travels to each node.
+
+    Attributes:
+        rungs: epochs after which a trial may be given up.
+    """
 
     folder: UPath
     source: Source
@@ -35,6 +39,7 @@ class Job:
     options: Options
     inliers: tuple[InlierSpec, ...]
     seed: int
+    rungs: frozenset[int] = frozenset()
 
     def config(self, proposal: Proposal) -> TrialConfig:
         """The configuration of a proposal's encoder."""
@@ -61,7 +66,7 @@ def work(
         return
     try:
         _settle(share)
-        record = _complete(job, proposal, report)
+        record = _complete(job, proposal, share, report)
     except _GivenUpError:
         return
     except Exception as error:
@@ -71,7 +76,7 @@ def work(
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         if isinstance(error, torch.OutOfMemoryError):
             reason = f"out of GPU memory at batch size {proposal.batch_size}: {reason}"
-        study.add(failed(job, proposal, socket.gethostname(), reason))
+        study.add(failed(job, proposal, socket.gethostname(), reason, share.devices))
         if workers() > 1:
             # The others may wait for this one: all are ended, and find the record when they are
             # started again.
@@ -114,10 +119,15 @@ def _settle(share: Share) -> None:
         )
 
 
-def _complete(job: Job, proposal: Proposal, report: Callable[[dict[str, Any]], None]) -> Record:
+def _complete(
+    job: Job, proposal: Proposal, share: Share, report: Callable[[dict[str, Any]], None]
+) -> Record:
     study = StudyFolder(job.folder)
 
+    told: list[Epoch] = []
+
     def report_epoch(epoch: Epoch) -> None:
+        told.append(epoch)
         report({**asdict(epoch), "timesteps_total": epoch.epoch})
         if workers() > 1 and _has_ended(study, proposal):
             raise _GivenUpError
@@ -128,8 +138,15 @@ def _complete(job: Job, proposal: Proposal, report: Callable[[dict[str, Any]], N
     data = _recordings(job, report)
     # A trial outlives a driver that was killed for a moment, in which the next has begun it anew.
     with lock(folder) if rank() == 0 else nullcontext():
-        result = run_trial(config, data, inliers, report_epoch, folder)
-    return Record(state=State.COMPLETE, **_facts(job, proposal), **vars(result))
+        # A finalist is trained to its end.
+        rungs = job.rungs if proposal.rerun_of is None else ()
+        result = run_trial(config, data, inliers, report_epoch, folder, rungs)
+    if proposal.inlier and not told:
+        # The encoder of another trial, which was compared by another inlier model at its rungs.
+        history = tuple(replace(epoch, val_score=None) for epoch in result.history)
+        result = replace(result, history=history)
+    facts = _facts(job, proposal) | {"devices": share.devices}
+    return Record(state=State.COMPLETE, **facts, **vars(result))
 
 
 _opened: dict[Source, TrialData] = {}
@@ -172,7 +189,7 @@ def _keep_traceback(job: Job, proposal: Proposal) -> None:
         write_text(folder / "error.txt", traceback.format_exc())
 
 
-def failed(job: Job, proposal: Proposal, host: str, reason: str) -> Record:
+def failed(job: Job, proposal: Proposal, host: str, reason: str, devices: float) -> Record:
     """The record of a trial that cannot be finished.
 
     Args:
@@ -180,9 +197,12 @@ def failed(job: Job, proposal: Proposal, host: str, reason: str) -> Record:
         proposal: the trial.
         host: that it failed on, if known.
         reason: one line.
+        devices: that it held.
     """
-    facts = _facts(job, proposal) | {"host": host}
-    return Record(state=State.FAIL, error=reason, **facts)
+    # What it took counts, though nothing came of it.
+    seconds = sum(epoch.seconds for epoch in unfinished(job, proposal)[0])
+    facts = _facts(job, proposal) | {"host": host, "devices": devices}
+    return Record(state=State.FAIL, error=reason, train_seconds=seconds, **facts)
 
 
 def unfinished(job: Job, proposal: Proposal) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
@@ -195,13 +215,14 @@ def unfinished(job: Job, proposal: Proposal) -> tuple[tuple[Epoch, ...], tuple[i
     return tuple(Epoch(**epoch) for epoch in known["history"]), tuple(known["resumes"])
 
 
-def pruned(job: Job, proposal: Proposal, host: str) -> Record | None:
+def pruned(job: Job, proposal: Proposal, host: str, devices: float) -> Record | None:
     """The record of a trial that is given up.
 
     Args:
         job: what all trials share.
         proposal: the trial.
         host: that it runs on.
+        devices: that it holds.
 
     Returns:
         None if its training has ended meanwhile: then it may as well be scored.
@@ -217,7 +238,7 @@ def pruned(job: Job, proposal: Proposal, host: str) -> Record | None:
         train_seconds=sum(epoch.seconds for epoch in history),
         history=history,
         resumes=resumes,
-        **_facts(job, proposal) | {"host": host},
+        **_facts(job, proposal) | {"host": host, "devices": devices},
     )
 
 
@@ -226,6 +247,6 @@ def _facts(job: Job, proposal: Proposal) -> dict[str, Any]:
         "proposal": proposal,
         "encoder": job.config(proposal).signature(),
         "epochs": job.options.epochs,
-        "seed": job.seed,
+        "seed": job.config(proposal).seed,
         "host": socket.gethostname(),
     }

@@ -13,7 +13,7 @@ from raysearch.audio.dataset import open_data, source_of
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.resources import Share
 from raysearch.search.study import Proposal, Record, State, StudyFolder
-from raysearch.search.worker import Job, failed, pruned, work
+from raysearch.search.worker import Job, failed, pruned, unfinished, work
 from tests.tiny import TINY, VALIDATION_IDS
 
 SPECS = (InlierSpec("gmm", 1), InlierSpec("gmm", 64), InlierSpec("none", None))
@@ -121,6 +121,39 @@ def test_a_sampled_inlier_model_is_the_only_one_that_is_judged(job: Job):
     assert [line.get("state") for line in told] == ["COMPLETE"]
 
 
+def test_rungs_are_told_with_the_score_so_far(job: Job):
+    record, told = run(replace(job, rungs=frozenset({1})))
+    assert record is not None
+    assert [line.get("val_score") for line in told[:2]] == [record.history[0].val_score, None]
+    assert 0 < told[0]["val_score"] <= 1
+    rerun = replace(PROPOSAL, number=4, seed=6, rerun_of=3)
+    finalist, told = run(replace(job, rungs=frozenset({1})), rerun)
+    assert finalist is not None
+    assert (finalist.seed, finalist.encoder != record.encoder) == (6, True)
+    assert [line["val_score"] for line in told[:2]] == [None, None]
+
+
+def test_an_encoder_of_another_trial_brings_no_scores_of_its_rungs(job: Job):
+    job = replace(job, rungs=frozenset({1}))
+    first, _ = run(job, replace(PROPOSAL, inlier="gmm", p=1))
+    second, _ = run(job, replace(PROPOSAL, number=4, inlier="none", p=None))
+    assert first is not None
+    assert second is not None
+    assert first.history[0].val_score is not None
+    assert [epoch.val_score for epoch in second.history] == [None, None]
+
+
+def test_what_a_trial_held_is_recorded(job: Job):
+    together = Share(workers=1, cpus=1, gpus=0.0, concurrent=1)
+    assert together.devices == 1.0
+    assert replace(together, workers=3).devices == 3.0
+    assert replace(together, gpus=0.25).devices == 0.25
+    assert replace(together, gpus=1.0, workers=2).devices == 2.0
+    record, _ = run(job)
+    assert record is not None
+    assert record.device_seconds == record.train_seconds + record.score_seconds > 0
+
+
 def test_a_trial_that_was_stopped_leaves_no_record_and_goes_on(job: Job):
     def stop(result: dict[str, Any]) -> None:
         raise KeyboardInterrupt
@@ -158,13 +191,13 @@ def test_a_trial_that_is_given_up_has_the_epochs_of_its_checkpoint(job: Job):
 
     with pytest.raises(KeyboardInterrupt):
         work(job, PROPOSAL, SHARE, stop)
-    record = pruned(job, PROPOSAL, "host2")
+    record = pruned(job, PROPOSAL, "host2", 0.5)
     assert record is not None
     assert record.state is State.PRUNED
     assert [epoch.epoch for epoch in record.history] == [1]
     assert (record.best_epoch, record.val_loss) == (1, record.history[0].val_loss)
     assert record.train_seconds == record.history[0].seconds
-    assert (record.best, record.host) == (None, "host2")
+    assert (record.best, record.host, record.devices) == (None, "host2", 0.5)
     # Its record stands: it is not taken up again.
     assert StudyFolder(job.folder).add(record)
     work(job, PROPOSAL, SHARE, forbidden)
@@ -172,13 +205,25 @@ def test_a_trial_that_is_given_up_has_the_epochs_of_its_checkpoint(job: Job):
 
 def test_a_trial_whose_training_has_ended_is_not_given_up(job: Job):
     run(job)
-    assert pruned(job, PROPOSAL, "host2") is None
+    assert pruned(job, PROPOSAL, "host2", 0.5) is None
 
 
 def test_a_trial_that_cannot_say_it_itself_is_recorded_as_failed(job: Job):
-    record = failed(job, PROPOSAL, "host2", "the actor died")
+    record = failed(job, PROPOSAL, "host2", "the actor died", 2.0)
     assert (record.state, record.host, record.error) == (State.FAIL, "host2", "the actor died")
     assert record.encoder == job.config(PROPOSAL).signature()
+    assert record.device_seconds == 0
+
+
+def test_what_a_failed_trial_took_is_known(job: Job):
+    def stop(result: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(job, PROPOSAL, SHARE, stop)
+    seconds = sum(epoch.seconds for epoch in unfinished(job, PROPOSAL)[0])
+    record = failed(job, PROPOSAL, "host2", "the actor died", 2.0)
+    assert record.device_seconds == 2 * seconds > 0
 
 
 def test_what_is_no_fault_of_the_trial_is_left_to_be_tried_again(job: Job):
