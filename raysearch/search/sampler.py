@@ -4,28 +4,46 @@ The n-th proposal is a function of the seed, n and the results so far: the sampl
 for each, so an interrupted search goes on as if it had never stopped.
 """
 
+import itertools
 import math
 import random
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.distributions import CategoricalDistribution
+from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from raysearch.search.space import Space, Strategy
+from raysearch.score.inlier import InlierSpec
+from raysearch.search.axis import Axis, axes, p_axes
+from raysearch.search.engine import new_sampler, new_study
+from raysearch.search.space import Space
 from raysearch.search.study import Proposal, Record, State
 from raysearch.train import Epoch
 
 ATTEMPTS = 16
 """How often the sampler may propose what was tried before a random configuration is taken."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A configuration to begin with.
+
+    Attributes:
+        origin: where it was found, for people.
+        inlier: its inlier model, which counts only where that is sampled.
+        p: and its p.
+    """
+
+    lr: float
+    batch_size: int
+    lam: float
+    origin: str
+    inlier: str = ""
+    p: float | None = None
 
 
 class Sampler:
@@ -34,7 +52,7 @@ class Sampler:
     def __init__(
         self,
         space: Space,
-        journal: Path,
+        journal: Path | None,
         proposals: Sequence[Proposal] = (),
         records: Sequence[Record] = (),
     ) -> None:
@@ -42,20 +60,17 @@ class Sampler:
 
         Args:
             space: what to search.
-            journal: file that mirrors the study for optuna-dashboard; written anew.
+            journal: file that mirrors the study for optuna-dashboard, written anew; None for none.
             proposals: everything that was given out.
             records: everything that ended.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.space = space
+        self.space, self.axes, self.p_axes = space, axes(space), p_axes(space)
         self.sampled = space.strategy.inlier == "sample"
-        self.study = optuna.create_study(direction="maximize", pruner=_pruner(space.strategy))
-        journal.unlink(missing_ok=True)
-        self.mirror = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(journal))),
-            study_name=journal.parent.name,
-            direction="maximize",
-        )
+        # What was only asked stays in a study, so there is another of what was given out.
+        self.asked = optuna.create_study(direction="maximize")
+        self.study = new_study(space, journal)
+        self.starts: list[Start] = []
         self.seen = {proposal.key for proposal in proposals}
         self.next_number = 1 + max((p.number for p in proposals), default=-1)
         self.open: dict[int, tuple[int, int]] = {}
@@ -69,16 +84,21 @@ class Sampler:
                     self.report(proposal.number, epoch)
                 self.tell(record)
 
-    def ask(self) -> Proposal | None:
-        """Proposes the next trial; None when everything in the space was tried."""
+    def enqueue(self, starts: Sequence[Start]) -> None:
+        """Takes configurations that are proposed first, moved to the nearest of the space."""
+        self.starts += starts
+
+    def ask(self, number: int | None = None) -> Proposal | None:
+        """Proposes the next trial; None when everything in the space was tried.
+
+        Args:
+            number: of the trial; None is the next.
+        """
+        if number is not None:
+            self.next_number = number
         if len(self.seen) >= self._size():
             return None
-        for attempt in range(ATTEMPTS):
-            proposal = self._ask(attempt)
-            if proposal.key not in self.seen:
-                break
-        else:
-            proposal = self._untried()
+        proposal = next(p for p in self._ideas() if p.key not in self.seen)
         self.seen.add(proposal.key)
         self._add(proposal)
         self.next_number += 1
@@ -90,16 +110,23 @@ class Sampler:
         Returns:
             Whether the trial should be given up.
         """
-        place, mirrored = self.open[number]
-        trial = Trial(self.study, self.study.get_trials(deepcopy=False)[place]._trial_id)
-        known = trial.storage.get_trial(trial._trial_id).intermediate_values
-        if epoch.epoch in known:  # A trial that lost its process repeats an epoch.
+        value = self._value(epoch)
+        if value is None or epoch.epoch not in self.space.rungs:
             return False
-        # Without λ, so that trials compare; negative, since the study maximises.
-        trial.report(-(epoch.val_machine_loss + epoch.val_product_loss), epoch.epoch)
-        frozen = self.mirror.get_trials(deepcopy=False)[mirrored]
-        Trial(self.mirror, frozen._trial_id).report(epoch.val_loss, epoch.epoch)
-        return trial.should_prune()
+        asked, given = self._trials(number)
+        # A trial that lost its process repeats an epoch.
+        if epoch.epoch in given.storage.get_trial(given._trial_id).intermediate_values:
+            return False
+        asked.report(value, epoch.epoch)
+        given.report(value, epoch.epoch)
+        return given.should_prune()
+
+    def _value(self, epoch: Epoch) -> float | None:
+        """What rungs compare; the study maximises it."""
+        if self.space.strategy.metric == "score":
+            return epoch.val_score
+        # Without λ, so that trials compare.
+        return -(epoch.val_machine_loss + epoch.val_product_loss)
 
     def tell(self, record: Record) -> None:
         """Takes the result of a trial; one that has ended already is left alone."""
@@ -107,7 +134,7 @@ class Sampler:
         if places is None:
             return
         best = record.best if record.state is State.COMPLETE else None
-        for study, place in zip((self.study, self.mirror), places, strict=True):
+        for study, place in zip((self.asked, self.study), places, strict=True):
             if best is not None:
                 study.tell(place, best.val_score)
             elif record.state is State.PRUNED:
@@ -115,98 +142,133 @@ class Sampler:
             else:
                 study.tell(place, state=TrialState.FAIL)
 
-    def _ask(self, attempt: int) -> Proposal:
-        self.study.sampler = _sampler(
-            self.space.strategy.sampler,
-            random.Random(f"{self.space.strategy.seed}/{self.next_number}/{attempt}").getrandbits(
-                32
-            ),
-            conditional=self.sampled,
-        )
-        trial = self.study.ask(self.space.distributions())
+    def _ideas(self) -> Iterator[Proposal]:
+        """What could be tried next, the best idea first; endless."""
+        while self.starts:
+            start = self.starts.pop(0)
+            params: dict[str, Any] = {
+                "lr": start.lr,
+                "batch_size": start.batch_size,
+                "lambda": start.lam,
+            }
+            if self.sampled:
+                if start.inlier not in self.space.search.inlier:
+                    continue
+                params |= {"inlier": start.inlier, f"p_{start.inlier}": start.p}
+            yield self._proposal(params, start.origin)
+        if self.space.strategy.sampler == "grid":
+            yield from self._grid()
+        for attempt in range(self._attempts()):
+            yield self._optunas(attempt)
+        yield from self._random()
+
+    def _attempts(self) -> int:
+        match self.space.strategy.sampler:
+            case "qmc":  # Its sequence, always the same, runs through all that was tried first.
+                return len(self.seen) + ATTEMPTS
+            case "gp":  # It finds the same maximum again, in seconds rather than milliseconds.
+                return 2
+        return ATTEMPTS
+
+    def _optunas(self, attempt: int) -> Proposal:
+        study, strategy = self.asked, self.space.strategy
+        if strategy.sampler == "cmaes":
+            # It takes the number of the trial, which must not depend on what was only asked.
+            study = optuna.create_study(direction="maximize")
+            study.add_trials(_listed(self.asked))
+        if strategy.sampler != "qmc" or attempt == 0:
+            key = f"{strategy.seed}/{self.next_number}/{attempt}"
+            study.sampler = new_sampler(self.space, random.Random(key).getrandbits(32), study)
+        trial = study.ask({name: axis.distribution for name, axis in self.axes.items()})
         if self.sampled:
-            inliers = self.space.search.inlier
-            name = trial.suggest_categorical("inlier", list(inliers))
-            trial.suggest_categorical(f"p_{name}", list(inliers[name]))
+            inlier = trial.suggest_categorical("inlier", list(self.space.search.inlier))
+            if axis := self.p_axes.get(inlier):
+                trial.suggest_float(f"p_{inlier}", axis.low, axis.high, log=axis.log)
         # Only what is given out may count as running; FAIL has no weight with any sampler.
-        self.study.tell(trial, state=TrialState.FAIL)
+        study.tell(trial, state=TrialState.FAIL)
         return self._proposal(trial.params)
 
-    def _proposal(self, params: dict[str, Any]) -> Proposal:
-        size = params["batch_size"] if "batch_size" in params else 2 * params["half_batch"]
+    def _proposal(self, params: Mapping[str, Any], origin: str = "") -> Proposal:
         inlier = params.get("inlier", "")
+        axis = self.p_axes.get(inlier)
         return Proposal(
             self.next_number,
-            float(params["lr"]),
-            int(size),
-            float(params["lambda"]),
+            float(self.axes["lr"].nearest(params["lr"])),
+            int(self.axes["batch_size"].nearest(params["batch_size"])),
+            float(self.axes["lambda"].nearest(params["lambda"])),
             inlier,
-            params.get(f"p_{inlier}"),
+            axis.nearest(params[f"p_{inlier}"]) if axis else None,
+            origin=origin,
         )
 
-    def _untried(self) -> Proposal:
-        """A configuration that was not tried, all being equally likely."""
+    def _grid(self) -> Iterator[Proposal]:
+        """All of a finite space, in an order that follows from the seed."""
+        keys = list(self.axes)
+        choices = [axis.values or () for axis in self.axes.values()]
+        specs: Sequence[InlierSpec | None] = self.space.search.specs if self.sampled else [None]
+        found = list(itertools.product(itertools.product(*choices), specs))
+        random.Random(self.space.strategy.seed).shuffle(found)
+        for values, spec in found:
+            yield self._of(dict(zip(keys, values, strict=True)), spec)
+
+    def _random(self) -> Iterator[Proposal]:
+        """Anything, all being equally likely."""
         rng = random.Random(f"{self.space.strategy.seed}/{self.next_number}/untried")
         while True:
-            params: dict[str, Any] = {}
-            for name, distribution in self.space.distributions().items():
-                choices = _choices(distribution)
-                assert choices is not None, distribution
-                params[name] = rng.choice(choices)
-            if self.sampled:
-                spec = rng.choice(self.space.search.specs)
-                params |= {"inlier": spec.name, f"p_{spec.name}": spec.p}
-            proposal = self._proposal(params)
-            if proposal.key not in self.seen:
-                return proposal
+            spec = rng.choice(self.space.search.specs) if self.sampled else None
+            yield self._of({name: _draw(axis, rng) for name, axis in self.axes.items()}, spec)
+
+    def _of(self, params: dict[str, Any], spec: InlierSpec | None) -> Proposal:
+        if spec is not None:
+            params |= {"inlier": spec.name, f"p_{spec.name}": spec.p}
+        return self._proposal(params)
 
     def _size(self) -> float:
         """How many configurations the space has."""
-        all_choices = map(_choices, self.space.distributions().values())
-        sizes = [math.inf if choices is None else len(choices) for choices in all_choices]
+        sizes = [
+            math.inf if axis.values is None else len(axis.values) for axis in self.axes.values()
+        ]
         return math.prod(sizes) * (len(self.space.search.specs) if self.sampled else 1)
 
     def _add(self, proposal: Proposal) -> None:
-        frozen = _running(proposal, self.space, self.sampled)
+        frozen = self._running(proposal)
         places = []
-        for study in (self.study, self.mirror):
+        for study in (self.asked, self.study):
             study.add_trial(frozen)
-            places.append(len(study.get_trials(deepcopy=False)) - 1)
+            places.append(len(_listed(study)) - 1)
         self.open[proposal.number] = (places[0], places[1])
 
+    def _running(self, proposal: Proposal) -> FrozenTrial:
+        params: dict[str, Any] = {
+            "lr": proposal.lr,
+            "batch_size": proposal.batch_size,
+            "lambda": proposal.lam,
+        }
+        distributions = {name: axis.distribution for name, axis in self.axes.items()}
+        if self.sampled:
+            params["inlier"] = proposal.inlier
+            distributions["inlier"] = CategoricalDistribution(list(self.space.search.inlier))
+            if axis := self.p_axes.get(proposal.inlier):
+                params[f"p_{proposal.inlier}"] = proposal.p
+                distributions[f"p_{proposal.inlier}"] = axis.distribution
+        return create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
 
-def _choices(distribution: BaseDistribution) -> Sequence[Any] | None:
-    """What can be drawn; None where it cannot be counted."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices
-    if isinstance(distribution, IntDistribution):
-        return range(distribution.low, distribution.high + 1, distribution.step)
-    return None
+    def _trials(self, number: int) -> tuple[Trial, Trial]:
+        """An open trial in both studies."""
+        asked, given = self.open[number]
+        return (
+            Trial(self.asked, _listed(self.asked)[asked]._trial_id),
+            Trial(self.study, _listed(self.study)[given]._trial_id),
+        )
 
 
-def _sampler(name: str, seed: int, *, conditional: bool) -> BaseSampler:
-    if name == "random":
-        return RandomSampler(seed=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return TPESampler(seed=seed, group=conditional)
+def _listed(study: Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False)
 
 
-def _pruner(strategy: Strategy) -> BasePruner:
-    if strategy.scheduler == "none":
-        return NopPruner()
-    return SuccessiveHalvingPruner(min_resource=strategy.grace, reduction_factor=4)
-
-
-def _running(proposal: Proposal, space: Space, sampled: bool) -> FrozenTrial:
-    distributions = dict(space.distributions())
-    params: dict[str, Any] = {"lr": proposal.lr, "lambda": proposal.lam}
-    if "half_batch" in distributions:
-        params["half_batch"] = proposal.batch_size // 2
-    else:
-        params["batch_size"] = proposal.batch_size
-    if sampled:
-        inliers = space.inlier_distributions()
-        params |= {"inlier": proposal.inlier, f"p_{proposal.inlier}": proposal.p}
-        distributions |= {name: inliers[name] for name in ("inlier", f"p_{proposal.inlier}")}
-    return create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
+def _draw(axis: Axis, rng: random.Random) -> float:
+    if axis.values is not None:
+        return rng.choice(axis.values)
+    if axis.log:
+        return math.exp(rng.uniform(math.log(axis.low), math.log(axis.high)))
+    return rng.uniform(axis.low, axis.high)

@@ -11,18 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from raysearch.audio.dataset import parse_ids
 from raysearch.config import Options, Strict, explain
 from raysearch.errors import UserError
 from raysearch.score.inlier import INLIERS, InlierSpec
+from raysearch.search.strategy import ENOUGH, REDUCTION, Finalists, Strategy
 
 Number = int | float
 PRODUCT_IDS = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -66,7 +61,7 @@ class Search(Strict):
     lr: Searched
     batch_size: Searched
     lam: Searched = Field(alias="lambda")
-    inlier: dict[str, tuple[int | None, ...]]
+    inlier: dict[str, tuple[Number | None, ...]]
 
     @field_validator("lr", "batch_size", "lam", mode="before")
     @classmethod
@@ -90,7 +85,7 @@ class Search(Strict):
             values = ps if isinstance(ps, list) else [ps]
             if not values and name != "none":
                 raise ValueError(f"{name}: the list of p is empty")
-            specs = [InlierSpec(name, p) for p in values or [None]]
+            specs = [InlierSpec(name, p if p is None else _number(p)) for p in values or [None]]
             found[name] = tuple(dict.fromkeys(spec.p for spec in specs))
         return found
 
@@ -127,29 +122,6 @@ class Search(Strict):
         return int(sizes.high if isinstance(sizes, Range) else max(sizes))
 
 
-class Strategy(Strict):
-    """How the space is searched.
-
-    Attributes:
-        trials: encoders that are trained (with `inlier: sample`, configurations that are tried).
-        inlier: sweep scores every inlier model and p on each encoder; sample has the sampler
-            choose them with the rest.
-        sampler: of Optuna.
-        scheduler: asha gives up a trial whose validation loss (with λ = 1, so that trials compare)
-            at a rung (after 1, 4, 16, ... times `grace` epochs) is not among the best quarter of
-            those that came as far; none never does.
-        grace: epochs that every trial gets.
-        seed: of the sampler and of the trials.
-    """
-
-    trials: int = Field(50, gt=0)
-    inlier: Literal["sweep", "sample"] = "sweep"
-    sampler: Literal["tpe", "random"] = "tpe"
-    scheduler: Literal["none", "asha"] = "none"
-    grace: int = Field(10, gt=0)
-    seed: int = Field(0, ge=0, lt=2**32)
-
-
 class Space(Strict):
     """A whole space file."""
 
@@ -171,42 +143,53 @@ class Space(Strict):
         return ids
 
     @model_validator(mode="after")
+    def _listed(self) -> "Space":
+        for key, value in (
+            ("lr", self.search.lr),
+            ("batch_size", self.search.batch_size),
+            ("lambda", self.search.lam),
+        ):
+            if self.strategy.sampler == "grid" and isinstance(value, Range):
+                raise ValueError(f"sampler grid needs the values of search.{key} as a list")
+        return self
+
+    @model_validator(mode="after")
     def _disjoint(self) -> "Space":
         both = set(self.validation_ids) & set(self.test_ids)
         if both:
             raise ValueError(f"ID {min(both)} is in validation_ids and in test_ids")
         return self
 
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """What Optuna samples for an encoder."""
-        search = self.search
-        found: dict[str, BaseDistribution] = {}
-        for key, value in (("lr", search.lr), ("lambda", search.lam)):
-            found[key] = (
-                FloatDistribution(value.low, value.high, log=value.log)
-                if isinstance(value, Range)
-                else CategoricalDistribution([float(v) for v in value])
-            )
-        sizes = search.batch_size
-        if not isinstance(sizes, Range):
-            found["batch_size"] = CategoricalDistribution([int(v) for v in sizes])
-        elif sizes.log:
-            # Optuna knows no even logarithmic integers: halves are sampled and doubled.
-            found["half_batch"] = IntDistribution(
-                int(sizes.low) // 2, int(sizes.high) // 2, log=True
-            )
-        else:
-            found["batch_size"] = IntDistribution(int(sizes.low), int(sizes.high), step=2)
-        return found
+    @property
+    def scheduler(self) -> Literal["none", "asha", "hyperband", "median"]:
+        """What gives up trials, `auto` resolved."""
+        asked = self.strategy.scheduler
+        if asked == "auto":
+            return "asha" if self.strategy.trials >= ENOUGH else "none"
+        return asked
 
-    def inlier_distributions(self) -> dict[str, BaseDistribution]:
-        """What Optuna samples with `inlier: sample`: h, and p conditional on it."""
-        found: dict[str, BaseDistribution] = {
-            "inlier": CategoricalDistribution(list(self.search.inlier))
-        }
-        for name, ps in self.search.inlier.items():
-            found[f"p_{name}"] = CategoricalDistribution(list(ps))
-        return found
+    @property
+    def grace(self) -> int:
+        """Epochs that every trial gets."""
+        return self.strategy.grace or max(1, round(self.fixed.epochs / 3))
+
+    @property
+    def rungs(self) -> frozenset[int]:
+        """Epochs after which a trial may be given up."""
+        if self.scheduler == "none":
+            return frozenset()
+        if self.scheduler == "median":
+            return frozenset(range(self.grace, self.fixed.epochs, self.grace))
+        powers = (self.grace * REDUCTION**k for k in range(self.fixed.epochs.bit_length()))
+        return frozenset(epoch for epoch in powers if epoch < self.fixed.epochs)
+
+    @property
+    def finalists(self) -> Finalists | None:
+        """The finalists, `auto` resolved."""
+        asked = self.strategy.finalists
+        if isinstance(asked, Finalists):
+            return asked
+        return Finalists() if asked == "auto" and self.strategy.trials >= ENOUGH else None
 
 
 def load_space(path: Path) -> Space:

@@ -7,16 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from optuna.distributions import (
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 
 from raysearch.config import Options
 from raysearch.errors import UserError
-from raysearch.score.inlier import InlierSpec
+from raysearch.score.inlier import INLIERS, InlierSpec
 from raysearch.search.space import Range, check_space, find_space, load_space
+from raysearch.search.strategy import Finalists, Strategy
 
 SHIPPED = Path(__file__).parents[2] / "search_spaces"
 
@@ -47,57 +43,67 @@ def test_the_documented_example_means_what_it_says(tmp_path: Path) -> None:
     path.write_text(EXAMPLE)
     space = load_space(path)
     assert (space.validation_ids, space.test_ids) == (("0", "1", "2"), ("3", "4", "5"))
-    assert space.distributions() == {
-        "lr": FloatDistribution(1e-4, 3e-3, log=True),
-        "batch_size": CategoricalDistribution([32, 64, 128]),
-        "lambda": CategoricalDistribution([0.1, 1.0, 10.0]),
-    }
+    assert space.search.lr == Range(low=1e-4, high=3e-3, log=True)
+    assert space.search.batch_size == (32, 64, 128)
+    assert space.search.lam == (0.1, 1.0, 10.0)
     powers = [1, 2, 4, 8, 16, 32, 64]
     assert space.search.specs == tuple(InlierSpec(h, p) for h in ("gmm", "lof") for p in powers)
-    assert space.inlier_distributions() == {
-        "inlier": CategoricalDistribution(["gmm", "lof"]),
-        "p_gmm": CategoricalDistribution(powers),
-        "p_lof": CategoricalDistribution(powers),
-    }
     assert space.fixed == Options()
-    assert space.strategy.model_dump() == {
-        "trials": 50,
-        "inlier": "sweep",
-        "sampler": "tpe",
-        "scheduler": "none",
-        "grace": 10,
-        "seed": 0,
-    }
+    assert space.strategy == Strategy()
+    assert (space.scheduler, space.finalists) == ("asha", Finalists(top=3, seeds=3))
+    assert space.rungs == {100}
 
 
 @pytest.mark.parametrize(
     ("value", "meant"),
     [
-        (0.5, CategoricalDistribution([0.5])),
-        (2, CategoricalDistribution([2.0])),
-        ([0.5, 1], CategoricalDistribution([0.5, 1.0])),
-        ([1, 1.0, 2], CategoricalDistribution([1.0, 2.0])),
-        ({"low": 0.5, "high": 1}, FloatDistribution(0.5, 1.0)),
-        ({"low": 0.5, "high": 1, "log": True}, FloatDistribution(0.5, 1.0, log=True)),
+        (0.5, (0.5,)),
+        (2, (2,)),
+        ([0.5, 1], (0.5, 1)),
+        ([1, 1.0, 2], (1, 2)),
+        ({"low": 0.5, "high": 1}, Range(low=0.5, high=1.0)),
+        ({"low": 0.5, "high": 1, "log": True}, Range(low=0.5, high=1.0, log=True)),
     ],
 )
-@pytest.mark.parametrize("key", ["lr", "lambda"])
-def test_a_scalar_fixes_a_list_chooses_a_range_samples(key: str, value: Any, meant: Any) -> None:
-    assert check_space(example(**{key: value}), "x").distributions()[key] == meant
+@pytest.mark.parametrize(("key", "name"), [("lr", "lr"), ("lambda", "lam")])
+def test_a_scalar_fixes_a_list_chooses_a_range_samples(
+    key: str, name: str, value: Any, meant: Any
+) -> None:
+    assert getattr(check_space(example(**{key: value}), "x").search, name) == meant
 
 
 @pytest.mark.parametrize(
-    ("value", "meant"),
+    ("strategy", "epochs", "rungs"),
     [
-        (32, {"batch_size": CategoricalDistribution([32])}),
-        ([32, 64.0], {"batch_size": CategoricalDistribution([32, 64])}),
-        ({"low": 8, "high": 64}, {"batch_size": IntDistribution(8, 64, step=2)}),
-        ({"low": 8, "high": 64, "log": True}, {"half_batch": IntDistribution(4, 32, log=True)}),
+        ({}, 300, {100}),
+        ({}, 15, {5}),
+        ({"grace": 3}, 28, {3, 9, 27}),
+        ({"grace": 3}, 27, {3, 9}),
+        ({"grace": 20}, 15, set()),
+        ({"scheduler": "hyperband", "grace": 2}, 18, {2, 6}),
+        ({"scheduler": "median", "grace": 5}, 20, {5, 10, 15}),
+        ({"scheduler": "none"}, 300, set()),
+        ({"trials": 7}, 300, set()),
+        ({"trials": 7, "scheduler": "asha"}, 2, {1}),
     ],
 )
-def test_batch_sizes_are_even_integers(value: Any, meant: dict[str, Any]) -> None:
-    found = check_space(example(batch_size=value), "x").distributions()
-    assert {k: v for k, v in found.items() if "batch" in k} == meant
+def test_rungs(strategy: dict[str, Any], epochs: int, rungs: set[int]) -> None:
+    content = example() | {"fixed": {"epochs": epochs}, "strategy": strategy}
+    assert check_space(content, "x").rungs == rungs
+
+
+@pytest.mark.parametrize(
+    ("strategy", "meant"),
+    [
+        ({"trials": 8}, Finalists(top=3, seeds=3)),
+        ({"trials": 7}, None),
+        ({"finalists": "none"}, None),
+        ({"trials": 2, "finalists": {"top": 1, "seeds": 2}}, Finalists(top=1, seeds=2)),
+        ({"finalists": {}}, Finalists(top=3, seeds=3)),
+    ],
+)
+def test_finalists(strategy: dict[str, Any], meant: Finalists | None) -> None:
+    assert check_space(example() | {"strategy": strategy}, "x").finalists == meant
 
 
 @pytest.mark.parametrize(
@@ -105,13 +111,14 @@ def test_batch_sizes_are_even_integers(value: Any, meant: dict[str, Any]) -> Non
     [
         ({"gmm": 4}, [("gmm", 4)]),
         ({"gmm": [4, 4, 2]}, [("gmm", 4), ("gmm", 2)]),
+        ({"kde": ["1e-1", 2], "pca": 0.5}, [("kde", 0.1), ("kde", 2), ("pca", 0.5)]),
         ({"none": []}, [("none", None)]),
         ({"none": None}, [("none", None)]),
         ({"lof": [8], "none": [], "gmm": [1]}, [("lof", 8), ("none", None), ("gmm", 1)]),
     ],
 )
 def test_inlier_models_have_their_values_of_p(
-    inlier: dict[str, Any], specs: list[tuple[str, int | None]]
+    inlier: dict[str, Any], specs: list[tuple[str, float | None]]
 ) -> None:
     found = check_space(example(inlier=inlier), "x").search.specs
     assert [(spec.name, spec.p) for spec in found] == specs
@@ -201,7 +208,7 @@ WRONG: list[tuple[str, str, Change]] = [
     ("batch_size", "even numbers", put("search", "batch_size", value=32.5)),
     ("batch_size", "even numbers", put("search", "batch_size", value={"low": 3, "high": 64})),
     ("batch_size", "too small", put("search", "batch_size", value=0)),
-    ("inlier", "unknown inlier model 'knn'", put("search", "inlier", value={"knn": [1]})),
+    ("inlier", "unknown inlier model 'knnn'", put("search", "inlier", value={"knnn": [1]})),
     ("inlier", "a mapping", put("search", "inlier", value={})),
     ("inlier", "a mapping", put("search", "inlier", value=["gmm"])),
     ("inlier", "gmm: the list of p is empty", put("search", "inlier", value={"gmm": []})),
@@ -209,6 +216,11 @@ WRONG: list[tuple[str, str, Change]] = [
     ("inlier", "p >= 1", put("search", "inlier", value={"lof": [2.5]})),
     ("inlier", "p >= 1", put("search", "inlier", value={"lof": None})),
     ("inlier", "takes no p", put("search", "inlier", value={"none": [1]})),
+    ("inlier", "0 < p < 1", put("search", "inlier", value={"pca": [0.5, 1]})),
+    ("inlier", "0 <= p <= 1", put("search", "inlier", value={"mahalanobis": 2})),
+    ("inlier", "a number, a list", put("search", "inlier", value={"kde": ["wide"]})),
+    ("inlier", "a number, a list", put("search", "inlier", value={"gmm": [True]})),
+    ("inlier", "a number, a list", put("search", "inlier", value={"gmm": [[1]]})),
     ("search", "equired", drop("search")),
     ("search", "", put("search", value=[1])),
     ("method", "'proposed'", put("method", value="parallel")),
@@ -222,7 +234,27 @@ WRONG: list[tuple[str, str, Change]] = [
     ("fixed", "f_min < f_max", put("fixed", "f_max", value=9000)),
     ("fixed.compression", "'log', 'db' or 'none'", put("fixed", "compression", value="loud")),
     ("strategy.trials", "greater than 0", put("strategy", "trials", value=0)),
-    ("strategy.sampler", "'tpe' or 'random'", put("strategy", "sampler", value="grid")),
+    ("strategy.sampler", "'tpe', 'gp'", put("strategy", "sampler", value="simplex")),
+    (
+        "top level",
+        "sampler grid needs the values of search.lr",
+        put("strategy", "sampler", value="grid"),
+    ),
+    (
+        "strategy",
+        "sampler qmc cannot choose inlier models",
+        put("strategy", value={"inlier": "sample", "sampler": "qmc"}),
+    ),
+    ("strategy.grace", "greater than 0", put("strategy", "grace", value=0)),
+    ("strategy.patience", "greater than 0", put("strategy", "patience", value=0)),
+    ("strategy.scheduler", "'auto', 'none', 'asha'", put("strategy", "scheduler", value="pbt")),
+    (
+        "strategy.finalists.seeds",
+        "greater than 1",
+        put("strategy", "finalists", value={"seeds": 1}),
+    ),
+    ("strategy.finalists.topp", "unknown key", put("strategy", "finalists", value={"topp": 1})),
+    ("strategy.finalists", "auto, none or {top, seeds}", put("strategy", "finalists", value="yes")),
     ("strategy.seed", "", put("strategy", "seed", value=-1)),
 ]
 
@@ -286,7 +318,7 @@ def test_a_shipped_file_is_a_space(path: Path) -> None:
 
 
 def test_the_files_that_are_promised_are_shipped() -> None:
-    assert {"default", "paper", "demo"} <= {path.stem for path in SHIPPED.glob("*.yaml")}
+    assert {"default", "paper", "demo", "wide"} <= {path.stem for path in SHIPPED.glob("*.yaml")}
 
 
 def test_the_default_space_spells_out_every_option_at_its_default() -> None:
@@ -297,6 +329,14 @@ def test_the_default_space_spells_out_every_option_at_its_default() -> None:
 
 def test_the_default_space_is_the_documented_example() -> None:
     assert load_space(SHIPPED / "default.yaml") == check_space(yaml.safe_load(EXAMPLE), "x")
+
+
+def test_the_wide_space_is_the_default_one_with_all_inlier_models() -> None:
+    wide, default = (load_space(SHIPPED / f"{name}.yaml") for name in ("wide", "default"))
+    assert tuple(wide.search.inlier) == INLIERS
+    assert set(default.search.specs) <= set(wide.search.specs)
+    narrow = wide.search.model_copy(update={"inlier": default.search.inlier})
+    assert wide.model_copy(update={"search": narrow}) == default
 
 
 TABLE_ONE = {
@@ -322,8 +362,8 @@ def test_the_papers_grid_holds_what_the_paper_found(machine: str) -> None:
 
 def test_the_papers_grid_is_tried_whole() -> None:
     space = load_space(SHIPPED / "paper.yaml")
-    sizes = [len(d.choices) for d in space.distributions().values()]  # type: ignore[attr-defined]
-    assert sizes == [2, 3, 2]
+    search = space.search
+    assert [len(v) for v in (search.lr, search.batch_size, search.lam)] == [2, 2, 3]  # type: ignore[arg-type]
     assert space.strategy.trials == 12
 
 

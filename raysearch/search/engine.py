@@ -1,0 +1,109 @@
+"""Optuna's samplers and pruners, as a space asks for them."""
+
+import warnings
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    SuccessiveHalvingPruner,
+)
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from raysearch.search.space import Space
+from raysearch.search.strategy import REDUCTION
+
+STARTUP, CANDIDATES = 5, 64
+"""TPE has three dimensions here, so it knows something sooner than Optuna's 10 trials assume, and
+more than 24 candidates help it to find what was not tried (analysis/search_efficiency.py)."""
+
+WARM = 10
+"""Finished trials from which CMA-ES has a distribution to start from; up to there chance rules.
+
+It begins anew at every proposal, from the best tenth of all results (Nomura et al. 2021), since
+Optuna keeps a running one as a pickle.
+"""
+
+
+def new_study(space: Space, journal: Path | None) -> Study:
+    """A study that gives up trials as the space asks.
+
+    Args:
+        space: that is searched.
+        journal: file that the study is written to, anew; None keeps it in memory.
+    """
+    storage, name = None, "raysearch"
+    if journal is not None:
+        journal.unlink(missing_ok=True)
+        storage, name = JournalStorage(JournalFileBackend(str(journal))), journal.parent.name
+    return optuna.create_study(
+        storage=storage, study_name=name, direction="maximize", pruner=_pruner(space)
+    )
+
+
+def new_sampler(space: Space, seed: int, study: Study) -> BaseSampler:
+    """The sampler that a space asks for.
+
+    Args:
+        space: that is searched.
+        seed: of the next proposal.
+        study: that it will be proposed for.
+    """
+    chance = RandomSampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        match space.strategy.sampler:
+            case "tpe":
+                return TPESampler(
+                    seed=seed,
+                    n_startup_trials=STARTUP,
+                    n_ei_candidates=CANDIDATES,
+                    group=space.strategy.inlier == "sample",
+                )
+            case "gp":
+                return GPSampler(
+                    seed=seed, independent_sampler=chance, warn_independent_sampling=False
+                )
+            case "qmc":
+                return QMCSampler(
+                    scramble=True,
+                    seed=space.strategy.seed,
+                    independent_sampler=chance,
+                    warn_independent_sampling=False,
+                )
+            case "cmaes":
+                done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+                if len(done) >= WARM:
+                    return CmaEsSampler(
+                        seed=seed,
+                        independent_sampler=chance,
+                        source_trials=done,
+                        warn_independent_sampling=False,
+                    )
+    return chance
+
+
+def _pruner(space: Space) -> BasePruner:
+    match space.scheduler:
+        case "asha":
+            return SuccessiveHalvingPruner(space.grace, REDUCTION)
+        case "hyperband":
+            return HyperbandPruner(space.grace, space.fixed.epochs, REDUCTION)
+        case "median":
+            return MedianPruner()
+    return NopPruner()
