@@ -1,6 +1,7 @@
 """The end of a run: the winner is frozen, becomes a detector, and meets the test IDs once."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 from upath import UPath
@@ -9,10 +10,12 @@ from raysearch.audio.dataset import Source, open_data, source_of
 from raysearch.detector import Detector, load_detector, save_detector
 from raysearch.errors import NoResultError, UserError
 from raysearch.opening import Opened
-from raysearch.report.live import configuration, inlier
 from raysearch.report.progress import progress, say
-from raysearch.report.tables import write_best
+from raysearch.report.tables import score_words, write_best
+from raysearch.report.words import configuration, inlier
+from raysearch.search.confidence import Confidence, measure, read_confidence, write_confidence
 from raysearch.search.final import FinalResult, final_test
+from raysearch.search.ranking import Candidate, Ranking, rank, shortcomings
 from raysearch.search.space import Space
 from raysearch.search.study import Record, StudyFolder
 from raysearch.search.winner import Winner, build_detector, choose, freeze, frozen
@@ -35,15 +38,16 @@ def conclude(
         NoResultError: there is nothing to conclude from.
     """
     folder, records = opened.study.path, opened.study.records()
-    winner = choose(opened.source.machine, opened.data.fingerprint, records)
-    if winner is None:
+    ranking = rank(records)
+    if ranking is None:
         raise NoResultError(f"none of {len(records)} trials has a score: {_reasons(records)}")
-    record = next(r for r in records if r.proposal.number == winner.trial)
+    winner = choose(opened.source.machine, opened.data.fingerprint, ranking)
     detector = _settle(winner, opened)
+    confidence, notes = _doubt(ranking, opened, records, console)
     opened.study.publish_journal()
     if not keep_checkpoints:
-        _drop_losers(winner, opened, records)
-    _announce(winner, record, opened, console)
+        _drop_losers(ranking, opened, records)
+    _announce(winner, ranking, confidence, notes, opened, console)
     if final and not (folder / "final_test.csv").exists():
         _test(winner, detector, opened.source, opened.space, folder, command, console)
     say(console, f"everything is in {folder}/")
@@ -91,10 +95,15 @@ def _settle(winner: Winner, opened: Opened) -> Detector:
     """Freezes the winner and builds its detector, unless that is what the folder holds."""
     folder = opened.study.path
     place = folder / "detector"
-    if frozen(folder) == winner and (place / "detector.json").exists():
+    held = frozen(folder)
+    if held is not None and held.detector == winner.detector and (place / "detector.json").exists():
+        # It may have been trained with further seeds meanwhile, or have others to compare with.
+        if held != winner:
+            freeze(winner, folder)
         return load_detector(place)
     # What another configuration had brought must not stand beside the name of this one.
     (folder / "final_test.csv").unlink(missing_ok=True)
+    (folder / "confidence.json").unlink(missing_ok=True)
     for stale in (folder / "submission", place):
         remove_tree(stale)
     freeze(winner, folder)
@@ -103,27 +112,56 @@ def _settle(winner: Winner, opened: Opened) -> Detector:
     return detector
 
 
-def _drop_losers(winner: Winner, opened: Opened, records: Sequence[Record]) -> None:
+def _doubt(
+    ranking: Ranking, opened: Opened, records: Sequence[Record], console: Console
+) -> tuple[Confidence, list[str]]:
+    """How sure the winner is, and all that a reader must know of it, a line each."""
+    folder, second = opened.study.path, ranking.second
+    known = read_confidence(folder)
+    with progress(console, "resampling the validation clips", None) as advance:
+        found = measure(ranking, known, opened.space.fixed, opened.data, opened.study, advance)
+    notes = [ranking.winner.best.row.remark]
+    if second is not None and found.is_noise:
+        notes.append(f"within noise of the second, {_words(second)}")
+    notes += shortcomings(ranking, records, opened.space.finalists)
+    notes = [note for note in notes if note]
+    found = replace(found, note="; ".join(notes))
+    if found != known:
+        write_confidence(found, folder)
+    return found, notes
+
+
+def _words(candidate: Candidate) -> str:
+    """A configuration in a few words."""
+    encoder = replace(candidate.proposal, inlier="", p=None)
+    return f"{configuration(encoder)}, {inlier(candidate.best.row)}"
+
+
+def _drop_losers(ranking: Ranking, opened: Opened, records: Sequence[Record]) -> None:
     """Deletes the checkpoints that neither the winner nor a trial yet to be finished needs."""
     ended = {record.proposal.number for record in records}
-    needed, useless = {winner.encoder}, set[str]()
+    needed, useless = {one.record.encoder for one in ranking.winner.trainings}, set[str]()
+    machine, data = opened.source.machine, opened.data.fingerprint
     for proposal in opened.study.proposals():
-        config = proposal.config(winner.machine, winner.data, winner.seed, opened.space.fixed)
+        config = proposal.config(machine, data, opened.space.strategy.seed, opened.space.fixed)
         (useless if proposal.number in ended else needed).add(config.signature())
     for signature in sorted(useless - needed):
         opened.study.drop_checkpoints(signature)
 
 
-def _announce(winner: Winner, record: Record, opened: Opened, console: Console) -> None:
-    row = record.best
-    assert row is not None
-    write_best(opened.study.path, winner, opened.space, row.remark)
-    note = f" ({row.remark})" if row.remark else ""
-    say(
-        console,
-        f"best configuration: {configuration(record.proposal)}, {inlier(row)}; validation score "
-        f"{winner.val_score:.4f}{note}",
-    )
+def _announce(
+    winner: Winner,
+    ranking: Ranking,
+    confidence: Confidence,
+    notes: Sequence[str],
+    opened: Opened,
+    console: Console,
+) -> None:
+    write_best(opened.study.path, winner, confidence, opened.space)
+    score = score_words(winner, confidence)
+    say(console, f"best configuration: {_words(ranking.winner)}; validation score {score}")
+    for note in notes:
+        say(console, f"note: {note}")
 
 
 def _test(

@@ -4,7 +4,9 @@ import io
 import json
 import os
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean, stdev
 
 import pytest
 from rich.console import Console
@@ -15,11 +17,16 @@ from raysearch.audio.dataset import source_of
 from raysearch.conclusion import conclude, repeat_final
 from raysearch.errors import DataError
 from raysearch.opening import Opened, begin
+from raysearch.report.tables import score_words
 from raysearch.score.inlier import InlierSpec
+from raysearch.search.confidence import read_confidence
 from raysearch.search.resources import Share
 from raysearch.search.space import Space
+from raysearch.search.strategy import Strategy
 from raysearch.search.study import Proposal
+from raysearch.search.winner import freeze, frozen
 from raysearch.search.worker import Job, failed, work
+from tests.command import contents
 from tests.tiny import TINY, VALIDATION_IDS, open_valve
 
 SPACE = Space.model_validate(
@@ -70,7 +77,7 @@ def ended(root: Path, folder: UPath, *, allow_defects: bool = False) -> tuple[Op
                 storage.write_text(place / name, name)
     work(job, WINNER, Share(1, 1, 0, 1), lambda result: None)
     for proposal in (LOSER, TWIN):
-        opened.study.add(failed(job, proposal, "here", "so"))
+        opened.study.add(failed(job, proposal, "here", "so", 1.0))
     return opened, job
 
 
@@ -111,3 +118,123 @@ def test_the_final_test_is_repeated_with_what_the_study_allowed(
             repeat_final(folder, None, "raysearch final", console)
     ledger = (folder / "test_ledger.jsonl").read_text().splitlines()
     assert [json.loads(line)["command"] for line in ledger] == ["raysearch run", "raysearch final"]
+
+
+# Finalists
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """A study of two configurations, each with two seeds."""
+
+    opened: Opened
+    job: Job
+    out: str
+
+    @property
+    def path(self) -> UPath:
+        return self.opened.study.path
+
+    def encoders(self, *numbers: int) -> set[str]:
+        records = self.opened.study.records()
+        return {records[number].encoder for number in numbers}
+
+    @property
+    def kept(self) -> set[str]:
+        """Encoders that have checkpoints."""
+        folders = storage.children(self.path / "encoders")
+        return {path.name for path in folders if (path / "best.safetensors").exists()}
+
+    def again(self) -> str:
+        console = Console(file=io.StringIO())
+        conclude(self.opened, final=True, command="raysearch run", console=console)
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def finalists(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Concluded:
+    folder = storage.place(tmp_path_factory.mktemp("finalists") / "valve")
+    strategy = {"trials": 2, "finalists": {"top": 2, "seeds": 2}}
+    space = SPACE.model_copy(update={"strategy": Strategy.model_validate(strategy)})
+    source = source_of(demo_data, "valve", VALIDATION_IDS, space.fixed)
+    data = open_valve(demo_data)
+    opened = begin(
+        folder,
+        space=space,
+        space_file=Path("tiny.yaml"),
+        source=source,
+        data=data,
+        command="raysearch run",
+        fresh=False,
+    )
+    job = Job(folder, source, data.fingerprint, space.fixed, space.search.specs, 0)
+    for number, (size, seed) in enumerate([(16, None), (32, None), (16, 1), (32, 1)]):
+        of = None if seed is None else number - 2
+        proposal = Proposal(number, 3e-3, size, 1.0, seed=seed, rerun_of=of)
+        opened.study.propose(proposal)
+        work(job, proposal, Share(1, 1, 0, 1), lambda result: None)
+    return replace(study := Concluded(opened, job, ""), out=study.again())
+
+
+def test_the_best_mean_is_frozen_with_its_better_encoder(finalists: Concluded) -> None:
+    records = finalists.opened.study.records()
+    scores = {
+        (number, spec): [
+            row.val_score
+            for record in (records[number], records[number + 2])
+            for row in record.rows
+            if row.inlier == spec
+        ]
+        for number in (0, 1)
+        for spec in ("gmm", "none")
+    }
+    (number, spec), best = max(scores.items(), key=lambda found: fmean(found[1]))
+    winner = frozen(finalists.path)
+    assert winner is not None
+    assert (winner.batch_size, winner.inlier) == (records[number].proposal.batch_size, spec)
+    assert (winner.seeds, winner.score) == (2, pytest.approx(fmean(best)))
+    assert (winner.val_score, winner.std_score) == (max(best), pytest.approx(stdev(best)))
+    chosen = records[number + 2 * best.index(max(best))]
+    assert (winner.trial, winner.encoder) == (chosen.proposal.number, chosen.encoder)
+    assert winner.config(TINY.model_copy(update={"epochs": 1})).signature() == chosen.encoder
+    assert winner.seed == chosen.seed
+    assert finalists.kept == finalists.encoders(number, number + 2)
+
+
+def test_how_sure_it_is_is_said(finalists: Concluded) -> None:
+    winner, sure = frozen(finalists.path), read_confidence(finalists.path)
+    assert winner is not None
+    assert sure.low is not None
+    assert sure.low <= winner.score <= (sure.high or 0)
+    assert sure.lead_low is not None
+    assert len(sure.against) == 2
+    assert f"validation score {score_words(winner, sure)}\n" in finalists.out
+    assert " over 2 seeds (95 % interval " in finalists.out
+    other = {16: 32, 32: 16}[winner.batch_size]
+    noise = f"note: within noise of the second, lr 0.003, batch size {other}, λ 1, "
+    assert (noise in finalists.out) == sure.is_noise
+    assert ("within noise of the second" in sure.note) == sure.is_noise
+    text = (finalists.path / "best_config.csv").read_text()
+    assert text.count(sure.note) == 1
+
+
+def test_concluding_again_changes_nothing_and_asks_no_encoder(finalists: Concluded) -> None:
+    before = contents(Path(str(finalists.path)))
+    # The second's encoders are gone: what is said of them was not measured again.
+    assert finalists.again() == finalists.out.partition("  ID ")[0] + (
+        f"everything is in {finalists.path}/\n"
+    )
+    assert contents(Path(str(finalists.path))) == before
+
+
+def test_who_wins_by_further_seeds_with_the_same_encoder_meets_the_test_ids_once(
+    finalists: Concluded,
+) -> None:
+    path = Path(str(finalists.path))
+    before = contents(path)
+    held = frozen(finalists.path)
+    assert held is not None
+    freeze(replace(held, seeds=1, mean_score=held.val_score, std_score=None), finalists.path)
+    finalists.again()
+    assert contents(path) == before

@@ -24,6 +24,7 @@ RESULTS = (
     "submission",
     "study.json",
     "frozen.json",
+    "confidence.json",
     "test_ledger.jsonl",
 )
 """What is fetched of a run's folder, if it is there."""

@@ -1,8 +1,8 @@
-"""Tables of a study and over all studies: CSV for programs, Markdown and LaTeX for people."""
+"""Tables of what was found: CSV for programs, Markdown and LaTeX for people."""
 
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,8 +12,9 @@ from upath import UPath
 
 from raysearch.errors import UserError
 from raysearch.score.metrics import harmonic_mean
+from raysearch.search.confidence import Confidence, read_confidence
 from raysearch.search.space import Space
-from raysearch.search.study import Record, StudyFolder
+from raysearch.search.study import StudyFolder
 from raysearch.search.winner import Winner, frozen
 from raysearch.storage import children, write_text
 
@@ -21,75 +22,24 @@ MACHINES = ("fan", "gearbox", "pump", "valve", "slider", "ToyCar", "ToyTrain")
 """The paper's order of columns; other machine types follow by name."""
 
 
-def trials_table(records: Sequence[Record], validation_ids: Sequence[str]) -> pd.DataFrame:
-    """One row per trial, inlier model and p, in the order of the trials.
-
-    A trial that failed has one row, without inlier model; a setting that could not be fitted has
-    its row with the reason in `error`.
-    """
-    rows = [row for record in records for row in _trial_rows(record, validation_ids)]
-    judged = [f"val_{kind}_{i}" for i in validation_ids for kind in ("auc", "pauc")]
-    columns = [
-        *("trial", "state", "lr", "batch_size", "lambda", "inlier", "p", "epochs", "best_epoch"),
-        *("seed", "val_score", *judged, "val_loss", "train_seconds", "score_seconds"),
-        *("encoder", "error"),
-    ]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.astype({"p": "Int64", "best_epoch": "Int64"})
-
-
-def _trial_rows(record: Record, ids: Sequence[str]) -> Iterable[dict[str, Any]]:
-    proposal = record.proposal
-    common = {
-        "trial": proposal.number,
-        "state": str(record.state),
-        "lr": proposal.lr,
-        "batch_size": proposal.batch_size,
-        "lambda": proposal.lam,
-        "inlier": proposal.inlier,
-        "p": proposal.p,
-        "epochs": record.epochs,
-        "best_epoch": record.best_epoch,
-        "seed": record.seed,
-        "val_loss": record.val_loss,
-        "train_seconds": round(record.train_seconds, 3),
-        "score_seconds": round(record.score_seconds, 3),
-        "encoder": record.encoder,
-        "error": record.error,
-    }
-    if not record.rows:
-        yield common
-    for row in record.rows:
-        scores: dict[str, Any] = {"inlier": row.inlier, "p": row.p, "val_score": row.val_score}
-        scores |= {f"val_auc_{i}": row.auc.get(i) for i in ids}
-        scores |= {f"val_pauc_{i}": row.pauc.get(i) for i in ids}
-        yield common | scores | {"error": row.error}
-
-
-def write_trials(folder: UPath, records: Sequence[Record], validation_ids: Sequence[str]) -> None:
-    """Writes `trials.csv`."""
-    write_text(folder / "trials.csv", trials_table(records, validation_ids).to_csv(index=False))
-
-
-def write_best(folder: UPath, winner: Winner, space: Space, remark: str) -> None:
+def write_best(folder: UPath, winner: Winner, confidence: Confidence, space: Space) -> None:
     """Writes `best_config.{csv,md,tex,yaml}`; the YAML is a space of this one configuration."""
-    row = {
-        "machine": winner.machine,
-        "lr": winner.lr,
-        "batch_size": winner.batch_size,
-        "lambda": winner.lam,
-        "inlier": winner.inlier,
-        "p": winner.p,
-        "val_score": winner.val_score,
-    }
-    table = pd.DataFrame([row]).astype({"p": "Int64"})
-    write_text(folder / "best_config.csv", table.to_csv(index=False))
-    shown = [_number(value) for value in row.values()]
-    _write_people(folder / "best_config", [shown], list(row))
-    write_text(folder / "best_config.yaml", _rerun(winner, space, remark))
+    row = {"machine": winner.machine, **_table_one(winner, confidence)}
+    _write_all(folder / "best_config", [row], people=_number)
+    write_text(folder / "best_config.yaml", _rerun(winner, confidence, space))
 
 
-def _rerun(winner: Winner, space: Space, remark: str) -> str:
+def score_words(winner: Winner, confidence: Confidence) -> str:
+    """The score that a configuration won by, and how sure it is, in a few words."""
+    text = f"{winner.score:.4f}"
+    if winner.std_score is not None:
+        text += f" ± {winner.std_score:.4f} over {winner.seeds} seeds"
+    if confidence.low is not None and confidence.high is not None:
+        text += f" (95 % interval {confidence.low:.3f} to {confidence.high:.3f})"
+    return text
+
+
+def _rerun(winner: Winner, confidence: Confidence, space: Space) -> str:
     content = {
         "method": space.method,
         "validation_ids": list(space.validation_ids),
@@ -101,10 +51,11 @@ def _rerun(winner: Winner, space: Space, remark: str) -> str:
             "inlier": {winner.inlier: [] if winner.p is None else [winner.p]},
         },
         "fixed": space.fixed.model_dump(),
-        "strategy": {"trials": 1, "seed": winner.seed},
+        "strategy": {"trials": 1, "finalists": "none", "seed": winner.seed},
     }
-    head = f"# Best configuration for {winner.machine}: validation score {winner.val_score:.4f}.\n"
-    note = f"# Note: {remark}.\n" if remark else ""
+    score = score_words(winner, confidence)
+    head = f"# Best configuration for {winner.machine}: validation score {score}.\n"
+    note = f"# Note: {confidence.note}.\n" if confidence.note else ""
     again = f"# raysearch run --machine {winner.machine} --space best_config.yaml --name again\n"
     return head + note + again + yaml.safe_dump(content, sort_keys=False)
 
@@ -121,7 +72,7 @@ def export(out: UPath) -> list[UPath]:
         raise UserError(f"{out} holds no finished study; `raysearch run` makes one")
     columns = _column_names(winners)
     ordered = sorted(winners, key=lambda f: _order(winners[f].machine, columns[f]))
-    configs = {columns[f]: _table_one(winners[f]) for f in ordered}
+    configs = {columns[f]: _table_one(winners[f], read_confidence(f)) for f in ordered}
     results = {columns[f]: _final_score(f / "final_test.csv") for f in ordered}
     tested = [score for score in results.values() if score is not None]
     all_column = harmonic_mean(tested) if tested else None
@@ -143,7 +94,7 @@ def _order(machine: str, column: str) -> tuple[int, str]:
     return (MACHINES.index(machine) if machine in MACHINES else len(MACHINES), column)
 
 
-def _table_one(winner: Winner) -> dict[str, Any]:
+def _table_one(winner: Winner, confidence: Confidence) -> dict[str, Any]:
     return {
         "lr": winner.lr,
         "batch_size": winner.batch_size,
@@ -151,6 +102,12 @@ def _table_one(winner: Winner) -> dict[str, Any]:
         "inlier": winner.inlier,
         "p": winner.p,
         "val_score": winner.val_score,
+        "seeds": winner.seeds,
+        "mean_score": winner.score,
+        "std_score": winner.std_score,
+        "ci_low": confidence.low,
+        "ci_high": confidence.high,
+        "note": confidence.note,
     }
 
 
@@ -188,7 +145,7 @@ def _write_people(stem: UPath, rows: list[list[str]], headers: list[str]) -> lis
 
 
 def _number(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value in (None, "") or (isinstance(value, float) and math.isnan(value)):
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 

@@ -4,7 +4,6 @@ Only recordings that the search itself may see are used here.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from upath import UPath
@@ -17,7 +16,8 @@ from raysearch.errors import UserError
 from raysearch.network import frontend
 from raysearch.score.inlier import FitError, InlierSpec
 from raysearch.score.threshold import gamma_threshold
-from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.search.ranking import Ranking
+from raysearch.search.study import Proposal, StudyFolder
 from raysearch.storage import write_text
 from raysearch.train import load_trained
 from raysearch.trial import clip_scores, fit_embeddings, fit_inlier
@@ -25,7 +25,19 @@ from raysearch.trial import clip_scores, fit_embeddings, fit_inlier
 
 @dataclass(frozen=True)
 class Winner:
-    """A configuration that meets the test IDs; nothing of it is chosen afterwards."""
+    """A configuration that meets the test IDs; nothing of it is chosen afterwards.
+
+    Attributes:
+        trial: whose encoder it is: of the trainings of the configuration, that of the highest
+            validation score.
+        encoder: its signature.
+        val_score: of this encoder.
+        seed: of this encoder.
+        data: fingerprint of the recordings.
+        seeds: with which the configuration was trained.
+        mean_score: mean validation score over them.
+        std_score: its standard deviation (n - 1); None of one seed.
+    """
 
     machine: str
     trial: int
@@ -34,15 +46,28 @@ class Winner:
     batch_size: int
     lam: float
     inlier: str
-    p: int | None
+    p: float | None
     val_score: float
     seed: int
     data: str
+    seeds: int = 1
+    mean_score: float | None = None
+    std_score: float | None = None
 
     @property
     def spec(self) -> InlierSpec:
         """Its inlier model."""
         return InlierSpec(self.inlier, self.p)
+
+    @property
+    def score(self) -> float:
+        """What it won by."""
+        return self.val_score if self.mean_score is None else self.mean_score
+
+    @property
+    def detector(self) -> tuple[str, str, float | None]:
+        """What its detector is made of."""
+        return self.encoder, self.inlier, self.p
 
     def config(self, options: Options) -> TrialConfig:
         """The configuration of its encoder."""
@@ -50,38 +75,32 @@ class Winner:
         return proposal.config(self.machine, self.data, self.seed, options)
 
 
-def choose(machine: str, data: str, records: Sequence[Record]) -> Winner | None:
-    """Chooses the record of the highest validation score, the earliest of equals.
+def choose(machine: str, data: str, ranking: Ranking) -> Winner:
+    """The winner of a ranking, with its best encoder.
 
-    Returns:
-        None if no trial has a score.
+    Args:
+        machine: target machine type.
+        data: fingerprint of the recordings.
+        ranking: of the study.
     """
-    complete = [r for r in records if r.state is State.COMPLETE and r.best is not None]
-    if not complete:
-        return None
-    record = max(complete, key=lambda r: (_score(r), -r.proposal.number))
-    row, proposal = record.best, record.proposal
-    assert row is not None
+    candidate = ranking.winner
+    best, proposal, spec = candidate.best, candidate.proposal, candidate.spec
     return Winner(
-        machine,
-        proposal.number,
-        record.encoder,
-        proposal.lr,
-        proposal.batch_size,
-        proposal.lam,
-        row.inlier,
-        row.p,
-        _score(record),
-        record.seed,
-        data,
+        machine=machine,
+        trial=best.record.proposal.number,
+        encoder=best.record.encoder,
+        lr=proposal.lr,
+        batch_size=proposal.batch_size,
+        lam=proposal.lam,
+        inlier=spec.name,
+        p=spec.p,
+        val_score=best.score,
+        seed=best.seed,
+        data=data,
+        seeds=len(candidate.trainings),
+        mean_score=candidate.mean(),
+        std_score=candidate.std,
     )
-
-
-def _score(record: Record) -> float:
-    best = record.best
-    assert best is not None
-    assert best.val_score is not None
-    return best.val_score
 
 
 def freeze(winner: Winner, folder: UPath) -> None:
@@ -92,7 +111,11 @@ def freeze(winner: Winner, folder: UPath) -> None:
 def frozen(folder: UPath) -> Winner | None:
     """The frozen configuration of a run, if it has one."""
     path = folder / "frozen.json"
-    return Winner(**json.loads(path.read_text())) if path.is_file() else None
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text())
+    # Before there were finalists, a configuration had one seed.
+    return Winner(**{"mean_score": content["val_score"]} | content)
 
 
 def build_detector(winner: Winner, options: Options, data: TrialData, folder: UPath) -> Detector:
@@ -124,7 +147,7 @@ def build_detector(winner: Winner, options: Options, data: TrialData, folder: UP
             raise UserError(f"no detector: ID {identity} of {winner.machine}: {error}") from error
         clips = [i for i in unseen if data.target.clips[i].id == identity]
         embeddings = embed_clips(encoder, front, part, options, clips)
-        scores = clip_scores(winner.spec, models[identity], embeddings)
+        scores = clip_scores(winner.spec, models[identity], embeddings, options)
         thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)
     return Detector(
         winner.machine, options, part.mean, part.std, winner.spec, encoder, models, thresholds

@@ -14,6 +14,7 @@ from tests.s3 import BUCKET, S3
 FETCHED = {
     "best_config.csv": b"best",
     "best_config.tex": b"best",
+    "confidence.json": b"{}",
     "detector/classes/valve.json": b"{}",
     "final_test.csv": b"final",
     "study.json": b"{}",

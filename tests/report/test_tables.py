@@ -5,96 +5,33 @@ import io
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import yaml
 from upath import UPath
 
 from raysearch.config import Options
 from raysearch.errors import UserError
-from raysearch.report.tables import export, trials_table, write_best, write_trials
+from raysearch.report.tables import export, score_words, write_best
 from raysearch.score.inlier import InlierSpec
 from raysearch.score.metrics import harmonic_mean
+from raysearch.search.confidence import Confidence, write_confidence
 from raysearch.search.space import Space, load_space
-from raysearch.search.study import Proposal, Record, StudyFolder
+from raysearch.search.study import StudyFolder
 from raysearch.search.winner import Winner, freeze
 from raysearch.storage import write_text
-from raysearch.trial import InlierResult
-from tests.records import SPACE, complete, failed, make_space, row
-
-VALIDATION_IDS = ("0", "1", "2")
-COLUMNS = [
-    *["trial", "state", "lr", "batch_size", "lambda", "inlier", "p", "epochs", "best_epoch"],
-    *["seed", "val_score", "val_auc_0", "val_pauc_0", "val_auc_1", "val_pauc_1", "val_auc_2"],
-    *["val_pauc_2", "val_loss", "train_seconds", "score_seconds", "encoder", "error"],
-]
+from tests.records import SPACE, make_space
 
 
 def read(path: UPath) -> list[list[str]]:
     return list(csv.reader(io.StringIO(path.read_text(), newline="")))
 
 
-def records() -> list[Record]:
-    auc, pauc = {"0": 0.1, "1": 0.2, "2": 0.3}, {"0": 0.4, "1": 0.5, "2": 0.6}
-    return [
-        complete(
-            Proposal(0, 0.1 + 0.2, 32, 0.1),
-            InlierResult("gmm", 4, 1 / 3, auc, pauc, remark="degenerate"),
-            row("gmm", 64, None, "gmm with p=64 needs 64 segments, has 10"),
-            row("none", None, 0.25),
-        ),
-        failed(Proposal(1, 1e-3, 64, 1.0), 'the loss is NaN in epoch 1, "so what"'),
-    ]
-
-
-def test_trials_have_the_columns_that_are_promised(tmp_path: Path) -> None:
-    write_trials(tmp_path, records(), VALIDATION_IDS)
-    head, *lines = read(tmp_path / "trials.csv")
-    assert head == COLUMNS
-    common = ["0", "COMPLETE", "0.30000000000000004", "32", "0.1"]
-    rest = ["0.5", "1.235", "2.0", "encoder0"]
-    thirds = ["0.3333333333333333", "0.1", "0.4", "0.2", "0.5", "0.3", "0.6"]
-    assert lines == [
-        [*common, "gmm", "4", "2", "1", "0", *thirds, *rest, ""],
-        [
-            *[*common, "gmm", "64", "2", "1", "0"],
-            *[*[""] * 7, *rest, "gmm with p=64 needs 64 segments, has 10"],
-        ],
-        [*common, "none", "", "2", "1", "0", *["0.25"] * 7, *rest, ""],
-        [
-            *["1", "FAIL", "0.001", "64", "1.0", "", "", "2", "", "0"],
-            *[*[""] * 8, "0.0", "0.0", "encoder1", 'the loss is NaN in epoch 1, "so what"'],
-        ],
-    ]
-
-
-def test_columns_follow_the_validation_ids() -> None:
-    columns = list(trials_table(records(), ["10", "left"]).columns)
-    assert [c for c in columns if c.startswith("val_")] == [
-        *["val_score", "val_auc_10", "val_pauc_10", "val_auc_left", "val_pauc_left", "val_loss"],
-    ]
-
-
-def test_a_study_without_records_has_a_table_all_the_same(tmp_path: Path) -> None:
-    write_trials(tmp_path, [], VALIDATION_IDS)
-    assert read(tmp_path / "trials.csv") == [COLUMNS]
-
-
-def test_a_failed_trial_of_a_sampled_inlier_model_names_it(tmp_path: Path) -> None:
-    write_trials(tmp_path, [failed(Proposal(0, 1e-3, 64, 1.0, "lof", 8))], VALIDATION_IDS)
-    head, line = read(tmp_path / "trials.csv")
-    found = dict(zip(head, line, strict=True))
-    assert (found["state"], found["inlier"], found["p"]) == ("FAIL", "lof", "8")
-
-
-def test_numbers_survive_the_table(tmp_path: Path) -> None:
-    write_trials(tmp_path, records(), VALIDATION_IDS)
-    table = pd.read_csv(tmp_path / "trials.csv")
-    assert table["val_score"][0] == 1 / 3
-    assert table["lr"][0] == 0.1 + 0.2
-
-
 # The best configuration
+
+COLUMNS = [
+    *("lr", "batch_size", "lambda", "inlier", "p", "val_score", "seeds", "mean_score"),
+    *("std_score", "ci_low", "ci_high", "note"),
+]
 
 
 def winner(machine: str = "valve", **changes: Any) -> Winner:
@@ -121,11 +58,41 @@ def space(**fixed: Any) -> Space:
 
 
 def test_the_best_configuration_has_the_columns_that_are_promised(tmp_path: Path) -> None:
-    write_best(tmp_path, winner(), space(), "")
+    write_best(tmp_path, winner(), Confidence(), space())
     assert read(tmp_path / "best_config.csv") == [
-        ["machine", "lr", "batch_size", "lambda", "inlier", "p", "val_score"],
-        [*["valve", "0.0012345678901234567", "64", "10.0", "gmm", "4"], "0.6666666666666666"],
+        ["machine", *COLUMNS],
+        [
+            *["valve", "0.0012345678901234567", "64", "10.0", "gmm", "4", "0.6666666666666666"],
+            *["1", "0.6666666666666666", "", "", "", ""],
+        ],
     ]
+
+
+SEEDS = {"seeds": 3, "mean_score": 0.5, "std_score": 0.1 + 0.2}
+SURE = Confidence(low=1 / 3, high=0.75, lead_low=-0.1, lead_high=0.2, note="so, and; so")
+
+
+def test_it_says_how_sure_it_is(tmp_path: Path) -> None:
+    write_best(tmp_path, winner(**SEEDS), SURE, space())
+    _, line = read(tmp_path / "best_config.csv")
+    assert line[7:] == ["3", "0.5", "0.30000000000000004", "0.3333333333333333", "0.75", SURE.note]
+    text = (tmp_path / "best_config.yaml").read_text()
+    assert "score 0.5000 ± 0.3000 over 3 seeds (95 % interval 0.333 to 0.750)." in text
+    assert "# Note: so, and; so.\n" in text
+    assert cells(tmp_path / "best_config.md")[1][7:] == [
+        "3",
+        "0.5",
+        "0.3",
+        "0.3333",
+        "0.75",
+        SURE.note,
+    ]
+
+
+def test_of_one_seed_there_is_no_spread_to_tell() -> None:
+    assert score_words(winner(), Confidence()) == "0.6667"
+    words = score_words(winner(), Confidence(low=0.0, high=1.0))
+    assert words == "0.6667 (95 % interval 0.000 to 1.000)"
 
 
 @pytest.mark.parametrize(("inlier", "p"), [("gmm", 4), ("none", None)])
@@ -134,7 +101,7 @@ def test_the_yaml_is_a_space_of_this_one_configuration(
 ) -> None:
     asked = space(epochs=17, backbone="test_efficientnet", pretrained=False, channel=2)
     best = winner(inlier=inlier, p=p)
-    write_best(tmp_path, best, asked, "")
+    write_best(tmp_path, best, Confidence(), asked)
     again = load_space(tmp_path / "best_config.yaml")
     assert again.fixed == asked.fixed
     assert again.fixed != Options()
@@ -144,18 +111,20 @@ def test_the_yaml_is_a_space_of_this_one_configuration(
     assert again.search.lam == (best.lam,)
     assert again.search.specs == (InlierSpec(inlier, p),)
     assert (again.strategy.trials, again.strategy.seed) == (1, 7)
+    assert again.finalists is None
     assert (again.strategy.inlier, again.strategy.sampler) == ("sweep", "tpe")
 
 
 @pytest.mark.parametrize("number", [1e-5, 3e-4, 1e-3, 0.1 + 0.2, 1.0])
 def test_every_number_survives_the_yaml(tmp_path: Path, number: float) -> None:
-    write_best(tmp_path, winner(lr=number, lam=number), space(), "")
+    write_best(tmp_path, winner(lr=number, lam=number), Confidence(), space())
     search = load_space(tmp_path / "best_config.yaml").search
     assert search.lr == search.lam == (number,)
 
 
 def test_the_yaml_says_what_it_is_and_what_to_know(tmp_path: Path) -> None:
-    write_best(tmp_path, winner(), space(), "degenerate: 4 full components on 10 segments")
+    note = "degenerate: 4 full components on 10 segments"
+    write_best(tmp_path, winner(), Confidence(note=note), space())
     text = (tmp_path / "best_config.yaml").read_text()
     assert "# Best configuration for valve: validation score 0.6667." in text
     assert "# Note: degenerate: 4 full components on 10 segments." in text
@@ -175,12 +144,11 @@ def cells(path: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("suffix", ["md", "tex"])
 def test_people_get_it_rounded(tmp_path: Path, suffix: str) -> None:
-    write_best(tmp_path, winner(inlier="none", p=None), space(), "")
+    write_best(tmp_path, winner(inlier="none", p=None), Confidence(), space())
     head, line = cells(tmp_path / f"best_config.{suffix}")
-    assert [cell.replace("\\_", "_") for cell in head] == [
-        *["machine", "lr", "batch_size", "lambda", "inlier", "p", "val_score"]
-    ]
-    assert line == ["valve", "0.001235", "64", "10", "none", "-", "0.6667"]
+    assert [cell.replace("\\_", "_") for cell in head] == ["machine", *COLUMNS]
+    shown = ["valve", "0.001235", "64", "10", "none", "-", "0.6667", "1", "0.6667"]
+    assert line == [*shown, "-", "-", "-", "-"]
 
 
 # All studies
@@ -203,7 +171,8 @@ def make_study(out: UPath, name: str, best: Winner | None, **scores: tuple[float
 @pytest.fixture
 def out(folder: UPath) -> UPath:
     make_study(folder, "lathe", winner("lathe", inlier="none", p=None), id03=(0.5, 0.5))
-    make_study(folder, "valve", winner("valve"), id3=(0.9, 0.6), id10=(0.8, 0.7))
+    valve = make_study(folder, "valve", winner("valve", **SEEDS), id3=(0.9, 0.6), id10=(0.8, 0.7))
+    write_confidence(SURE, valve)
     make_study(folder, "fan", winner("fan", lr=1e-3, inlier="lof", p=16))
     make_study(folder, "unfinished", None)
     write_text(folder / "something else" / "note", "")
@@ -221,6 +190,12 @@ def test_best_configurations_have_a_column_for_each_machine(out: UPath) -> None:
         ["inlier", "lof", "gmm", "none"],
         ["p", "16", "4", ""],
         ["val_score"] + ["0.6666666666666666"] * 3,
+        ["seeds", "1", "3", "1"],
+        ["mean_score", "0.6666666666666666", "0.5", "0.6666666666666666"],
+        ["std_score", "", "0.30000000000000004", ""],
+        ["ci_low", "", "0.3333333333333333", ""],
+        ["ci_high", "", "0.75", ""],
+        ["note", "", "so, and; so", ""],
     ]
 
 

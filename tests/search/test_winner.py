@@ -1,6 +1,7 @@
 """The best of some records, and the detector that is made of it."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from raysearch import checkpoint
 from raysearch.audio.dataset import TrialData
 from raysearch.errors import UserError
 from raysearch.network import new_encoder
-from raysearch.score.inlier import InlierSpec
 from raysearch.score.threshold import gamma_threshold
-from raysearch.search.study import Proposal, State
+from raysearch.search.ranking import rank
+from raysearch.search.study import Proposal, Record
 from raysearch.search.winner import Winner, build_detector, choose, freeze, frozen
 from raysearch.trial import clip_scores
 from tests.records import complete, failed, row
@@ -24,14 +25,20 @@ def proposal(number: int) -> Proposal:
     return Proposal(number, 1e-3 * (number + 1), 32, 10.0)
 
 
+def chosen_of(*records: Record) -> Winner:
+    ranking = rank(records)
+    assert ranking is not None
+    return choose("valve", "data", ranking)
+
+
 def test_the_highest_score_wins_with_its_inlier_model() -> None:
-    records = [
+    found = chosen_of(
         complete(proposal(0), row("gmm", 1, 0.71), row("lof", 4, 0.6)),
         complete(proposal(1), row("gmm", 1, 0.5), row("lof", 8, 0.8), row("gmm", 2, 0.79)),
         failed(proposal(2)),
         complete(proposal(3), row("gmm", 1, 0.75), seed=5),
-    ]
-    assert choose("valve", "data", records) == Winner(
+    )
+    assert found == Winner(
         machine="valve",
         trial=1,
         encoder="encoder1",
@@ -43,48 +50,45 @@ def test_the_highest_score_wins_with_its_inlier_model() -> None:
         val_score=0.8,
         seed=0,
         data="data",
+        seeds=1,
+        mean_score=0.8,
+        std_score=None,
     )
+    assert found.score == 0.8
 
 
-def test_of_equals_the_earliest_trial_and_its_first_row_win() -> None:
-    records = [
-        complete(proposal(4), row("gmm", 1, 0.8)),
-        complete(proposal(2), row("gmm", 1, 0.7), row("lof", 8, 0.8), row("gmm", 2, 0.8)),
-        complete(proposal(3), row("gmm", 1, 0.8)),
-    ]
-    for order in (records, records[::-1]):
-        winner = choose("valve", "data", order)
-        assert winner is not None
-        assert (winner.trial, winner.inlier, winner.p) == (2, "lof", 8)
-
-
-def test_a_score_of_zero_is_a_score() -> None:
-    winner = choose("valve", "data", [complete(proposal(0), row("none", None, 0.0))])
-    assert winner is not None
-    assert (winner.val_score, winner.spec) == (0.0, InlierSpec("none", None))
-
-
-def test_who_has_no_score_cannot_win() -> None:
-    records = [
-        failed(proposal(0)),
-        complete(proposal(1), row("gmm", 64, None, "too few segments")),
-        complete(proposal(2)),
-        complete(proposal(3), row("gmm", 1, 0.9), state=State.PRUNED),
-    ]
-    assert choose("valve", "data", records) is None
-    assert choose("valve", "data", []) is None
+def test_of_several_seeds_the_best_encoder_is_the_detectors() -> None:
+    again = [replace(proposal(0), number=n, seed=n, rerun_of=0) for n in (7, 8)]
+    found = chosen_of(
+        complete(proposal(0), row("lof", 4, 0.6)),
+        complete(again[0], row("lof", 4, 0.9)),
+        complete(again[1], row("lof", 4, 0.75)),
+    )
+    assert (found.trial, found.encoder, found.seed) == (7, "encoder7", 7)
+    assert (found.val_score, found.seeds) == (0.9, 3)
+    assert (found.score, found.std_score) == (pytest.approx(0.75), pytest.approx(0.15))
+    assert found.config(TINY).seed == 7
+    assert found.config(TINY).lr == proposal(0).lr
 
 
 @pytest.fixture
 def winner() -> Winner:
-    found = choose("valve", "data", [complete(proposal(1), row("lof", 4, 1 / 3))])
-    assert found is not None
-    return found
+    return chosen_of(complete(proposal(1), row("lof", 4, 1 / 3)))
 
 
 def test_a_frozen_winner_comes_back(tmp_path: Path, winner: Winner) -> None:
     assert frozen(tmp_path) is None
     freeze(winner, tmp_path)
+    assert frozen(tmp_path) == winner
+
+
+def test_one_that_was_frozen_before_there_were_finalists_comes_back(
+    tmp_path: Path, winner: Winner
+) -> None:
+    content = asdict(winner)
+    for key in ("seeds", "mean_score", "std_score"):
+        del content[key]
+    (tmp_path / "frozen.json").write_text(json.dumps(content))
     assert frozen(tmp_path) == winner
 
 
@@ -127,7 +131,7 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
         clips = [n for n in train.clips if data.target.clips[n].id == identity]
         assert len(clips) == 11
         embeddings = np.stack([detector.embed(data.target.waveform(n)) for n in clips])
-        scores = clip_scores(chosen.spec, detector.models[identity], embeddings)
+        scores = clip_scores(chosen.spec, detector.models[identity], embeddings, detector.options)
         assert detector.thresholds[identity] == pytest.approx(
             gamma_threshold(scores, TINY.threshold_quantile), rel=1e-4
         )
