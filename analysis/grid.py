@@ -1,0 +1,166 @@
+"""A grid of encoders on demo data, each judged after every epoch: what searches are replayed on.
+
+    python analysis/grid.py --out analysis-output
+
+trains 48 encoders for valves (4 learning rates x 3 batch sizes x 4 lambda) and 12 for fans, from
+which the valves' search is warm-started. It takes about 22 minutes on two cores, goes on where it
+was stopped, and writes `grid-valve.parquet` and `grid-fan.parquet`: a row for each encoder, epoch,
+inlier model and p, with the score of the encoder of the least validation loss so far, which is what
+raysearch sees at a rung and in the end. The other programs of this folder make the tables if they
+are not there.
+"""
+
+import argparse
+import itertools
+import multiprocessing
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+EPOCHS = 15
+FAN = {"batch_size": (16, 64), "lambda": (0.1, 2.0, 10.0), "lr": (1e-3, 5e-3)}
+VALVE = {
+    "batch_size": (16, 32, 64),
+    "lambda": (0.1, 0.5, 2.0, 10.0),
+    "lr": (5e-4, 1.36e-3, 3.7e-3, 1e-2),
+}
+GRIDS = {"valve": VALVE, "fan": FAN}
+PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Point:
+    """One encoder of a grid."""
+
+    machine: str
+    lr: float
+    batch_size: int
+    lam: float
+
+    def part(self, out: Path) -> Path:
+        """Where its rows are kept until all are there."""
+        return out / "parts" / f"{self.machine}-{self.lr:g}-{self.batch_size}-{self.lam:g}.parquet"
+
+
+def points(machine: str) -> list[Point]:
+    """The encoders of a machine type's grid."""
+    grid = GRIDS[machine]
+    return [
+        Point(machine, lr, int(size), lam)
+        for lr, size, lam in itertools.product(grid["lr"], grid["batch_size"], grid["lambda"])
+    ]
+
+
+def table(machine: str, out: Path) -> pd.DataFrame:
+    """The table of a machine type; encoders that are missing are trained."""
+    path = out / f"grid-{machine}.parquet"
+    if not path.is_file():
+        data = out / "demo"
+        _make_demo(data)
+        missing = [point for point in points(machine) if not point.part(out).is_file()]
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(PROCESSES, _one_thread) as pool:
+            for k, done in enumerate(
+                pool.imap_unordered(_train, [(p, data, out) for p in missing])
+            ):
+                print(f"{machine}: {k + 1}/{len(missing)} encoders, {done}", flush=True)
+        parts = [pd.read_parquet(point.part(out)) for point in points(machine)]
+        pd.concat(parts, ignore_index=True).to_parquet(path)
+    return pd.read_parquet(path)
+
+
+def _make_demo(data: Path) -> None:
+    from raysearch.audio.demo import write_demo
+
+    if not (data / "whole").exists():
+        write_demo(data, train_clips=40, test_clips=20)
+        (data / "whole").touch()
+
+
+def _one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _train(task: tuple[Point, Path, Path]) -> str:
+    from raysearch.audio.dataset import open_data, source_of
+    from raysearch.config import TrialConfig
+    from raysearch.model.encoder import Encoder
+    from raysearch.search.space import find_space, load_space
+    from raysearch.storage import place
+    from raysearch.train import train
+    from raysearch.trial import InlierResult, best_row, judge_all
+
+    point, root, out = task
+    space = load_space(find_space("valve", Path("demo.yaml")))
+    options = space.fixed.model_copy(update={"epochs": EPOCHS})
+    source = source_of(place(str(root)), point.machine, space.validation_ids, options)
+    data = open_data(source)
+    config = TrialConfig(
+        machine=point.machine,
+        data=data.fingerprint,
+        lr=point.lr,
+        batch_size=point.batch_size,
+        lam=point.lam,
+        seed=0,
+        options=options,
+    )
+    judged: dict[int, Sequence[InlierResult]] = {}
+
+    def judge(encoder: Encoder, epoch: int) -> float | None:
+        judged[epoch] = judge_all(encoder, config, data, space.search.specs)
+        best = best_row(judged[epoch])
+        return best.val_score if best else None
+
+    # An interrupted training is begun anew: what its judge said is lost.
+    folder = point.part(out).with_suffix(".encoder")
+    _remove(folder)
+    trained = train(config, data, lambda _: None, folder, judge, range(1, EPOCHS + 1))
+    rows = [
+        {
+            "lr": point.lr,
+            "batch_size": point.batch_size,
+            "lambda": point.lam,
+            "epoch": epoch.epoch,
+            "val_machine_loss": epoch.val_machine_loss,
+            "val_product_loss": epoch.val_product_loss,
+            "inlier": row.inlier,
+            "p": row.p,
+            "val_score": row.val_score,
+        }
+        for epoch in trained.history
+        for row in judged[epoch.epoch]
+    ]
+    _remove(folder)
+    pd.DataFrame(rows).to_parquet(point.part(out).with_suffix(".tmp"))
+    point.part(out).with_suffix(".tmp").rename(point.part(out))
+    return f"{point}: {trained.history[-1].val_score:.4f}"
+
+
+def _remove(folder: Path) -> None:
+    for path in folder.glob("*"):
+        path.unlink()
+    if folder.is_dir():
+        folder.rmdir()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Makes both tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("analysis-output"))
+    out = parser.parse_args(arguments).out
+    for machine in GRIDS:
+        found = table(machine, out)
+        last = found[found["epoch"] == EPOCHS].groupby(["lr", "batch_size", "lambda"])["val_score"]
+        print(f"{machine}: best scores {last.max().min():.4f} to {last.max().max():.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""What raysearch adds to a search, with trials that do nothing, against plain Tune + OptunaSearch.
+
+    python analysis/scale.py                    # about 15 minutes on 2 cores
+    python analysis/scale.py --whole            # about 60 minutes more: every one of 10,000 trials
+    python analysis/scale.py --trials 200 --repeats 1 --reporters 4    # 4 minutes, for a look
+
+Both sides run two trials at once, on the same machine, one side after the other and again; every
+measurement is a process of its own. It measures
+
+- time per trial, as a rate once all processes have started (the time until then is `start_s`), CPU
+  time of the driver per trial, and the driver's peak memory. A study of more than 1,000 trials is
+  one that has all but the last 300 behind it, on both sides: raysearch as records on disk,
+  OptunaSearch as evaluated points. With --whole they are run, too;
+- the time of a proposal and of taking its result, after so many trials;
+- the time that a run takes to go on where so many trials have ended: all of them complete, or
+  as ASHA leaves them, with histories of up to 300 epochs;
+- reports per second, and the driver's CPU time per report, of as many reporters as there is
+  memory and time for; what 1,000 of them mean is an extrapolation, and said to be one.
+
+Writes scale.csv and scale.png into --out, and what follows from them to the terminal.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+WHOLE = 1000
+LAST = 300
+ALLOWED = 1.1
+RESUME = 30.0
+SIDES = {"raysearch": "ours.py", "plain": "plain.py"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure.
+
+    Attributes:
+        side: raysearch or plain.
+        trials: of the study, at the end.
+        quantity: its name ends with its unit.
+    """
+
+    measure: str
+    side: str
+    trials: int
+    repeat: int
+    quantity: str
+    value: float
+
+
+def measure(
+    side: str, name: str, trials: int, repeat: int = 0, /, **arguments: object
+) -> list[Row]:
+    """Runs a measurement in a process of its own."""
+    program = Path(__file__).parent / "scaling" / SIDES[side]
+    call = [sys.executable, str(program), name, json.dumps(arguments)]
+    ended = subprocess.run(call, capture_output=True, text=True)
+    if ended.returncode:
+        sys.exit(f"{' '.join(call)} failed:\n{ended.stderr[-3000:]}")
+    facts = json.loads(ended.stdout.splitlines()[-1])
+    print(f"{side} {name} {arguments}: {facts}", flush=True)
+    kind = name.removeprefix(f"{side}_")
+    return [Row(kind, side, trials, repeat, quantity, value) for quantity, value in facts.items()]
+
+
+def measure_all(options: argparse.Namespace) -> Iterator[Row]:
+    """All measurements, those of both sides alternating."""
+    for trials in options.trials:
+        before = 0 if trials <= WHOLE or options.whole else trials - LAST
+        for repeat in range(options.repeats):
+            for side in SIDES:
+                yield from measure(
+                    side, f"{side}_trials", trials, repeat, trials=trials - before, before=before
+                )
+    for row in measure("plain", "plain_trials", 20, 0, trials=20, before=0, reuse=False):
+        yield Row("trials without reuse", *list(vars(row).values())[1:])
+    for trials in sorted({100, *options.trials}):
+        for side in SIDES:
+            yield from measure(side, f"{side}_ask", trials, before=trials)
+    most = max(options.trials)
+    for name, asha in (("resume", False), ("resume after ASHA", True)):
+        for row in measure("raysearch", "resume", most, before=most, asha=asha):
+            yield Row(name, *list(vars(row).values())[1:])
+    for side in SIDES:
+        yield from measure(
+            side, f"{side}_reports", options.reporters, reporters=options.reporters, reports=200
+        )
+
+
+def value(rows: list[Row], kind: str, side: str, trials: int, quantity: str) -> float:
+    """The median of a figure over its repeats."""
+    key = (kind, side, trials, quantity)
+    return median(r.value for r in rows if (r.measure, r.side, r.trials, r.quantity) == key)
+
+
+def conclude(rows: list[Row], options: argparse.Namespace) -> Iterator[str]:
+    """What the figures say, a line each."""
+    for trials in options.trials:
+        ours, plain = (value(rows, "trials", side, trials, "trial_ms") for side in SIDES)
+        verdict = "met" if ours <= ALLOWED * plain else "not met"
+        yield (
+            f"{trials} trials: {ours:.1f} ms each against {plain:.1f} ms: {ours / plain:.2f} x "
+            f"(at most {ALLOWED}: {verdict})"
+        )
+        cpu, other = (value(rows, "trials", side, trials, "driver_ms") for side in SIDES)
+        peak, less = (value(rows, "trials", side, trials, "peak_mb") for side in SIDES)
+        yield (
+            f"  the driver's CPU time {cpu:.1f} ms against {other:.1f} ms; its peak memory "
+            f"{peak:.0f} MB against {less:.0f} MB"
+        )
+    slow = value(rows, "trials without reuse", "plain", 20, "trial_ms")
+    yield f"plain Tune by its defaults, a new process each trial: {slow:.0f} ms a trial"
+    for trials in sorted({100, *options.trials}):
+        ours, plain = (value(rows, "ask", side, trials, "ask_ms") for side in SIDES)
+        yield f"a proposal after {trials} trials: {ours:.1f} ms against {plain:.1f} ms"
+    most = max(options.trials)
+    for kind in ("resume", "resume after ASHA"):
+        took = value(rows, kind, "raysearch", most, "resume_s")
+        verdict = "met" if took <= RESUME else "not met"
+        yield f"{kind} with {most} records: {took:.1f} s (at most {RESUME:.0f}: {verdict})"
+    for side in SIDES:
+        rate, cost = (
+            value(rows, "reports", side, options.reporters, quantity)
+            for quantity in ("reports_per_s", "report_ms")
+        )
+        yield (
+            f"{side}: {options.reporters} reporters, {rate:.0f} reports/s, {cost:.2f} ms of the "
+            f"driver each; extrapolated: 1,000 reporters may report every {1000 / rate:.1f} s, "
+            f"and reporting every 30 s take {100 * cost / 30:.0f} % of one core"
+        )
+
+
+def plot(rows: list[Row], options: argparse.Namespace, path: Path) -> None:
+    """Time per trial and time of a proposal, both against the number of trials."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    asked = sorted({100, *options.trials})
+    for side, style in zip(SIDES, ("o-", "s--"), strict=True):
+        label = "raysearch" if side == "raysearch" else "Tune + OptunaSearch"
+        times = [value(rows, "trials", side, n, "trial_ms") for n in options.trials]
+        panels[0].plot(options.trials, times, style, label=label)
+        panels[1].plot(
+            asked, [value(rows, "ask", side, n, "ask_ms") for n in asked], style, label=label
+        )
+    for panel, title in zip(panels, ("a trial that does nothing", "a proposal"), strict=True):
+        panel.set(title=title, xlabel="trials of the study", ylabel="ms", xscale="log")
+        panel.set_ylim(bottom=0)
+        panel.grid(alpha=0.3)
+    panels[0].legend()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Measures, writes, concludes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("analysis-output"))
+    parser.add_argument("--trials", type=int, nargs="+", default=[1000, 10000])
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--reporters", type=int, default=16)
+    parser.add_argument("--whole", action="store_true", help="run all trials, however many")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = list(measure_all(options))
+    with (options.out / "scale.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(Row.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows(vars(row) for row in rows)
+    plot(rows, options, options.out / "scale.png")
+    print(*conclude(rows, options), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

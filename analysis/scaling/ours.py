@@ -1,0 +1,234 @@
+"""raysearch's own search, with trials that do nothing, and what else of it grows with trials."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+from measuring import ASKS, Facts, Times, main, peak, timed
+from ray.cluster_utils import Cluster
+from rich.console import Console
+from upath import UPath
+
+from raysearch.audio.dataset import Source
+from raysearch.report.recorder import Recorder
+from raysearch.report.trials import TrialsFile
+from raysearch.search.agenda import Agenda
+from raysearch.search.budget import Budget
+from raysearch.search.resources import Resources, Share
+from raysearch.search.sampler import Sampler
+from raysearch.search.space import Space, load_space
+from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.search.tuning import Work, search
+from raysearch.search.view import View
+from raysearch.search.worker import Job
+from raysearch.train import Epoch
+from raysearch.trial import InlierResult
+
+IDS = ("0", "1", "2")
+EPOCHS = 300
+
+
+# Trials
+
+
+def nothing(job: Job, proposal: Proposal, share: Share, report: Callable[..., None]) -> None:
+    """A trial that writes a record of 14 rows, as if it had trained, and reports once."""
+    record = complete(job, proposal, random.Random(proposal.number), epochs=1)
+    StudyFolder(job.folder).add(record)
+    assert record.best is not None
+    report({"state": str(record.state), "val_score": record.best.val_score})
+
+
+def reporting(job: Job, proposal: Proposal, share: Share, report: Callable[..., None]) -> None:
+    """A trial that reports epochs as fast as it can."""
+    for number in range(1, job.options.epochs + 1):
+        report({**asdict(epoch(number, random.random())), "timesteps_total": number})
+    nothing(job, proposal, share, report)
+
+
+def epoch(number: int, score: float) -> Epoch:
+    """An epoch as trials report it."""
+    return Epoch(number, 1.5, 0.5, 1.0, 1.0 - score / 2, 0.5, 0.5 - score / 2, 1e-3, 40.0, score)
+
+
+def complete(job: Job, proposal: Proposal, rng: random.Random, *, epochs: int) -> Record:
+    """The record of a trial that was finished."""
+    scores = [{identity: rng.random() for identity in IDS} for _ in job.inliers]
+    return Record(
+        proposal,
+        State.COMPLETE,
+        job.config(proposal).signature(),
+        job.options.epochs,
+        job.seed,
+        "host",
+        epochs,
+        0.5,
+        40.0 * epochs,
+        30.0,
+        rows=tuple(
+            InlierResult(spec.name, spec.p, rng.random(), auc, auc)
+            for spec, auc in zip(job.inliers, scores, strict=True)
+        ),
+        history=tuple(epoch(number, rng.random()) for number in range(1, epochs + 1)),
+    )
+
+
+def as_asha_leaves_it(job: Job, space: Space, proposal: Proposal, rng: random.Random) -> Record:
+    """The record of a trial of which one in four goes on at each rung, with its history."""
+    for rung in sorted(space.rungs):
+        if rng.random() < 3 / 4:
+            given_up = complete(job, proposal, rng, epochs=rung)
+            return replace(given_up, state=State.PRUNED, rows=())
+    return complete(job, proposal, rng, epochs=space.fixed.epochs)
+
+
+# Studies
+
+
+def load(trials: int, epochs: int = EPOCHS, scheduler: str = "auto") -> Space:
+    """The default space, with strategy and length of a study of so many trials."""
+    space = load_space(Path(__file__).parents[2] / "search_spaces" / "default.yaml")
+    strategy = {"trials": trials, "scheduler": scheduler, "finalists": "none"}
+    return space.model_copy(
+        update={
+            "strategy": space.strategy.model_copy(update=strategy),
+            "fixed": space.fixed.model_copy(update={"epochs": epochs}),
+        }
+    )
+
+
+def begin(folder: Path, space: Space) -> Job:
+    """A study without recordings, which such trials do not need."""
+    StudyFolder(UPath(folder)).begin({"space": space.model_dump(mode="json", by_alias=True)})
+    source = Source(folder, "fan", IDS)
+    return Job(UPath(folder), source, "none", space.fixed, space.search.specs, 0, space.rungs)
+
+
+def proposals(count: int) -> list[Proposal]:
+    """So many configurations, drawn evenly."""
+    rng = random.Random(0)
+    sizes, lams = (32, 64, 128), (0.1, 1.0, 10.0)
+    return [
+        Proposal(n, 10 ** rng.uniform(-4, -2.6), rng.choice(sizes), rng.choice(lams))
+        for n in range(count)
+    ]
+
+
+def fill(job: Job, made: Callable[[Proposal], Record], count: int) -> None:
+    """Writes a study of so many finished trials."""
+    study = StudyFolder(job.folder)
+    for proposal in proposals(count):
+        study.propose(proposal)
+        study.add(made(proposal))
+
+
+# What is measured
+
+
+class Watched:
+    """The view of a real run, which writes its lines to a file, and notes times."""
+
+    def __init__(self, view: Any, times: Times) -> None:
+        self.view, self.times = view, times
+
+    def finished(self, *arguments: Any) -> None:
+        """A trial ended."""
+        self.times.end()
+        self.view.finished(*arguments)
+
+    def epoch(self, *arguments: Any) -> None:
+        """A trial reported."""
+        self.times.report()
+        self.view.epoch(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.view, name)
+
+
+def run_search(
+    job: Job, space: Space, resources: Resources, work: Work, address: str = ""
+) -> Times:
+    """Runs what a study has left to do, as `raysearch run` does it; its lines go to a file."""
+    study = StudyFolder(job.folder)
+    sampler = Sampler(space, study.journal, study.proposals(), study.records())
+    agendas, budget, times = [Agenda(job, space, sampler)], Budget(), Times()
+    with (
+        Path(str(job.folder), "log").open("w") as file,
+        Recorder(agendas, budget, Console(file=file)) as view,
+    ):
+        times.begun = time.monotonic()
+        watched = cast(View, Watched(view, times))
+        search(agendas, resources, watched, address=address, budget=budget, work=work)
+    return times
+
+
+def raysearch_trials(folder: Path, trials: int, before: int) -> Facts:
+    """Trials that do nothing, through raysearch's own search."""
+    space = load(before + trials)
+    job = begin(folder / "study", space)
+    rng = random.Random(1)
+    fill(job, lambda proposal: complete(job, proposal, rng, epochs=1), before)
+    return run_search(job, space, Resources(cpus=1, concurrent=2), nothing).facts()
+
+
+def raysearch_reports(folder: Path, reporters: int, reports: int) -> Facts:
+    """Trials that report epochs, all at once, through raysearch's own search."""
+    space = load(reporters, reports)
+    job = begin(folder / "study", space)
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": reporters})
+    try:
+        all_at_once = Resources(cpus=1, concurrent=reporters)
+        times = run_search(job, space, all_at_once, reporting, address=nodes.address)
+    finally:
+        nodes.shutdown()  # type: ignore[no-untyped-call]
+    return times.reporting(reporters)
+
+
+def raysearch_ask(folder: Path, before: int) -> Facts:
+    """The time of a proposal after so many trials, and of taking its result."""
+    space = load(before + ASKS)
+    job, known, rng = begin(folder, space), proposals(before), random.Random(1)
+    done = [complete(job, proposal, rng, epochs=1) for proposal in known]
+    sampler = Sampler(space, folder / "study.journal", known, done)
+
+    def step() -> None:
+        proposal = sampler.ask()
+        assert proposal is not None
+        sampler.tell(complete(job, proposal, rng, epochs=1))
+
+    return {"ask_ms": timed(step)}
+
+
+def resume(folder: Path, before: int, asha: bool) -> Facts:
+    """What a run does before its first trial, where so many have ended."""
+    space = load(before + 1, scheduler="asha" if asha else "none")
+    job, rng = begin(folder, space), random.Random(1)
+    fill(
+        job,
+        lambda proposal: (
+            as_asha_leaves_it(job, space, proposal, rng)
+            if asha
+            else complete(job, proposal, rng, epochs=1)
+        ),
+        before,
+    )
+    study, begun = StudyFolder(job.folder), time.perf_counter()
+    facts: Facts = {}
+
+    def took(what: str) -> None:
+        facts[what] = time.perf_counter() - begun - sum(facts.values())
+
+    given, done = study.proposals(), study.records()
+    took("read_s")
+    Sampler(space, study.journal, given, done)
+    took("rebuild_s")
+    TrialsFile(job.folder, IDS, done).write()
+    took("table_s")
+    return facts | {"resume_s": sum(facts.values()), "peak_mb": peak()}
+
+
+if __name__ == "__main__":
+    main(raysearch_trials, raysearch_reports, raysearch_ask, resume)

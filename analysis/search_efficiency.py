@@ -1,0 +1,141 @@
+"""How many epochs a search trains until it has found what the grid holds, replayed on a table.
+
+    python analysis/search_efficiency.py --out analysis-output
+
+The table of `grid.py`, which is made first if it is not there (22 minutes), tells what every
+encoder would score after every epoch, so a search of minutes is replayed in milliseconds; 50 seeds
+take about 5 minutes on two cores. A search is over when it has a configuration within 0.5 points of
+the grid's best. Compared are
+
+- plain: Tune's OptunaSearch over five dimensions, one training for each sample, as a short script
+  has it; random and grid the same by chance and in shuffled order;
+- sweep: raysearch, which scores every inlier model on each encoder and trains none twice;
+- sweep+asha: which also gives up poor trials, by its defaults;
+- sweep+asha+warm: which also begins with the three best configurations of the fans' grid.
+
+Writes `search_efficiency.csv` (best score so far, for each search, seed and number of epochs),
+`search_efficiency_summary.csv` and `search_efficiency.png`. With `--concurrent 4` four trials run
+at once, so that proposals know less.
+"""
+
+import argparse
+import logging
+import multiprocessing
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from grid import EPOCHS, PROCESSES, table
+from searches import LIMIT, Grid, Listed, Plain, Raysearch, Search, read, replay
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+NEAR = 0.005
+"""A score so far from the grid's best is as good."""
+
+
+@cache
+def _grids(out: Path) -> tuple[Grid, list[Any]]:
+    from raysearch.search.sampler import Start
+
+    fan = read(table("fan", out))
+    ranked = sorted(fan.scores, key=lambda encoder: -float(np.nanmax(fan.scores[encoder][-1])))
+    return read(table("valve", out)), [Start(*encoder, "fan") for encoder in ranked[:3]]
+
+
+def searches(grid: Grid, starts: Sequence[Any]) -> dict[str, Callable[[int], Search]]:
+    """What is compared, by the seed."""
+    return {
+        "plain": partial(Plain, grid),
+        "random": partial(Listed, grid, again=True),
+        "grid": partial(Listed, grid, again=False),
+        "sweep": partial(Raysearch, grid, scheduler="none"),
+        "sweep+asha": partial(Raysearch, grid),
+        "sweep+asha+warm": partial(Raysearch, grid, starts=starts),
+    }
+
+
+def _one(task: tuple[str, int, Path, int]) -> tuple[str, int, list[tuple[int, float]]]:
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    name, seed, out, concurrent = task
+    grid, starts = _grids(out)
+    search = searches(grid, starts)[name](seed)
+    return name, seed, replay(search, grid.best - NEAR, concurrent)
+
+
+def summary(curves: pd.DataFrame, target: float) -> pd.DataFrame:
+    """Epochs until the target, over the seeds of each search; a failure counts as endless."""
+    last = curves.groupby(["search", "seed"], sort=False).last()
+    epochs = last["epochs"].where(last["best"] >= target, np.inf)
+    found = epochs.groupby("search", sort=False).agg(
+        median=lambda e: np.quantile(e, 0.5, method="inverted_cdf"),
+        p90=lambda e: np.quantile(e, 0.9, method="inverted_cdf"),
+        found=lambda e: float(np.isfinite(e).mean()),
+    )
+    found["plain_over_this"] = found.loc["plain", "median"] / found["median"]
+    return found.reset_index()
+
+
+def plot(curves: pd.DataFrame, best: float, path: Path) -> None:
+    """Draws the best score so far against epochs: median, and the middle half of the seeds."""
+    figure, axes = plt.subplots(figsize=(8, 5))
+    steps = np.unique(np.geomspace(EPOCHS, LIMIT * EPOCHS, 300).astype(int))
+    for name, rows in curves.groupby("search", sort=False):
+        lines = []
+        for _, run in rows.groupby("seed"):
+            place = np.searchsorted(run["epochs"], steps, side="right") - 1
+            lines.append(np.where(place < 0, np.nan, run["best"].to_numpy()[np.maximum(place, 0)]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            low, middle, high = np.nanquantile(np.array(lines), (0.25, 0.5, 0.75), axis=0)
+        axes.plot(steps, middle, label=name)
+        axes.fill_between(steps, low, high, alpha=0.15)
+    axes.axhline(best - NEAR, color="black", linestyle=":", linewidth=1)
+    axes.text(EPOCHS, best - NEAR, "within 0.5 points of the grid's best", va="bottom", fontsize=8)
+    axes.set(xscale="log", xlabel="epochs trained, over all trials", ylabel="best score so far")
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Replays all searches."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("analysis-output"))
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--concurrent", type=int, default=1, help="trials at once")
+    asked = parser.parse_args(arguments)
+    grid, starts = _grids(asked.out)
+    tasks = [
+        (name, seed, asked.out, asked.concurrent)
+        for name in searches(grid, starts)
+        for seed in range(asked.seeds)
+    ]
+    with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
+        found = pool.map(_one, tasks, chunksize=5)
+    curves = pd.DataFrame(
+        [(name, seed, *point) for name, seed, curve in found for point in curve],
+        columns=["search", "seed", "epochs", "best"],
+    )
+    curves.to_csv(asked.out / "search_efficiency.csv", index=False)
+    result = summary(curves, grid.best - NEAR)
+    result.to_csv(asked.out / "search_efficiency_summary.csv", index=False)
+    plot(curves, grid.best, asked.out / "search_efficiency.png")
+    near = sum(np.nanmax(s[-1]) >= grid.best - NEAR for s in grid.scores.values())
+    print(
+        f"{len(grid.scores)} encoders, best score {grid.best:.4f}; {near} are within {NEAR:g} of it"
+    )
+    print(result.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+
+
+if __name__ == "__main__":
+    main()
