@@ -4,7 +4,6 @@ import os
 import shlex
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +23,7 @@ from raysearch.cli_options import (
     Data,
     Epochs,
     Fresh,
+    GpuHours,
     GpusPerTrial,
     GroundTruth,
     KeepCheckpoints,
@@ -35,8 +35,10 @@ from raysearch.cli_options import (
     Space,
     TimeBudget,
     Trials,
+    WarmStart,
     WorkersPerTrial,
     gpus_of,
+    hours_of,
     seconds_of,
 )
 from raysearch.errors import NoResultError, StoppedError, UserError
@@ -72,6 +74,8 @@ def run(
     address: Address = None,
     cluster: ClusterFile = None,
     time_budget: TimeBudget = None,
+    gpu_hours: GpuHours = None,
+    warm_start: WarmStart = None,
     name: Name = None,
     channel: Channel = None,
     ground_truth: GroundTruth = None,
@@ -86,18 +90,15 @@ def run(
 
     Example: raysearch run --machine valve --data data --trials 50
     """
-    budget = None if time_budget is None else seconds_of(time_budget)
+    budget, hours = seconds_of(time_budget), hours_of(gpu_hours)
     resources = Resources(gpus_of(gpus_per_trial), cpus_per_trial, concurrent, workers_per_trial)
     if cluster is not None:
-        run_on_cluster(cluster, sys.argv[1:])
-        return
+        return run_on_cluster(cluster, sys.argv[1:])
     from raysearch.run import Request
     from raysearch.storage import place
 
-    recordings = place(data)
-    need_data(recordings)
     request = Request(
-        data=recordings,
+        data=place(data),
         out=place(out),
         space=space,
         trials=trials,
@@ -107,6 +108,8 @@ def run(
         name=name,
         ground_truth=place(ground_truth) if ground_truth else None,
         time_budget=budget,
+        gpu_hours=hours,
+        warm_start=tuple(place(folder) for folder in warm_start or ()),
         resources=resources,
         address=_address(address),
         keep_checkpoints=keep_checkpoints,
@@ -115,29 +118,19 @@ def run(
         final=not no_final,
         command=_command(),
     )
-    _run_each(request, _machines(machine, recordings))
+    _run(request, machine)
 
 
-def _run_each(request: "Request", machines: list[str]) -> None:
-    """Runs one study after the other; one without a result does not keep the others from theirs."""
+def _run(request: "Request", asked: list[str]) -> None:
     from rich.console import Console
 
-    from raysearch.run import run as run_study
+    from raysearch.run import run as run_studies
 
-    console, fruitless = Console(), []
-    for machine in machines:
-        name = f"{request.name}-{machine}" if request.name and len(machines) > 1 else request.name
-        try:
-            run_study(replace(request, name=name), machine, console)
-        except KeyboardInterrupt:
-            raise StoppedError("stopped; the same command goes on from here") from None
-        except NoResultError as error:
-            if len(machines) == 1:
-                raise
-            typer.echo(f"raysearch: {machine}: {error}", err=True)
-            fruitless.append(machine)
-    if fruitless:
-        raise NoResultError(f"no result for {', '.join(fruitless)}; see above")
+    need_data(request.data)
+    try:
+        run_studies(request, _machines(asked, request.data), Console())
+    except KeyboardInterrupt:
+        raise StoppedError("stopped; the same command goes on from here") from None
 
 
 @app.command()

@@ -27,7 +27,11 @@ Out = Annotated[
     ),
 ]
 Machine = Annotated[
-    list[str], typer.Option(help="Machine type; again for more, or `all`.", show_default=False)
+    list[str],
+    typer.Option(
+        help="Machine type; again for more, or `all`: they share the GPUs fairly.",
+        show_default=False,
+    ),
 ]
 Space = Annotated[
     Path | None,
@@ -67,7 +71,28 @@ CpusPerTrial = Annotated[
 ]
 TimeBudget = Annotated[
     str | None,
-    typer.Option(help="Stop the search after this time: 90s, 30m, 2h, 1d.", show_default=False),
+    typer.Option(
+        help="Stop the search after this time: 90s, 30m, 2h, 1d. The same command goes on.",
+        show_default=False,
+    ),
+]
+GpuHours = Annotated[
+    float | None,
+    typer.Option(
+        metavar="HOURS",
+        help="Stop the search after so many hours of GPUs (without any: of worker processes), "
+        "earlier runs of it included.",
+        show_default=False,
+    ),
+]
+WarmStart = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RUN",
+        help="Try the best configurations of another run first, or of all runs in a folder: "
+        "runs/fan, runs, s3://... Again for more.",
+        show_default=False,
+    ),
 ]
 Name = Annotated[
     str | None, typer.Option(help="Name of the run's folder.", show_default="machine type")
@@ -127,12 +152,25 @@ def gpus_of(text: str | None) -> float | Literal["auto"] | None:
     raise UserError(f"--gpus-per-trial {text}: expected a number such as 1, 0.25 or 2, or auto")
 
 
-def seconds_of(text: str) -> float:
+def hours_of(number: float | None) -> float | None:
+    """Reads --gpu-hours.
+
+    Raises:
+        UserError: no trial can run in so many.
+    """
+    if number is not None and not 0 < number < math.inf:
+        raise UserError(f"--gpu-hours {number:g}: expected a number above 0, such as 40 or 0.5")
+    return number
+
+
+def seconds_of(text: str | None) -> float | None:
     """Reads --time-budget.
 
     Raises:
         UserError: it is no time span, or an empty one.
     """
+    if text is None:
+        return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if match is None:
         raise UserError(f"--time-budget {text}: expected a number and s, m, h or d, such as 2h")

@@ -112,11 +112,8 @@ def begin(
     study = StudyFolder(folder)
     if fresh and study.exists():
         _clear(folder)
+    check_same(folder, space, data.fingerprint)
     content = space.model_dump(mode="json", by_alias=True)
-    if study.exists():
-        _check_same(study, content, data.fingerprint)
-    elif folder.exists() and any(path.name != LEDGER for path in storage.children(folder)):
-        raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
     truth = source.ground_truth
     now = datetime.now(UTC).isoformat(timespec="seconds")
     study.begin(
@@ -154,15 +151,30 @@ def _clear(folder: UPath) -> None:
             path.unlink()
 
 
-def _check_same(study: StudyFolder, content: Mapping[str, Any], fingerprint: str) -> None:
-    """Refuses to mix two studies in one folder; the number of trials alone may change."""
+FREE = {"strategy.trials", "strategy.patience", "strategy.warm_start"}
+"""What may change from one run of a study to the next: how long it goes on, and from where."""
+
+
+def check_same(folder: UPath, space: Space, fingerprint: str) -> None:
+    """Refuses to mix two studies in one folder.
+
+    Raises:
+        UserError: the folder holds another study, or something else.
+    """
+    study = StudyFolder(folder)
+    if not study.exists():
+        if folder.exists() and any(path.name != LEDGER for path in storage.children(folder)):
+            raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
+        return
+    content = space.model_dump(mode="json", by_alias=True)
     facts = study.facts
     way_out = "use --fresh to start anew or --name to keep both"
     if facts["fingerprint"] != fingerprint:
         raise UserError(f"{study.path} was searched on other recordings; {way_out}")
     before, now = _flat(facts["space"]), _flat(content)
     for key in sorted(before.keys() | now.keys()):
-        if key != "strategy.trials" and before.get(key) != now.get(key):
+        free = key in FREE or key.startswith("strategy.finalists")
+        if not free and before.get(key) != now.get(key):
             raise UserError(
                 f"{study.path} was begun with {key} = {before.get(key)}, now it is "
                 f"{now.get(key)}; {way_out}"

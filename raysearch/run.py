@@ -1,6 +1,7 @@
-"""One run: recordings in, a tested best configuration out; the same call again resumes."""
+"""One run: recordings in, tested best configurations out; the same call again resumes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,20 +9,22 @@ from typing import Any
 from rich.console import Console
 from upath import UPath
 
-from raysearch.audio.dataset import TrialData, source_of
+from raysearch.audio.dataset import Source, TrialData, source_of
 from raysearch.conclusion import conclude
-from raysearch.errors import StoppedError
+from raysearch.errors import NoResultError, StoppedError
 from raysearch.network import check_network
-from raysearch.opening import Opened, alone, begin, check_recordings, read_recordings
-from raysearch.report.live import LiveView
+from raysearch.opening import Opened, alone, begin, check_recordings, check_same, read_recordings
 from raysearch.report.progress import say
-from raysearch.report.tables import write_trials
+from raysearch.report.recorder import Recorder
+from raysearch.search.agenda import Agenda
+from raysearch.search.budget import Budget
 from raysearch.search.cluster import check_address
 from raysearch.search.resources import Resources, check_gpus
-from raysearch.search.sampler import Sampler
+from raysearch.search.sampler import Sampler, Start
 from raysearch.search.space import Space, find_space, load_space
-from raysearch.search.study import Record
+from raysearch.search.study import StudyFolder
 from raysearch.search.tuning import search
+from raysearch.search.warm import paper_start, starts_of, together
 from raysearch.search.worker import Job
 from raysearch.storage import Place
 
@@ -34,6 +37,8 @@ class Request:
         channel: of the recordings, from 0.
         name: of the run's folder.
         time_budget: in s.
+        gpu_hours: of all studies together.
+        warm_start: studies, or folders of some, whose best configurations are tried first.
         address: of the Ray cluster to join; empty starts one on this machine.
         keep_checkpoints: of the trials that did not win.
         command: as it was typed, for study.json and the ledger.
@@ -50,6 +55,8 @@ class Request:
     name: str | None = None
     ground_truth: Place | None = None
     time_budget: float | None = None
+    gpu_hours: float | None = None
+    warm_start: tuple[UPath, ...] = ()
     allow_defects: bool = False
     fresh: bool = False
     final: bool = True
@@ -58,16 +65,43 @@ class Request:
     command: str = ""
 
 
-def run(request: Request, machine: str, console: Console) -> None:
-    """Runs or resumes the study of one machine type and writes all that comes out of it.
+@dataclass(frozen=True)
+class _Asked:
+    """A study that was asked for, and found to be possible."""
+
+    folder: UPath
+    space_file: Path
+    space: Space
+    source: Source
+    clips: int
+
+
+def run(request: Request, machines: Sequence[str], console: Console) -> None:
+    """Runs or resumes the studies of some machine types and writes all that comes out of them.
 
     Raises:
         UserError: bad input; nothing was written.
         StoppedError: by Ctrl-C.
-        NoResultError: every trial failed.
+        NoResultError: every trial of a study failed; the others have theirs.
     """
+    asked = [_check(request, machine, len(machines) > 1) for machine in machines]
+    check_gpus(request.resources, request.address)
+    check_address(request.address)
+    starts = together([starts_of(place) for place in request.warm_start])
+    with ExitStack() as held:
+        for one in asked:
+            held.enter_context(alone(one.folder))
+        opened = _open(asked, request, console)
+        _search(opened, starts, request, console)
+        _conclude(opened, request, console)
+
+
+def _check(request: Request, machine: str, several: bool) -> _Asked:
+    """Checks all that can be checked before anything is written."""
     path = find_space(machine, request.space)
     space = _override(load_space(path), request)
+    if space.strategy.warm_start == "paper":
+        paper_start(machine)
     source = source_of(
         request.data,
         machine,
@@ -77,32 +111,34 @@ def run(request: Request, machine: str, console: Console) -> None:
         allow_defects=request.allow_defects,
     )
     clips = check_recordings(source, space)
-    check_gpus(request.resources, request.address)
-    check_address(request.address)
     check_network(space.fixed)
-    folder = request.out / (request.name or machine)
-    with alone(folder):
-        data = read_recordings(source, clips, console)
-        say(console, f"{machine}: {_summary(data)}; space {path}")
+    name = f"{request.name}-{machine}" if request.name and several else request.name
+    return _Asked(request.out / (name or machine), path, space, source, clips)
+
+
+def _open(asked: Sequence[_Asked], request: Request, console: Console) -> list[Opened]:
+    """Reads the recordings of all studies, then begins all of them."""
+    read = []
+    for one in asked:
+        data = read_recordings(one.source, one.clips, console)
+        say(console, f"{data.machine}: {_summary(data)}; space {one.space_file}")
         for defect in data.defects:
             say(console, f"left out: {defect.path}: {defect.reason}")
-        opened = begin(
-            folder,
-            space=space,
-            space_file=path,
-            source=source,
+        if not (request.fresh and StudyFolder(one.folder).exists()):
+            check_same(one.folder, one.space, data.fingerprint)
+        read.append(data)
+    return [
+        begin(
+            one.folder,
+            space=one.space,
+            space_file=one.space_file,
+            source=one.source,
             data=data,
             command=request.command,
             fresh=request.fresh,
         )
-        _search(opened, request, console)
-        conclude(
-            opened,
-            final=request.final,
-            keep_checkpoints=request.keep_checkpoints,
-            command=request.command,
-            console=console,
-        )
+        for one, data in zip(asked, read, strict=True)
+    ]
 
 
 def _override(space: Space, request: Request) -> Space:
@@ -128,15 +164,10 @@ def _summary(data: TrialData) -> str:
     )
 
 
-def _search(opened: Opened, request: Request, console: Console) -> None:
+def _agenda(opened: Opened, starts: Sequence[Start]) -> Agenda:
     study, space = opened.study, opened.space
-    records, proposals, trials = study.records(), study.proposals(), space.strategy.trials
-    sampler = Sampler(space, study.journal, proposals, records)
-    write_trials(study.path, records, space.validation_ids)
-    if len(records) >= trials:
-        return
-    if proposals:
-        say(console, f"resuming: {len(records)} of {trials} trials are done")
+    searched = [proposal for proposal in study.proposals() if proposal.rerun_of is None]
+    sampler = Sampler(space, study.journal, searched, study.records())
     job = Job(
         study.path.absolute(),
         opened.source,
@@ -144,35 +175,61 @@ def _search(opened: Opened, request: Request, console: Console) -> None:
         space.fixed,
         space.search.specs,
         space.strategy.seed,
+        space.rungs,
     )
-    with _Recorder(opened, console, records) as view:
-        ended = search(
-            job,
-            sampler,
-            trials,
-            request.resources,
-            view,
-            address=request.address,
-            time_budget=request.time_budget,
+    agenda = Agenda(job, space, sampler)
+    sampler.enqueue(starts)
+    return agenda
+
+
+def _search(
+    opened: Sequence[Opened], starts: Sequence[Start], request: Request, console: Console
+) -> None:
+    agendas = [_agenda(one, starts) for one in opened]
+    budget = Budget(request.time_budget, request.gpu_hours)
+    with Recorder(agendas, budget, console) as view:
+        if all(agenda.over for agenda in agendas):
+            return
+        for agenda in agendas:
+            if agenda.proposals:
+                found = f"{len(agenda.records)} of {agenda.total} trials are done"
+                say(console, f"{agenda.name}: resuming: {found}")
+        ended = bool(budget.spent(_device_seconds(agendas))) or search(
+            agendas, request.resources, view, address=request.address, budget=budget
         )
-    write_trials(study.path, study.records(), space.validation_ids)
     if not ended:
-        raise StoppedError(
-            f"stopped with {len(study.records())} of {trials} trials done; the same command goes "
-            "on from here"
-        )
+        raise StoppedError(f"stopped {_done(agendas)}; the same command goes on from here")
+    for agenda in agendas:
+        if agenda.over:
+            say(console, f"{agenda.name}: the search has ended: {agenda.closing}")
+    why = budget.spent(_device_seconds(agendas))
+    if why and not all(agenda.over for agenda in agendas):
+        way_on = "the same command with more goes on from here"
+        say(console, f"{why} {_done(agendas)}; {way_on}")
 
 
-class _Recorder(LiveView):
-    """The live view, which also keeps trials.csv up to date."""
+def _device_seconds(agendas: Sequence[Agenda]) -> float:
+    return sum(agenda.device_seconds for agenda in agendas)
 
-    def __init__(self, opened: Opened, console: Console, records: list[Record]) -> None:
-        space = opened.space
-        name, trials = opened.study.path.name, space.strategy.trials
-        super().__init__(console, name, trials, space.fixed.epochs, records)
-        self.folder, self.ids = opened.study.path, space.validation_ids
 
-    def finished(self, record: Record) -> None:
-        super().finished(record)
-        ordered = [self.records[number] for number in sorted(self.records)]
-        write_trials(self.folder, ordered, self.ids)
+def _done(agendas: Sequence[Agenda]) -> str:
+    done = sum(len(agenda.records) for agenda in agendas)
+    return f"with {done} of {sum(agenda.total for agenda in agendas)} trials done"
+
+
+def _conclude(opened: Sequence[Opened], request: Request, console: Console) -> None:
+    """Concludes every study; one without a result does not keep the others from theirs."""
+    fruitless = []
+    for one in opened:
+        try:
+            conclude(
+                one,
+                final=request.final,
+                keep_checkpoints=request.keep_checkpoints,
+                command=request.command,
+                console=console,
+            )
+        except NoResultError as error:
+            fruitless.append(f"{one.source.machine}: {error}" if len(opened) > 1 else str(error))
+    if fruitless:
+        raise NoResultError("; ".join(fruitless))

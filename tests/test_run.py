@@ -32,9 +32,9 @@ from tests.command import (
 pytestmark = pytest.mark.slow
 
 COLUMNS = (
-    "trial,state,lr,batch_size,lambda,inlier,p,epochs,best_epoch,seed,val_score,val_auc_0,"
-    "val_pauc_0,val_auc_1,val_pauc_1,val_auc_2,val_pauc_2,val_loss,train_seconds,score_seconds,"
-    "encoder,error"
+    "trial,state,lr,batch_size,lambda,inlier,p,epochs,best_epoch,seed,rerun_of,"
+    "origin,val_score,val_auc_0,val_pauc_0,val_auc_1,val_pauc_1,val_auc_2,val_pauc_2,val_loss,"
+    "train_seconds,score_seconds,encoder,error"
 )
 
 
@@ -134,8 +134,10 @@ def test_best_config_is_the_row_of_the_highest_score(plain: Study) -> None:
     best = max(plain.trials, key=lambda row: float(row["val_score"]))
     [row] = table(plain.folder / "best_config.csv")
     columns = ("lr", "batch_size", "lambda", "inlier", "p", "val_score")
-    assert list(row) == ["machine", *columns]
-    assert row == {"machine": "valve", **{column: best[column] for column in columns}}
+    assert {column: row[column] for column in columns} == {c: best[c] for c in columns}
+    assert (row["machine"], row["seeds"], row["std_score"]) == ("valve", "1", "")
+    assert row["mean_score"] == best["val_score"]
+    assert float(row["ci_low"]) <= float(row["val_score"]) <= float(row["ci_high"])
     again = yaml.safe_load((plain.folder / "best_config.yaml").read_text())
     assert again["search"]["lr"] == float(best["lr"])
     assert again["strategy"]["trials"] == 1

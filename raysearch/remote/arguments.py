@@ -44,8 +44,9 @@ def remote_command(argv: Sequence[str], environ: Mapping[str, str]) -> RemoteCom
         taken[flag] = values[-1] if values else None
     data = _reached(taken["--data"] or environ.get("RAYSEARCH_DATA"), "--data")
     out = _reached(taken["--out"] or environ.get("RAYSEARCH_OUT"), "--out")
-    for truth in values_of(rest, "--ground-truth"):
-        _reached(truth, "--ground-truth")
+    for flag in ("--ground-truth", "--warm-start"):
+        for value in values_of(rest, flag):
+            _reached(value, flag)
     machines = values_of(rest, "--machine")
     space, files = _space(machines, taken["--space"])
     arguments = [*rest, "--data", data, "--out", out, *(["--space", space] if space else [])]
@@ -68,7 +69,7 @@ def run_folders(entrypoint: str) -> list[str]:
     out = place.rstrip("/")
     machines = list(dict.fromkeys(values_of(arguments, "--machine")))
     name = (values_of(arguments, "--name") or [""])[-1]
-    if machines == ["all"]:
+    if "all" in machines:
         folders = [out]
     elif name and len(machines) == 1:
         folders = [f"{out}/{name}"]

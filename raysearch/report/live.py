@@ -1,9 +1,10 @@
 """What the terminal shows of a running search: a live table, or plain lines without a terminal."""
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,12 +12,37 @@ from rich.table import Table
 from rich.text import Text
 
 from raysearch.report.progress import say
+from raysearch.report.words import best_of, configuration, count, duration, held, inlier, origin
+from raysearch.search.budget import Budget
 from raysearch.search.resources import Cluster, Share
 from raysearch.search.study import Proposal, Record, State
-from raysearch.trial import InlierResult
 
 SUSPICIOUS = 3
 """Failures on one machine, one after the other, from which on it is named."""
+
+
+class Followed(Protocol):
+    """A study that is followed; `search.agenda.Agenda` is one."""
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+
+    @property
+    def epochs(self) -> int:
+        """Of a trial."""
+
+    @property
+    def total(self) -> int:
+        """Trials that it will have."""
+
+    @property
+    def records(self) -> Mapping[int, Record]:
+        """Of the trials that ended."""
+
+    @property
+    def device_seconds(self) -> float:
+        """What it cost so far."""
 
 
 @dataclass
@@ -24,33 +50,32 @@ class Running:
     """A trial that runs."""
 
     proposal: Proposal
+    epochs: int
     epoch: int = 0
     train_loss: float | None = None
     val_loss: float | None = None
+    score: float | None = None
     since: float = field(default_factory=time.monotonic)
     note: str = ""
 
 
 class LiveView:
-    """Follows one study; satisfies `search.tuning.View`."""
+    """Follows one study or several; satisfies `search.view.View`."""
 
     def __init__(
-        self, console: Console, name: str, trials: int, epochs: int, done: list[Record]
+        self, console: Console, studies: Sequence[Followed], budget: Budget | None = None
     ) -> None:
         """Begins to follow.
 
         Args:
             console: where to show it.
-            name: of the study.
-            trials: asked for in all.
-            epochs: of a trial.
-            done: records of earlier runs.
+            studies: that are searched.
+            budget: of all of them.
         """
-        self.console, self.name = console, name
-        self.trials, self.epochs = trials, epochs
-        self.records = {record.proposal.number: record for record in done}
-        self.earlier = len(done)
-        self.running: dict[int, Running] = {}
+        self.console, self.budget = console, budget or Budget()
+        self.studies = {study.name: study for study in studies}
+        self.earlier = self._done()
+        self.running: dict[tuple[str, int], Running] = {}
         self.faults: dict[str, int] = {}
         self.dashboard = ""
         self.start = time.monotonic()
@@ -67,66 +92,79 @@ class LiveView:
         if self.console.is_terminal:
             self.live.stop()
 
+    @property
+    def name(self) -> str:
+        """What to call all that is followed."""
+        names = list(self.studies)
+        return names[0] if len(names) == 1 else f"{len(names)} studies"
+
     def cluster(self, cluster: Cluster, share: Share) -> None:
         """The search begins."""
         self.dashboard = cluster.dashboard
         self.start = time.monotonic()
         if cluster.address:
-            machines = _count(len(cluster.nodes), "machine")
+            machines = count(len(cluster.nodes), "machine")
             say(
                 self.console,
                 f"{self.name}: joined the Ray cluster at {cluster.address} ({machines})",
             )
         what = "trial" if share.concurrent == 1 else "trials"
-        line = f"{self.name}: {share.concurrent} {what} at once, {_share(share)} each"
+        line = f"{self.name}: {share.concurrent} {what} at once, {held(share)} each"
         self._line(line + (f"; Ray dashboard at {cluster.dashboard}" if cluster.dashboard else ""))
 
-    def started(self, proposal: Proposal) -> None:
+    def started(self, study: str, proposal: Proposal) -> None:
         """A trial was given out."""
-        self.running[proposal.number] = Running(proposal)
-        self._line(f"trial {proposal.number}: {configuration(proposal)}")
+        trial = Running(proposal, self.studies[study].epochs, note=origin(proposal))
+        self.running[study, proposal.number] = trial
+        idea = f" ({trial.note})" if trial.note else ""
+        self._line(f"{self._trial(study, proposal.number)}: {configuration(proposal)}{idea}")
 
-    def epoch(self, number: int, result: Mapping[str, Any]) -> None:
+    def epoch(self, study: str, number: int, result: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""
-        trial = self.running.get(number)
+        trial = self.running.get((study, number))
         if trial is None:
             return
-        trial.epoch, trial.note = int(result["epoch"]), ""
+        trial.epoch, trial.note = int(result["epoch"]), origin(trial.proposal)
         trial.train_loss, trial.val_loss = result["train_loss"], result["val_loss"]
-        if trial.epoch == self.epochs or trial.epoch % max(1, self.epochs // 4) == 0:
+        score = result.get("val_score")
+        trial.score = trial.score if score is None else score
+        quarter = trial.epoch == trial.epochs or trial.epoch % max(1, trial.epochs // 4) == 0
+        if quarter or score is not None:
+            rung = "" if score is None else f", validation score {score:.4f} so far"
             self._line(
-                f"trial {number}: epoch {trial.epoch}/{self.epochs}, training loss "
-                f"{trial.train_loss:.4f}, validation loss {trial.val_loss:.4f}"
+                f"{self._trial(study, number)}: epoch {trial.epoch}/{trial.epochs}, training loss "
+                f"{trial.train_loss:.4f}, validation loss {trial.val_loss:.4f}{rung}"
             )
 
-    def reading(self, number: int, host: str, clips: int) -> None:
+    def reading(self, study: str, number: int, host: str, clips: int) -> None:
         """A trial's machine decodes recordings, the first time it needs them."""
-        trial = self.running.get(number)
+        trial = self.running.get((study, number))
         if trial is not None:
             trial.note = f"{host} reads recordings: {clips} so far"
-            self._line(f"trial {number}: {trial.note}")
+            self._line(f"{self._trial(study, number)}: {trial.note}")
 
-    def lost(self, number: int, host: str, reason: str) -> None:
+    def lost(self, study: str, number: int, host: str, reason: str) -> None:
         """A trial's process or machine was lost; the trial goes on from its checkpoint."""
-        self._always(f"trial {number}: lost on {host} ({reason}); it goes on from its checkpoint")
+        trial = self._trial(study, number)
+        self._always(f"{trial}: lost on {host} ({reason}); it goes on from its checkpoint")
         self._blame(host)
 
-    def finished(self, record: Record) -> None:
+    def finished(self, study: str, record: Record) -> None:
         """A trial ended."""
-        number = record.proposal.number
-        self.running.pop(number, None)
-        self.records[number] = record
+        number, followed = record.proposal.number, self.studies[study]
+        trial = self.running.pop((study, number), None)
         best = record.best
         if best is not None:
             what = f"{best.val_score:.4f} with {inlier(best)}"
         elif record.state is State.PRUNED:
-            what = f"after {len(record.history)} of {self.epochs} epochs"
+            what = f"after {len(record.history)} of {followed.epochs} epochs"
+            what += f", score {trial.score:.4f}" if trial and trial.score is not None else ""
         else:
             what = record.error or "; ".join(dict.fromkeys(row.error for row in record.rows))
-        line = f"trial {number}: {record.state} {what}"
+        line = f"{self._trial(study, number)}: {record.state} {what}"
         if self.console.is_terminal and record.state is State.FAIL:
             self.live.console.print(Text(line, style="red"))
-        self._line(f"{line}  [{len(self.records)}/{self.trials}, {self._times()}]")
+        self._line(f"{line}  [{self._done()}/{self._total()}, {self._times()}]")
         if record.state is State.FAIL:
             self._blame(record.host)
         else:
@@ -152,104 +190,99 @@ class LiveView:
         if not self.console.is_terminal:
             say(self.console, text)
 
-    def _count(self, state: State) -> int:
-        return sum(record.state is state for record in self.records.values())
+    def _trial(self, study: str, number: int) -> str:
+        return f"trial {number}" if len(self.studies) == 1 else f"{study} trial {number}"
+
+    def _done(self) -> int:
+        return sum(len(study.records) for study in self.studies.values())
+
+    def _total(self) -> int:
+        return sum(study.total for study in self.studies.values())
 
     def _times(self) -> str:
         elapsed = time.monotonic() - self.start
-        new = len(self.records) - self.earlier
+        new, total = self._done() - self.earlier, self._total()
         # A running trial counts for the share of its epochs that it has behind it.
-        shares = new + sum(trial.epoch / self.epochs for trial in self.running.values())
+        shares = new + sum(trial.epoch / trial.epochs for trial in self.running.values())
         text = f"{duration(elapsed)} elapsed"
         if shares > 0:
-            left = elapsed / shares * max(0.0, self.trials - self.earlier - shares)
+            left = elapsed / shares * max(0.0, total - self.earlier - shares)
             text += f", about {duration(left)} left"
+        return text + self._budgets()
+
+    def _budgets(self) -> str:
+        text = ""
+        if self.budget.seconds is not None:
+            text += f", {duration(self.budget.seconds)} at most"
+        if self.budget.gpu_hours is not None:
+            spent = sum(study.device_seconds for study in self.studies.values()) / 3600
+            text += f", {spent:.2f} of {self.budget.gpu_hours:g} GPU hours"
         return text
 
     def _render(self) -> Group:
-        states = [
+        states = Counter(
+            record.state for study in self.studies.values() for record in study.records.values()
+        )
+        counts = [
             f"{len(self.running)} running",
-            f"{self._count(State.COMPLETE)} finished",
-            f"{self._count(State.PRUNED)} pruned",
-            f"{self._count(State.FAIL)} failed",
+            f"{states[State.COMPLETE]} finished",
+            f"{states[State.PRUNED]} pruned",
+            f"{states[State.FAIL]} failed",
         ]
-        head = f"{self.name}   {', '.join(states)} of {self.trials}   {self._times()}"
+        head = f"{self.name}   {', '.join(counts)} of {self._total()}   {self._times()}"
         parts: list[Any] = [Text(head, style="bold")]
         if self.running:
             parts.append(self._table())
-        best = best_of(list(self.records.values()))
-        if best is not None:
-            record, row = best
-            parts.append(
-                Text(
-                    f"best so far  {row.val_score:.4f}  trial {record.proposal.number}: "
-                    f"{configuration(record.proposal)}, {inlier(row)}",
-                    style="green",
-                )
-            )
+        parts += [Text(line, style="green") for line in self._best()]
         if self.dashboard:
             parts.append(Text(f"Ray dashboard  {self.dashboard}", style="dim"))
         return Group(*parts)
 
+    def _best(self) -> Iterator[str]:
+        for name, study in self.studies.items():
+            best = best_of(list(study.records.values()))
+            if best is not None:
+                record, row = best
+                yield (
+                    f"best so far  {row.val_score:.4f}  {self._trial(name, record.proposal.number)}"
+                    f": {configuration(record.proposal)}, {inlier(row)}"
+                )
+
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("trial", "lr", "batch", "λ", "epoch", "train loss", "val loss", "time", ""):
+        several = len(self.studies) > 1
+        names = (
+            "trial",
+            "lr",
+            "batch",
+            "λ",
+            "epoch",
+            "train loss",
+            "val loss",
+            "score",
+            "time",
+            "",
+        )
+        for name in ("study", *names) if several else names:
             table.add_column(name, justify="right")
         now = time.monotonic()
-        for number, trial in sorted(self.running.items()):
+        for (study, number), trial in sorted(self.running.items()):
             proposal = trial.proposal
             table.add_row(
+                *([study] if several else []),
                 str(number),
                 f"{proposal.lr:.3g}",
                 str(proposal.batch_size),
                 f"{proposal.lam:.3g}",
-                f"{trial.epoch}/{self.epochs}",
-                "" if trial.train_loss is None else f"{trial.train_loss:.4f}",
-                "" if trial.val_loss is None else f"{trial.val_loss:.4f}",
+                f"{trial.epoch}/{trial.epochs}",
+                _figure(trial.train_loss),
+                _figure(trial.val_loss),
+                _figure(trial.score),
                 duration(now - trial.since),
                 trial.note,
             )
         return table
 
 
-def best_of(records: list[Record]) -> tuple[Record, InlierResult] | None:
-    """The record of the highest validation score and its row, if any has one."""
-    scored = [(record, record.best) for record in records if record.best is not None]
-    pairs = [(record, row) for record, row in scored if row is not None]
-    return max(pairs, key=lambda pair: pair[1].val_score or 0.0, default=None)
-
-
-def configuration(proposal: Proposal) -> str:
-    """A configuration in a few words."""
-    text = f"lr {proposal.lr:.3g}, batch size {proposal.batch_size}, λ {proposal.lam:.3g}"
-    if proposal.inlier:
-        text += f", {proposal.inlier}" + ("" if proposal.p is None else f" p={proposal.p}")
-    return text
-
-
-def inlier(row: InlierResult) -> str:
-    """An inlier model and its p in a few words."""
-    return row.inlier if row.p is None else f"{row.inlier} p={row.p}"
-
-
-def _share(share: Share) -> str:
-    """What a trial holds, in a few words."""
-    parts = [_count(share.cpus, "CPU")]
-    if share.gpus:
-        parts.insert(0, _count(share.gpus, "GPU"))
-    held = ", ".join(parts)
-    return held if share.workers == 1 else f"{share.workers} workers of {held}"
-
-
-def _count(number: float, what: str) -> str:
-    return f"{number:g} {what}" + ("" if number == 1 else "s")
-
-
-def duration(seconds: float) -> str:
-    """A time span, such as `42 s`, `3 min 05 s` or `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -1,23 +1,27 @@
-"""A search as a Tune run.
+"""A search as a Tune run, of one study or of several at once.
 
-Tune schedules; the study's records decide. Each trial writes its own record where it ends, the
-searcher asks `Sampler` and reads records back, so nothing of Tune's state is needed to resume.
+Tune schedules; the studies' records decide. Each trial writes its own record where it ends, the
+searcher asks the agendas and reads records back, so nothing of Tune's state is needed to resume.
 """
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from raysearch.search.agenda import Agenda
+from raysearch.search.budget import Budget
 from raysearch.search.cluster import cluster
 from raysearch.search.group import DRIVER_CPUS, train_together
 from raysearch.search.packing import pack
+from raysearch.search.queue import Queue
 from raysearch.search.reach import check_reach
 from raysearch.search.resources import Cluster, Resources, Share, fit
-from raysearch.search.sampler import Sampler
-from raysearch.search.study import Proposal, Record, StudyFolder
-from raysearch.search.worker import Job, failed, pruned, unfinished, work
+from raysearch.search.study import Proposal
+from raysearch.search.view import View
+from raysearch.search.worker import Job, failed, pruned, work
 from raysearch.storage import tune_storage
 from raysearch.train import Epoch
 
@@ -30,36 +34,13 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
 from ray import tune
-from ray.tune import Callback, RunConfig
+from ray.tune import Callback, RunConfig, Stopper
 from ray.tune.logger import TBXLoggerCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-
-class View(Protocol):
-    """Somebody who watches a search."""
-
-    def cluster(self, cluster: Cluster, share: Share) -> None:
-        """The search begins."""
-
-    def started(self, proposal: Proposal) -> None:
-        """A trial was given out, or goes on after its process was lost."""
-
-    def reading(self, number: int, host: str, clips: int) -> None:
-        """A trial's machine decodes recordings, the first time it needs them."""
-
-    def epoch(self, number: int, result: Mapping[str, Any]) -> None:
-        """A trial finished an epoch."""
-
-    def lost(self, number: int, host: str, reason: str) -> None:
-        """A trial's process or machine was lost; the trial goes on from its checkpoint."""
-
-    def finished(self, record: Record) -> None:
-        """A trial ended."""
-
-    def tick(self) -> None:
-        """Time has passed."""
-
+Work = Callable[[Job, Proposal, Share, Callable[[dict[str, Any]], None]], None]
+"""What a trial's process does, see `worker.work`."""
 
 RETRIES = 3
 """How often a trial is taken up again without having finished another epoch.
@@ -69,25 +50,23 @@ However often a spot node is taken away, a trial that gets on is not given up.
 
 
 def search(
-    job: Job,
-    sampler: Sampler,
-    trials: int,
+    agendas: Sequence[Agenda],
     resources: Resources,
     view: View,
     *,
     address: str = "",
-    time_budget: float | None = None,
+    budget: Budget | None = None,
+    work: Work = work,
 ) -> bool:
-    """Runs trials until the study has as many as were asked for.
+    """Runs trials until every study is over or a budget is spent.
 
     Args:
-        job: what all trials share.
-        sampler: of the study, with what was tried so far.
-        trials: of the study in all, earlier ones included.
+        agendas: of the studies, whose folders lie side by side.
         resources: of a trial.
         view: told of everything.
         address: of the Ray cluster to join; empty starts one on this machine.
-        time_budget: seconds after which running trials are stopped.
+        budget: of all studies together; what it stops goes on when the search is called again.
+        work: what a trial that one process trains does.
 
     Returns:
         Whether it came to its end; False if it was interrupted.
@@ -97,13 +76,17 @@ def search(
     """
     with cluster(address) as joined:
         if resources.gpus == "auto":
-            batch = sampler.space.search.largest_batch
-            resources = replace(resources, gpus=pack(job.options, batch, joined.nodes))
+            resources = replace(resources, gpus=_packed(agendas, joined))
         if address:
-            check_reach(job)
+            for agenda in agendas:
+                check_reach(agenda.job)
         share = fit(resources, joined.nodes, joined.where)
+        for agenda in agendas:
+            agenda.devices = share.devices
         view.cluster(joined, share)
-        tuner = _tuner(job, sampler, trials, share, view, time_budget)
+        # To start a cluster is not to search.
+        budget = replace(budget or Budget(), start=time.monotonic())
+        tuner = _tuner(agendas, share, view, budget, work)
         try:
             tuner.fit()
         except KeyboardInterrupt:
@@ -111,35 +94,42 @@ def search(
     return True
 
 
+def _packed(agendas: Sequence[Agenda], joined: Cluster) -> float | None:
+    """What part of a GPU a trial of any of the studies should hold."""
+    batch = max(agenda.space.search.largest_batch for agenda in agendas)
+    # Most machine types have the same options, and each measurement takes a while.
+    options = [agenda.space.fixed for agenda in agendas]
+    different = [one for place, one in enumerate(options) if one not in options[:place]]
+    parts = [pack(one, batch, joined.nodes) for one in different]
+    return max((part for part in parts if part is not None), default=None)
+
+
 def _tuner(
-    job: Job,
-    sampler: Sampler,
-    trials: int,
-    share: Share,
-    view: View,
-    time_budget: float | None,
+    agendas: Sequence[Agenda], share: Share, view: View, budget: Budget, work: Work
 ) -> tune.Tuner:
-    relay = _Relay(job, sampler, view)
-    trainable = tune.with_parameters(_trial, job=job, share=share)
+    relay = _Relay(agendas, view)
+    jobs = {agenda.name: agenda.job for agenda in agendas}
+    trainable = tune.with_parameters(_trial, jobs=jobs, share=share, work=work)
     cpus = DRIVER_CPUS if share.workers > 1 else share.cpus
     gpus = 0 if share.workers > 1 else share.gpus
-    storage, filesystem = tune_storage(job.folder)
+    folder = agendas[0].study.path
+    storage, filesystem = tune_storage(folder if len(agendas) == 1 else folder.parent)
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=_Searcher(job, sampler, trials),
+            search_alg=_Searcher(agendas, share.concurrent),
             scheduler=_Stopper(relay, together=share.workers > 1),
-            num_samples=trials,
+            num_samples=-1,
             max_concurrent_trials=share.concurrent,
-            time_budget_s=time_budget,
             # Saves the import of torch; but a process that waits for its workers cannot be reused.
             reuse_actors=share.workers == 1,
-            trial_dirname_creator=_folder_name,
+            trial_dirname_creator=_folder_name if len(agendas) == 1 else _long_folder_name,
         ),
         run_config=RunConfig(
             name="tune",
             storage_path=storage,
             storage_filesystem=filesystem,
+            stop=_Spent(agendas, budget),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             callbacks=[relay, TBXLoggerCallback()],  # type: ignore[no-untyped-call]
             verbose=0,
@@ -151,6 +141,10 @@ def _folder_name(trial: Any) -> str:
     return f"trial_{trial.config['number']:04d}"
 
 
+def _long_folder_name(trial: Any) -> str:
+    return f"{trial.config['study']}_{trial.config['number']:04d}"
+
+
 class _Stateless:
     """Leaves nothing in the pickles that Tune writes of its parts: records are the state."""
 
@@ -158,45 +152,41 @@ class _Stateless:
         return {}
 
 
-class _Searcher(_Stateless, Searcher):
-    """Hands out first what an interrupted run left open, then what the sampler proposes."""
+class _Spent(_Stateless, Stopper):
+    """Ends the search when a budget is spent."""
 
-    def __init__(self, job: Job, sampler: Sampler, trials: int) -> None:
+    def __init__(self, agendas: Sequence[Agenda], budget: Budget) -> None:
+        self.agendas, self.budget = agendas, budget
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is ended by itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether all are."""
+        spent = sum(agenda.device_seconds for agenda in self.agendas)
+        return bool(self.budget.spent(spent))
+
+
+class _Searcher(_Stateless, Searcher):
+    """Hands out what the queue has."""
+
+    def __init__(self, agendas: Sequence[Agenda], concurrent: int) -> None:
         super().__init__()
-        self.job, self.sampler, self.trials = job, sampler, trials
-        self.study = StudyFolder(job.folder)
-        self.waiting = [p for p in self.study.proposals() if p.number in sampler.open]
-        self.at_work: dict[str, str] = {}
-        for proposal in self.waiting:
-            # The pruner must know the rungs that they have behind them.
-            for epoch in unfinished(job, proposal)[0]:
-                sampler.report(proposal.number, epoch)
+        self.queue = Queue(agendas, concurrent)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        proposal = self.waiting.pop(0) if self.waiting else self._ask()
-        if proposal is None:
-            return str(Searcher.FINISHED)
-        encoder = self.job.config(proposal).signature()
-        if encoder in self.at_work.values():
-            # With `inlier: sample` two trials may want one encoder: the second loads it later.
-            self.waiting.insert(0, proposal)
-            return None
-        self.at_work[trial_id] = encoder
-        return {"number": proposal.number, "proposal": asdict(proposal)}
-
-    def _ask(self) -> Proposal | None:
-        if self.sampler.next_number >= self.trials:
-            return None
-        proposal = self.sampler.ask()
-        if proposal is not None:
-            self.study.propose(proposal)
-        return proposal
+        given = self.queue.next(trial_id)
+        if given is None:
+            return str(Searcher.FINISHED) if self.queue.over else None
+        study, proposal = given
+        return {"study": study, "number": proposal.number, "proposal": asdict(proposal)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """`_Relay` tells the sampler what the record says."""
-        self.at_work.pop(trial_id, None)
+        """`_Relay` tells the agenda what the record says."""
+        self.queue.left(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: records and proposals are the state."""
@@ -222,65 +212,68 @@ class _Stopper(_Stateless, FIFOScheduler):
 
 
 class _Relay(_Stateless, Callback):
-    """Passes Tune's events on to sampler and view, and records what a trial cannot itself.
+    """Passes Tune's events on to agendas and view, and records what a trial cannot itself.
 
     That is: its process was killed, be it by fate or because the trial was given up.
     """
 
-    def __init__(self, job: Job, sampler: Sampler, view: View) -> None:
-        self.job, self.sampler, self.view = job, sampler, view
-        self.study = StudyFolder(job.folder)
-        self.given_up: set[int] = set()
+    def __init__(self, agendas: Sequence[Agenda], view: View) -> None:
+        self.agendas = {agenda.name: agenda for agenda in agendas}
+        self.view = view
+        self.given_up: set[tuple[str, int]] = set()
 
     def gives_up(self, trial: Any, result: Mapping[str, Any]) -> bool:
         """Takes a trial's epoch; if the trial should be stopped, writes its record."""
-        proposal = Proposal(**trial.config["proposal"])
-        number = proposal.number
-        if number not in self.sampler.open or number in self.given_up:
+        agenda, proposal = self._whose(trial)
+        if proposal.number in agenda.records or (agenda.name, proposal.number) in self.given_up:
             return False
         epoch = Epoch(**{field.name: result[field.name] for field in fields(Epoch)})
-        if not self.sampler.report(number, epoch) or epoch.epoch == self.job.options.epochs:
+        if not agenda.report(proposal.number, epoch):
             return False
-        record = pruned(self.job, proposal, result["hostname"])
+        record = pruned(agenda.job, proposal, result["hostname"], agenda.devices)
         if record is not None:
-            self.given_up.add(number)
-            self.study.add(record)
+            self.given_up.add((agenda.name, proposal.number))
+            agenda.study.add(record)
         return record is not None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.view.started(Proposal(**trial.config["proposal"]))
+        self.view.started(trial.config["study"], self._whose(trial)[1])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        number = trial.config["number"]
+        study, number = trial.config["study"], trial.config["number"]
         if "epoch" in result:
             trial.run_metadata.num_failures = 0
-            self.view.epoch(number, result)
+            self.view.epoch(study, number, result)
         elif "clips_read" in result:
-            self.view.reading(number, result["hostname"], result["clips_read"])
+            self.view.reading(study, number, result["hostname"], result["clips_read"])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         host = trial.last_result.get("hostname") or trial.node_ip or "an unknown machine"
-        self.view.lost(trial.config["number"], host, _reason(trial))
+        self.view.lost(trial.config["study"], trial.config["number"], host, _reason(trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial.config["number"])
+        self._end(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         host = trial.last_result.get("hostname", "")
-        proposal = Proposal(**trial.config["proposal"])
-        self.study.add(failed(self.job, proposal, host, _reason(trial)))
-        self._end(proposal.number)
+        agenda, proposal = self._whose(trial)
+        agenda.study.add(failed(agenda.job, proposal, host, _reason(trial), agenda.devices))
+        self._end(trial)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self.view.tick()
 
-    def _end(self, number: int) -> None:
-        record = self.study.record(number)
+    def _whose(self, trial: Any) -> tuple[Agenda, Proposal]:
+        return self.agendas[trial.config["study"]], Proposal(**trial.config["proposal"])
+
+    def _end(self, trial: Any) -> None:
+        agenda, proposal = self._whose(trial)
+        record = agenda.study.record(proposal.number)
         if record is not None:
-            self.sampler.tell(record)
-            self.view.finished(record)
+            agenda.end(record)
+            self.view.finished(agenda.name, record)
 
 
 def _reason(trial: Any) -> str:
@@ -288,9 +281,9 @@ def _reason(trial: Any) -> str:
     return lines[-1].strip() if lines else "its process died"
 
 
-def _trial(config: dict[str, Any], job: Job, share: Share) -> None:
+def _trial(config: dict[str, Any], jobs: Mapping[str, Job], share: Share, work: Work) -> None:
     """The trainable: runs in a process of its own, on any node."""
-    proposal = Proposal(**config["proposal"])
+    job, proposal = jobs[config["study"]], Proposal(**config["proposal"])
     if share.workers > 1:
         train_together(job, proposal, share, tune.get_context().get_trial_id())
     else:

@@ -59,6 +59,7 @@ def test_the_environment_names_the_places_too() -> None:
         (["run", "--machine", "fan", "--data", "/d", "--out", "runs"], "--out runs"),
         (["run", "--machine", "fan", "--data=../d", "--out", "/o"], "--data ../d"),
         ([*RUN, "--ground-truth", "truth"], "--ground-truth truth"),
+        ([*RUN, "--warm-start", "/o/fan", "--warm-start=runs"], "--warm-start runs"),
     ],
 )
 def test_a_path_of_this_machine_is_refused(argv: list[str], said: str) -> None:
@@ -113,6 +114,7 @@ def test_a_login_is_not_sent_to_the_cluster() -> None:
         ("--machine valve --out /o --name try", ["/o/try"]),
         ("--machine valve --machine fan --out /o --name try", ["/o/try-valve", "/o/try-fan"]),
         ("--machine all --out /o", ["/o"]),
+        ("--machine fan --machine all --out /o", ["/o"]),
         ("--machine fan --out 's3://K:S@b/o?region=x'", ["s3://K:S@b/o/fan?region=x"]),
     ],
 )

@@ -1,13 +1,15 @@
 """What the terminal shows of a running search."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
-from raysearch.report.live import LiveView, best_of, duration
+from raysearch.report.live import LiveView
+from raysearch.report.words import best_of, duration
+from raysearch.search.budget import Budget
 from raysearch.search.resources import Cluster, Node, Share
 from raysearch.search.study import Proposal, Record, State
 from raysearch.train import Epoch
@@ -33,18 +35,40 @@ def epoch(number: int) -> Mapping[str, float]:
     return {"epoch": number, "train_loss": 0.5 / number, "val_loss": 0.75 / number}
 
 
+@dataclass
+class Study:
+    """What is followed."""
+
+    total: int
+    records: dict[int, Record]
+    name: str = "valve"
+    epochs: int = 8
+    device_seconds: float = 0.0
+
+
+def follow(console: Console, total: int, done: Sequence[Record] = ()) -> LiveView:
+    return LiveView(console, [Study(total, {r.proposal.number: r for r in done})])
+
+
+def end(view: LiveView, record: Record, study: str = "valve") -> None:
+    followed = view.studies[study]
+    assert isinstance(followed, Study)
+    followed.records[record.proposal.number] = record
+    view.finished(study, record)
+
+
 def run(console: Console, done: list[Record] | None = None) -> LiveView:
     """A short search: one trial is scored, one fails, one runs."""
-    view = LiveView(console, "valve", trials=6, epochs=8, done=done or [])
+    view = follow(console, 6, done or [])
     with view:
         view.cluster(Cluster("", "127.0.0.1:8265", (Node(2),)), Share(1, 1, 0, 2))
         for proposal in PROPOSALS[:3]:
-            view.started(proposal)
+            view.started("valve", proposal)
         for number in range(1, 9):
-            view.epoch(1, epoch(number))
-        view.finished(complete(PROPOSALS[0]))
-        view.finished(failed(PROPOSALS[1]))
-        view.epoch(3, epoch(1))
+            view.epoch("valve", 1, epoch(number))
+        end(view, complete(PROPOSALS[0]))
+        end(view, failed(PROPOSALS[1]))
+        view.epoch("valve", 3, epoch(1))
         view.tick()
     return view
 
@@ -82,23 +106,23 @@ def test_plain_lines_tell_how_trials_ended(lines: list[str]):
 
 def test_a_trial_without_a_score_tells_why():
     file = StringIO()
-    view = LiveView(Console(file=file), "valve", 1, 8, [])
+    view = follow(Console(file=file), 1, [])
     row = InlierResult("gmm", 64, error="too few segments")
     other = InlierResult("lof", 64, error="too few neighbours")
-    view.started(PROPOSALS[0])
-    view.finished(replace(complete(PROPOSALS[0]), rows=(row, other, row)))
+    view.started("valve", PROPOSALS[0])
+    end(view, replace(complete(PROPOSALS[0]), rows=(row, other, row)))
     assert "COMPLETE too few segments; too few neighbours  [1/1" in file.getvalue()
 
 
 def test_one_trial_at_once_without_a_dashboard():
     file = StringIO()
-    view = LiveView(Console(file=file), "valve", 1, 8, [])
+    view = follow(Console(file=file), 1, [])
     view.cluster(Cluster("", "", (Node(4),)), Share(1, 4, 0, 1))
     assert file.getvalue() == "valve: 1 trial at once, 4 CPUs each\n"
 
 
 def terminal(file: StringIO) -> Console:
-    return Console(file=file, force_terminal=True, color_system=None, width=110, _environ={})
+    return Console(file=file, force_terminal=True, color_system=None, width=120, _environ={})
 
 
 def test_on_a_terminal_there_is_a_table():
@@ -110,7 +134,7 @@ def test_on_a_terminal_there_is_a_table():
     head, titles, running, best, dashboard = (line.rstrip() for line in picture[:5])
     assert head.startswith("valve   1 running, 2 finished, 0 pruned, 1 failed of 6   ")
     assert "elapsed, about" in head
-    assert " ".join(titles.split()) == "trial lr batch λ epoch train loss val loss time"
+    assert " ".join(titles.split()) == ("trial lr batch λ epoch train loss val loss score time")
     assert running.split()[:-2] == ["3", "0.001", "32", "10", "1/8", "0.5000", "0.7500"]
     assert best == "best so far  0.7500  trial 1: lr 0.1, batch size 32, λ 10, gmm p=2"
     assert dashboard == "Ray dashboard  127.0.0.1:8265"
@@ -120,7 +144,7 @@ def test_on_a_terminal_there_is_a_table():
 
 def test_before_anything_ran_the_table_is_a_line():
     file = StringIO()
-    with LiveView(terminal(file), "valve", 6, 8, []):
+    with follow(terminal(file), 6, []):
         pass
     text = file.getvalue()
     assert "valve   0 running, 0 finished, 0 pruned, 0 failed of 6   0 s elapsed" in text
@@ -130,7 +154,7 @@ def test_before_anything_ran_the_table_is_a_line():
 
 def test_the_terminal_is_given_back():
     file = StringIO()
-    view = LiveView(terminal(file), "valve", 6, 8, [])
+    view = follow(terminal(file), 6, [])
     with pytest.raises(KeyboardInterrupt), view:
         raise KeyboardInterrupt
     assert not view.live.is_started
@@ -139,8 +163,8 @@ def test_the_terminal_is_given_back():
 
 def test_an_epoch_of_a_trial_that_is_over_is_passed_over():
     file = StringIO()
-    view = LiveView(Console(file=file), "valve", 1, 8, [])
-    view.epoch(7, epoch(8))
+    view = follow(Console(file=file), 1, [])
+    view.epoch("valve", 7, epoch(8))
     assert file.getvalue() == ""
 
 
@@ -148,13 +172,13 @@ def test_the_time_left_counts_new_trials_and_begun_epochs(monkeypatch: pytest.Mo
     now = 1000.0
     monkeypatch.setattr("raysearch.report.live.time.monotonic", lambda: now)
     file = StringIO()
-    view = LiveView(Console(file=file), "valve", 6, 8, [complete(Proposal(0, 0.5, 64, 0.1))])
+    view = follow(Console(file=file), 6, [complete(Proposal(0, 0.5, 64, 0.1))])
     view.cluster(Cluster("", "", (Node(2),)), Share(1, 1, 0, 2))
-    view.started(PROPOSALS[0])
-    view.started(PROPOSALS[1])
+    view.started("valve", PROPOSALS[0])
+    view.started("valve", PROPOSALS[1])
     now += 60
-    view.epoch(2, epoch(4))  # half a trial
-    view.finished(complete(PROPOSALS[0]))
+    view.epoch("valve", 2, epoch(4))  # half a trial
+    end(view, complete(PROPOSALS[0]))
     # One and a half of five new trials took a minute; three and a half take 140 s.
     assert "[2/6, 1 min 00 s elapsed, about 2 min 20 s left]" in file.getvalue()
 
@@ -191,7 +215,7 @@ def test_durations(seconds: float, text: str):
 
 def quiet() -> tuple[LiveView, StringIO]:
     file = StringIO()
-    return LiveView(Console(file=file), "valve", 9, 8, []), file
+    return follow(Console(file=file), 9, []), file
 
 
 def test_a_cluster_that_was_joined_is_named_with_what_a_trial_holds():
@@ -206,13 +230,13 @@ def test_a_cluster_that_was_joined_is_named_with_what_a_trial_holds():
 def test_a_pruned_trial_tells_how_far_it_came():
     view, file = quiet()
     epochs = tuple(Epoch(n, 1, 1, 0, 1, 1, 0, 1e-3, 1) for n in (1, 2))
-    view.finished(Record(PROPOSALS[0], State.PRUNED, "abc", 8, 0, "host", history=epochs))
+    end(view, Record(PROPOSALS[0], State.PRUNED, "abc", 8, 0, "host", history=epochs))
     assert file.getvalue().startswith("trial 1: PRUNED after 2 of 8 epochs  [1/9, ")
 
 
 def test_a_lost_trial_and_its_machine_are_named():
     view, file = quiet()
-    view.lost(3, "host2", "The actor died")
+    view.lost("valve", 3, "host2", "The actor died")
     assert file.getvalue() == (
         "trial 3: lost on host2 (The actor died); it goes on from its checkpoint\n"
     )
@@ -221,25 +245,73 @@ def test_a_lost_trial_and_its_machine_are_named():
 def test_a_machine_that_fails_one_trial_after_the_other_is_named():
     view, file = quiet()
     bad = [replace(failed(proposal), host="bad") for proposal in PROPOSALS]
-    view.finished(bad[0])
-    view.lost(1, "bad", "it died")
-    view.finished(replace(complete(PROPOSALS[1]), host="good"))
+    end(view, bad[0])
+    view.lost("valve", 1, "bad", "it died")
+    end(view, replace(complete(PROPOSALS[1]), host="good"))
     assert "in a row" not in file.getvalue()
-    view.finished(bad[2])
+    end(view, bad[2])
     assert file.getvalue().splitlines()[-1].startswith("bad failed 3 times in a row; look at it")
 
 
 def test_a_trial_that_succeeds_clears_its_machine():
     view, file = quiet()
     for proposal in PROPOSALS:
-        view.finished(failed(proposal))
-        view.finished(complete(proposal))
+        end(view, failed(proposal))
+        end(view, complete(proposal))
     assert "in a row" not in file.getvalue()
 
 
 def test_a_machine_that_reads_recordings_says_so():
     view, file = quiet()
-    view.started(PROPOSALS[0])
-    view.reading(1, "host2", 384)
-    view.reading(7, "host2", 384)  # nobody knows it
+    view.started("valve", PROPOSALS[0])
+    view.reading("valve", 1, "host2", 384)
+    view.reading("valve", 7, "host2", 384)  # nobody knows it
     assert file.getvalue().splitlines()[1:] == ["trial 1: host2 reads recordings: 384 so far"]
+
+
+def test_scores_at_rungs_are_told_and_stay():
+    view, file = quiet()
+    view.started("valve", PROPOSALS[0])
+    view.epoch("valve", 1, {**epoch(1), "val_score": 0.6})
+    view.epoch("valve", 1, {**epoch(2), "val_score": None})
+    lines = file.getvalue().splitlines()
+    assert lines[1].endswith("validation loss 0.7500, validation score 0.6000 so far")
+    assert lines[2].endswith("validation loss 0.3750")
+    end(view, Record(PROPOSALS[0], State.PRUNED, "abc", 8, 0, "host"))
+    assert "PRUNED after 0 of 8 epochs, score 0.6000  [" in file.getvalue()
+
+
+def test_whose_idea_a_trial_was_is_told():
+    view, file = quiet()
+    view.started("valve", replace(PROPOSALS[0], origin="runs/fan trial 3"))
+    view.started("valve", replace(PROPOSALS[1], rerun_of=4, seed=2))
+    first, second = file.getvalue().splitlines()
+    assert first.endswith("λ 10 (from runs/fan trial 3)")
+    assert second.endswith("λ 10 (finalist: trial 4 with seed 2)")
+
+
+def test_several_studies_share_a_table_and_are_named():
+    file = StringIO()
+    studies = [Study(4, {}, "fan"), Study(4, {}, "valve")]
+    with LiveView(terminal(file), studies) as view:
+        view.started("valve", PROPOSALS[0])
+        view.started("fan", PROPOSALS[0])
+        end(view, complete(PROPOSALS[1]), "fan")
+    shown = file.getvalue()
+    picture = [line.rstrip() for line in shown[shown.rindex("2 studies   ") :].splitlines()]
+    assert picture[0].startswith("2 studies   2 running, 1 finished, 0 pruned, 0 failed of 8   ")
+    assert picture[1].split()[:2] == ["study", "trial"]
+    assert [line.split()[:2] for line in picture[2:4]] == [["fan", "1"], ["valve", "1"]]
+    assert picture[4].startswith("best so far  0.7500  fan trial 2: lr 0.01")
+    file = StringIO()
+    plain = LiveView(Console(file=file), studies)
+    plain.started("valve", PROPOSALS[2])
+    assert file.getvalue().startswith("valve trial 3: lr 0.001")
+
+
+def test_budgets_are_told():
+    file = StringIO()
+    study = Study(50, {}, device_seconds=1800.0)
+    view = LiveView(Console(file=file), [study], Budget(7200.0, 10.0))
+    end(view, complete(PROPOSALS[0]))
+    assert file.getvalue().endswith("2 h 00 min at most, 0.50 of 10 GPU hours]\n")

@@ -1,0 +1,168 @@
+"""What the trials of a study are, in which order: left open, proposed, and the finalists.
+
+It knows no scheduler, and holds nothing that the study's folder does not tell again.
+"""
+
+from collections.abc import Collection, Sequence
+
+from raysearch.search.finalists import reruns
+from raysearch.search.sampler import Sampler
+from raysearch.search.space import Space
+from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.search.warm import good_starts, paper_start, together
+from raysearch.search.worker import Job, unfinished
+from raysearch.train import Epoch
+
+
+class Agenda:
+    """Hands out the trials of one study."""
+
+    def __init__(self, job: Job, space: Space, sampler: Sampler) -> None:
+        """Takes up a study where it stands.
+
+        Args:
+            job: what its trials share.
+            space: what is searched, and how.
+            sampler: that knows what was tried so far.
+        """
+        self.job, self.space, self.sampler = job, space, sampler
+        self.study = StudyFolder(job.folder)
+        self.proposals = self.study.proposals()
+        self.records = {record.proposal.number: record for record in self.study.records()}
+        self.devices = 1.0
+        """Of a trial; set by who runs them."""
+        self.searched = sum(proposal.rerun_of is None for proposal in self.proposals)
+        """Configurations that the sampler has proposed."""
+        self.next_number = 1 + max((p.number for p in self.proposals), default=-1)
+        self.waiting = [p for p in self.proposals if p.number not in self.records]
+        self.at_work: dict[int, float] = {}
+        """Number of a trial -> seconds that its epochs took."""
+        self.exhausted = False
+        self.spent = sum(record.device_seconds for record in self.records.values())
+        for proposal in self.waiting:
+            # The pruner must know the rungs that they have behind them.
+            for epoch in unfinished(job, proposal)[0]:
+                self.report(proposal.number, epoch)
+        if space.strategy.warm_start == "paper":
+            sampler.enqueue([paper_start(job.source.machine)])
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+        return self.study.path.name
+
+    @property
+    def epochs(self) -> int:
+        """Of a trial."""
+        return self.job.options.epochs
+
+    def begin(self, finished: Sequence["Agenda"]) -> None:
+        """Begins where studies of other machine types, which ended meanwhile, found something."""
+        found = [good_starts(list(a.records.values()), a.name) for a in finished]
+        self.sampler.enqueue(together(found))
+
+    def next(self, busy: Collection[str]) -> Proposal | None:
+        """What to start now; it was noted on disk.
+
+        Args:
+            busy: signatures of encoders that trials of this study are at work on.
+
+        Returns:
+            None if there is nothing, now or at all (see `over`).
+        """
+        for place, proposal in enumerate(self.waiting):
+            # With `inlier: sample` two trials may want one encoder: the second loads it later.
+            if self.job.config(proposal).signature() not in busy:
+                self.at_work.setdefault(proposal.number, 0.0)
+                return self.waiting.pop(place)
+        proposed = self._propose()
+        if proposed is None:
+            return None
+        self.study.propose(proposed)
+        self.proposals.append(proposed)
+        self.searched += proposed.rerun_of is None
+        self.next_number = proposed.number + 1
+        self.waiting.append(proposed)
+        return self.next(busy) if self.job.config(proposed).signature() not in busy else None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to start or to wait for."""
+        return bool(not self.waiting and not self.at_work and self.closing) and not self._reruns()
+
+    def report(self, number: int, epoch: Epoch) -> bool:
+        """Takes an epoch of a trial.
+
+        Returns:
+            Whether the trial should be given up.
+        """
+        self.at_work[number] = self.at_work.get(number, 0.0) + epoch.seconds
+        return number in self.sampler.open and self.sampler.report(number, epoch)
+
+    def end(self, record: Record) -> None:
+        """Takes the record of a trial."""
+        number = record.proposal.number
+        self.at_work.pop(number, None)
+        if number not in self.records:
+            self.records[number] = record
+            self.spent += record.device_seconds
+        self.sampler.tell(record)
+
+    @property
+    def device_seconds(self) -> float:
+        """What the study cost so far, its unfinished trials included."""
+        return self.spent + self.devices * sum(self.at_work.values())
+
+    @property
+    def closing(self) -> str:
+        """Why no more configurations are proposed; empty while some are."""
+        strategy = self.space.strategy
+        if self.searched >= strategy.trials:
+            return f"{strategy.trials} trials"
+        if self.exhausted:
+            return "everything in the space was tried"
+        if strategy.patience and idle(list(self.records.values())) >= strategy.patience:
+            return f"no better score in {strategy.patience} trials"
+        return ""
+
+    @property
+    def total(self) -> int:
+        """Trials that it will have, as far as is known."""
+        asked = self.searched if self.closing else self.space.strategy.trials
+        given = len(self.proposals) - self.searched
+        finalists = self.space.finalists
+        if finalists is None or given:
+            return asked + given + len(self._reruns())
+        return asked + min(finalists.top, asked) * (finalists.seeds - 1)
+
+    def _propose(self) -> Proposal | None:
+        if not self.closing:
+            proposal = self.sampler.ask(self.next_number)
+            if proposal is not None:
+                return proposal
+            self.exhausted = True
+        if self.sampler.open:
+            return None
+        return next(iter(self._reruns()), None)
+
+    def _reruns(self) -> list[Proposal]:
+        """Finalists that were not given out yet; who they are is known when all trials ended."""
+        finalists = self.space.finalists
+        if finalists is None:
+            return []
+        records = [self.records[number] for number in sorted(self.records)]
+        return reruns(records, self.proposals, finalists, self.job.seed)
+
+
+def idle(records: Sequence[Record]) -> int:
+    """Trials since the best one, by number; those that failed do not count."""
+    since, best = 0, float("-inf")
+    for record in sorted(records, key=lambda r: r.proposal.number):
+        if record.state is State.FAIL or record.proposal.rerun_of is not None:
+            continue
+        row = record.best
+        if record.state is State.COMPLETE and row is not None and (row.val_score or 0.0) > best:
+            since, best = 0, row.val_score or 0.0
+        else:
+            since += 1
+    return since

@@ -1,0 +1,43 @@
+"""Agendas of studies that nobody trains for, for tests of who does what next."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from upath import UPath
+
+from raysearch.audio.dataset import Source
+from raysearch.search.agenda import Agenda
+from raysearch.search.sampler import Sampler
+from raysearch.search.space import Space
+from raysearch.search.study import Proposal, Record, StudyFolder
+from raysearch.search.worker import Job
+from tests.records import complete, failed, make_space, row
+
+
+def make_job(folder: Path, space: Space, machine: str = "valve") -> Job:
+    study = StudyFolder(UPath(folder))
+    study.begin({"machine": machine})
+    source = Source(folder, machine, ("0",))
+    return Job(study.path, source, "data", space.fixed, space.search.specs, 0, space.rungs)
+
+
+def make_agenda(folder: Path, space: Space, machine: str = "valve") -> Agenda:
+    """An agenda as a run makes it, from what the folder holds."""
+    job = make_job(folder, space, machine)
+    study = StudyFolder(job.folder)
+    searched = [p for p in study.proposals() if p.rerun_of is None]
+    return Agenda(job, space, Sampler(space, study.journal, searched, study.records()))
+
+
+def space(**strategy: object) -> Space:
+    asked: Mapping[str, object] = {
+        "trials": 4, "sampler": "random", "finalists": "none", "scheduler": "none"
+    }  # fmt: skip
+    return make_space(strategy={**asked, **strategy})
+
+
+def end(agenda: Agenda, proposal: Proposal, score: float | None = 0.5) -> Record:
+    record = failed(proposal) if score is None else complete(proposal, row("gmm", 1, score))
+    agenda.study.add(record)
+    agenda.end(record)
+    return record
