@@ -21,10 +21,10 @@ from optuna.samplers import (
     TPESampler,
 )
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from raysearch.search.journal import OneWriterJournal
 from raysearch.search.space import Space
 from raysearch.search.strategy import REDUCTION
 
@@ -49,8 +49,7 @@ def new_study(space: Space, journal: Path | None) -> Study:
     """
     storage, name = None, "raysearch"
     if journal is not None:
-        journal.unlink(missing_ok=True)
-        storage, name = JournalStorage(JournalFileBackend(str(journal))), journal.parent.name
+        storage, name = JournalStorage(OneWriterJournal(journal)), journal.parent.name
     return optuna.create_study(
         storage=storage, study_name=name, direction="maximize", pruner=_pruner(space)
     )
