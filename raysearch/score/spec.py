@@ -27,7 +27,7 @@ from raysearch.errors import UserError
 
 INLIERS: tuple[str, ...] = get_args(Inlier)
 
-COUNTING = frozenset({"gmm", "gmm_diag", "gmm_tied", "lof", "knn", "knn_cosine", "knn_local"})
+COUNTING = ("gmm", "gmm_diag", "gmm_tied", "lof", "knn", "knn_cosine", "knn_local")
 """Models whose p is a number of components or neighbours."""
 
 
