@@ -33,7 +33,11 @@ class Recorder(LiveView):
     def __exit__(self, *error: object) -> None:
         """Leaves whole tables."""
         super().__exit__(*error)
-        for table in self.tables.values():
+        for name, study in self.studies.items():
+            table = self.tables[name]
+            for number, record in study.records.items():
+                if number not in table.lines:  # Given up before its trial was started again.
+                    table.add(record)
             table.write()
 
     def finished(self, study: str, record: Record) -> None:

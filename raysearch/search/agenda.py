@@ -10,7 +10,7 @@ from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space
 from raysearch.search.study import Proposal, Record, State, StudyFolder
 from raysearch.search.warm import good_starts, paper_start, together
-from raysearch.search.worker import Job, unfinished
+from raysearch.search.worker import Job, pruned, unfinished
 from raysearch.train import Epoch
 
 
@@ -39,10 +39,13 @@ class Agenda:
         """Number of a trial -> seconds that its epochs took."""
         self.exhausted = False
         self.spent = sum(record.device_seconds for record in self.records.values())
+        self.behind: list[Proposal] = []
         for proposal in self.waiting:
-            # The pruner must know the rungs that they have behind them.
-            for epoch in unfinished(job, proposal)[0]:
-                self.report(proposal.number, epoch)
+            # The pruner must know the rungs that they have behind them; what it says of the last
+            # epoch nobody may have heard.
+            verdicts = [self.report(proposal.number, e) for e in unfinished(job, proposal)[0]]
+            if verdicts and verdicts[-1]:
+                self.behind.append(proposal)
         if space.strategy.warm_start == "paper":
             sampler.enqueue([paper_start(job.source.machine)])
 
@@ -57,7 +60,16 @@ class Agenda:
         return self.job.options.epochs
 
     def begin(self, finished: Sequence["Agenda"]) -> None:
-        """Begins where studies of other machine types, which ended meanwhile, found something."""
+        """Begins where studies of other machine types, which ended meanwhile, found something.
+
+        Trials that were interrupted at a rung, at which they are behind, end here.
+        """
+        for proposal in self.behind:
+            record = pruned(self.job, proposal, "", self.devices)
+            if record is not None:
+                self.study.add(record)
+                self.waiting.remove(proposal)
+                self.end(record)
         found = [good_starts(list(a.records.values()), a.name) for a in finished]
         self.sampler.enqueue(together(found))
 

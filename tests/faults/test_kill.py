@@ -8,13 +8,24 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
-from tests.command import Started, contents, family, timeless, write_space
+from raysearch.search.strategy import REDUCTION
+from tests.command import Started, contents, family, table, timeless, write_space
 
 pytestmark = pytest.mark.slow
 
-TRIALS, EPOCHS = 6, 6
+TRIALS, EPOCHS, RUNG = 6, 6, 2
+STRATEGY = {
+    "trials": TRIALS,
+    "scheduler": "asha",
+    "grace": RUNG,
+    "finalists": {"top": 1, "seeds": 2},
+}
+ENDED = TRIALS + 1  # the finalist
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,7 @@ def in_a_trial(folder: Path, records: int) -> bool:
 def killed(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Killed:
     home = tmp_path_factory.mktemp("kill")
     (home / "data").symlink_to(demo_data)
-    write_space(home / "tiny.yaml", fixed={"epochs": EPOCHS}, strategy={"trials": TRIALS})
+    write_space(home / "tiny.yaml", fixed={"epochs": EPOCHS}, strategy=STRATEGY)
     folder, seen = home / "runs" / "killed", []
     untouched = begin(home, "untouched")
     with ExitStack() as left:
@@ -65,9 +76,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Killed:
 
 def test_every_trial_has_one_record(killed: Killed) -> None:
     records = contents(killed.folder / "records")
-    assert list(records) == [f"000{number}.json" for number in range(TRIALS)]
-    assert [json.loads(r)["proposal"]["number"] for r in records.values()] == list(range(TRIALS))
-    assert {row["trial"] for row in timeless(killed.folder / "trials.csv")} == set("012345")
+    assert list(records) == [f"000{number}.json" for number in range(ENDED)]
+    assert [json.loads(r)["proposal"]["number"] for r in records.values()] == list(range(ENDED))
+    assert {row["trial"] for row in timeless(killed.folder / "trials.csv")} == set("0123456")
 
 
 def test_no_record_changes_after_it_was_written(killed: Killed) -> None:
@@ -76,7 +87,7 @@ def test_no_record_changes_after_it_was_written(killed: Killed) -> None:
         assert earlier.items() <= last.items()
     counts = [len(records) for records in killed.seen]
     assert counts == sorted(counts)
-    assert 2 <= counts[1] < TRIALS
+    assert 2 <= counts[1] < ENDED
 
 
 def test_an_interrupted_trial_goes_on_from_its_epoch(killed: Killed) -> None:
@@ -85,7 +96,34 @@ def test_an_interrupted_trial_goes_on_from_its_epoch(killed: Killed) -> None:
     assert resumed
     for record in resumed:
         assert 1 <= record["resumes"][0] <= EPOCHS
-        assert [epoch["epoch"] for epoch in record["history"]] == list(range(1, EPOCHS + 1))
+        last = EPOCHS if record["state"] == "COMPLETE" else RUNG
+        assert [epoch["epoch"] for epoch in record["history"]] == list(range(1, last + 1))
+
+
+def test_what_was_given_up_stays_so_and_nothing_is_told_twice(killed: Killed) -> None:
+    records = [json.loads(r) for r in contents(killed.folder / "records").values()]
+    states = [record["state"] for record in records]
+    assert set(states) == {"COMPLETE", "PRUNED"}
+    journal = JournalStorage(JournalFileBackend(str(killed.folder / "study.journal")))
+    told = optuna.load_study(study_name="killed", storage=journal).trials
+    assert [trial.state.name for trial in told] == states[:TRIALS]
+    for trial, record in zip(told, records, strict=False):
+        # One rung, compared once: a trial that goes on is the best third of those that came there.
+        scores = {e["epoch"]: e["val_score"] for e in record["history"] if e["val_score"]}
+        assert trial.intermediate_values == scores
+        assert list(scores) == [RUNG]
+    before = [told[k].intermediate_values[RUNG] for k in range(TRIALS)]
+    for k, state in enumerate(states[:TRIALS]):
+        ahead = sum(score > before[k] for score in before[: k + 1])
+        assert (state == "COMPLETE") == (ahead < max(1, (k + 1) // REDUCTION)), (k, before)
+
+
+def test_the_finalist_is_trained_to_its_end(killed: Killed) -> None:
+    last = json.loads((killed.folder / "records" / "0006.json").read_text())
+    assert (last["state"], last["seed"], last["proposal"]["seed"]) == ("COMPLETE", 1, 1)
+    assert len(last["history"]) == EPOCHS
+    [best] = table(killed.folder / "best_config.csv")
+    assert best["seeds"] == "2"
 
 
 def test_kills_leave_no_trace_in_the_result(killed: Killed) -> None:

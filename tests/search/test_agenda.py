@@ -81,6 +81,26 @@ def test_a_resumed_study_knows_the_rungs_of_the_trials_that_it_takes_up(tmp_path
     assert not again.report(2, epoch(2, 0.9))
 
 
+def test_a_trial_that_was_interrupted_at_a_rung_where_it_is_behind_is_given_up(
+    tmp_path: Path,
+) -> None:
+    asked = space(scheduler="asha", grace=2)
+    before = make_agenda(tmp_path / "valve", asked)
+    made = [take(before) for _ in range(3)]
+    record = complete(made[0], row("gmm", 1, 0.9), history=(epoch(2, 0.9),))
+    before.study.add(record)
+    interrupt(before, made[1], [None, 0.8])
+    interrupt(before, made[2], [None, 0.7, None])  # it was let go on
+    again = make_agenda(tmp_path / "valve", asked)
+    again.devices = 0.5
+    again.begin([])
+    given_up = again.study.record(1)
+    assert given_up is not None
+    assert (given_up.state, given_up.devices) == (State.PRUNED, 0.5)
+    assert again.records[1] == given_up
+    assert [take(again).number for _ in range(2)] == [2, 3]
+
+
 def test_the_price_counts_ended_and_unfinished_trials(tmp_path: Path) -> None:
     before = make_agenda(tmp_path / "valve", space())
     first, second = take(before), take(before)
