@@ -40,7 +40,7 @@ def conclude(
     folder, records = opened.study.path, opened.study.records()
     ranking = rank(records)
     if ranking is None:
-        raise NoResultError(f"none of {len(records)} trials has a score: {_reasons(records)}")
+        raise NoResultError(_fruitless(records))
     winner = choose(opened.source.machine, opened.data.fingerprint, ranking)
     detector = _settle(winner, opened)
     confidence, notes = _doubt(ranking, opened, records, console)
@@ -86,9 +86,12 @@ def repeat_final(folder: UPath, data: Place | None, command: str, console: Conso
     _test(winner, detector, source, space, folder, command, console)
 
 
-def _reasons(records: Sequence[Record]) -> str:
+def _fruitless(records: Sequence[Record]) -> str:
+    if not records:
+        return "no trial has ended yet; give the search more time"
     found = {r.error or next((row.error for row in r.rows), "") for r in records}
-    return "; ".join(sorted(found))[:300]
+    reasons = "; ".join(sorted(found - {""})) or "all were given up"
+    return f"none of {len(records)} trials has a score: {reasons}"[:400]
 
 
 def _settle(winner: Winner, opened: Opened) -> Detector:
@@ -159,7 +162,8 @@ def _announce(
 ) -> None:
     write_best(opened.study.path, winner, confidence, opened.space)
     score = score_words(winner, confidence)
-    say(console, f"best configuration: {_words(ranking.winner)}; validation score {score}")
+    what = f"best configuration of {winner.machine}: {_words(ranking.winner)}"
+    say(console, f"{what}; validation score {score}")
     for note in notes:
         say(console, f"note: {note}")
 

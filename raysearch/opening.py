@@ -149,6 +149,11 @@ def _clear(folder: UPath) -> None:
             storage.remove_tree(path)
         elif path.name != LEDGER:
             path.unlink()
+    # Where Tune kept the curves of a search of several studies.
+    for path in storage.children(folder.parent / "tune"):
+        study, _, number = path.name.rpartition("_")
+        if study == folder.name and number.isdecimal():
+            storage.remove_tree(path)
 
 
 FREE = {"strategy.trials", "strategy.patience", "strategy.warm_start"}

@@ -13,7 +13,7 @@ import torch
 
 from raysearch import __version__
 from raysearch.cli import main
-from raysearch.cli_options import gpus_of, seconds_of
+from raysearch.cli_options import gpus_of, hours_of, seconds_of
 from tests.command import write_space
 
 COMMANDS = (
@@ -259,6 +259,13 @@ def test_time_budgets(budget: str, seconds: float):
 
 def test_an_empty_time_budget(refuse):
     assert refuse("--time-budget=0s") == "--time-budget 0s: no trial can run in no time"
+
+
+@pytest.mark.parametrize("hours", ["0", "-1", "nan", "inf"])
+def test_hours_in_which_no_trial_can_run(refuse, hours: str):
+    complaint = refuse(f"--gpu-hours={hours}")
+    assert complaint == f"--gpu-hours {hours}: expected a number above 0, such as 40 or 0.5"
+    assert hours_of(0.5) == 0.5
 
 
 @pytest.mark.parametrize("gpus", ["many", "-1", "nan", "inf", ""])

@@ -7,7 +7,7 @@ from upath import UPath
 
 from raysearch import storage
 from raysearch.errors import UserError
-from raysearch.opening import alone
+from raysearch.opening import _clear, alone
 
 
 def test_a_second_process_is_refused(folder: UPath) -> None:
@@ -34,6 +34,18 @@ def test_what_was_refused_leaves_no_lock(folder: UPath) -> None:
         *([f".{folder.name}.lock"] if local else []),
         folder.name,
     ]
+
+
+def test_what_begins_anew_keeps_its_ledger_only_and_leaves_other_studies_alone(
+    folder: UPath,
+) -> None:
+    tune = folder.parent / "tune"
+    curves = [tune / name / "events" for name in (f"{folder.name}_0003", "run_0003", "other")]
+    for path in (folder / "records" / "0000.json", folder / "test_ledger.jsonl", *curves):
+        storage.write_text(path, "{}")
+    _clear(folder)
+    assert [path.name for path in storage.children(folder)] == ["test_ledger.jsonl"]
+    assert [path.exists() for path in curves] == [False, True, True]
 
 
 def test_where_nothing_can_be_written_is_said_first(tmp_path: Path) -> None:
