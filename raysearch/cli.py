@@ -1,10 +1,8 @@
 """The command line. Heavy imports happen inside the commands, so that --help answers at once."""
 
 import os
-import shlex
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,7 +38,9 @@ from raysearch.cli_options import (
     gpus_of,
     hours_of,
     seconds_of,
+    typed_command,
 )
+from raysearch.cli_results import dashboard, export, final, score
 from raysearch.errors import NoResultError, StoppedError, UserError
 from raysearch.search.resources import Resources
 
@@ -116,7 +116,7 @@ def run(
         allow_defects=allow_defects,
         fresh=fresh,
         final=not no_final,
-        command=_command(),
+        command=typed_command(),
     )
     _run(request, machine)
 
@@ -158,80 +158,8 @@ def doctor(
         raise typer.Exit(1)
 
 
-@app.command()
-def final(
-    run: Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")],
-    data: Annotated[
-        str | None, typer.Option(help="Folder of the data set.", show_default="the run's")
-    ] = None,
-) -> None:
-    """Repeat the final test of a run's frozen configuration (noted in its ledger)."""
-    from rich.console import Console
-
-    from raysearch.conclusion import repeat_final
-    from raysearch.storage import place
-
-    repeat_final(place(run), place(data) if data else None, _command(), Console())
-
-
-@app.command()
-def score(
-    detector: Annotated[str, typer.Argument(help="Folder of a detector: runs/valve/detector.")],
-    files: Annotated[list[Path], typer.Argument(help="Recordings.", show_default=False)],
-    id: Annotated[
-        str | None,
-        typer.Option(help="Product ID of the recordings.", show_default="from their names"),
-    ] = None,
-) -> None:
-    """Score recordings: prints file,id,score,decision as CSV (1 = anomalous)."""
-    import csv
-
-    from raysearch.detector import load_detector, score_files
-    from raysearch.storage import place
-
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    rows = score_files(load_detector(place(detector)), files, id)
-    writer.writerow(["file", "id", "score", "decision"])
-    for path, identity, value, anomalous in rows:
-        writer.writerow([path, identity, repr(value), int(anomalous)])
-
-
-@app.command()
-def export(out: Out = "runs") -> None:
-    """Write the tables over all runs: best_configs.* and results.* (csv, md, tex)."""
-    from raysearch.report.tables import export as write_tables
-    from raysearch.storage import place
-
-    for path in write_tables(place(out)):
-        typer.echo(path)
-
-
-@app.command()
-def dashboard(
-    run: Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1.")] = 8080,
-) -> None:
-    """Open optuna-dashboard on a run's study, on 127.0.0.1 only."""
-    from raysearch.search.dashboard import serve
-    from raysearch.search.study import StudyFolder
-    from raysearch.storage import place
-
-    journal = StudyFolder(place(run)).fetch_journal()
-    if journal is None:
-        raise UserError(f"{run} holds no study.journal; `raysearch run` makes one")
-
-    serve(journal, port)
-
-
-for _command_on_cluster in (attach, stop, fetch):
-    app.command()(_command_on_cluster)
-
-
-def _command() -> str:
-    """The command as it was typed, but for logins, for study.json and the ledger."""
-    from raysearch.storage import redact
-
-    return redact(shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))
+for _other in (final, score, export, dashboard, attach, stop, fetch):
+    app.command()(_other)
 
 
 def _version(value: bool) -> None:

@@ -1,7 +1,10 @@
 """The flags of the commands: their names, their help, and how they are read."""
 
 import math
+import os
 import re
+import shlex
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -177,3 +180,10 @@ def seconds_of(text: str | None) -> float | None:
     if float(match[1]) == 0:
         raise UserError(f"--time-budget {text}: no trial can run in no time")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+def typed_command() -> str:
+    """The command as it was typed, but for logins, for study.json and the ledger."""
+    from raysearch.storage import redact
+
+    return redact(shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))

@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("run",),
     ("doctor", "remote"),
     ("cli_options", "cli_data", "cli_cluster"),
+    ("cli_results",),
     ("cli",),
     ("__main__",),
 )

@@ -1,0 +1,73 @@
+"""Commands on the results of runs."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raysearch.cli_options import Out, typed_command
+from raysearch.errors import UserError
+
+Run = Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")]
+
+
+def final(
+    run: Run,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of the data set.", show_default="the run's")
+    ] = None,
+) -> None:
+    """Repeat the final test of a run's frozen configuration (noted in its ledger)."""
+    from rich.console import Console
+
+    from raysearch.conclusion import repeat_final
+    from raysearch.storage import place
+
+    repeat_final(place(run), place(data) if data else None, typed_command(), Console())
+
+
+def score(
+    detector: Annotated[str, typer.Argument(help="Folder of a detector: runs/valve/detector.")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings.", show_default=False)],
+    id: Annotated[
+        str | None,
+        typer.Option(help="Product ID of the recordings.", show_default="from their names"),
+    ] = None,
+) -> None:
+    """Score recordings: prints file,id,score,decision as CSV (1 = anomalous)."""
+    import csv
+
+    from raysearch.detector import load_detector, score_files
+    from raysearch.storage import place
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    rows = score_files(load_detector(place(detector)), files, id)
+    writer.writerow(["file", "id", "score", "decision"])
+    for path, identity, value, anomalous in rows:
+        writer.writerow([path, identity, repr(value), int(anomalous)])
+
+
+def export(out: Out = "runs") -> None:
+    """Write the tables over all runs: best_configs.* and results.* (csv, md, tex)."""
+    from raysearch.report.tables import export as write_tables
+    from raysearch.storage import place
+
+    for path in write_tables(place(out)):
+        typer.echo(path)
+
+
+def dashboard(
+    run: Run,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1.")] = 8080,
+) -> None:
+    """Open optuna-dashboard on a run's study, on 127.0.0.1 only."""
+    from raysearch.search.dashboard import serve
+    from raysearch.search.study import StudyFolder
+    from raysearch.storage import place
+
+    journal = StudyFolder(place(run)).fetch_journal()
+    if journal is None:
+        raise UserError(f"{run} holds no study.journal; `raysearch run` makes one")
+
+    serve(journal, port)
