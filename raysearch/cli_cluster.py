@@ -57,6 +57,31 @@ def run_on_cluster(cluster: Path, argv: Sequence[str]) -> None:
         _follow(client, file, job)
 
 
+def status_on_cluster(cluster: Path, runs: Sequence[str], *, as_json: bool) -> NoReturn:
+    """Asks the head of a cluster how runs stand.
+
+    Args:
+        cluster: the file of the cluster.
+        runs: folders as the cluster names them; none is those of the latest run.
+        as_json: for programs.
+
+    Raises:
+        UserError: a folder means nothing there, or the cluster cannot be reached.
+        typer.Exit: with the command's exit code.
+    """
+    from raysearch.remote.arguments import reached, run_folders
+    from raysearch.remote.cluster_file import read_cluster_file
+
+    file = read_cluster_file(cluster)
+    folders = [reached(run, "RUN") for run in runs] or run_folders(_entrypoint(file, None))
+    from raysearch.remote import jobs
+
+    arguments = ("status", *folders, *(["--json"] if as_json else []))
+    with jobs.connected(file) as client:
+        job = jobs.submit(client, arguments, {}, {"kind": "status", "machine": ""})
+        _follow(client, file, job)
+
+
 def attach(job: Job = None, cluster: Cluster = Path("cluster.yaml")) -> None:
     """Follow a run on a cluster: its latest lines, and what comes.
 

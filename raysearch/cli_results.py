@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from raysearch.cli_options import Out, typed_command
+from raysearch.cli_cluster import status_on_cluster
+from raysearch.cli_options import ClusterFile, Out, typed_command
 from raysearch.errors import UserError
 
 Run = Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")]
@@ -46,6 +47,44 @@ def score(
     writer.writerow(["file", "id", "score", "decision"])
     for path, identity, value, anomalous in rows:
         writer.writerow([path, identity, repr(value), int(anomalous)])
+
+
+def status(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Folders of runs, or of several.",
+            show_default="runs; on a cluster the latest",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a study and line, for programs.")
+    ] = False,
+    cluster: ClusterFile = None,
+) -> None:
+    """Show how runs stand: trials that run, counts, the best so far.
+
+    Reads the folders only, so it may be asked at any time and from any machine that reaches them.
+
+    Example: raysearch status runs/valve --json
+    """
+    if cluster is not None:
+        status_on_cluster(cluster, runs or [], as_json=as_json)
+    import json
+
+    from rich.console import Console
+
+    from raysearch.report.status import facts_of, read_status, show, studies_in
+    from raysearch.storage import place
+
+    folders = [study for run in runs or ["runs"] for study in studies_in(place(run))]
+    found = [read_status(folder) for folder in folders]
+    if not as_json:
+        show(found, Console())
+    else:
+        for one in found:
+            typer.echo(json.dumps(facts_of(one)))
 
 
 def export(out: Out = "runs") -> None:

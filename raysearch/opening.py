@@ -44,7 +44,8 @@ def alone(folder: UPath) -> Iterator[None]:
     """
     storage.check_name(folder)
     storage.check_writable(folder.parent)
-    lock = storage.lock(folder, timeout=0)
+    # Who only looks whether the study is being searched holds the lock for a moment.
+    lock = storage.lock(folder, timeout=1)
     try:
         lock.acquire()
     except Timeout as error:

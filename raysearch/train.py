@@ -112,6 +112,15 @@ def is_trained(folder: Place) -> bool:
     return (folder / "best.safetensors").exists() and not (folder / "last.safetensors").exists()
 
 
+def unfinished(folder: Place) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
+    """Epochs that the checkpoint of a training which has not ended knows of, and its resumes."""
+    try:
+        known = checkpoint.facts(folder / "last.safetensors")
+    except UserError:
+        return (), ()
+    return tuple(Epoch(**epoch) for epoch in known["history"]), tuple(known["resumes"])
+
+
 def load_trained(
     options: Options, products: int, folder: Place, *, signature: str | None = None
 ) -> Trained:

@@ -23,6 +23,7 @@ COMMANDS = (
     "attach",
     "stop",
     "fetch",
+    "status",
     "final",
     "score",
     "export",

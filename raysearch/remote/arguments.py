@@ -42,11 +42,11 @@ def remote_command(argv: Sequence[str], environ: Mapping[str, str]) -> RemoteCom
     for flag in ("--cluster", "--data", "--out", "--space"):
         values, rest = take(rest, flag)
         taken[flag] = values[-1] if values else None
-    data = _reached(taken["--data"] or environ.get("RAYSEARCH_DATA"), "--data")
-    out = _reached(taken["--out"] or environ.get("RAYSEARCH_OUT"), "--out")
+    data = reached(taken["--data"] or environ.get("RAYSEARCH_DATA"), "--data")
+    out = reached(taken["--out"] or environ.get("RAYSEARCH_OUT"), "--out")
     for flag in ("--ground-truth", "--warm-start"):
         for value in values_of(rest, flag):
-            _reached(value, flag)
+            reached(value, flag)
     machines = values_of(rest, "--machine")
     space, files = _space(machines, taken["--space"])
     arguments = [*rest, "--data", data, "--out", out, *(["--space", space] if space else [])]
@@ -108,7 +108,12 @@ def values_of(argv: Sequence[str], flag: str) -> list[str]:
     return take(argv, flag)[0]
 
 
-def _reached(path: str | None, flag: str) -> str:
+def reached(path: str | None, flag: str) -> str:
+    """A path that means the same on every node.
+
+    Raises:
+        UserError: it does not.
+    """
     if path and is_uri(path) and "@" in path.partition("?")[0]:
         raise UserError(
             f"{flag} {redact(path)}: a login would stand on the cluster for all to read; set it in "

@@ -1,62 +1,22 @@
 """What the terminal shows of a running search: a live table, or plain lines without a terminal."""
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from raysearch.report.picture import Followed, Running, name_of, picture, trial_of
 from raysearch.report.progress import say
-from raysearch.report.words import best_of, configuration, count, duration, held, inlier, origin
+from raysearch.report.words import configuration, count, duration, held, inlier, origin
 from raysearch.search.budget import Budget
 from raysearch.search.resources import Cluster, Share
 from raysearch.search.study import Proposal, Record, State
 
 SUSPICIOUS = 3
 """Failures on one machine, one after the other, from which on it is named."""
-
-
-class Followed(Protocol):
-    """A study that is followed; `search.agenda.Agenda` is one."""
-
-    @property
-    def name(self) -> str:
-        """Of the study."""
-
-    @property
-    def epochs(self) -> int:
-        """Of a trial."""
-
-    @property
-    def total(self) -> int:
-        """Trials that it will have."""
-
-    @property
-    def records(self) -> Mapping[int, Record]:
-        """Of the trials that ended."""
-
-    @property
-    def device_seconds(self) -> float:
-        """What it cost so far."""
-
-
-@dataclass
-class Running:
-    """A trial that runs."""
-
-    proposal: Proposal
-    epochs: int
-    epoch: int = 0
-    train_loss: float | None = None
-    val_loss: float | None = None
-    score: float | None = None
-    since: float = field(default_factory=time.monotonic)
-    note: str = ""
 
 
 class LiveView:
@@ -95,8 +55,7 @@ class LiveView:
     @property
     def name(self) -> str:
         """What to call all that is followed."""
-        names = list(self.studies)
-        return names[0] if len(names) == 1 else f"{len(names)} studies"
+        return name_of(self.studies)
 
     def cluster(self, cluster: Cluster, share: Share) -> None:
         """The search begins."""
@@ -114,7 +73,9 @@ class LiveView:
 
     def started(self, study: str, proposal: Proposal) -> None:
         """A trial was given out."""
-        trial = Running(proposal, self.studies[study].epochs, note=origin(proposal))
+        trial = Running(
+            proposal, self.studies[study].epochs, time.monotonic(), note=origin(proposal)
+        )
         self.running[study, proposal.number] = trial
         idea = f" ({trial.note})" if trial.note else ""
         self._line(f"{self._trial(study, proposal.number)}: {configuration(proposal)}{idea}")
@@ -191,7 +152,7 @@ class LiveView:
             say(self.console, text)
 
     def _trial(self, study: str, number: int) -> str:
-        return f"trial {number}" if len(self.studies) == 1 else f"{study} trial {number}"
+        return trial_of(self.studies, study, number)
 
     def _done(self) -> int:
         return sum(len(study.records) for study in self.studies.values())
@@ -220,69 +181,4 @@ class LiveView:
         return text
 
     def _render(self) -> Group:
-        states = Counter(
-            record.state for study in self.studies.values() for record in study.records.values()
-        )
-        counts = [
-            f"{len(self.running)} running",
-            f"{states[State.COMPLETE]} finished",
-            f"{states[State.PRUNED]} pruned",
-            f"{states[State.FAIL]} failed",
-        ]
-        head = f"{self.name}   {', '.join(counts)} of {self._total()}   {self._times()}"
-        parts: list[Any] = [Text(head, style="bold")]
-        if self.running:
-            parts.append(self._table())
-        parts += [Text(line, style="green") for line in self._best()]
-        if self.dashboard:
-            parts.append(Text(f"Ray dashboard  {self.dashboard}", style="dim"))
-        return Group(*parts)
-
-    def _best(self) -> Iterator[str]:
-        for name, study in self.studies.items():
-            best = best_of(list(study.records.values()))
-            if best is not None:
-                record, row = best
-                yield (
-                    f"best so far  {row.val_score:.4f}  {self._trial(name, record.proposal.number)}"
-                    f": {configuration(record.proposal)}, {inlier(row)}"
-                )
-
-    def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        several = len(self.studies) > 1
-        names = (
-            "trial",
-            "lr",
-            "batch",
-            "λ",
-            "epoch",
-            "train loss",
-            "val loss",
-            "score",
-            "time",
-            "",
-        )
-        for name in ("study", *names) if several else names:
-            table.add_column(name, justify="right")
-        now = time.monotonic()
-        for (study, number), trial in sorted(self.running.items()):
-            proposal = trial.proposal
-            table.add_row(
-                *([study] if several else []),
-                str(number),
-                f"{proposal.lr:.3g}",
-                str(proposal.batch_size),
-                f"{proposal.lam:.3g}",
-                f"{trial.epoch}/{trial.epochs}",
-                _figure(trial.train_loss),
-                _figure(trial.val_loss),
-                _figure(trial.score),
-                duration(now - trial.since),
-                trial.note,
-            )
-        return table
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+        return picture(self.studies, self.running, self._times(), self.dashboard)

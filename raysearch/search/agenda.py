@@ -10,8 +10,8 @@ from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space
 from raysearch.search.study import Proposal, Record, State, StudyFolder
 from raysearch.search.warm import good_starts, paper_start, together
-from raysearch.search.worker import Job, pruned, unfinished
-from raysearch.train import Epoch
+from raysearch.search.worker import Job, pruned
+from raysearch.train import Epoch, unfinished
 
 
 class Agenda:
@@ -37,13 +37,14 @@ class Agenda:
         self.waiting = [p for p in self.proposals if p.number not in self.records]
         self.at_work: dict[int, float] = {}
         """Number of a trial -> seconds that its epochs took."""
-        self.exhausted = False
+        self.exhausted = sampler.exhausted
         self.spent = sum(record.device_seconds for record in self.records.values())
         self.behind: list[Proposal] = []
         for proposal in self.waiting:
             # The pruner must know the rungs that they have behind them; what it says of the last
             # epoch nobody may have heard.
-            verdicts = [self.report(proposal.number, e) for e in unfinished(job, proposal)[0]]
+            history, _ = unfinished(job.encoder(proposal))
+            verdicts = [self.report(proposal.number, epoch) for epoch in history]
             if verdicts and verdicts[-1]:
                 self.behind.append(proposal)
         if space.strategy.warm_start == "paper":

@@ -2,8 +2,10 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import (
     BasePruner,
@@ -22,8 +24,9 @@ from optuna.samplers import (
 )
 from optuna.storages import JournalStorage
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+from raysearch.search.axis import axes
 from raysearch.search.journal import OneWriterJournal
 from raysearch.search.space import Space
 from raysearch.search.strategy import REDUCTION
@@ -38,6 +41,24 @@ WARM = 10
 It begins anew at every proposal, from the best tenth of all results (Nomura et al. 2021), since
 Optuna keeps a running one as a pickle.
 """
+
+
+class _KnownSpaceTPE(TPESampler):
+    """TPE that need not look through all trials for the parameters that they have in common.
+
+    Optuna remembers them in the sampler, which is made anew for each proposal.
+    """
+
+    def __init__(self, space: Space, **settings: Any) -> None:
+        super().__init__(**settings)
+        found = {name: axis.distribution for name, axis in sorted(axes(space).items())}
+        self.known = {name: one for name, one in found.items() if not one.single()}
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """What is sampled together."""
+        return self.known
 
 
 def new_study(space: Space, journal: Path | None) -> Study:
@@ -68,12 +89,12 @@ def new_sampler(space: Space, seed: int, study: Study) -> BaseSampler:
         warnings.simplefilter("ignore", ExperimentalWarning)
         match space.strategy.sampler:
             case "tpe":
-                return TPESampler(
-                    seed=seed,
-                    n_startup_trials=STARTUP,
-                    n_ei_candidates=CANDIDATES,
-                    group=space.strategy.inlier == "sample",
-                )
+                settings: dict[str, Any] = {
+                    "seed": seed, "n_startup_trials": STARTUP, "n_ei_candidates": CANDIDATES
+                }  # fmt: skip
+                if space.strategy.inlier == "sample":
+                    return TPESampler(group=True, **settings)
+                return _KnownSpaceTPE(space, **settings)
             case "gp":
                 return GPSampler(
                     seed=seed, independent_sampler=chance, warn_independent_sampling=False

@@ -96,13 +96,22 @@ class Sampler:
         """
         if number is not None:
             self.next_number = number
-        if len(self.seen) >= self._size():
+        if self.exhausted:
             return None
         proposal = next(p for p in self._ideas() if p.key not in self.seen)
         self.seen.add(proposal.key)
         self._add(proposal)
         self.next_number += 1
         return proposal
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether everything in the space was tried."""
+        values = [axis.values for axis in self.axes.values()]
+        sizes = [math.inf if one is None else len(one) for one in values]
+        return len(self.seen) >= math.prod(sizes) * (
+            len(self.space.search.specs) if self.sampled else 1
+        )
 
     def report(self, number: int, epoch: Epoch) -> bool:
         """Takes an epoch of a trial.
@@ -222,13 +231,6 @@ class Sampler:
         if spec is not None:
             params |= {"inlier": spec.name, f"p_{spec.name}": spec.p}
         return self._proposal(params)
-
-    def _size(self) -> float:
-        """How many configurations the space has."""
-        sizes = [
-            math.inf if axis.values is None else len(axis.values) for axis in self.axes.values()
-        ]
-        return math.prod(sizes) * (len(self.space.search.specs) if self.sampled else 1)
 
     def _add(self, proposal: Proposal) -> None:
         frozen = self._running(proposal)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from upath import UPath
 
-from raysearch import checkpoint
 from raysearch.audio.dataset import Source, TrialData, open_data
 from raysearch.config import Options, TrialConfig
 from raysearch.distributed import from_first, rank, workers
@@ -21,7 +20,7 @@ from raysearch.score.inlier import InlierSpec
 from raysearch.search.resources import Share
 from raysearch.search.study import Proposal, Record, State, StudyFolder
 from raysearch.storage import lock, write_text
-from raysearch.train import Epoch
+from raysearch.train import Epoch, unfinished
 from raysearch.trial import run_trial
 
 
@@ -44,6 +43,10 @@ class Job:
     def config(self, proposal: Proposal) -> TrialConfig:
         """The configuration of a proposal's encoder."""
         return proposal.config(self.source.machine, self.fingerprint, self.seed, self.options)
+
+    def encoder(self, proposal: Proposal) -> UPath:
+        """Folder of the checkpoints of a proposal's encoder."""
+        return StudyFolder(self.folder).encoder(self.config(proposal).signature())
 
 
 def work(
@@ -183,7 +186,7 @@ def _recordings(job: Job, report: Callable[[dict[str, Any]], None]) -> TrialData
 
 
 def _keep_traceback(job: Job, proposal: Proposal) -> None:
-    folder = StudyFolder(job.folder).encoder(job.config(proposal).signature())
+    folder = job.encoder(proposal)
     # A disk that is full must not hide what it did to the trial.
     with suppress(Exception):
         write_text(folder / "error.txt", traceback.format_exc())
@@ -200,19 +203,9 @@ def failed(job: Job, proposal: Proposal, host: str, reason: str, devices: float)
         devices: that it held.
     """
     # What it took counts, though nothing came of it.
-    seconds = sum(epoch.seconds for epoch in unfinished(job, proposal)[0])
+    seconds = sum(epoch.seconds for epoch in unfinished(job.encoder(proposal))[0])
     facts = _facts(job, proposal) | {"host": host, "devices": devices}
     return Record(state=State.FAIL, error=reason, train_seconds=seconds, **facts)
-
-
-def unfinished(job: Job, proposal: Proposal) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
-    """Epochs that the checkpoint of a training which has not ended knows of, and its resumes."""
-    folder = StudyFolder(job.folder).encoder(job.config(proposal).signature())
-    try:
-        known = checkpoint.facts(folder / "last.safetensors")
-    except UserError:
-        return (), ()
-    return tuple(Epoch(**epoch) for epoch in known["history"]), tuple(known["resumes"])
 
 
 def pruned(job: Job, proposal: Proposal, host: str, devices: float) -> Record | None:
@@ -227,7 +220,7 @@ def pruned(job: Job, proposal: Proposal, host: str, devices: float) -> Record | 
     Returns:
         None if its training has ended meanwhile: then it may as well be scored.
     """
-    history, resumes = unfinished(job, proposal)
+    history, resumes = unfinished(job.encoder(proposal))
     if not history:
         return None
     best = min(history, key=lambda epoch: epoch.val_loss)

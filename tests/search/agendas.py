@@ -1,16 +1,19 @@
 """Agendas of studies that nobody trains for, for tests of who does what next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from upath import UPath
 
+from raysearch import checkpoint
 from raysearch.audio.dataset import Source
 from raysearch.search.agenda import Agenda
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space
 from raysearch.search.study import Proposal, Record, StudyFolder
 from raysearch.search.worker import Job
+from raysearch.train import Epoch
 from tests.records import complete, failed, make_space, row
 
 
@@ -41,3 +44,13 @@ def end(agenda: Agenda, proposal: Proposal, score: float | None = 0.5) -> Record
     agenda.study.add(record)
     agenda.end(record)
     return record
+
+
+def epoch(number: int, score: float | None = None) -> Epoch:
+    return Epoch(number, 1.0, 0.5, 0.5, 1.0, 0.5, 0.5, 1e-3, 10.0, score)
+
+
+def interrupt(agenda: Agenda, proposal: Proposal, scores: Sequence[float | None]) -> None:
+    """Leaves the checkpoint of a trial that was killed."""
+    facts = {"history": [asdict(epoch(n, s)) for n, s in enumerate(scores, 1)], "resumes": []}
+    checkpoint.save(agenda.job.encoder(proposal) / "last.safetensors", {}, facts)

@@ -1,29 +1,14 @@
 """What a study does next: what was left open, what the sampler proposes, the finalists."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from raysearch import checkpoint
 from raysearch.errors import UserError
 from raysearch.search.agenda import Agenda, idle
 from raysearch.search.study import Proposal, Record, State
-from raysearch.train import Epoch
 from tests.records import complete, failed, make_space, row
-from tests.search.agendas import end, make_agenda, space
-
-
-def epoch(number: int, score: float | None = None) -> Epoch:
-    return Epoch(number, 1.0, 0.5, 0.5, 1.0, 0.5, 0.5, 1e-3, 10.0, score)
-
-
-def interrupt(agenda: Agenda, proposal: Proposal, scores: Sequence[float | None]) -> None:
-    """Leaves the checkpoint of a trial that was killed."""
-    facts = {"history": [asdict(epoch(n, s)) for n, s in enumerate(scores, 1)], "resumes": []}
-    folder = agenda.study.encoder(agenda.job.config(proposal).signature())
-    checkpoint.save(folder / "last.safetensors", {}, facts)
+from tests.search.agendas import end, epoch, interrupt, make_agenda, space
 
 
 def take(agenda: Agenda) -> Proposal:

@@ -13,7 +13,8 @@ from raysearch.audio.dataset import open_data, source_of
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.resources import Share
 from raysearch.search.study import Proposal, Record, State, StudyFolder
-from raysearch.search.worker import Job, failed, pruned, unfinished, work
+from raysearch.search.worker import Job, failed, pruned, work
+from raysearch.train import unfinished
 from tests.tiny import TINY, VALIDATION_IDS
 
 SPECS = (InlierSpec("gmm", 1), InlierSpec("gmm", 64), InlierSpec("none", None))
@@ -221,7 +222,7 @@ def test_what_a_failed_trial_took_is_known(job: Job):
 
     with pytest.raises(KeyboardInterrupt):
         work(job, PROPOSAL, SHARE, stop)
-    seconds = sum(epoch.seconds for epoch in unfinished(job, PROPOSAL)[0])
+    seconds = sum(epoch.seconds for epoch in unfinished(job.encoder(PROPOSAL))[0])
     record = failed(job, PROPOSAL, "host2", "the actor died", 2.0)
     assert record.device_seconds == 2 * seconds > 0
 

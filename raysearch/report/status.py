@@ -1,0 +1,190 @@
+"""How a study stands, from its folder alone: while it is searched, and afterwards."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import Timeout
+from rich.console import Console
+from upath import UPath
+
+from raysearch import storage
+from raysearch.audio.dataset import source_of
+from raysearch.errors import UserError
+from raysearch.report.picture import Running, picture
+from raysearch.report.trials import trial_rows
+from raysearch.report.words import best_of, origin
+from raysearch.search.agenda import Agenda
+from raysearch.search.sampler import Sampler
+from raysearch.search.space import check_space
+from raysearch.search.study import Proposal, Record, StudyFolder
+from raysearch.search.worker import Job
+from raysearch.storage import children
+from raysearch.train import Epoch, unfinished
+
+State = Literal["running", "finished", "stopped"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """A study at one moment.
+
+    Attributes:
+        agenda: of the study; nothing is asked of it that would change the folder.
+        state: `running` while a process on this host, or on one that shares the folder, is at work
+            in it, `finished` once its winner is frozen, else `stopped`.
+        started: when it was first begun, in ISO 8601.
+        open: trials that were given out and have not ended, with the epochs behind them.
+    """
+
+    agenda: Agenda
+    state: State
+    started: str
+    open: tuple[tuple[Proposal, tuple[Epoch, ...]], ...]
+
+
+def studies_in(folder: UPath) -> list[UPath]:
+    """The folder itself if it is a study's, else the studies that are in it.
+
+    Raises:
+        UserError: there is none.
+    """
+    if StudyFolder(folder).exists():
+        return [folder]
+    found = [path for path in children(folder) if StudyFolder(path).exists()]
+    if not found:
+        raise UserError(f"{folder} holds no study; `raysearch run` makes one")
+    return found
+
+
+def read_status(folder: UPath) -> Status:
+    """Reads how a study stands.
+
+    Raises:
+        UserError: there is no study, or it is of another version.
+    """
+    study = StudyFolder(folder)
+    facts = study.facts
+    agenda = _agenda(study, facts)
+    given = [proposal for proposal in agenda.proposals if proposal.number not in agenda.records]
+    return Status(
+        agenda,
+        _state(folder, agenda),
+        facts["started"],
+        tuple((proposal, unfinished(agenda.job.encoder(proposal))[0]) for proposal in given),
+    )
+
+
+def _state(folder: UPath, agenda: Agenda) -> State:
+    if _at_work(folder):
+        return "running"
+    return "finished" if agenda.over and (folder / "frozen.json").is_file() else "stopped"
+
+
+def _at_work(folder: UPath) -> bool:
+    lock = storage.lock(folder, timeout=0)
+    if not Path(lock.lock_file).exists():
+        return False
+    try:
+        with lock:
+            return False
+    except Timeout:
+        return True
+
+
+def _agenda(study: StudyFolder, facts: dict[str, Any]) -> Agenda:
+    space = check_space(facts["space"], str(study.path / "study.json"))
+    # Only named: the recordings may be out of reach here.
+    data = UPath(facts["data"])
+    source = source_of(data, facts["machine"], space.validation_ids, space.fixed)
+    job = Job(
+        study.path,
+        source,
+        facts["fingerprint"],
+        space.fixed,
+        space.search.specs,
+        space.strategy.seed,
+        space.rungs,
+    )
+    searched = [proposal for proposal in study.proposals() if proposal.rerun_of is None]
+    return Agenda(job, space, Sampler(space, None, searched, study.records()))
+
+
+def show(statuses: Sequence[Status], console: Console) -> None:
+    """Prints studies as the live view of a run has them."""
+    for status in statuses:
+        agenda = status.agenda
+        hours = f"{agenda.device_seconds / 3600:.2f} device hours"
+        running = dict(_running(status)) if status.state == "running" else {}
+        times = f"{status.state}, begun {status.started}, {hours}"
+        console.print(picture({agenda.name: agenda}, running, times))
+
+
+def _running(status: Status) -> Iterator[tuple[tuple[str, int], Running]]:
+    for proposal, history in status.open:
+        trial = Running(
+            proposal,
+            status.agenda.epochs,
+            time.monotonic() - sum(epoch.seconds for epoch in history),
+            note=origin(proposal),
+        )
+        if history:
+            last = history[-1]
+            trial.epoch, trial.train_loss = last.epoch, last.train_loss
+            trial.val_loss, trial.score = last.val_loss, _score(history)
+        yield (status.agenda.name, proposal.number), trial
+
+
+def _score(history: Sequence[Epoch]) -> float | None:
+    """The score at the last rung."""
+    return next((e.val_score for e in reversed(history) if e.val_score is not None), None)
+
+
+def facts_of(status: Status) -> dict[str, Any]:
+    """A status for programs: plain values, those of ended trials as `trials.csv` has them."""
+    agenda = status.agenda
+    records = [agenda.records[number] for number in sorted(agenda.records)]
+    states = [str(record.state) for record in records]
+    best = best_of(records)
+    return {
+        "run": str(agenda.study.path),
+        "machine": agenda.job.source.machine,
+        "state": status.state,
+        "started": status.started,
+        "trials": {
+            "total": agenda.total,
+            "given_out": len(status.open) + len(records),
+            **{name: states.count(name) for name in ("COMPLETE", "PRUNED", "FAIL")},
+        },
+        "device_seconds": agenda.device_seconds,
+        "best": _row(best[0]) if best else None,
+        "open": [_open_row(proposal, history) for proposal, history in status.open],
+        "ended": [_row(record) for record in records],
+    }
+
+
+def _row(record: Record) -> dict[str, Any]:
+    """The row of its best inlier model, or its only row."""
+    rows = trial_rows(record)
+    best = record.best
+    return rows[0] if best is None else rows[record.rows.index(best)]
+
+
+def _open_row(proposal: Proposal, history: Sequence[Epoch]) -> dict[str, Any]:
+    last = history[-1] if history else None
+    return {
+        "trial": proposal.number,
+        "lr": proposal.lr,
+        "batch_size": proposal.batch_size,
+        "lambda": proposal.lam,
+        "inlier": proposal.inlier,
+        "p": proposal.p,
+        "rerun_of": proposal.rerun_of,
+        "origin": proposal.origin,
+        "epoch": last.epoch if last else 0,
+        "train_loss": last.train_loss if last else None,
+        "val_loss": last.val_loss if last else None,
+        "val_score": _score(history),
+    }

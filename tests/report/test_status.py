@@ -1,0 +1,181 @@
+"""How a study stands, as its folder tells it."""
+
+import json
+import signal
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from upath import UPath
+
+from raysearch import storage
+from raysearch.errors import UserError
+from raysearch.report.status import facts_of, read_status, show, studies_in
+from raysearch.report.trials import TrialsFile
+from raysearch.search.agenda import Agenda
+from raysearch.search.study import StudyFolder
+from tests.command import Started, contents, raysearch, table, write_space
+from tests.records import complete, failed, row
+from tests.search.agendas import end, interrupt, make_agenda, space
+
+
+@pytest.fixture
+def agenda(tmp_path: Path) -> Agenda:
+    """Of a study with a finished, a failed, an interrupted and a new trial, and one to come."""
+    asked = space(trials=5)
+    agenda = make_agenda(tmp_path / "runs" / "valve", asked)
+    agenda.study.begin(
+        {
+            "machine": "valve",
+            "data": "/recordings",
+            "fingerprint": agenda.job.fingerprint,
+            "started": "2026-11-25T22:33:00+00:00",
+            "space": asked.model_dump(mode="json", by_alias=True),
+        }
+    )
+    first, second, third, _ = (agenda.next(()) for _ in range(4))
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    agenda.study.add(complete(first, row("gmm", 1, 0.7), row("lof", 4, 0.9), row("gmm", 2, None)))
+    agenda.study.add(failed(second))
+    interrupt(agenda, third, [None, 0.8, None])
+    return agenda
+
+
+def as_written(trial: Mapping[str, Any]) -> dict[str, str]:
+    """As a table has it."""
+    return {key: "" if value is None else str(value) for key, value in trial.items()}
+
+
+def test_counts_and_trials_follow_from_the_folder(agenda: Agenda) -> None:
+    facts = json.loads(json.dumps(facts_of(read_status(agenda.study.path))))
+    assert facts["machine"] == "valve"
+    assert (facts["state"], facts["started"]) == ("stopped", "2026-11-25T22:33:00+00:00")
+    assert facts["trials"] == {
+        "total": 5, "given_out": 4, "COMPLETE": 1, "PRUNED": 0, "FAIL": 1
+    }  # fmt: skip
+    assert [(trial["trial"], trial["epoch"]) for trial in facts["open"]] == [(2, 3), (3, 0)]
+    assert [trial["val_score"] for trial in facts["open"]] == [0.8, None]
+    best = facts["best"]
+    assert (best["trial"], best["inlier"], best["p"], best["val_score"]) == (0, "lof", 4, 0.9)
+    assert facts["device_seconds"] == pytest.approx(1.23456 + 2.0 + 30.0)
+
+
+def test_ended_trials_are_told_as_the_table_has_them(agenda: Agenda) -> None:
+    study = agenda.study
+    TrialsFile(study.path, agenda.space.validation_ids, study.records()).write()
+    rows = table(Path(study.path / "trials.csv"))
+    ended = facts_of(read_status(study.path))["ended"]
+    assert [trial["state"] for trial in ended] == ["COMPLETE", "FAIL"]
+    for trial in ended:
+        assert as_written(trial) in [{key: row[key] for key in trial} for row in rows]
+
+
+def test_a_study_is_running_while_its_lock_is_held(agenda: Agenda) -> None:
+    with storage.lock(agenda.study.path):
+        assert read_status(agenda.study.path).state == "running"
+    assert read_status(agenda.study.path).state == "stopped"
+
+
+def test_a_study_whose_winner_is_frozen_is_finished(tmp_path: Path, agenda: Agenda) -> None:
+    taken = list(agenda.waiting) + [p for p in agenda.proposals if p.number in (2, 3)]
+    for proposal in taken:
+        end(agenda, proposal)
+    last = agenda.next(())
+    assert last is not None
+    end(agenda, last, None)
+    assert read_status(agenda.study.path).state == "stopped"
+    (agenda.study.path / "frozen.json").touch()
+    assert read_status(agenda.study.path).state == "finished"
+
+
+def test_who_looks_changes_nothing(agenda: Agenda, tmp_path: Path) -> None:
+    before = contents(tmp_path)
+    show([read_status(agenda.study.path)], Console(file=StringIO()))
+    assert contents(tmp_path) == before
+
+
+def test_it_is_shown_as_the_live_view_has_it(agenda: Agenda) -> None:
+    def shown() -> list[str]:
+        file = StringIO()
+        show([read_status(agenda.study.path)], Console(file=file, width=120))
+        return file.getvalue().splitlines()
+
+    head, best = shown()
+    assert head.startswith(
+        "valve   0 running, 1 finished, 0 pruned, 1 failed of 5   stopped, begun"
+    )
+    assert head.endswith("0.01 device hours")
+    assert best.startswith("best so far  0.9000  trial 0: lr ")
+    with storage.lock(agenda.study.path):
+        lines = shown()
+    assert lines[0].startswith("valve   2 running")
+    assert [line.split()[0] for line in lines[1:4]] == ["trial", "2", "3"]
+    assert "3/300" in lines[2]
+    assert lines[2].split()[-2:] == ["30", "s"]
+
+
+def test_studies_are_found_in_their_folder_or_as_it(agenda: Agenda) -> None:
+    folder = agenda.study.path
+    (folder.parent / "tune").mkdir()
+    assert studies_in(folder) == studies_in(folder.parent) == [folder]
+
+
+def test_no_study_at_all(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no study; `raysearch run` makes one"):
+        studies_in(UPath(tmp_path))
+
+
+def test_a_study_of_another_version_is_refused_in_one_line(agenda: Agenda) -> None:
+    facts = agenda.study.facts
+    facts["space"]["fixed"]["covariance"] = "full"
+    StudyFolder(agenda.study.path).begin(facts)
+    with pytest.raises(UserError, match=r"valve/study.json: fixed.covariance: ") as caught:
+        read_status(agenda.study.path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_what_is_told_during_a_run_is_what_its_table_has_in_the_end(
+    tmp_path: Path, demo_data: Path
+) -> None:
+    (tmp_path / "data").symlink_to(demo_data)
+    # Longer than it takes to ask; then it is cut short.
+    strategy = {"trials": 20, "finalists": "none", "scheduler": "none"}
+    write_space(tmp_path / "tiny.yaml", fixed={"epochs": 20}, strategy=strategy)
+    command = ("run", "--machine=valve", "--space=tiny.yaml", "--concurrent=1", "--no-final")
+    run, folder = Started(command, tmp_path), tmp_path / "runs" / "valve"
+    run.wait_until(lambda: len(list(folder.glob("records/[0-9]*.json"))) >= 1)
+    during = status(tmp_path)
+    run.send(signal.SIGINT)
+    assert run.wait().code == 130
+    assert status(tmp_path)["state"] == "stopped"
+    shorter = len(during["ended"]) + 1
+    assert raysearch(*command, "--trials", shorter, folder=tmp_path).code == 0
+    after = status(tmp_path)
+    assert (during["state"], after["state"]) == ("running", "finished")
+    assert (during["trials"]["total"], after["trials"]["total"]) == (20, shorter)
+    rows = table(folder / "trials.csv")
+    for facts in (during, after):
+        assert facts["ended"]
+        assert len(facts["ended"]) == facts["trials"]["COMPLETE"]
+        for trial in facts["ended"]:
+            assert as_written(trial) in [{key: row[key] for key in trial} for row in rows]
+    scores = [float(row["val_score"]) for row in rows if row["val_score"]]
+    assert after["best"]["val_score"] == max(scores)
+    [begun] = during["open"]
+    assert begun["trial"] == len(during["ended"])
+    assert str(begun["lr"]) in {row["lr"] for row in rows if row["trial"] == str(begun["trial"])}
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """What the real command tells of the only study."""
+    ended = raysearch("status", "--json", folder=folder)
+    assert (ended.code, ended.err) == (0, "")
+    [line] = ended.out.splitlines()
+    facts: dict[str, Any] = json.loads(line)
+    return facts
