@@ -1,5 +1,8 @@
 """Trials, their results and times in a few words."""
 
+from dataclasses import replace
+
+from raysearch.search.ranking import Candidate
 from raysearch.search.resources import Share
 from raysearch.search.study import Proposal, Record
 from raysearch.trial import InlierResult
@@ -30,6 +33,12 @@ def configuration(proposal: Proposal) -> str:
 def inlier(row: InlierResult) -> str:
     """An inlier model and its p in a few words."""
     return row.inlier if row.p is None else f"{row.inlier} p={row.p}"
+
+
+def candidate(one: Candidate) -> str:
+    """A configuration with its inlier model in a few words."""
+    encoder = replace(one.proposal, inlier="", p=None)
+    return f"{configuration(encoder)}, {inlier(one.best.row)}"
 
 
 def held(share: Share) -> str:
