@@ -1,6 +1,6 @@
 """The end of a run: the winner is frozen, becomes a detector, and meets the test IDs once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rich.console import Console
@@ -94,10 +94,16 @@ def repeat_final(folder: UPath, data: Place | None, command: str, console: Conso
     draw(folder, console)
 
 
-def draw(folder: UPath, console: Console) -> None:
-    """Draws the report of a run; its result stands, whatever becomes of the picture."""
+def draw(folder: UPath, console: Console, write: Callable[[UPath], UPath] = write_report) -> None:
+    """Draws a report; the results stand, whatever becomes of the picture.
+
+    Args:
+        folder: of a run, or of several.
+        console: for where it is, or why it is not.
+        write: that draws it.
+    """
     try:
-        path = write_report(folder)
+        path = write(folder)
     except Exception as error:
         say(console, f"no report: {_reason(error)}; `raysearch report {folder}` tries again")
     else:

@@ -155,9 +155,7 @@ def _counts(data: TrialData) -> dict[str, Any]:
             for identity in data.ids
             if tests[identity, 0]
         },
-        "other machine types": {
-            store.clips[0].machine: len(store.clips) for store in data.others
-        },
+        "other machine types": {store.clips[0].machine: len(store.clips) for store in data.others},
         "left out": len(data.defects),
     }
 

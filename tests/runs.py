@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -74,9 +74,18 @@ def records(count: int = 8) -> list[Record]:
         base = 0.55 + 0.02 * number
         rows = [
             row(name, p, round(base + float(rng.uniform(-0.03, 0.03)), 4))
-            for name, p in (("gmm", 1), ("gmm", 2), ("gmm", 4), ("lof", 4), ("lof", 8), ("none", None))
+            for name, p in (
+                ("gmm", 1),
+                ("gmm", 2),
+                ("gmm", 4),
+                ("lof", 4),
+                ("lof", 8),
+                ("none", None),
+            )
         ]
-        one = complete(proposal, *rows, history=history(4), best_epoch=4, train_seconds=6.0 + number)
+        one = complete(
+            proposal, *rows, history=history(4), best_epoch=4, train_seconds=6.0 + number
+        )
         if number == 3:
             one = replace(one, state=State.PRUNED, rows=(), history=history(2, 2), best_epoch=None)
         found.append(failed(proposal, HOSTILE) if number == 5 else one)

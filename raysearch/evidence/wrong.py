@@ -26,7 +26,14 @@ from raysearch.storage import write_bytes, write_text
 
 WORST = 5
 
-_PALETTE = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
+_PALETTE = (
+    (0, 0, 4),
+    (66, 10, 104),
+    (147, 38, 103),
+    (221, 81, 58),
+    (252, 165, 10),
+    (252, 255, 164),
+)
 """The colours of a spectrogram from quiet to loud: matplotlib's inferno, at even steps."""
 
 
@@ -132,7 +139,9 @@ def log_mel(wave: Int16, detector: Detector) -> NDArray[np.float32]:
     options = detector.options
     samples = normalise(repeat(wave, options.segment), detector.mean, detector.std)
     with torch.inference_mode():
-        found: NDArray[np.float32] = frontend(options)(torch.from_numpy(samples[None]))[0, 0].numpy()
+        found: NDArray[np.float32] = frontend(options)(torch.from_numpy(samples[None]))[
+            0, 0
+        ].numpy()
     return found
 
 
@@ -152,4 +161,4 @@ def _colours() -> list[int]:
     steps = np.linspace(0, len(_PALETTE) - 1, 256)
     anchors = np.array(_PALETTE, dtype=float)
     channels = [np.interp(steps, np.arange(len(_PALETTE)), anchors[:, k]) for k in range(3)]
-    return np.rint(np.stack(channels, axis=1)).astype(int).ravel().tolist()
+    return [round(value) for value in np.stack(channels, axis=1).ravel().tolist()]

@@ -66,7 +66,9 @@ def _bars(records: Sequence[Record]) -> Chart:
         )
     ]
     chart = figure(traces, x="trial", y="time in s", height=300, barmode="stack")
-    fewer = f"The {len(shown)} longest of {len(records)} trials" if len(shown) < len(records) else ""
+    fewer = (
+        f"The {len(shown)} longest of {len(records)} trials" if len(shown) < len(records) else ""
+    )
     caption = (
         f"{fewer or 'Every trial'}: time of training the encoder, and above it of fitting and "
         "judging all inlier models. Short bars are trials that were pruned or failed early."
@@ -81,7 +83,9 @@ def _machines(records: Sequence[Record]) -> Table:
         failed = sum(record.state is State.FAIL for record in own)
         hours = sum(record.device_seconds for record in own) / 3600
         seconds = sum(record.train_seconds + record.score_seconds for record in own)
-        rows.append([host or "unknown", str(len(own)), str(failed), duration(seconds), f"{hours:.3g}"])
+        rows.append(
+            [host or "unknown", str(len(own)), str(failed), duration(seconds), f"{hours:.3g}"]
+        )
     return Table(
         "Machines",
         ["machine", "trials", "failed", "time of trials", "device hours"],

@@ -41,9 +41,9 @@ def _data(results: Results) -> Part:
         rows.append([machine, "outliers", str(number), "–", "–"])
     left = clips["left out"]
     caption = (
-        f"From {facts['data']}, fingerprint {facts['fingerprint'][:12]}. Training clips are normal; "
-        f"those of other machine types are the outliers. {left or 'No'} defective "
-        f"file{'' if left == 1 else 's'} left out."
+        f"From {facts['data']}, fingerprint {facts['fingerprint'][:12]}. Training clips are "
+        "normal; those of other machine types are the outliers. "
+        f"{left or 'No'} defective file{'' if left == 1 else 's'} left out."
     )
     header = ["product ID or machine type", "use", "training", "test normal", "test anomalous"]
     return Table("Data", header, rows, caption, numbers=frozenset({2, 3, 4}))
@@ -62,7 +62,7 @@ def _command(results: Results) -> Facts:
         ("Command", str(facts["command"]) or "–"),
         ("Space file", str(facts["space_file"])),
         ("Seed", str(facts["seed"])),
-        ("Begun", str(facts["started"])),
+        ("Begun", moment(facts["started"])),
     ]
     if results.held is not None:
         again = f"raysearch run --machine {results.machine} --space best_config.yaml --name again"
@@ -92,10 +92,15 @@ def _ledger(results: Results) -> Part:
     rows = []
     for number, line in enumerate(results.openings, start=1):
         ids = ", ".join(line["test_ids"])
-        rows.append([str(number), line["time"], ids, str(line["clips"]), line["command"]])
+        rows.append([str(number), moment(line["time"]), ids, str(line["clips"]), line["command"]])
     caption = (
         "One line for each time. After the first, whoever chose anything by its result has made "
         "it a validation score."
     )
     header = ["", "time", "IDs", "clips", "command"]
     return Table(title, header, rows, caption, numbers=frozenset({3}))
+
+
+def moment(text: str) -> str:
+    """A time as files have it, for people."""
+    return text.replace("T", " ").replace("+00:00", " UTC")

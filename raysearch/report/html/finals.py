@@ -133,7 +133,15 @@ def _curves(judged: dict[str, list[FinalScore]]) -> Chart:
     chart.add_shape(
         type="rect", x0=0, x1=0.1, y0=0, y1=1, fillcolor=SOFT, line_width=0, layer="below"
     )
-    chart.add_annotation(x=0.05, y=0.03, text="pAUC", showarrow=False, font_color=INK)
+    chart.add_annotation(
+        x=0.05,
+        y=0.03,
+        yanchor="bottom",
+        text="pAUC",
+        textangle=-90,
+        showarrow=False,
+        font_color=INK,
+    )
     caption = (
         "Each curve is a test ID: how many anomalies are found (upwards) at how many false alarms "
         "(to the right). The shaded strip, up to 10 % false alarms, is what pAUC counts. A ring "

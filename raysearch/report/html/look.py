@@ -43,8 +43,14 @@ _TEMPLATE = go.layout.Template(
         "xaxis": _AXIS,
         "yaxis": _AXIS,
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": CLEAR,
-            "traceorder": "normal"},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "yanchor": "bottom",
+            "bgcolor": CLEAR,
+            "traceorder": "normal",
+        },
         "hoverlabel": {"bgcolor": "var(--card)", "bordercolor": GRID, "font": {"color": INK}},
         "coloraxis": {"colorbar": {"outlinewidth": 0, "thickness": 12}},
         "hovermode": "closest",
@@ -67,9 +73,7 @@ def symbol(position: int) -> str:
     return SYMBOLS[position // len(HUES) % len(SYMBOLS)]
 
 
-def figure(
-    traces: Sequence[Any], *, x: str, y: str, height: int = 340, **layout: Any
-) -> go.Figure:
+def figure(traces: Sequence[Any], *, x: str, y: str, height: int = 340, **layout: Any) -> go.Figure:
     """A figure of one pair of axes.
 
     Args:

@@ -4,6 +4,7 @@ In the search a trial is an encoder; here it is an encoder with one inlier model
 all five hyperparameters have their say.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,7 +123,8 @@ def parallel(study: Study) -> go.Figure:
     ordered.update_layout(plot_bgcolor="rgba(0,0,0,0)", margin={"l": 48, "r": 8, "t": 24, "b": 8})
     ordered.update_shapes(line_color=GRID)
     ordered.update_annotations(font={"color": MUTED, "size": 11}, bgcolor="var(--halo)")
-    ordered.update_annotations({"text": "no p"}, {"text": "None"})
+    for annotation in ordered.layout.annotations:
+        annotation.text = "no p" if annotation.text == "None" else _plain(annotation.text)
     return ordered
 
 
@@ -146,7 +148,8 @@ def importances(rows: Sequence[Row], space: Space) -> go.Figure:
         )
     dress(made, 280)
     made.update_traces(marker_color=ACCENT, textfont_color=MUTED)
-    made.update_xaxes(title_text="share of the variance of scores", rangemode="tozero")
+    longest = max((value for bar in made.data for value in bar.x), default=1.0)
+    made.update_xaxes(title_text="share of the variance of scores", range=[0, 1.15 * longest])
     return made.update_yaxes(title_text="")
 
 
@@ -160,7 +163,23 @@ def slice_of(study: Study, name: str) -> go.Figure:
         hovertemplate=f"{name} %{{x}}<br>score %{{y:.4f}}<br>row %{{marker.color}}<extra></extra>",
     )
     choices = made.layout.xaxis.categoryarray
-    if choices is not None:  # Optuna writes them as Python does, in quotes.
-        texts = [choice.strip("'") for choice in choices]
+    if choices is not None:
+        texts = [_plain(choice) for choice in choices]
         made.update_xaxes(tickmode="array", tickvals=choices, ticktext=texts)
+    elif made.layout.xaxis.type == "log":
+        ticks = log_ticks(min(made.data[0].x), max(made.data[0].x))
+        made.update_xaxes(tickmode="array", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks])
     return made.update_xaxes(title_text=name)
+
+
+def _plain(choice: str) -> str:
+    """A value as a space file has it; Optuna writes it as Python does."""
+    return choice.strip("'").removesuffix(".0")
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten between two numbers; only the powers if there are many."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if math.log10(high / low) < 2 else (1,)
+    ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+    return [tick for tick in ticks if low <= tick <= high]

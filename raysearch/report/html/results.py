@@ -13,6 +13,7 @@ from upath import UPath
 from raysearch.audio.index import id_order
 from raysearch.evidence.clips import ShownClip, read_clips
 from raysearch.evidence.wrong import WrongClip, read_wrong
+from raysearch.score.metrics import harmonic_mean
 from raysearch.search.confidence import Confidence, read_confidence
 from raysearch.search.final import LEDGER
 from raysearch.search.ranking import Candidate, Ranking, rank
@@ -20,7 +21,6 @@ from raysearch.search.scores import FinalScore, read_scores
 from raysearch.search.space import Space, check_space
 from raysearch.search.study import Record, State, StudyFolder
 from raysearch.search.winner import Winner, choose, frozen
-from raysearch.score.metrics import harmonic_mean
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ def _parts(results: Results) -> list[Part]:
 def _optunas(rows: Sequence[optuna_charts.Row], results: Results) -> list[Part]:
     names = optuna_charts.varied(rows)
     if len(results.scored) < 2:
-        reason = "They compare trials; so far one has a score. A search with more --trials has them."
+        reason = (
+            "They compare trials; so far one has a score. A search with more --trials has them."
+        )
         return [Absent("Parallel coordinates, importances and slices", reason)]
     drawn = optuna_charts.thinned(rows, optuna_charts.MOST_LINES)
     study = optuna_charts.rebuilt(drawn, results.space)
@@ -135,7 +137,10 @@ def _last_score(record: Record) -> float | None:
 
 
 def _dots(
-    records: Sequence[Record], name: str, marker: dict[str, object], level: Callable[[Record], float]
+    records: Sequence[Record],
+    name: str,
+    marker: dict[str, object],
+    level: Callable[[Record], float],
 ) -> go.Scatter:
     return go.Scatter(
         x=[record.proposal.number for record in records],

@@ -45,7 +45,9 @@ def lead(results: Results) -> str:
     sentences = [f"{kind} score {score_words(winner, results.confidence)}."]
     if (second := results.second) is not None and results.ranking is not None:
         ahead = f"{advantage(results.ranking):.4f}"
-        sentences.append(f"It is {ahead} ahead of the second, {candidate(second)}{_doubt(results)}.")
+        sentences.append(
+            f"It is {ahead} ahead of the second, {candidate(second)}{_doubt(results)}."
+        )
     if results.final_score is not None:
         sentences.append(
             f"On test IDs {_listed([one.id for one in results.final])}, which the search never "

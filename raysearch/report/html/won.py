@@ -159,9 +159,7 @@ def _clouds(
     ]
 
 
-def _cloud(
-    name: str, clips: Sequence[ShownClip], colour: str, shape: str = "circle"
-) -> go.Scatter:
+def _cloud(name: str, clips: Sequence[ShownClip], colour: str, shape: str = "circle") -> go.Scatter:
     return go.Scatter(
         x=[clip.x for clip in clips],
         y=[clip.y for clip in clips],
@@ -202,7 +200,11 @@ def _wrong(results: Results) -> Part:
 
 
 def _sound(clip: WrongClip, sound: bytes, picture: bytes) -> Sound:
-    fault = "missed: anomalous, called normal" if clip.label else "false alarm: normal, called anomalous"
+    fault = (
+        "missed: anomalous, called normal"
+        if clip.label
+        else "false alarm: normal, called anomalous"
+    )
     verdict = (
         f"{fault[0].upper()}{fault[1:]}. ID {clip.id}, score {clip.score:.4g}, threshold "
         f"{clip.threshold:.4g}: {clip.margin:.1f} standard deviations beyond it."
@@ -211,9 +213,7 @@ def _sound(clip: WrongClip, sound: bytes, picture: bytes) -> Sound:
         f"Log-mel spectrogram of {clip.clip}: {clip.seconds:.1f} s from left to right, "
         f"{clip.f_min:g} to {clip.f_max:g} Hz from bottom to top."
     )
-    return Sound(
-        clip.clip, verdict, _data("image/png", picture), alt, _data("audio/flac", sound)
-    )
+    return Sound(clip.clip, verdict, _data("image/png", picture), alt, _data("audio/flac", sound))
 
 
 def _data(kind: str, content: bytes) -> str:
