@@ -182,7 +182,12 @@ def _tables(tables: Overview | None) -> list[Part]:
     if tables is None:
         return [Absent("Winners and results", "No study has come to its end yet.")]
     return [
-        _paper("Winners", tables.configs, number, "The best configuration of every machine type."),
+        _paper(
+            "Winners",
+            [row for row in tables.configs if row["parameter"] != "note"],
+            number,
+            "The best configuration of every machine type; notes stand on its own page.",
+        ),
         _paper(
             "Results",
             tables.results,

@@ -1,10 +1,12 @@
 """Pages of HTML that need nothing but themselves: no network, no other file."""
 
 import json
+import re
 from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 from upath import UPath
 
@@ -20,6 +22,7 @@ from raysearch.report.html.won import winner_section
 from raysearch.storage import write_text
 
 NAME = "report.html"
+_TYPED = re.compile(r"`([^`]+)`")
 
 
 def write_report(folder: UPath) -> UPath:
@@ -79,7 +82,13 @@ def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("raysearch.report.html"), autoescape=True, undefined=StrictUndefined
     )
+    environment.filters["words"] = _words
     return environment.get_template("page.html")
+
+
+def _words(text: str) -> Markup:
+    """A text of ours, in which what is typed stands in `backticks`."""
+    return Markup(_TYPED.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def _asset(name: str) -> str:
