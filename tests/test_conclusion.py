@@ -223,7 +223,7 @@ def test_concluding_again_changes_nothing_and_asks_no_encoder(finalists: Conclud
     before = contents(Path(str(finalists.path)))
     # The second's encoders are gone: what is said of them was not measured again.
     assert finalists.again() == finalists.out.partition("  ID ")[0] + (
-        f"everything is in {finalists.path}/\n"
+        f"report: {finalists.path}/report.html\neverything is in {finalists.path}/\n"
     )
     assert contents(Path(str(finalists.path))) == before
 

@@ -85,55 +85,59 @@ def _optunas(rows: Sequence[optuna_charts.Row], results: Results) -> list[Part]:
 
 
 def _history(records: Sequence[Record]) -> Chart:
-    scored = [r for r in records if r.state is State.COMPLETE and r.best is not None]
-    best = list(accumulate((_score(record) for record in scored), max))
-    leading = go.Scatter(
+    scored = [record for record in records if _is_scored(record)]
+    given_up = [record for record in records if record.state is State.PRUNED]
+    failed = [record for record in records if _is_failed(record)]
+    levels = [score for record in records if (score := _level(record)) is not None]
+    floor = min(levels, default=0.0) - 0.01
+
+    def level(record: Record) -> float:
+        found = _level(record)
+        return floor if found is None else found
+
+    traces = [
+        _best_so_far(scored),
+        _dots(scored, "finished", {"color": INK, "size": 8}, level),
+        _dots(given_up, "pruned", {"color": MUTED, "size": 9, "symbol": "x-thin-open"}, level),
+        _dots(failed, "failed", {"color": ANOMALOUS, "size": 9, "symbol": "x"}, level),
+    ]
+    drawn = [trace for trace in traces if len(trace.x)]
+    chart = figure(drawn, x="trial", y="validation score", height=360)
+    caption = (
+        f"{len(scored)} finished, {len(given_up)} pruned, since they were behind at a rung, "
+        f"{len(failed)} failed. A dot is the best score of a trial, a cross where a pruned one "
+        "stood when it was given up; what has no score lies at the bottom. The line is the best "
+        "so far: when it has been flat for long, more trials bring little."
+    )
+    return Chart("history", "History", chart, caption)
+
+
+def _is_scored(record: Record) -> bool:
+    return record.state is State.COMPLETE and record.best is not None
+
+
+def _is_failed(record: Record) -> bool:
+    """Whether a trial failed, be it that no inlier model could be fitted."""
+    return record.state is not State.PRUNED and not _is_scored(record)
+
+
+def _level(record: Record) -> float | None:
+    """The best score of a trial; of one that was given up, that of its last rung."""
+    if record.state is State.COMPLETE:
+        return record.best.val_score if record.best else None
+    return next((e.val_score for e in reversed(record.history) if e.val_score is not None), None)
+
+
+def _best_so_far(scored: Sequence[Record]) -> go.Scatter:
+    best = accumulate((level for record in scored if (level := _level(record)) is not None), max)
+    return go.Scatter(
         x=[record.proposal.number for record in scored],
-        y=best,
+        y=list(best),
         mode="lines",
         name="best so far",
         line={"color": ACCENT, "width": 2, "shape": "hv"},
         hoverinfo="skip",
     )
-    given_up = [record for record in records if record.state is State.PRUNED]
-    failed = [r for r in records if r not in scored and r.state is not State.PRUNED]
-    levels = [_score(record) for record in scored]
-    levels += [last for record in given_up if (last := _last_score(record)) is not None]
-    floor = min(levels, default=0.0) - 0.01
-    traces = [
-        leading,
-        _dots(scored, "finished", {"color": INK, "size": 8}, _score),
-        _dots(
-            given_up,
-            "pruned",
-            {"color": MUTED, "size": 9, "symbol": "x-thin-open"},
-            lambda record: _last_score(record) or floor,
-        ),
-        _dots(
-            failed, "failed", {"color": ANOMALOUS, "size": 9, "symbol": "x"}, lambda record: floor
-        ),
-    ]
-    chart = figure(
-        [trace for trace in traces if len(trace.x)], x="trial", y="validation score", height=360
-    )
-    caption = (
-        f"{len(scored)} trials finished, {len(given_up)} were pruned at a rung since they were "
-        f"behind, {len(failed)} failed. A dot is the best score of a trial, a cross where a "
-        "pruned one stood when it was given up; failed ones lie at the bottom. The line is the "
-        "best so far: when it has been flat for long, more trials bring little."
-    )
-    return Chart("history", "History", chart, caption)
-
-
-def _score(record: Record) -> float:
-    assert record.best is not None
-    assert record.best.val_score is not None
-    return record.best.val_score
-
-
-def _last_score(record: Record) -> float | None:
-    """At the last rung that a trial reached, if scores were compared there."""
-    return next((e.val_score for e in reversed(record.history) if e.val_score is not None), None)
 
 
 def _dots(
@@ -205,13 +209,18 @@ def _heat_map(records: Sequence[Record]) -> Chart:
 
 
 def _failures(records: Sequence[Record]) -> Table | None:
-    failed = [record for record in records if record.state is State.FAIL]
+    failed = [record for record in records if _is_failed(record)]
     if not failed:
         return None
     rows = [
-        [str(r.proposal.number), configuration(r.proposal), r.host, r.error]
+        [str(r.proposal.number), configuration(r.proposal), r.host, _reason(r)]
         for r in failed[:MOST_FAILURES]
     ]
     more = len(failed) - len(rows)
     caption = f"{more} more are in trials.csv." if more else ""
     return Table("Failed trials", ["trial", "configuration", "machine", "reason"], rows, caption)
+
+
+def _reason(record: Record) -> str:
+    """Why a trial has no score; each reason of its inlier models once."""
+    return record.error or "; ".join(dict.fromkeys(row.error for row in record.rows))

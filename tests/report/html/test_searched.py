@@ -7,9 +7,10 @@ from statistics import fmean
 from raysearch.report.html.parts import Chart, Part, Table
 from raysearch.report.html.results import read_results
 from raysearch.report.html.searched import search_section
-from raysearch.search.study import State
+from raysearch.search.study import Proposal, State
 from raysearch.storage import place
 from tests import runs
+from tests.records import complete, row
 
 
 def parts(tmp_path: Path) -> dict[str, Part]:
@@ -29,7 +30,7 @@ def test_every_trial_of_the_search_has_its_mark(tmp_path: Path) -> None:
     best = list(marks["best so far"].values())
     assert best == sorted(best)
     assert best[-1] == max(marks["finished"].values())
-    assert "6 trials finished, 1 were pruned" in chart.caption
+    assert "6 finished, 1 pruned" in chart.caption
 
 
 def test_the_heat_map_has_the_best_and_the_mean_of_every_cell(tmp_path: Path) -> None:
@@ -66,3 +67,18 @@ def test_of_many_failures_some_are_shown(tmp_path: Path) -> None:
     assert isinstance(table, Table)
     assert len(table.rows) == 20
     assert table.caption == "5 more are in trials.csv."
+
+
+def test_a_trial_none_of_whose_inlier_models_could_be_fitted_has_failed(tmp_path: Path) -> None:
+    rows = (
+        row("gmm", 1, None, "too few"),
+        row("gmm", 2, None, "too few"),
+        row("lof", 4, None, "so"),
+    )
+    study = runs.begin(place(tmp_path / "valve"))
+    runs.add(study, [complete(Proposal(0, 1e-3, 32, 1.0), *rows)])
+    history, table = search_section(read_results(study.path)).parts
+    assert isinstance(history, Chart)
+    assert [trace.name for trace in history.figure.data] == ["failed"]
+    assert isinstance(table, Table)
+    assert table.rows[0][3] == "too few; so"

@@ -2,7 +2,7 @@
 (() => {
   const charts = JSON.parse(document.getElementById("charts").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const narrow = matchMedia("(max-width: 700px)");
+  const narrow = matchMedia("screen and (max-width: 700px)");
   const shown = {};
 
   /** A figure in which names of CSS variables have become the colours that they are now. */
