@@ -22,7 +22,7 @@ from raysearch.score.projection import project
 from raysearch.storage import remove_tree
 from raysearch.trial import clip_scores
 
-MOST = {Part.VALIDATION: 1000, Part.HELD_OUT: 300, Part.OTHER: 100}
+MOST = {Part.VALIDATION: 1000, Part.HELD_OUT: 300, Part.OTHER: 50}
 """Clips of a machine type that are embedded, at most: so that a large data set takes a minute."""
 
 

@@ -29,7 +29,7 @@ def write_reports(folder: UPath) -> list[UPath]:
     """
     studies = [folder] if StudyFolder(folder).exists() else _studies(folder)
     if not studies:
-        raise UserError(f"{folder} holds no run (no study.json); `raysearch run` makes one")
+        raise UserError(f"{folder} holds no study (no study.json); `raysearch run` makes one")
     read = [read_results(study) for study in studies]
     for results in read:
         write_text(results.folder / NAME, render(study_page(results)))

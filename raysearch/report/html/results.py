@@ -11,6 +11,7 @@ from typing import Any
 from upath import UPath
 
 from raysearch.audio.index import id_order
+from raysearch.errors import UserError
 from raysearch.evidence.clips import ShownClip, read_clips
 from raysearch.evidence.wrong import WrongClip, read_wrong
 from raysearch.score.metrics import harmonic_mean
@@ -21,6 +22,12 @@ from raysearch.search.scores import FinalScore, read_scores
 from raysearch.search.space import Space, check_space
 from raysearch.search.study import Record, State, StudyFolder
 from raysearch.search.winner import Winner, choose, frozen
+
+NEEDED = {
+    *("machine", "validation_ids", "test_ids", "data", "fingerprint", "space_file", "space"),
+    *("seed", "command", "started", "versions"),
+}
+"""What study.json must say."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,10 @@ def read_results(folder: UPath) -> Results:
     """
     study = StudyFolder(folder)
     facts = study.facts
+    if missing := NEEDED - facts.keys():
+        raise UserError(
+            f"{folder / 'study.json'}: {min(missing)} is missing; it is damaged or of another version"
+        )
     records = tuple(study.records())
     return Results(
         folder,

@@ -22,7 +22,7 @@ SCORES = [
 ]
 
 
-def tested(tmp_path: Path, scores: list[FinalScore]) -> Results:
+def outcome(tmp_path: Path, scores: list[FinalScore]) -> Results:
     study = runs.begin(place(tmp_path / "valve"))
     runs.add(study, runs.records(1))
     runs.conclude(study)
@@ -35,7 +35,7 @@ def parts(results: Results) -> dict[str, Part]:
 
 
 def test_the_table_has_every_id_in_order_and_the_means(tmp_path: Path) -> None:
-    table = parts(tested(tmp_path, SCORES))["Every test ID"]
+    table = parts(outcome(tmp_path, SCORES))["Every test ID"]
     assert isinstance(table, Table)
     row = ["0.7500", "0.7368", "4", "1 of 2 (50%)", "1 of 2 (50%)"]
     assert [list(each) for each in table.rows] == [
@@ -46,7 +46,7 @@ def test_the_table_has_every_id_in_order_and_the_means(tmp_path: Path) -> None:
 
 
 def test_curves_go_from_corner_to_corner_through_the_threshold(tmp_path: Path) -> None:
-    chart = parts(tested(tmp_path, SCORES))["ROC curves"]
+    chart = parts(outcome(tmp_path, SCORES))["ROC curves"]
     assert isinstance(chart, Chart)
     _, curve, ring, *_ = chart.figure.data
     assert list(zip(curve.x, curve.y, strict=True)) == [
@@ -63,7 +63,7 @@ def test_curves_go_from_corner_to_corner_through_the_threshold(tmp_path: Path) -
 
 def test_histograms_hold_every_clip_and_the_threshold(tmp_path: Path) -> None:
     far = replace(SCORES[0], score=-1e9, decision=0)
-    chart = parts(tested(tmp_path, [far, *SCORES]))["Scores of ID 3"]
+    chart = parts(outcome(tmp_path, [far, *SCORES]))["Scores of ID 3"]
     assert isinstance(chart, Chart)
     normal, anomalous = chart.figure.data
     assert (sum(normal.y), sum(anomalous.y)) == (3, 2)
@@ -72,7 +72,7 @@ def test_histograms_hold_every_clip_and_the_threshold(tmp_path: Path) -> None:
 
 
 def test_ids_without_labels_are_named(tmp_path: Path) -> None:
-    results = tested(tmp_path, SCORES[:4])
+    results = outcome(tmp_path, SCORES[:4])
     unknown = replace(results, scores=(*results.scores, replace(SCORES[4], label=None)))
     found = parts(unknown)["IDs without a result"]
     assert isinstance(found, Absent)
@@ -80,7 +80,7 @@ def test_ids_without_labels_are_named(tmp_path: Path) -> None:
 
 
 def test_a_run_of_before_scores_were_kept_says_how_to_get_them(tmp_path: Path) -> None:
-    results = replace(tested(tmp_path, SCORES), scores=())
+    results = replace(outcome(tmp_path, SCORES), scores=())
     found = parts(results)
     assert "Every test ID" in found
     missing = found["ROC curves and histograms"]

@@ -49,7 +49,7 @@ def test_the_page_over_all_can_be_drawn_alone(tmp_path: Path) -> None:
 def test_a_folder_without_runs_is_refused(tmp_path: Path, made: bool) -> None:
     if made:
         (tmp_path / "runs" / "notes").mkdir(parents=True)
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(UserError, match="holds no study"):
         write_reports(place(tmp_path / "runs"))
 
 

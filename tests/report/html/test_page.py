@@ -192,6 +192,12 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
         write_report(place(tmp_path))
 
 
+def test_a_damaged_study_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text('{"machine": "valve"}')
+    with pytest.raises(UserError, match=r"study.json: command is missing"):
+        write_report(place(tmp_path))
+
+
 def test_a_page_without_charts_carries_no_library(tmp_path: Path) -> None:
     html = render(page_of(tmp_path, nothing))
     assert len(html) < 50_000
