@@ -179,7 +179,7 @@ def shown_clips() -> list[ShownClip]:
 def explain(study: StudyFolder) -> None:
     """Gathers what a report shows of single clips."""
     clips = shown_clips()
-    wrong = WrongClip("0", HOSTILE, 1, -1.0, 0.7, 3.0, 1.0, 50.0, 7800.0)
+    wrong = WrongClip("0", HOSTILE, 1, -1.0, 0.7, 19, 20, 1.0, 50.0, 7800.0)
     rng = np.random.default_rng(3)
     wave = (3000 * rng.normal(size=16000)).astype(np.int16)
     write_wrong(study.path, [wrong, replace(wrong, label=0)], [wave, wave], make_detector())

@@ -87,7 +87,8 @@ found = {}
 for name in json.loads(sys.argv[1]):
     result = CliRunner().invoke(app, [*name.split(), "--help"])
     found[name] = (result.exit_code, result.output)
-heavy = {"torch", "torchaudio", "timm", "ray", "optuna", "sklearn", "pandas", "plotly"} & set(sys.modules)
+libraries = {"torch", "torchaudio", "timm", "ray", "optuna", "sklearn", "pandas", "plotly"}
+heavy = libraries & set(sys.modules)
 print(json.dumps([found, sorted(heavy)]))
 """
 

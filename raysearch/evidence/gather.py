@@ -126,8 +126,9 @@ def _write_worst(
 ) -> None:
     options = detector.options
     worst, waves = [], []
-    for position, margin in worst_wrong(judged):
-        clip, wave = judged[position], group.recordings.store.waveform(int(group.clips[position]))
+    for one in worst_wrong(judged):
+        clip = judged[one.position]
+        wave = group.recordings.store.waveform(int(group.clips[one.position]))
         assert clip.score is not None
         assert clip.threshold is not None
         worst.append(
@@ -137,7 +138,8 @@ def _write_worst(
                 clip.label,
                 clip.score,
                 clip.threshold,
-                margin,
+                one.beyond,
+                one.others,
                 wave.size / options.rate,
                 options.f_min,
                 options.f_max,

@@ -7,7 +7,7 @@ wrong.json  which, and how wrong
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -45,8 +45,10 @@ class WrongClip:
         label: what it is: 0 normal, 1 anomalous.
         score: higher = more anomalous.
         threshold: of its product ID.
-        margin: how far its score lies beyond the threshold, in standard deviations of the scores
-            of the ID's validation clips, so that IDs compare.
+        beyond: clips of the other kind, of its product ID, that it lies on the wrong side of:
+            normal ones that score as high as a missed anomaly or higher, anomalous ones that
+            score as low as a false alarm or lower.
+        others: clips of the other kind of its product ID.
         seconds: its length.
         f_min: lowest frequency of the picture in Hz.
         f_max: highest.
@@ -57,42 +59,47 @@ class WrongClip:
     label: int
     score: float
     threshold: float
-    margin: float
+    beyond: int
+    others: int
     seconds: float
     f_min: float
     f_max: float
 
 
-def worst_wrong(clips: Sequence[ShownClip], count: int = WORST) -> list[tuple[int, float]]:
-    """Finds the clips that lie farthest on the wrong side of their thresholds.
+@dataclass(frozen=True)
+class Wrong:
+    """How wrong a clip is judged: its position, and see `WrongClip`."""
+
+    position: int
+    beyond: int
+    others: int
+
+
+def worst_wrong(clips: Sequence[ShownClip], count: int = WORST) -> list[Wrong]:
+    """Finds the clips on the wrong side of their thresholds that are judged worst.
+
+    By rank, not by score: so product IDs compare, and missed anomalies with false alarms, whose
+    scores know no upper end.
 
     Args:
         clips: labelled, with scores.
         count: at most so many.
 
     Returns:
-        Position in `clips` and margin, as `WrongClip` has it, the worst first.
+        The clip that is beyond the largest share of the other kind comes first.
     """
-    spreads = _spreads(clips)
     found = []
     for position, clip in enumerate(clips):
         assert clip.score is not None, clip
         assert clip.threshold is not None, clip
-        beyond = clip.score - clip.threshold
+        others = [o.score or 0.0 for o in clips if o.id == clip.id and o.label != clip.label]
         # At the threshold itself a clip is called normal.
-        is_wrong = beyond <= 0 if clip.label else beyond > 0
-        if is_wrong and spreads[clip.id] > 0:
-            found.append((position, abs(beyond) / spreads[clip.id]))
-    return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:count]
-
-
-def _spreads(clips: Sequence[ShownClip]) -> Mapping[str, float]:
-    """The standard deviation of each product ID's scores."""
-    scores: dict[str, list[float]] = {}
-    for clip in clips:
-        assert clip.score is not None, clip
-        scores.setdefault(clip.id, []).append(clip.score)
-    return {identity: float(np.std(values)) for identity, values in scores.items()}
+        if (clip.score > clip.threshold) == bool(clip.label) or not others:
+            continue
+        sign = 1 if clip.label else -1
+        beyond = sum(sign * other >= sign * clip.score for other in others)
+        found.append(Wrong(position, beyond, len(others)))
+    return sorted(found, key=lambda one: (-one.beyond / one.others, one.position))[:count]
 
 
 def write_wrong(

@@ -50,6 +50,11 @@ def held(share: Share) -> str:
     return each if share.workers == 1 else f"{share.workers} workers of {each}"
 
 
+def score(value: float) -> str:
+    """An anomaly score, of any size."""
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
 def count(number: float, what: str) -> str:
     """A number of things."""
     return f"{number:g} {what}" + ("" if number == 1 else "s")

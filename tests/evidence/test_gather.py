@@ -72,8 +72,8 @@ def test_scores_and_thresholds_are_the_detectors(gathered: Gathered) -> None:
 def test_the_worst_wrong_are_validation_clips_with_their_own_sound(gathered: Gathered) -> None:
     found = read_wrong(gathered.run)
     assert 0 < len(found) <= 5
-    margins = [wrong.margin for wrong, _, _ in found]
-    assert margins == sorted(margins, reverse=True)
+    shares = [wrong.beyond / wrong.others for wrong, _, _ in found]
+    assert shares == sorted(shares, reverse=True)
     for wrong, _, _ in found:
         assert wrong.id in "012"
         assert wrong.seconds == pytest.approx(3.0)

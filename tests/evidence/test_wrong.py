@@ -10,6 +10,7 @@ from upath import UPath
 
 from raysearch.evidence.clips import Part, ShownClip
 from raysearch.evidence.wrong import (
+    Wrong,
     WrongClip,
     flac,
     log_mel,
@@ -25,34 +26,36 @@ def clip(label: int, score: float, identity: str = "0", threshold: float = 1.0) 
     return ShownClip("valve", identity, "a.wav", Part.VALIDATION, label, score, threshold, 0.0, 0.0)
 
 
-def test_the_farthest_on_the_wrong_side_come_first() -> None:
-    clips = [clip(0, 0.5), clip(0, 2.0), clip(1, -3.0), clip(1, 5.0), clip(1, 0.9)]
-    spread = np.std([0.5, 2.0, -3.0, 5.0, 0.9])
-    found = worst_wrong(clips)
-    assert [position for position, _ in found] == [2, 1, 4]
-    assert [margin for _, margin in found] == [4.0 / spread, 1.0 / spread, (1.0 - 0.9) / spread]
-    assert [position for position, _ in worst_wrong(clips, 1)] == [2]
+def test_who_is_beyond_most_of_the_other_kind_comes_first() -> None:
+    normal = [clip(0, score) for score in (0.1, 0.2, 0.3, 2.0)]  # the last is accused
+    anomalous = [clip(1, score) for score in (0.15, 0.9, 1.5, 3.0, 4.0)]  # two are missed
+    assert worst_wrong([*normal, *anomalous]) == [
+        Wrong(4, 3, 4),  # 0.2, 0.3 and 2.0 lie above 0.15
+        Wrong(3, 3, 5),  # 0.15, 0.9 and 1.5 below 2.0
+        Wrong(5, 1, 4),
+    ]
+    assert worst_wrong([*normal, *anomalous], 1) == [Wrong(4, 3, 4)]
 
 
-def test_ids_compare_by_the_spread_of_their_scores() -> None:
-    small = [clip(0, 1.03, "0"), clip(1, 1.01, "0")]
-    large = [clip(0, 1100.0, "1"), clip(1, 100_000.0, "1")]
-    assert [position for position, _ in worst_wrong([*large, *small])] == [2, 0]
+def test_ids_compare_whatever_the_size_of_their_scores() -> None:
+    large = [clip(0, 1100.0, "1"), clip(0, 0.0, "1"), clip(1, 1e9, "1"), clip(1, 0.5, "1")]
+    small = [clip(0, 0.98), clip(1, 0.97)]
+    assert worst_wrong([*large, *small]) == [Wrong(5, 1, 1), Wrong(0, 1, 2), Wrong(3, 1, 2)]
 
 
 def test_a_clip_at_the_threshold_is_called_normal() -> None:
     clips = [clip(0, 1.0), clip(1, 1.0), clip(1, 2.0)]
-    assert worst_wrong(clips) == [(1, 0.0)]
+    assert worst_wrong(clips) == [Wrong(1, 1, 1)]
 
 
-def test_where_all_scores_of_an_id_are_equal_nothing_is_far() -> None:
-    assert worst_wrong([clip(1, 0.0), clip(1, 0.0)]) == []
+def test_where_all_clips_are_judged_right_there_are_none() -> None:
+    assert worst_wrong([clip(0, 0.5), clip(1, 1.5)]) == []
 
 
 def test_sound_and_picture_come_back(folder: UPath) -> None:
     detector = make_detector()
     wave = (1000 * np.sin(np.arange(48000) / 3)).astype(np.int16)
-    wrong = WrongClip("0", "a.wav", 1, -3.0, 1.0, 2.0, 3.0, 50.0, 7800.0)
+    wrong = WrongClip("0", "a.wav", 1, -3.0, 1.0, 9, 10, 3.0, 50.0, 7800.0)
     write_wrong(folder, [wrong, replace(wrong, label=0)], [wave, wave[:4000]], detector)
     (first, sound, image), (second, short, _) = read_wrong(folder)
     assert (first, second.label) == (wrong, 0)

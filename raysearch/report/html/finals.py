@@ -7,15 +7,16 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from raysearch.audio.index import id_order
-from raysearch.report.html.look import ANOMALOUS, GRID, INK, NORMAL, SOFT, figure, hue
+from raysearch.report.html.look import ANOMALOUS, INK, MUTED, NORMAL, SOFT, figure, hue
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table
 from raysearch.report.html.results import Results
+from raysearch.report.words import score
 from raysearch.score.metrics import harmonic_mean, roc
 from raysearch.search.scores import FinalScore
 
 BARS = 30
-BEYOND = 0.005
-"""Share of the scores at either end that the outermost bars of a histogram take up."""
+SPAN = 5.0
+"""A histogram reaches so many times as far from the normal median as most normal clips do."""
 
 
 def final_section(results: Results) -> Section:
@@ -70,8 +71,8 @@ def _reason(results: Results) -> str:
 
 def _by_id(scores: tuple[FinalScore, ...]) -> dict[str, list[FinalScore]]:
     found: dict[str, list[FinalScore]] = {}
-    for score in sorted(scores, key=lambda score: id_order(score.id)):
-        found.setdefault(score.id, []).append(score)
+    for one in sorted(scores, key=lambda one: id_order(one.id)):
+        found.setdefault(one.id, []).append(one)
     return found
 
 
@@ -125,7 +126,11 @@ def _curves(judged: dict[str, list[FinalScore]]) -> Chart:
         )
         traces.append(_working_point(identity, rows, place))
     chance = go.Scatter(
-        x=[0, 1], y=[0, 1], mode="lines", name="chance", line={"color": GRID, "dash": "dot"}
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        name="chance",
+        line={"color": MUTED, "dash": "dot", "width": 1},
     )
     chart = figure([chance, *traces], x="false-positive rate", y="true-positive rate", height=300)
     chart.update_xaxes(range=[-0.01, 1.01], tickformat=".0%")
@@ -166,8 +171,9 @@ def _working_point(identity: str, rows: list[FinalScore], place: int) -> go.Scat
 
 def _histogram(place: int, identity: str, rows: list[FinalScore]) -> Chart:
     labels, scores = _arrays(rows)
-    low, high = np.quantile(scores, [BEYOND, 1 - BEYOND])
-    edges = np.linspace(low, high if high > low else low + 1, BARS + 1)
+    threshold = rows[0].threshold
+    low, high = _reach(labels, scores, threshold)
+    edges = np.linspace(low, high, BARS + 1)
     traces = [
         go.Bar(
             x=((edges[1:] + edges[:-1]) / 2).tolist(),
@@ -181,15 +187,26 @@ def _histogram(place: int, identity: str, rows: list[FinalScore]) -> Chart:
         for label, name, colour in ((0, "normal", NORMAL), (1, "anomalous", ANOMALOUS))
     ]
     chart = figure(traces, x="anomaly score", y="clips", height=300, barmode="overlay", bargap=0)
-    threshold = rows[0].threshold
     chart.add_vline(threshold, line={"color": INK, "width": 1.5, "dash": "dash"})
     found, alarms = _decisions(rows)[1:]
     caption = (
         f"Scores of {int((labels == 0).sum())} normal and {int(labels.sum())} anomalous clips. "
-        f"Right of the dashed threshold, {threshold:.4g}, a clip is called anomalous: {found} "
+        f"Right of the dashed threshold, {score(threshold)}, a clip is called anomalous: {found} "
         f"anomalies are found at {alarms} false alarms. The outermost bars hold what lies beyond."
     )
     return Chart(f"scores-{place}", f"Scores of ID {identity}", chart, caption, half=True)
+
+
+def _reach(
+    labels: NDArray[np.int64], scores: NDArray[np.float64], threshold: float
+) -> tuple[float, float]:
+    """Where a histogram begins and ends: a few scores may lie anywhere, and hide all others."""
+    normal = scores[labels == 0]
+    centre = float(np.median(normal))
+    most = SPAN * max(float(np.quantile(normal, 0.95)), threshold, centre + 1e-9) - SPAN * centre
+    low = max(float(scores.min()), centre - most)
+    high = min(max(float(scores.max()), threshold), centre + most)
+    return low, high if high > low else low + 1
 
 
 def _arrays(rows: list[FinalScore]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

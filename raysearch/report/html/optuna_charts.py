@@ -168,7 +168,7 @@ def slice_of(study: Study, name: str) -> go.Figure:
         made.update_xaxes(tickmode="array", tickvals=choices, ticktext=texts)
     elif made.layout.xaxis.type == "log":
         ticks = log_ticks(min(made.data[0].x), max(made.data[0].x))
-        made.update_xaxes(tickmode="array", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks])
+        made.update_xaxes(tickmode="array", tickvals=ticks, ticktext=[f"{t:.3g}" for t in ticks])
     return made.update_xaxes(title_text=name)
 
 
@@ -178,8 +178,9 @@ def _plain(choice: str) -> str:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten between two numbers; only the powers if there are many."""
+    """1, 2 and 5 times the powers of ten between two numbers, or few of them, or the two."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if math.log10(high / low) < 2 else (1,)
     ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
-    return [tick for tick in ticks if low <= tick <= high]
+    found = [tick for tick in ticks if low <= tick <= high]
+    return found if len(found) > 1 else [low, high]

@@ -123,7 +123,7 @@ def read_results(folder: UPath) -> Results:
     facts = study.facts
     if missing := NEEDED - facts.keys():
         raise UserError(
-            f"{folder / 'study.json'}: {min(missing)} is missing; it is damaged or of another version"
+            f"{folder / 'study.json'}: {min(missing)} is missing: damaged, or of another version"
         )
     records = tuple(study.records())
     return Results(

@@ -67,7 +67,8 @@ def _optunas(rows: Sequence[optuna_charts.Row], results: Results) -> list[Part]:
             "Importances",
             optuna_charts.importances(rows, results.space),
             "How much of the variance of scores each hyperparameter explains by itself (fANOVA). "
-            "A small one may be left at any value; with few trials the shares are rough.",
+            "A small one may be left at any value; with few trials the shares are rough. What had "
+            "one value only is left out.",
             half=True,
         ),
         *(

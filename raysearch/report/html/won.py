@@ -22,6 +22,7 @@ from raysearch.report.html.look import (
 )
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Sound, Sounds, View
 from raysearch.report.html.results import Results
+from raysearch.report.words import score
 from raysearch.search.study import Record
 from raysearch.train import Epoch
 
@@ -175,7 +176,7 @@ def _told(clip: ShownClip) -> str:
     lines = [clip.clip, f"{clip.machine}, ID {clip.id}, {clip.part}"]
     if clip.score is not None and clip.threshold is not None:
         kind = KINDS[clip.label]
-        lines.append(f"{kind}, score {clip.score:.4g}, threshold {clip.threshold:.4g}")
+        lines.append(f"{kind}, score {score(clip.score)}, threshold {score(clip.threshold)}")
     return "<br>".join(map(escape, lines))
 
 
@@ -192,28 +193,26 @@ def _wrong(results: Results) -> Part:
     return Sounds(
         title,
         [_sound(*each) for each in results.wrong],
-        "The validation clips that lie farthest on the wrong side of their ID's threshold. Listen "
-        "before you blame the detector: a label may be wrong, or a recording not what it should "
-        "be. Pictures are log-mel spectrograms, time from left to right, low frequencies at the "
-        "bottom, bright is loud.",
+        "Validation clips on the wrong side of their ID's threshold, those first that lie beyond "
+        "most clips of the other kind. Listen before you blame the detector: a label may be "
+        "wrong, or a recording not what it should be. Pictures are log-mel spectrograms, time "
+        "from left to right, low frequencies at the bottom, bright is loud.",
     )
 
 
 def _sound(clip: WrongClip, sound: bytes, picture: bytes) -> Sound:
-    fault = (
-        "missed: anomalous, called normal"
-        if clip.label
-        else "false alarm: normal, called anomalous"
-    )
+    kind = "Missed" if clip.label else "False alarm"
+    others = "normal clips score higher" if clip.label else "anomalous clips score lower"
     verdict = (
-        f"{fault[0].upper()}{fault[1:]}. ID {clip.id}, score {clip.score:.4g}, threshold "
-        f"{clip.threshold:.4g}: {clip.margin:.1f} standard deviations beyond it."
+        f"{clip.clip} is {KINDS[clip.label]}, but {clip.beyond} of {clip.others} {others}. Score "
+        f"{score(clip.score)}, threshold {score(clip.threshold)}."
     )
     alt = (
         f"Log-mel spectrogram of {clip.clip}: {clip.seconds:.1f} s from left to right, "
         f"{clip.f_min:g} to {clip.f_max:g} Hz from bottom to top."
     )
-    return Sound(clip.clip, verdict, _data("image/png", picture), alt, _data("audio/flac", sound))
+    title = f"{kind}, ID {clip.id}"
+    return Sound(title, verdict, _data("image/png", picture), alt, _data("audio/flac", sound))
 
 
 def _data(kind: str, content: bytes) -> str:

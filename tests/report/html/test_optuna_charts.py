@@ -89,4 +89,5 @@ def test_thinning_keeps_the_best_and_the_worst() -> None:
 
 def test_ticks_of_a_logarithm_are_few_and_round() -> None:
     assert log_ticks(5e-4, 1e-2) == [5e-4, 1e-3, 2e-3, 5e-3, 1e-2]
+    assert log_ticks(2.44e-3, 2.59e-3) == [2.44e-3, 2.59e-3]
     assert log_ticks(1e-6, 1e-1) == [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
