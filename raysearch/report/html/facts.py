@@ -45,7 +45,7 @@ def _data(results: Results) -> Part:
         "normal; those of other machine types are the outliers. "
         f"{left or 'No'} defective file{'' if left == 1 else 's'} left out."
     )
-    header = ["product ID or machine type", "use", "training", "test normal", "test anomalous"]
+    header = ["clips of", "use", "training", "test normal", "test anomalous"]
     return Table("Data", header, rows, caption, numbers=frozenset({2, 3, 4}))
 
 

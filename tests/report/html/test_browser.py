@@ -85,11 +85,10 @@ def test_colours_follow_the_scheme_while_the_page_is_open(chromium: Browser, rep
     with opened(chromium, report) as seen:
         light = seen.page.evaluate(colour)
         seen.page.emulate_media(color_scheme="dark")
-        dark = seen.page.evaluate(colour)
-        assert light != dark
+        seen.page.wait_for_function(f"{colour} !== '{light}'")
         assert seen.page.evaluate(UNDRAWN) == []
         seen.page.emulate_media(color_scheme="light")
-        assert seen.page.evaluate(colour) == light
+        seen.page.wait_for_function(f"{colour} === '{light}'")
         assert seen.complaints == []
 
 
