@@ -96,6 +96,30 @@ def export(out: Out = "runs") -> None:
         typer.echo(path)
 
 
+def report(
+    folder: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a run, or of several: a path, s3://... or gs://...",
+            envvar="RAYSEARCH_OUT",
+            show_envvar=True,
+        ),
+    ] = "runs",
+) -> None:
+    """Draw report.html of a run, or of every run of a folder and one over all of them.
+
+    A page is one file that needs no network, neither recordings nor a GPU: mail it, print it.
+    `raysearch run` draws it at its end; during a run this draws what is known so far.
+
+    Example: raysearch report runs/valve
+    """
+    from raysearch.report.html.overview import write_reports
+    from raysearch.storage import place
+
+    for path in write_reports(place(folder)):
+        typer.echo(path)
+
+
 def dashboard(
     run: Run,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1.")] = 8080,

@@ -1,21 +1,24 @@
 """The end of a run: the winner is frozen, becomes a detector, and meets the test IDs once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rich.console import Console
 from upath import UPath
 
-from raysearch.audio.dataset import Source, open_data, source_of
+from raysearch.audio.dataset import Source, TrialData, open_data, source_of
 from raysearch.detector import Detector, load_detector, save_detector
 from raysearch.errors import NoResultError, UserError
+from raysearch.evidence.clips import evidence_folder, has_evidence
+from raysearch.evidence.gather import gather
 from raysearch.opening import Opened
+from raysearch.report.html.page import write_report
 from raysearch.report.progress import progress, say
 from raysearch.report.tables import score_words, write_best
-from raysearch.report.words import configuration, inlier
+from raysearch.report.words import candidate
 from raysearch.search.confidence import Confidence, measure, read_confidence, write_confidence
 from raysearch.search.final import FinalResult, final_test
-from raysearch.search.ranking import Candidate, Ranking, rank, shortcomings
+from raysearch.search.ranking import Ranking, rank, shortcomings
 from raysearch.search.space import Space
 from raysearch.search.study import Record, StudyFolder
 from raysearch.search.winner import Winner, build_detector, choose, freeze, frozen
@@ -40,6 +43,7 @@ def conclude(
     folder, records = opened.study.path, opened.study.records()
     ranking = rank(records)
     if ranking is None:
+        draw(folder, console)
         raise NoResultError(_fruitless(records))
     winner = choose(opened.source.machine, opened.data.fingerprint, ranking)
     detector = _settle(winner, opened)
@@ -50,6 +54,8 @@ def conclude(
     _announce(winner, ranking, confidence, notes, opened, console)
     if final and not (folder / "final_test.csv").exists():
         _test(winner, detector, opened.source, opened.space, folder, command, console)
+    _gather(winner, detector, opened.data, folder, console)
+    draw(folder, console)
     say(console, f"everything is in {folder}/")
 
 
@@ -84,6 +90,41 @@ def repeat_final(folder: UPath, data: Place | None, command: str, console: Conso
     detector = build_detector(winner, space.fixed, recordings, folder)
     save_detector(detector, folder / "detector")
     _test(winner, detector, source, space, folder, command, console)
+    _gather(winner, detector, recordings, folder, console)
+    draw(folder, console)
+
+
+def draw(folder: UPath, console: Console, write: Callable[[UPath], UPath] = write_report) -> None:
+    """Draws a report; the results stand, whatever becomes of the picture.
+
+    Args:
+        folder: of a run, or of several.
+        console: for where it is, or why it is not.
+        write: that draws it.
+    """
+    try:
+        path = write(folder)
+    except Exception as error:
+        say(console, f"no report: {_reason(error)}; `raysearch report {folder}` tries again")
+    else:
+        say(console, f"report: {path}")
+
+
+def _gather(
+    winner: Winner, detector: Detector, data: TrialData, folder: UPath, console: Console
+) -> None:
+    """Gathers what the report shows of single clips, unless the folder has it; as `draw`."""
+    if has_evidence(folder):
+        return
+    try:
+        with progress(console, "looking at single clips", None) as advance:
+            gather(detector, data, winner.seed, folder, advance)
+    except Exception as error:
+        say(console, f"the report has to do without single clips: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _fruitless(records: Sequence[Record]) -> str:
@@ -105,9 +146,9 @@ def _settle(winner: Winner, opened: Opened) -> Detector:
             freeze(winner, folder)
         return load_detector(place)
     # What another configuration had brought must not stand beside the name of this one.
-    (folder / "final_test.csv").unlink(missing_ok=True)
-    (folder / "confidence.json").unlink(missing_ok=True)
-    for stale in (folder / "submission", place):
+    for name in ("final_test.csv", "final_scores.csv", "confidence.json"):
+        (folder / name).unlink(missing_ok=True)
+    for stale in (folder / "submission", evidence_folder(folder), place):
         remove_tree(stale)
     freeze(winner, folder)
     detector = build_detector(winner, opened.space.fixed, opened.data, folder)
@@ -125,19 +166,13 @@ def _doubt(
         found = measure(ranking, known, opened.space.fixed, opened.data, opened.study, advance)
     notes = [ranking.winner.best.row.remark]
     if second is not None and found.is_noise:
-        notes.append(f"within noise of the second, {_words(second)}")
+        notes.append(f"within noise of the second, {candidate(second)}")
     notes += shortcomings(ranking, records, opened.space.finalists)
     notes = [note for note in notes if note]
     found = replace(found, note="; ".join(notes))
     if found != known:
         write_confidence(found, folder)
     return found, notes
-
-
-def _words(candidate: Candidate) -> str:
-    """A configuration in a few words."""
-    encoder = replace(candidate.proposal, inlier="", p=None)
-    return f"{configuration(encoder)}, {inlier(candidate.best.row)}"
 
 
 def _drop_losers(ranking: Ranking, opened: Opened, records: Sequence[Record]) -> None:
@@ -162,7 +197,7 @@ def _announce(
 ) -> None:
     write_best(opened.study.path, winner, confidence, opened.space)
     score = score_words(winner, confidence)
-    what = f"best configuration of {winner.machine}: {_words(ranking.winner)}"
+    what = f"best configuration of {winner.machine}: {candidate(ranking.winner)}"
     say(console, f"{what}; validation score {score}")
     for note in notes:
         say(console, f"note: {note}")

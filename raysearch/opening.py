@@ -1,6 +1,7 @@
 """The beginning of a run: everything is checked, the recordings are opened, then it is written."""
 
 import platform
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -127,6 +128,7 @@ def begin(
             "ground_truth": str(truth.absolute()) if truth else None,
             "allow_defects": source.allow_defects,
             "fingerprint": data.fingerprint,
+            "clips": _counts(data),
             "plain_layout_rule": f"{PLAIN_RULE}; seed 0",
             "space_file": str(space_file),
             "space": content,
@@ -141,6 +143,22 @@ def begin(
         }
     )
     return Opened(study, space, source, data)
+
+
+def _counts(data: TrialData) -> dict[str, Any]:
+    """How many clips the search hears, for people."""
+    tests = Counter((clip.id, clip.label) for clip in data.validation.clips)
+    trained = Counter(clip.id for clip in data.target.clips)
+    return {
+        "training": {identity: trained[identity] for identity in data.ids},
+        "validation": {
+            identity: {"normal": tests[identity, 0], "anomalous": tests[identity, 1]}
+            for identity in data.ids
+            if tests[identity, 0]
+        },
+        "other machine types": {store.clips[0].machine: len(store.clips) for store in data.others},
+        "left out": len(data.defects),
+    }
 
 
 def _clear(folder: UPath) -> None:

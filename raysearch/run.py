@@ -10,10 +10,11 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch.audio.dataset import Source, TrialData, source_of
-from raysearch.conclusion import conclude
+from raysearch.conclusion import conclude, draw
 from raysearch.errors import NoResultError, StoppedError
 from raysearch.network import check_network
 from raysearch.opening import Opened, alone, begin, check_recordings, check_same, read_recordings
+from raysearch.report.html.overview import write_overview
 from raysearch.report.progress import say
 from raysearch.report.recorder import Recorder
 from raysearch.search.agenda import Agenda
@@ -231,5 +232,7 @@ def _conclude(opened: Sequence[Opened], request: Request, console: Console) -> N
             )
         except NoResultError as error:
             fruitless.append(f"{one.source.machine}: {error}" if len(opened) > 1 else str(error))
+    if len(opened) > 1:
+        draw(request.out, console, write_overview)
     if fruitless:
         raise NoResultError("; ".join(fruitless))

@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("embedding", "learner"),
     ("train",),
     ("trial", "detector"),
+    ("evidence",),
     ("search",),
     ("report",),
     ("opening",),
@@ -47,12 +48,13 @@ HOMES = {
         "raysearch/search/packing.py",
         "raysearch/remote/jobs.py",
     ),
-    "optuna": ("raysearch/search/",),
+    "optuna": ("raysearch/search/", "raysearch/report/html/optuna_charts.py"),
     "timm": ("raysearch/model/encoder.py",),
     "sklearn": ("raysearch/score/",),
     "torch.distributed": ("raysearch/distributed.py",),
     "matplotlib": ("raysearch/report/",),
     "plotly": ("raysearch/report/",),
+    "jinja2": ("raysearch/report/html/page.py",),
 }
 
 # Functions that open what may belong to test IDs, and who else than their own module may name

@@ -27,6 +27,7 @@ COMMANDS = (
     "final",
     "score",
     "export",
+    "report",
     "dashboard",
     "data",
     "data demo",
@@ -87,7 +88,8 @@ found = {}
 for name in json.loads(sys.argv[1]):
     result = CliRunner().invoke(app, [*name.split(), "--help"])
     found[name] = (result.exit_code, result.output)
-heavy = {"torch", "torchaudio", "timm", "ray", "optuna", "sklearn", "pandas"} & set(sys.modules)
+libraries = {"torch", "torchaudio", "timm", "ray", "optuna", "sklearn", "pandas", "plotly"}
+heavy = libraries & set(sys.modules)
 print(json.dumps([found, sorted(heavy)]))
 """
 
@@ -106,7 +108,7 @@ def test_every_help_answers_without_torch_and_ray():
         code, text = found[name]
         assert code == 0, name
         assert f"Usage: root {name}".rstrip() in text
-    for command in ("run", "final", "score", "export", "dashboard", "data"):
+    for command in ("run", "final", "score", "export", "report", "dashboard", "data"):
         assert f" {command} " in found[""][1]
     for flag in ("--machine", "--data", "--out", "--space", "--trials", "--epochs", "--seed"):
         assert flag in found["run"][1]
@@ -335,7 +337,7 @@ def test_nothing_is_asked_of_the_hub_before_the_recordings_are_known_to_do(refus
 # Wrong uses of the other commands.
 
 
-@pytest.mark.parametrize("name", ["final", "dashboard"])
+@pytest.mark.parametrize("name", ["final", "report", "dashboard"])
 def test_no_study(command: Command, tmp_path: Path, name: str):
     (tmp_path / "empty").mkdir()
     for folder in ("none", "empty"):

@@ -15,7 +15,7 @@ from upath import UPath
 from raysearch import storage
 from raysearch.audio.dataset import source_of
 from raysearch.conclusion import conclude, repeat_final
-from raysearch.errors import DataError
+from raysearch.errors import DataError, NoResultError
 from raysearch.opening import Opened, begin
 from raysearch.report.tables import score_words
 from raysearch.score.inlier import InlierSpec
@@ -118,6 +118,50 @@ def test_the_final_test_is_repeated_with_what_the_study_allowed(
             repeat_final(folder, None, "raysearch final", console)
     ledger = (folder / "test_ledger.jsonl").read_text().splitlines()
     assert [json.loads(line)["command"] for line in ledger] == ["raysearch run", "raysearch final"]
+
+
+def test_another_winner_leaves_nothing_of_the_one_before(root: Path, tmp_path: Path) -> None:
+    folder = storage.place(tmp_path / "run")
+    opened, _ = ended(root, folder)
+    close(opened, final=True)
+    held = frozen(folder)
+    assert held is not None
+    evidence = (folder / "evidence" / "clips.csv").read_bytes()
+    freeze(replace(held, encoder="0" * 16), folder)
+    stale = folder / "evidence" / "wrong" / "9.flac"
+    stale.write_bytes(b"of the one before")
+    close(opened, final=False)
+    assert frozen(folder) == held
+    for name in ("final_test.csv", "final_scores.csv", "submission"):
+        assert not (folder / name).exists()
+    assert not stale.exists()
+    assert (folder / "evidence" / "clips.csv").read_bytes() == evidence
+    assert "No final test yet" in (folder / "report.html").read_text("utf-8")
+
+
+def test_a_report_that_cannot_be_drawn_costs_no_result(root: Path, tmp_path: Path) -> None:
+    folder = storage.place(tmp_path / "run")
+    opened, _ = ended(root, folder)
+    (folder / "report.html").mkdir()
+    told = io.StringIO()
+    conclude(opened, final=True, command="raysearch run", console=Console(file=told, width=400))
+    assert "no report: IsADirectoryError" in told.getvalue()
+    assert f"`raysearch report {folder}` tries again" in told.getvalue()
+    assert (folder / "final_test.csv").exists()
+    assert told.getvalue().endswith(f"everything is in {folder}/\n")
+
+
+def test_a_search_without_a_score_has_a_report_of_its_failures(root: Path, tmp_path: Path) -> None:
+    folder = storage.place(tmp_path / "run")
+    opened, _ = ended(root, folder)
+    for path in (folder / "records").iterdir():
+        if path.name == "0000.json":
+            path.unlink()
+    with pytest.raises(NoResultError):
+        close(opened, final=True)
+    page = (folder / "report.html").read_text("utf-8")
+    assert "Failed trials" in page
+    assert "valve: no result yet" in page
 
 
 # Finalists
@@ -223,7 +267,7 @@ def test_concluding_again_changes_nothing_and_asks_no_encoder(finalists: Conclud
     before = contents(Path(str(finalists.path)))
     # The second's encoders are gone: what is said of them was not measured again.
     assert finalists.again() == finalists.out.partition("  ID ")[0] + (
-        f"everything is in {finalists.path}/\n"
+        f"report: {finalists.path}/report.html\neverything is in {finalists.path}/\n"
     )
     assert contents(Path(str(finalists.path))) == before
 

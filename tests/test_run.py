@@ -96,6 +96,7 @@ def test_run_writes_every_file(plain: Study) -> None:
     }
     expected = {
         *("study.json", "study.journal", "trials.csv", "final_test.csv", "test_ledger.jsonl"),
+        *("report.html", "final_scores.csv", "evidence/clips.csv", "evidence/wrong/wrong.json"),
         *(f"records/000{n}.json" for n in range(3)),
         *(f"best_config.{kind}" for kind in ("csv", "md", "tex", "yaml")),
         *("detector/detector.json", "detector/encoder.safetensors"),
@@ -163,6 +164,38 @@ def finals(study: Study) -> list[dict[str, str]]:
     return table(study.folder / "final_test.csv")
 
 
+def test_final_scores_are_those_of_the_submission(plain: Study, demo_data: Path) -> None:
+    truth = read_ground_truth(demo_data, "valve", ["3", "4", "5"])
+    rows = table(plain.folder / "final_scores.csv")
+    for identity in "345":
+        own = {row["clip"]: row for row in rows if row["id"] == identity}
+        scores = submission(plain, "anomaly_score", identity)
+        decisions = submission(plain, "decision_result", identity)
+        assert {name: float(row["score"]) for name, row in own.items()} == scores
+        assert {name: float(row["decision"]) for name, row in own.items()} == decisions
+        assert {n: int(row["label"]) for n, row in own.items()} == {
+            n: truth[identity, n] for n in own
+        }
+    assert {row["id"] for row in rows} == {"3", "4", "5"}
+
+
+def test_what_the_report_shows_of_clips_is_of_none_of_a_test_id(plain: Study) -> None:
+    rows = table(plain.folder / "evidence" / "clips.csv")
+    tests = {row["id"] for row in rows if row["machine"] == "valve" and row["part"] == "validation"}
+    assert tests == {"0", "1", "2"}
+    assert {row["label"] for row in rows if row["id"] in "345"} == {"0"}
+
+
+def test_study_json_counts_the_clips_of_the_search(plain: Study) -> None:
+    clips = json.loads((plain.folder / "study.json").read_text())["clips"]
+    assert clips == {
+        "training": dict.fromkeys("012345", 12),
+        "validation": {identity: {"normal": 6, "anomalous": 6} for identity in "012"},
+        "other machine types": {"fan": 72, "pump": 72},
+        "left out": 0,
+    }
+
+
 def submission(study: Study, kind: str, identity: str) -> dict[str, float]:
     path = study.folder / "submission" / f"{kind}_valve_section_0{identity}_source_test.csv"
     lines = [line.split(",") for line in path.read_text().splitlines()]
@@ -227,6 +260,11 @@ def test_final_opens_the_test_set_again_and_says_so(plain: Study) -> None:
     assert second["frozen"] == first["frozen"]
     assert contents(copy.folder / "submission") == contents(plain.folder / "submission")
     assert contents(copy.folder / "detector") == contents(plain.folder / "detector")
+    assert contents(copy.folder / "evidence") == contents(plain.folder / "evidence")
+    scores = "final_scores.csv"
+    assert (copy.folder / scores).read_bytes() == (plain.folder / scores).read_bytes()
+    # The report tells of the second opening.
+    assert "raysearch final runs/valve" in (copy.folder / "report.html").read_text("utf-8")
 
 
 def copy_of(study: Study, name: str) -> Path:
@@ -258,8 +296,9 @@ def test_fresh_starts_anew_and_a_time_budget_ends_it_early_and_well(plain: Study
     best = max(float(row["val_score"]) for row in study.trials)
     assert f"validation score {best:.4f}" in study.ended.out
     assert (study.folder / "detector" / "detector.json").exists()
-    for name in ("final_test.csv", "submission"):
+    for name in ("final_test.csv", "final_scores.csv", "submission"):
         assert not (study.folder / name).exists()
+    assert (study.folder / "evidence" / "clips.csv").exists()
     # That the test IDs were opened before cannot be undone.
     ledger = "test_ledger.jsonl"
     assert (study.folder / ledger).read_bytes() == (plain.folder / ledger).read_bytes()

@@ -18,6 +18,7 @@ from raysearch.storage import children, is_uri, place, redact
 RESULTS = (
     "best_config.*",
     "final_test.csv",
+    "final_scores.csv",
     "trials.csv",
     "report.html",
     "detector",

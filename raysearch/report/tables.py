@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -25,7 +26,7 @@ MACHINES = ("fan", "gearbox", "pump", "valve", "slider", "ToyCar", "ToyTrain")
 def write_best(folder: UPath, winner: Winner, confidence: Confidence, space: Space) -> None:
     """Writes `best_config.{csv,md,tex,yaml}`; the YAML is a space of this one configuration."""
     row = {"machine": winner.machine, **_table_one(winner, confidence)}
-    _write_all(folder / "best_config", [row], people=_number)
+    _write_all(folder / "best_config", [row], people=number)
     write_text(folder / "best_config.yaml", _rerun(winner, confidence, space))
 
 
@@ -60,8 +61,21 @@ def _rerun(winner: Winner, confidence: Confidence, space: Space) -> str:
     return head + note + again + yaml.safe_dump(content, sort_keys=False)
 
 
-def export(out: UPath) -> list[UPath]:
-    """Writes `best_configs.*` (Table I's shape) and `results.*` (Table II's) over all studies.
+@dataclass(frozen=True)
+class Overview:
+    """Tables over all studies of a folder.
+
+    Attributes:
+        configs: a row per hyperparameter, a column per study (Table I's shape).
+        results: a row with a column per study and one over all (Table II's).
+    """
+
+    configs: list[dict[str, Any]]
+    results: list[dict[str, Any]]
+
+
+def overview(out: UPath) -> Overview:
+    """Gathers `best_configs` and `results` over all studies that have a winner.
 
     Raises:
         UserError: no study under `out` has a best configuration.
@@ -71,15 +85,24 @@ def export(out: UPath) -> list[UPath]:
     if not winners:
         raise UserError(f"{out} holds no finished study; `raysearch run` makes one")
     columns = _column_names(winners)
-    ordered = sorted(winners, key=lambda f: _order(winners[f].machine, columns[f]))
+    ordered = sorted(winners, key=lambda f: machine_order(winners[f].machine, columns[f]))
     configs = {columns[f]: _table_one(winners[f], read_confidence(f)) for f in ordered}
     results = {columns[f]: _final_score(f / "final_test.csv") for f in ordered}
     tested = [score for score in results.values() if score is not None]
     all_column = harmonic_mean(tested) if tested else None
-    written = _write_all(out / "best_configs", _transposed(configs), people=_number)
     method = StudyFolder(ordered[0]).facts["space"]["method"]
-    table = [{"method": method, **results, "All": all_column}]
-    return written + _write_all(out / "results", table, people=_percent)
+    return Overview(_transposed(configs), [{"method": method, **results, "All": all_column}])
+
+
+def export(out: UPath) -> list[UPath]:
+    """Writes `best_configs.*` (Table I's shape) and `results.*` (Table II's) over all studies.
+
+    Raises:
+        UserError: no study under `out` has a best configuration.
+    """
+    found = overview(out)
+    written = _write_all(out / "best_configs", found.configs, people=number)
+    return written + _write_all(out / "results", found.results, people=percent)
 
 
 def _column_names(winners: Mapping[UPath, Winner]) -> dict[UPath, str]:
@@ -90,7 +113,8 @@ def _column_names(winners: Mapping[UPath, Winner]) -> dict[UPath, str]:
     }
 
 
-def _order(machine: str, column: str) -> tuple[int, str]:
+def machine_order(machine: str, column: str) -> tuple[int, str]:
+    """Sorting key of a machine type with the name of its column: the paper's order, then names."""
     return (MACHINES.index(machine) if machine in MACHINES else len(MACHINES), column)
 
 
@@ -144,11 +168,13 @@ def _write_people(stem: UPath, rows: list[list[str]], headers: list[str]) -> lis
     return paths
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """A value of a table, for people."""
     if value in (None, "") or (isinstance(value, float) and math.isnan(value)):
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _percent(value: Any) -> str:
-    return f"{100 * value:.2f}" if isinstance(value, float) else _number(value)
+def percent(value: Any) -> str:
+    """A share as the paper's Table II has it."""
+    return f"{100 * value:.2f}" if isinstance(value, float) else number(value)

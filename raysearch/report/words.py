@@ -1,5 +1,8 @@
 """Trials, their results and times in a few words."""
 
+from dataclasses import replace
+
+from raysearch.search.ranking import Candidate
 from raysearch.search.resources import Share
 from raysearch.search.study import Proposal, Record
 from raysearch.trial import InlierResult
@@ -32,6 +35,12 @@ def inlier(row: InlierResult) -> str:
     return row.inlier if row.p is None else f"{row.inlier} p={row.p}"
 
 
+def candidate(one: Candidate) -> str:
+    """A configuration with its inlier model in a few words."""
+    encoder = replace(one.proposal, inlier="", p=None)
+    return f"{configuration(encoder)}, {inlier(one.best.row)}"
+
+
 def held(share: Share) -> str:
     """What a trial holds, in a few words."""
     parts = [count(share.cpus, "CPU")]
@@ -39,6 +48,11 @@ def held(share: Share) -> str:
         parts.insert(0, count(share.gpus, "GPU"))
     each = ", ".join(parts)
     return each if share.workers == 1 else f"{share.workers} workers of {each}"
+
+
+def score(value: float) -> str:
+    """An anomaly score, of any size."""
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
 def count(number: float, what: str) -> str:

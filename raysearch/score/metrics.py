@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 
 def auc_pauc(
@@ -51,6 +51,20 @@ def auc_pauc(
         float(roc_auc_score(labels, scores)),
         float(roc_auc_score(labels, scores, max_fpr=max_fpr)),
     )
+
+
+def roc(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The ROC curve, from the strictest threshold to the laxest; points on a line are left out.
+
+    Args:
+        labels: (N,), 1 for an anomaly, 0 for normal, both among them.
+        scores: (N,), higher = more anomalous.
+
+    Returns:
+        False-positive rates (K,) and true-positive rates (K,), both from 0 to 1.
+    """
+    fpr, tpr, _ = roc_curve(labels, scores)
+    return fpr, tpr
 
 
 def harmonic_mean(values: Iterable[float]) -> float:

@@ -19,6 +19,7 @@ from raysearch.audio.index import Clip, id_order, read_ground_truth, read_index
 from raysearch.detector import Detector
 from raysearch.errors import DataError
 from raysearch.score.metrics import MachineScore, harmonic_mean, machine_score
+from raysearch.search.scores import FinalScore, write_scores
 from raysearch.search.winner import Winner
 from raysearch.storage import append_line, write_text
 
@@ -53,7 +54,8 @@ def final_test(
 ) -> FinalResult:
     """Scores the test clips of the test IDs with the frozen configuration.
 
-    Writes `submission/` in the official format and `final_test.csv`.
+    Writes `submission/` in the official format, `final_test.csv` and, for who wants to look closer,
+    `final_scores.csv`.
 
     Args:
         winner: frozen configuration.
@@ -75,6 +77,7 @@ def final_test(
     scores, remarks = _score(known, detector, source.allow_defects, on_clips)
     _write_submission(folder / "submission", winner.machine, detector, scores)
     labels = read_ground_truth(source.ground_truth or source.root, winner.machine, test_ids)
+    _write_scores(folder / "final_scores.csv", detector, scores, labels)
     result = judge(scores, labels, test_ids)
     if result.score is not None:
         _write_result(folder / "final_test.csv", winner.machine, result.score)
@@ -169,6 +172,20 @@ def _write_submission(folder: UPath, machine: str, detector: Detector, scores: S
             decisions = "".join(f"{name},{int(score > threshold)}\n" for name, score in part)
             write_text(folder / f"anomaly_score_{stem}", values)
             write_text(folder / f"decision_result_{stem}", decisions)
+
+
+def _write_scores(
+    path: UPath, detector: Detector, scores: Scores, labels: Mapping[tuple[str, str], int]
+) -> None:
+    found = []
+    for identity, rows in scores.items():
+        threshold = detector.thresholds[identity]
+        for clip, score in rows:
+            label = _label(clip, labels)
+            decision = int(score > threshold)
+            one = FinalScore(identity, clip.name, clip.domain, label, score, threshold, decision)
+            found.append(one)
+    write_scores(path, found)
 
 
 def _write_result(path: UPath, machine: str, score: MachineScore) -> None:

@@ -1,0 +1,57 @@
+"""final_scores.csv: every clip that the final test heard, with its score."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+from upath import UPath
+
+from raysearch.storage import write_text
+
+
+@dataclass(frozen=True)
+class FinalScore:
+    """A test clip of a test ID.
+
+    Attributes:
+        label: 0 normal, 1 anomalous, None if nothing tells it.
+        score: higher = more anomalous.
+        threshold: of the product ID.
+        decision: 1 if the score is above it.
+    """
+
+    id: str
+    clip: str
+    domain: str
+    label: int | None
+    score: float
+    threshold: float
+    decision: int
+
+
+def write_scores(path: UPath, scores: Sequence[FinalScore]) -> None:
+    """Writes `final_scores.csv`, the numbers in full."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(FinalScore)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(score) for score in scores)
+    write_text(path, text.getvalue())
+
+
+def read_scores(path: UPath) -> list[FinalScore]:
+    """What `final_scores.csv` says; nothing if there is none."""
+    if not path.is_file():
+        return []
+    return [
+        FinalScore(
+            row["id"],
+            row["clip"],
+            row["domain"],
+            int(row["label"]) if row["label"] else None,
+            float(row["score"]),
+            float(row["threshold"]),
+            int(row["decision"]),
+        )
+        for row in csv.DictReader(io.StringIO(path.read_text("utf-8")))
+    ]

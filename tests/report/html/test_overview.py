@@ -1,0 +1,84 @@
+"""One page over all studies, and a page for each."""
+
+from pathlib import Path
+
+import pytest
+from upath import UPath
+
+from raysearch.errors import UserError
+from raysearch.report.html.overview import overview_page, write_overview, write_reports
+from raysearch.report.html.parts import Absent, Chart, Link, Table
+from raysearch.report.html.results import read_results
+from raysearch.storage import place
+from tests import runs
+
+
+def fill(out: UPath) -> None:
+    """A study that is finished, one at work, and one in which nothing has ended."""
+    valve = runs.begin(out / "valve")
+    runs.add(valve, runs.records())
+    runs.conclude(valve)
+    runs.take_final_test(valve, runs.final_scores())
+    runs.add(runs.begin(out / "fan-1", machine="fan"), runs.records(1))
+    runs.begin(out / "pump", machine="pump")
+
+
+def test_a_folder_of_runs_has_a_page_for_each_and_one_over_all(folder: UPath) -> None:
+    fill(folder)
+    names = [str(path.relative_to(folder)) for path in write_reports(folder)]
+    pages = ["fan-1/report.html", "pump/report.html", "valve/report.html"]
+    assert names == [*pages, "report.html"]
+    html = (folder / "report.html").read_text("utf-8")
+    for page in pages:
+        assert f'href="{page}"' in html
+
+
+def test_a_run_has_its_own(tmp_path: Path) -> None:
+    fill(place(tmp_path))
+    assert write_reports(place(tmp_path / "valve")) == [place(tmp_path / "valve" / "report.html")]
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_page_over_all_can_be_drawn_alone(tmp_path: Path) -> None:
+    fill(place(tmp_path))
+    assert write_overview(place(tmp_path)) == place(tmp_path / "report.html")
+    assert not (tmp_path / "valve" / "report.html").exists()
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_folder_without_runs_is_refused(tmp_path: Path, made: bool) -> None:
+    if made:
+        (tmp_path / "runs" / "notes").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds no study"):
+        write_reports(place(tmp_path / "runs"))
+
+
+def test_studies_stand_in_the_papers_order_with_their_states(tmp_path: Path) -> None:
+    fill(place(tmp_path))
+    read = [read_results(place(tmp_path / name)) for name in ("valve", "pump", "fan-1")]
+    page = overview_page(place(tmp_path), read)
+    chart, table = page.sections[0].parts
+    assert isinstance(chart, Chart)
+    assert isinstance(table, Table)
+    assert [row[0] for row in table.rows] == [
+        Link("fan-1 (fan)", "fan-1/report.html"),
+        Link("pump", "pump/report.html"),
+        Link("valve", "valve/report.html"),
+    ]
+    assert [row[1] for row in table.rows] == ["provisional", "no result yet", "finished"]
+    final = f"{read[0].final_score:.4f}"
+    assert table.rows[2][5] == final
+    assert str(table.rows[2][4]).startswith("~ +")
+    winners, results = page.sections[1].parts
+    assert isinstance(winners, Table)
+    assert isinstance(results, Table)
+    assert list(winners.header) == ["parameter", "valve"]
+    assert float(str(results.rows[0][1])) == pytest.approx(100 * float(final), abs=0.01)
+
+
+def test_before_any_study_has_ended_there_are_no_tables(tmp_path: Path) -> None:
+    study = runs.begin(place(tmp_path / "valve"))
+    page = overview_page(place(tmp_path), [read_results(study.path)])
+    [missing] = page.sections[1].parts
+    assert isinstance(missing, Absent)
+    assert page.charts == []

@@ -1,0 +1,209 @@
+"""The page of a study in all states that a study can be in."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from upath import UPath
+
+from raysearch.errors import UserError
+from raysearch.report.html.page import render, study_page, write_report
+from raysearch.report.html.parts import Absent, Page
+from raysearch.report.html.results import read_results
+from raysearch.search.study import State, StudyFolder
+from raysearch.storage import place
+from tests import runs
+from tests.records import make_space
+
+
+class Reader(HTMLParser):
+    """Gathers what a page says and what it refers to."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.addresses: list[str] = []
+        self.scripts: list[str] = []
+        self.within = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.within = tag
+        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "action", "srcset")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.within = ""
+
+    def handle_data(self, data: str) -> None:
+        (self.scripts if self.within in ("script", "style") else self.texts).append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def whole(study: StudyFolder) -> None:
+    runs.add(study, runs.records())
+    runs.conclude(study)
+    runs.take_final_test(study, runs.final_scores())
+    runs.explain(study)
+
+
+def at_work(study: StudyFolder) -> None:
+    runs.add(study, runs.records(3))
+
+
+def all_failed(study: StudyFolder) -> None:
+    runs.add(study, [replace(r, proposal=replace(r.proposal, number=0)) for r in FAILED])
+
+
+FAILED = [record for record in runs.records() if record.state is State.FAIL]
+
+
+def nothing(study: StudyFolder) -> None:
+    """No trial was given out."""
+
+
+def untested(study: StudyFolder) -> None:
+    runs.add(study, runs.records())
+    runs.conclude(study)
+
+
+def one_trial(study: StudyFolder) -> None:
+    runs.add(study, runs.records(1))
+    runs.conclude(study)
+
+
+def unlabelled(study: StudyFolder) -> None:
+    untested(study)
+    runs.write_scores(study.path / "final_scores.csv", runs.final_scores(labelled=False))
+
+
+def page_of(tmp_path: Path, fill: Callable[[StudyFolder], None]) -> Page:
+    study = runs.begin(place(tmp_path / "valve"))
+    fill(study)
+    return study_page(read_results(study.path))
+
+
+def absent(page: Page) -> dict[str, str]:
+    parts = [part for section in page.sections for part in section.parts]
+    return {part.title: part.reason for part in parts if isinstance(part, Absent)}
+
+
+STATES = [whole, at_work, all_failed, nothing, untested, one_trial, unlabelled]
+
+
+@pytest.mark.parametrize("fill", STATES)
+def test_every_state_has_its_page_and_no_chart_is_empty(
+    tmp_path: Path, fill: Callable[[StudyFolder], None]
+) -> None:
+    page = page_of(tmp_path, fill)
+    assert page.title.startswith("valve: ")
+    assert len({chart.name for chart in page.charts}) == len(page.charts)
+    for chart in page.charts:
+        assert chart.figure.data, chart.name
+        assert chart.height > 100
+        assert len(chart.caption) > 60
+        for view in chart.views:
+            assert set(view.traces) <= set(range(len(chart.figure.data)))
+    assert all(reason.endswith(".") for reason in absent(page).values())
+    reader = Reader(render(page))
+    assert page.lead.replace("`", "") in reader.text
+    assert [address for address in reader.addresses if address[:5] not in ("data:", "#")] == [
+        address for address in reader.addresses if address.startswith("#")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fill", "missing"),
+    [
+        (whole, set()),
+        (at_work, {"No final test yet", "Embeddings", "Worst wrong"}),
+        (
+            untested,
+            {"No final test yet", "Embeddings", "Worst wrong"} | {"Openings of the test IDs"},
+        ),
+        (unlabelled, {"IDs without a result"}),
+        (one_trial, {"Parallel coordinates, importances and slices"}),
+        (all_failed, {"The best configurations", "Training, embeddings, wrong clips"}),
+        (nothing, {"History", "Time of trials", "The best configurations"}),
+    ],
+)
+def test_what_is_missing_is_said(
+    tmp_path: Path, fill: Callable[[StudyFolder], None], missing: set[str]
+) -> None:
+    found = absent(page_of(tmp_path, fill))
+    assert missing <= found.keys()
+    if fill is whole:
+        assert not found
+
+
+def test_a_run_that_inlier_models_were_sampled_in_has_its_page(tmp_path: Path) -> None:
+    strategy = {"inlier": "sample", "trials": 8}
+    study = runs.begin(place(tmp_path / "valve"), make_space(strategy=strategy))
+    whole_records = [r for r in runs.records() if r.proposal.rerun_of is None]
+    sampled = [
+        replace(r, rows=r.rows[k % 6 : k % 6 + 1], proposal=replace(r.proposal, inlier="gmm", p=1))
+        for k, r in enumerate(whole_records)
+    ]
+    runs.add(study, sampled)
+    runs.conclude(study)
+    page = study_page(read_results(study.path))
+    assert {"history", "inliers", "parallel", "importances"} <= {c.name for c in page.charts}
+
+
+def test_nothing_of_a_file_becomes_part_of_the_page(tmp_path: Path) -> None:
+    html = render(page_of(tmp_path, whole))
+    reader = Reader(html)
+    assert runs.HOSTILE in "".join(reader.texts)  # as a text
+    assert "<b>" not in html.replace("&lt;b>", "").partition("<script>{")[0].partition("<style>")[0]
+    # The data of the charts end where they should, and are what they were.
+    found = re.search(r'<script type="application/json" id="charts">(.*?)</script>', html)
+    assert found is not None
+    charts = json.loads(found[1])
+    assert [chart["name"] for chart in charts] == [c.name for c in page_of_again(tmp_path).charts]
+    hovers = json.dumps([chart["figure"] for chart in charts if chart["name"] == "plane"])
+    assert "&lt;/script&gt;&lt;b&gt;" in hovers
+    assert "</script>" not in hovers
+
+
+def page_of_again(tmp_path: Path) -> Page:
+    return study_page(read_results(place(tmp_path / "valve")))
+
+
+def test_the_same_folder_gives_the_same_page(tmp_path: Path) -> None:
+    page_of(tmp_path, whole)
+    assert render(page_of_again(tmp_path)) == render(page_of_again(tmp_path))
+
+
+def test_a_report_is_written_where_the_run_is(folder: UPath) -> None:
+    untested(runs.begin(folder))
+    path = write_report(folder)
+    assert path == folder / "report.html"
+    assert path.read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no study"):
+        write_report(place(tmp_path))
+
+
+def test_a_damaged_study_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text('{"machine": "valve"}')
+    with pytest.raises(UserError, match=r"study.json: command is missing"):
+        write_report(place(tmp_path))
+
+
+def test_a_page_without_charts_carries_no_library(tmp_path: Path) -> None:
+    html = render(page_of(tmp_path, nothing))
+    assert len(html) < 50_000
+    assert "<script" not in html
+
+
+def test_what_is_typed_stands_apart_and_stays_a_text(tmp_path: Path) -> None:
+    page = replace(page_of(tmp_path, nothing), lead="say `a <b> c` to <i>")
+    assert "say <code>a &lt;b&gt; c</code> to &lt;i&gt;" in render(page)

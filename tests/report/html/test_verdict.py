@@ -1,0 +1,118 @@
+"""The answer: in words, in numbers, and with what must be known before it is trusted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from raysearch.report.html.parts import Chart, Table
+from raysearch.report.html.results import Results, read_results
+from raysearch.report.html.verdict import (
+    advantage,
+    lead,
+    lead_section,
+    notes,
+    tiles,
+    title,
+)
+from raysearch.search.confidence import Confidence, write_confidence
+from raysearch.search.study import Proposal
+from raysearch.storage import place
+from tests import runs
+from tests.records import complete, row
+
+
+def results(tmp_path: Path, *, concluded: bool = True) -> Results:
+    study = runs.begin(place(tmp_path / "valve"))
+    first, second = Proposal(0, 1e-3, 32, 1.0), Proposal(1, 2e-3, 64, 10.0)
+    runs.add(
+        study,
+        [
+            complete(first, row("gmm", 1, 0.70), row("none", None, 0.60)),
+            complete(second, row("gmm", 1, 0.68), row("lof", 4, 0.66)),
+            complete(replace(first, number=2, seed=1, rerun_of=0), row("gmm", 1, 0.74)),
+            complete(replace(second, number=3, seed=1, rerun_of=1), row("gmm", 1, 0.70)),
+        ],
+    )
+    if concluded:
+        runs.conclude(study)
+    return read_results(study.path)
+
+
+def test_the_answer_names_configuration_score_lead_and_doubt(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    assert title(found) == "valve: lr 0.001, batch size 32, λ 1, gmm p=1"
+    assert lead(found) == (
+        "Validation score 0.7200 ± 0.0283 over 2 seeds (95 % interval 0.600 to 0.750). It is "
+        "0.0300 ahead of the second, lr 0.002, batch size 64, λ 10, gmm p=1 (95 % interval −0.010 "
+        "to 0.030)."
+    )
+    assert found.ranking is not None
+    assert advantage(found.ranking) == pytest.approx(0.72 - 0.69)
+    assert notes(found) == ["Within noise of the second"]
+
+
+def test_the_numbers_that_are_read_first(tmp_path: Path) -> None:
+    found = {tile.label: (tile.value, tile.note) for tile in tiles(results(tmp_path))}
+    assert found == {
+        "Validation score": ("0.7200", "95 % interval 0.600 to 0.750"),
+        "Ahead of the second": ("+0.0300", "within noise"),
+        "Trials": ("4", "4 finished"),
+    }
+
+
+def test_a_final_test_is_part_of_the_answer(tmp_path: Path) -> None:
+    study = runs.begin(place(tmp_path / "valve"))
+    runs.add(study, runs.records(2))
+    runs.conclude(study)
+    runs.take_final_test(study, runs.final_scores())
+    found = read_results(study.path)
+    score = f"{found.final_score:.4f}"
+    assert f"On test IDs 3, 4 and 5, which the search never saw, it reaches {score}." in lead(found)
+    assert ("Final test", score, "test IDs opened once") in [
+        (tile.label, tile.value, tile.note) for tile in tiles(found)
+    ]
+
+
+def test_a_lead_beyond_noise_is_said(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    write_confidence(Confidence((), (), 0.6, 0.75, 0.01, 0.03), found.folder)
+    found = read_results(found.folder)
+    assert [tile.note for tile in tiles(found)][1] == "beyond noise"
+    assert notes(found) == []
+
+
+def test_while_the_search_is_at_work_all_is_provisional(tmp_path: Path) -> None:
+    found = results(tmp_path, concluded=False)
+    assert lead(found).startswith("Best so far: validation score 0.7200")
+    assert "2 of 8 trials ended. All figures are provisional" in notes(found)[0]
+
+
+def test_a_winner_that_was_overtaken_is_said(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    better = Proposal(4, 3e-3, 64, 1.0)
+    seeds = [
+        complete(better, row("gmm", 1, 0.9)),
+        complete(replace(better, number=5, seed=1, rerun_of=4), row("gmm", 1, 0.9)),
+    ]
+    study = runs.StudyFolder(found.folder)
+    runs.add(study, seeds)
+    found = read_results(found.folder)
+    assert not found.is_current
+    assert title(found) == "valve: lr 0.001, batch size 32, λ 1, gmm p=1"
+    assert "another one leads now" in notes(found)[0]
+    assert "ahead of the second" not in lead(found)
+
+
+def test_leaders_are_encoders_with_their_best_inlier_model(tmp_path: Path) -> None:
+    chart, table = lead_section(results(tmp_path)).parts
+    assert isinstance(chart, Chart)
+    assert isinstance(table, Table)
+    assert [row[1:] for row in table.rows] == [
+        ["0", "0.001", "32", "1", "gmm", "1", "0.7200", "0.0283", "2"],
+        ["1", "0.002", "64", "10", "gmm", "1", "0.6900", "0.0141", "2"],
+    ]
+    interval, seeds, means = chart.figure.data
+    assert tuple(interval.x) == (0.6, 0.75)
+    assert tuple(seeds.x) == (0.70, 0.74, 0.68, 0.70)
+    assert tuple(means.x) == pytest.approx((0.72, 0.69))
