@@ -40,7 +40,7 @@ from raysearch.cli_options import (
     seconds_of,
     typed_command,
 )
-from raysearch.cli_results import dashboard, export, final, report, score, status
+from raysearch.cli_results import compare, dashboard, export, final, report, score, status
 from raysearch.errors import NoResultError, StoppedError, UserError
 from raysearch.search.resources import Resources
 
@@ -158,7 +158,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-for _other in (status, report, final, score, export, dashboard, attach, stop, fetch):
+for _other in (status, report, compare, final, score, export, dashboard, attach, stop, fetch):
     app.command()(_other)
 
 

@@ -87,6 +87,26 @@ def status(
             typer.echo(json.dumps(facts_of(one)))
 
 
+def compare(
+    first: Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")],
+    second: Annotated[str, typer.Argument(help="Another, of the same machine type.")],
+) -> None:
+    """Compare two runs: configurations, costs, and scores on the same clips.
+
+    The difference has a 95 % interval: both are scored again on clips drawn with replacement, the
+    same for both. An interval around 0 is within noise.
+
+    Example: raysearch compare runs/valve runs/valve-wide
+    """
+    from rich.console import Console
+
+    from raysearch.report.compare import compare as compare_runs
+    from raysearch.report.compare import show
+    from raysearch.storage import place
+
+    show(compare_runs(place(first), place(second)), Console())
+
+
 def export(out: Out = "runs") -> None:
     """Write the tables over all runs: best_configs.* and results.* (csv, md, tex)."""
     from raysearch.report.tables import export as write_tables

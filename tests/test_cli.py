@@ -24,6 +24,7 @@ COMMANDS = (
     "stop",
     "fetch",
     "status",
+    "compare",
     "final",
     "score",
     "export",
