@@ -10,7 +10,7 @@ import typer
 from raysearch import __version__
 from raysearch.cli_cluster import attach, fetch, run_on_cluster, stop
 from raysearch.cli_data import app as data_app
-from raysearch.cli_data import need_data
+from raysearch.cli_data import init, need_data
 from raysearch.cli_options import (
     Address,
     AllowDefects,
@@ -158,6 +158,7 @@ def doctor(
         raise typer.Exit(1)
 
 
+app.command()(init)
 for _other in (status, report, compare, final, score, export, dashboard, attach, stop, fetch):
     app.command()(_other)
 

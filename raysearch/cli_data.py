@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raysearch.cli_options import Data
 from raysearch.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +34,38 @@ def need_data(folder: "Place") -> None:
             f"no data: {folder} is not a folder; get the real set with `raysearch data download "
             f"{folder}`, or a synthetic one with `raysearch data demo {folder}`"
         )
+
+
+def init(
+    machine: Annotated[
+        list[str] | None, typer.Option(help="Machine type; again for more.", show_default="all")
+    ] = None,
+    data: Data = "data",
+    to: Annotated[Path, typer.Option(help="Folder of space files.")] = Path("search_spaces"),
+) -> None:
+    """Write a space file for each machine type found, every option in it explained.
+
+    What the recordings tell is set: product IDs, batch sizes, values of p, sampling rate. Edit it,
+    then `raysearch run` finds it by its name.
+
+    Example: raysearch init --machine valve --data data
+    """
+    from raysearch.audio.index import read_index
+    from raysearch.search.draft import draft
+    from raysearch.storage import place
+
+    folder = place(data)
+    need_data(folder)
+    index = read_index(folder, domain="both")
+    wanted = {name: to / f"{name}.yaml" for name in machine or index.machines}
+    for path in wanted.values():
+        if path.exists():
+            raise UserError(f"{path} exists; remove it, or choose another folder with --to")
+    texts = {path: draft(index, name) for name, path in wanted.items()}
+    to.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        path.write_text(text)
+        typer.echo(path)
 
 
 @app.command()

@@ -20,6 +20,7 @@ COMMANDS = (
     "",
     "run",
     "doctor",
+    "init",
     "attach",
     "stop",
     "fetch",

@@ -114,6 +114,19 @@ def _opened(path: Place) -> Path | io.BytesIO:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
 
 
+def length(path: Place) -> tuple[int, float]:
+    """Sampling rate in Hz and length in s of an audio file, from its head.
+
+    Raises:
+        DataError: it is no audio file.
+    """
+    try:
+        info = soundfile.info(_opened(path))
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DataError(f"{path} is not a readable audio file") from error
+    return info.samplerate, info.frames / info.samplerate
+
+
 def remarks(path: Place, *, rate: int, segment: int) -> list[str]:
     """Says what is unusual about a readable file, though it will be used.
 

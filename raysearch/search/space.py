@@ -232,17 +232,18 @@ def find_space(machine: str, asked: Path | None) -> Path:
         UserError: the one that was asked for does not exist.
     """
     if asked is not None:
-        for path in (asked, _shipped() / asked.name):
+        for path in (asked, shipped() / asked.name):
             if path.is_file():
                 return path
         raise UserError(f"--space: there is no file {asked}")
     for name in (f"{machine}.yaml", "default.yaml"):
-        for folder in (Path("search_spaces"), _shipped()):
+        for folder in (Path("search_spaces"), shipped()):
             if (folder / name).is_file():
                 return folder / name
     raise AssertionError("the package ships default.yaml")
 
 
-def _shipped() -> Path:
+def shipped() -> Path:
+    """Folder of the space files that come with the package."""
     packed = Path(str(resources.files("raysearch"))) / "search_spaces"
     return packed if packed.is_dir() else packed.parent.parent / "search_spaces"
