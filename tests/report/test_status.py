@@ -158,7 +158,7 @@ def test_what_is_told_during_a_run_is_what_its_table_has_in_the_end(
     assert raysearch(*command, "--trials", shorter, folder=tmp_path).code == 0
     after = status(tmp_path)
     assert (during["state"], after["state"]) == ("running", "finished")
-    assert (during["trials"]["total"], after["trials"]["total"]) == (20, shorter)
+    assert (during["trials"]["total"], after["trials"]["total"]) == (20, len(after["ended"]))
     rows = table(folder / "trials.csv")
     for facts in (during, after):
         assert facts["ended"]
