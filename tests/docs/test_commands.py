@@ -1,5 +1,6 @@
 """Every command of README and docs/, executed in the order of its page."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -95,3 +96,7 @@ def test_every_file_that_a_run_writes_is_told(finished: Path) -> None:
     written = {f"{path.name}/" if path.is_dir() else path.name for path in finished.iterdir()}
     assert written - told == set()
     assert {path.name for path in (finished / "detector").iterdir()} <= told
+    for name in ("study.json", "detector/detector.json"):
+        assert json.loads((finished / name).read_text()).keys() <= told, name
+    entry = (finished / "test_ledger.jsonl").read_text().splitlines()[0]
+    assert json.loads(entry).keys() <= told
