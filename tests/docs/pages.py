@@ -56,7 +56,7 @@ class Block:
         text += f" {self.said['with']}" if "with" in self.said else ""
         if "served" in self.said:
             # It must be at work when its time is over, and end when it is interrupted.
-            text = f"code=0; timeout --signal=INT --kill-after=60 12 {text} || code=$?\n"
+            text = f"code=0; timeout --signal=INT --kill-after=60 10 {text} || code=$?\n"
             text += "test $code = 124"
         return f"{first}\n{text}\n"
 

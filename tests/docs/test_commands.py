@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.command import raysearch, write_space
+from tests.command import Ended, raysearch, write_space
 from tests.docs.pages import PAGES, REPOSITORY, RUN, Block, blocks, spans
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -53,33 +55,51 @@ def script(page: list[Block]) -> str:
 
 
 RUNNING = {
-    page: [block for block in blocks(page) if block.language in RUN and not block.skipped]
+    page: found
     for page in PAGES
+    if (found := [b for b in blocks(page) if b.language in RUN and not b.skipped])
 }
 
 
-@pytest.mark.parametrize(
-    "page", [page for page, found in RUNNING.items() if found], ids=lambda page: page.name
-)
-def test_commands_do_what_the_page_says(
-    page: Path, tmp_path: Path, demo_data: Path, finished: Path
-) -> None:
-    home = furnish(tmp_path / "home")
+@pytest.fixture(scope="module")
+def ends(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    demo_data: Path,
+    finished: Path,
+) -> Iterator[dict[Path, Future[Ended]]]:
+    """What becomes of the pages that were asked for; two run at a time, since each waits a lot."""
     environment = {
         **os.environ,
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "DEMO": str(demo_data),
         "FINISHED": str(finished),
     }
-    done = subprocess.run(
-        ["bash", "-c", script(RUNNING[page])],
-        cwd=home,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
+
+    def execute(page: Path, home: Path) -> Ended:
+        done = subprocess.run(
+            ["bash", "-c", script(RUNNING[page])],
+            cwd=home,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    asked = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            page: pool.submit(execute, page, furnish(tmp_path_factory.mktemp(page.stem) / "home"))
+            for page in RUNNING
+            if {"commands_of": page} in asked
+        }
+
+
+@pytest.mark.parametrize("commands_of", RUNNING, ids=lambda page: page.name)
+def test_commands_do_what_the_page_says(commands_of: Path, ends: dict[Path, Future[Ended]]) -> None:
+    ended = ends[commands_of].result()
+    assert ended.code == 0, ended.err + ended.out
 
 
 def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
