@@ -26,7 +26,7 @@ from raysearch.report.recorder import Recorder
 from raysearch.search.resources import Resources
 from raysearch.storage import place
 
-WIDTH = 92
+WIDTH = 100
 ENDED = 8
 """Trials that have ended by the time of the last picture."""
 FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
