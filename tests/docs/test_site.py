@@ -1,5 +1,6 @@
 """The site that `make docs` builds: without a warning, and nothing of it is fetched."""
 
+import os
 import re
 import subprocess
 import sys
@@ -18,11 +19,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
         cwd=REPOSITORY,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return folder
 
 
