@@ -10,8 +10,6 @@ import pytest
 
 from tests.docs.pages import PAGES, REPOSITORY
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
