@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from ray.scripts.scripts import cli as ray_cli
 
 from raysearch.cli import app
 from tests.docs.pages import PAGES, REPOSITORY, RUN, blocks, commands, prose
@@ -38,6 +39,8 @@ def test_every_command_exists(block):
     for words in commands(block):
         if words[0] == "raysearch" and not any("completion" in word for word in words):
             parse(words)
+        elif words[0] == "ray":
+            assert words[1] in ray_cli.commands
         elif words[0] == "make":
             for target in words[1:]:
                 assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), re.M)
