@@ -18,9 +18,8 @@ def test_hooks_are_the_commands_of_make_check(tmp_path: Path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "analysis").mkdir()
-    said = subprocess.run(
-        ["make", "-n", "check"], cwd=tmp_path, capture_output=True, text=True, check=True
-    ).stdout
+    make = ["make", "--no-print-directory", "-n", "check"]
+    said = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert [hook["entry"] for repo in HOOKS for hook in repo["hooks"]] == said.splitlines()
 
 
