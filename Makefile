@@ -6,9 +6,12 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 CODE   := raysearch tests $(wildcard analysis)
 
+# Material for MkDocs would tell of its successor at every build.
+export NO_MKDOCS_2_WARNING := 1
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev demo test test-fast check format clean
+.PHONY: help install install-dev demo test test-fast check docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -27,11 +30,16 @@ test: test-fast ## run all tests, the fast ones first
 test-fast: $(VENV)/.installed-dev ## run the fast tests only
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
-check: $(VENV)/.installed-dev ## check format, lint, types and architecture
+check: $(VENV)/.installed-dev ## check format, lint, types, architecture and documentation
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy --strict raysearch
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/mkdocs build --strict --quiet
+
+docs: $(VENV)/.installed-dev ## build the documentation into build/docs
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open build/docs/index.html"
 
 format: $(VENV)/.installed-dev ## format the code and sort its imports
 	$(BIN)/ruff check --select I --fix $(CODE)

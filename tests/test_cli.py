@@ -138,6 +138,23 @@ def test_the_module_and_the_script_are_one():
     assert ended.stdout == f"raysearch {__version__}\n"
 
 
+def test_commands_and_flags_complete_in_a_shell():
+    script = Path(sys.executable).with_name("raysearch")
+
+    def completed(*words: str) -> set[str]:
+        asked = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+        environment = {**os.environ, **asked, "_RAYSEARCH_COMPLETE": "complete_bash"}
+        ended = subprocess.run([script], env=environment, capture_output=True, text=True)
+        return set(ended.stdout.split())
+
+    assert completed("raysearch", "da") == {"data", "dashboard"}
+    assert completed("raysearch", "data", "ch") == {"check"}
+    assert "--gpu-hours" in completed("raysearch", "run", "--g")
+    shown = ["bash", "-c", f"'{script}' --show-completion && true"]
+    ended = subprocess.run(shown, check=True, capture_output=True, text=True)
+    assert "complete -o default -F _raysearch_completion raysearch" in ended.stdout
+
+
 # Wrong uses of `run`: one line, exit code 2, nothing written.
 
 

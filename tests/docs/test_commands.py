@@ -1,0 +1,122 @@
+"""Every command of README and docs/, executed in the order of its page."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.command import Ended, raysearch, write_space
+from tests.docs.pages import PAGES, REPOSITORY, RUN, Block, blocks, spans
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+BIN = Path(sys.executable).parent
+SPACES = ("default", "demo", "paper")
+
+
+def furnish(folder: Path) -> Path:
+    """Makes a folder as a reader has it who cloned the repository, with spaces of a few seconds."""
+    (folder / "search_spaces").mkdir(parents=True)
+    for name in SPACES:
+        write_space(folder / "search_spaces" / f"{name}.yaml", strategy={"trials": 2})
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copyfile(REPOSITORY / name, folder / name)
+    place = folder / ".venv" / "bin"
+    place.mkdir(parents=True)
+    (place / "activate").write_text(f'PATH="{place}:$PATH"\n')
+    for name in ("python", "raysearch"):
+        (place / name).write_text(f'#!/bin/sh\nexec "{BIN / name}" "$@"\n')
+        (place / name).chmod(0o755)
+    (folder / ".venv" / ".installed").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
+    """A run that came to its end, in the space of every page."""
+    home = furnish(tmp_path_factory.mktemp("finished") / "home")
+    ended = raysearch("run", "--machine", "valve", "--data", demo_data, folder=home)
+    assert ended.code == 0, ended.err
+    return home / "runs" / "valve"
+
+
+def script(page: list[Block]) -> str:
+    """The blocks of a page as one script, which names the block that it stops at."""
+    parts = ["set -euo pipefail", "trap 'echo \"stopped at $block\" >&2' ERR"]
+    for block in page:
+        parts += [f"block={block.place}", block.script]
+    return "\n".join(parts)
+
+
+RUNNING = {
+    page: found
+    for page in PAGES
+    if (found := [b for b in blocks(page) if b.language in RUN and not b.skipped])
+}
+
+
+@pytest.fixture(scope="module")
+def ends(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    demo_data: Path,
+    finished: Path,
+) -> Iterator[dict[Path, Future[Ended]]]:
+    """What becomes of the pages that were asked for; two run at a time, since each waits a lot."""
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "DEMO": str(demo_data),
+        "FINISHED": str(finished),
+    }
+
+    def execute(page: Path, home: Path) -> Ended:
+        done = subprocess.run(
+            ["bash", "-c", script(RUNNING[page])],
+            cwd=home,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    asked = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            page: pool.submit(execute, page, furnish(tmp_path_factory.mktemp(page.stem) / "home"))
+            for page in RUNNING
+            if {"commands_of": page} in asked
+        }
+
+
+@pytest.mark.parametrize("commands_of", RUNNING, ids=lambda page: page.name)
+def test_commands_do_what_the_page_says(commands_of: Path, ends: dict[Path, Future[Ended]]) -> None:
+    ended = ends[commands_of].result()
+    assert ended.code == 0, ended.err + ended.out
+
+
+def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
+    block = Block("page.md:7", "bash", "true\nraysearch rum\ntrue", {})
+    done = subprocess.run(
+        ["bash", "-c", script([block])], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "stopped at page.md:7" in done.stderr
+
+
+def test_every_file_that_a_run_writes_is_told(finished: Path) -> None:
+    told = set(spans((REPOSITORY / "docs" / "outputs.md").read_text("utf-8")))
+    written = {f"{path.name}/" if path.is_dir() else path.name for path in finished.iterdir()}
+    assert written - told == set()
+    assert {path.name for path in (finished / "detector").iterdir()} <= told
+    for name in ("study.json", "detector/detector.json"):
+        assert json.loads((finished / name).read_text()).keys() <= told, name
+    entry = (finished / "test_ledger.jsonl").read_text().splitlines()[0]
+    assert json.loads(entry).keys() <= told

@@ -1,0 +1,113 @@
+"""What README and docs/ say of commands, of the repository's files, and of each other."""
+
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import typer
+from ray.scripts.scripts import cli as ray_cli
+
+from raysearch.cli import app
+from tests.docs.pages import PAGES, REPOSITORY, RUN, blocks, commands, prose
+
+UsageError = typer.BadParameter.__base__
+assert UsageError is not None
+
+SHELL = [block for page in PAGES for block in blocks(page) if block.language in ("bash", "console")]
+SKIPPED = Counter(block.place.partition(":")[0] for block in SHELL if block.skipped)
+ALLOWED = {"README.md": 3, "docs/cluster.md": 5, "docs/dataset.md": 2}
+"""Blocks of a page that may be left out, one of any other page: each needs something of the world
+outside, and says what."""
+
+
+def parse(words: list[str]) -> None:
+    """Parses a raysearch command as Typer does, without running it."""
+    command, rest, context = typer.main.get_command(app), words[1:], None
+    while hasattr(command, "get_command") and rest and not rest[0].startswith("-"):
+        name, *rest = rest
+        context = command.make_context(name, [name], parent=context)
+        found = command.get_command(context, name)
+        assert found is not None, f"raysearch has no command {name}"
+        command = found
+    command.make_context("raysearch", list(rest), parent=context)
+
+
+@pytest.mark.parametrize("block", SHELL, ids=lambda block: block.place)
+def test_every_command_exists(block):
+    for words in commands(block):
+        if words[0] == "raysearch" and not any("completion" in word for word in words):
+            parse(words)
+        elif words[0] == "ray":
+            assert words[1] in ray_cli.commands
+        elif words[0] == "make":
+            for target in words[1:]:
+                assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), re.M)
+
+
+@pytest.mark.parametrize(
+    "words", [["raysearch", "rum"], ["raysearch", "run", "--machin", "fan"], ["raysearch", "run"]]
+)
+def test_a_command_that_does_not_exist_is_seen(words):
+    with pytest.raises((AssertionError, UsageError)):
+        parse(words)
+
+
+def test_blocks_that_do_not_run_say_why_and_are_few():
+    assert all(len(block.skipped.split()) > 2 for block in SHELL if block.skipped)
+    assert {page: n for page, n in SKIPPED.items() if n > ALLOWED.get(page, 1)} == {}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_command_stands_in_a_block_that_runs(page: Path):
+    known = {*RUN, "text", "yaml"}
+    assert {block.language for block in blocks(page)} <= known
+    loose = re.findall(r"^(?: {4}|\t)(?:raysearch|make|ray|pip) .*$", prose(page), re.MULTILINE)
+    assert loose == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page: Path):
+    text = re.sub(r"<!--.*?-->", "", page.read_text("utf-8"))
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_pages_are_all_in_the_navigation_and_begin_with_what_they_are_for():
+    known = (REPOSITORY / "mkdocs.yml").read_text()
+    for page in PAGES:
+        if page.parent != REPOSITORY:
+            assert page.name in known
+            paragraph = page.read_text("utf-8").split("\n\n")[1]
+            assert paragraph.startswith("After this page "), page.name
+
+
+def test_the_file_tree_names_every_module_with_one_line():
+    tree = (REPOSITORY / "README.md").read_text("utf-8").partition("\nraysearch/\n")[2]
+    tree = tree.partition("\n```")[0]
+    told, folders = {}, {2: ""}
+    for line in tree.splitlines():
+        indent = len(line) - len(line.lstrip())
+        name, _, purpose = line.strip().partition(" ")
+        if indent == 0:
+            break
+        if name.endswith("/"):
+            folders[indent + 2] = folders[indent] + name
+        elif name.endswith(".py"):
+            told[folders[indent] + name] = purpose.strip()
+    package = REPOSITORY / "raysearch"
+    modules = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
+    assert set(told) == {name for name in modules if not name.endswith("__init__.py")}
+    assert [name for name, purpose in told.items() if not purpose] == []
+
+
+def test_make_help_lists_what_contributing_names():
+    said = subprocess.run(
+        ["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    targets = set(re.findall(r"^make ([a-z-]+)", said, re.MULTILINE))
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text("utf-8")
+    named = set(re.findall(r"`make ([a-z-]+)`", page))
+    assert named <= targets
+    assert {"check", "test", "test-fast", "format", "docs"} <= named

@@ -1,0 +1,182 @@
+"""The reference pages against the code: keys and defaults, columns, messages."""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from raysearch.config import Options
+from raysearch.report.tables import _table_one
+from raysearch.report.trials import columns
+from raysearch.score.spec import INLIERS
+from raysearch.search.confidence import Confidence
+from raysearch.search.space import Range, Search, Space
+from raysearch.search.strategy import Finalists, Strategy
+from raysearch.search.study import Proposal, Record
+from raysearch.search.winner import Winner
+from raysearch.train import Epoch
+from raysearch.trial import InlierResult
+from tests.docs.pages import REPOSITORY, prose, rows, section, spans
+
+DOCS = REPOSITORY / "docs"
+
+MODELS: dict[type[BaseModel], str] = {
+    Space: "## Top level",
+    Search: "## `search`",
+    Range: "## `search`",
+    Options: "## `fixed`",
+    Strategy: "## `strategy`",
+    Finalists: "## `strategy`",
+}
+NESTED = {"search", "fixed", "strategy"}
+
+
+def literals(annotation: Any) -> Iterator[str]:
+    """Every word that an annotation allows."""
+    if get_origin(annotation) is Literal:
+        yield from map(str, get_args(annotation))
+    else:
+        for part in get_args(annotation):
+            yield from literals(part)
+
+
+def keys(heading: str) -> dict[str, dict[str, str]]:
+    """The rows of the tables of keys under a heading, by key."""
+    table = rows(section(DOCS / "space.md", heading))
+    return {row["key"].strip("`"): row for row in table if "key" in row}
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_key_of_a_space_is_told_with_values_and_default(model: type[BaseModel]):
+    told = keys(MODELS[model])
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        row = told[key]
+        if key in NESTED and model is Space:
+            continue
+        if field.is_required():
+            assert row["default"] == "required", key
+        else:
+            default = field.get_default(call_default_factory=True)
+            assert default is not PydanticUndefined
+            found = yaml.safe_load(row["default"].strip("`"))
+            if isinstance(default, tuple):
+                found = tuple(map(str, found))
+            assert found == default, key
+        if key != "aggregator":
+            assert set(literals(field.annotation)) <= set(spans(row["values"])), key
+        else:
+            assert {"mean", "above_median", "max"} <= set(spans(row["values"]))
+
+
+def test_no_key_is_told_that_there_is_not():
+    for heading in set(MODELS.values()):
+        models = [model for model, where in MODELS.items() if where == heading]
+        known = {
+            field.alias or name for model in models for name, field in model.model_fields.items()
+        }
+        assert set(keys(heading)) == known
+
+
+def test_every_inlier_model_is_told():
+    told = rows(section(DOCS / "space.md", "### Inlier models"))
+    assert [row["model"].strip("`") for row in told] == list(INLIERS)
+
+
+def test_every_column_of_trials_is_told_in_order():
+    told = [
+        name
+        for row in rows(section(DOCS / "outputs.md", "## Trials"))
+        for name in spans(row["column"])
+    ]
+    expected = [name.replace("_0", "_<ID>") for name in columns(["0"])]
+    assert told == expected
+
+
+def test_every_column_of_the_best_configuration_is_told():
+    winner = Winner("fan", 0, "e", 1e-3, 32, 1.0, "gmm", 2, 0.7, 0, "d")
+    told = [
+        name
+        for row in rows(section(DOCS / "outputs.md", "## Best configuration"))
+        for name in spans(row["column"])
+    ]
+    assert told == ["machine", *_table_one(winner, Confidence())]
+
+
+@pytest.mark.parametrize(
+    ("heading", "kinds"),
+    [
+        ("## Frozen configuration", [Winner]),
+        ("## Confidence", [Confidence]),
+        ("## Records and proposals", [Proposal, Record, Epoch]),
+    ],
+)
+def test_every_key_of_a_json_file_is_told(heading: str, kinds: list[Any]):
+    told = {
+        name
+        for row in rows(section(DOCS / "outputs.md", heading))
+        for name in spans(next(iter(row.values())))
+    }
+    assert told - {f"encoders/{name}" for name in told} == {
+        field.name for kind in kinds for field in fields(kind)
+    }
+
+
+def test_every_key_of_a_row_of_a_record_is_told():
+    told = spans(section(DOCS / "outputs.md", "## Records and proposals"))
+    assert {field.name for field in fields(InlierResult)} <= set(told)
+
+
+@cache
+def sources() -> list[str]:
+    """Every text of the source, with … where something is put in."""
+    return [
+        text
+        for path in sorted((REPOSITORY / "raysearch").rglob("*.py"))
+        for text in _texts(ast.parse(path.read_text("utf-8")))
+    ]
+
+
+def _texts(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(
+                part.value if isinstance(part, ast.Constant) else "…" for part in node.values
+            )
+
+
+def says(message: str) -> bool:
+    """Whether some text of the source has the parts of a message in their order."""
+    parts = [re.escape(part.strip()) for part in message.split("…") if part.strip(" ;:.,()")]
+    pattern = re.compile(".*?".join(parts), re.DOTALL)
+    return any(pattern.search(text) for text in sources())
+
+
+MESSAGES = [
+    found
+    for line in re.findall(
+        r"^- (.+?)(?: —|\Z|\n(?=[-\n]))",
+        prose(DOCS / "troubleshooting.md"),
+        re.MULTILINE | re.DOTALL,
+    )
+    for found in spans(line)
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_is_the_source_s_own(message: str):
+    assert says(message)
+
+
+def test_a_message_that_nothing_says_is_seen():
+    assert len(MESSAGES) > 80
+    assert not says("no data: … is not a folder; ask your neighbour")
