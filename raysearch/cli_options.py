@@ -16,6 +16,7 @@ from raysearch.errors import UserError
 Data = Annotated[
     str,
     typer.Option(
+        metavar="FOLDER",
         help="Folder of the data set: a path, s3://... or gs://...",
         envvar="RAYSEARCH_DATA",
         show_envvar=True,
@@ -24,6 +25,7 @@ Data = Annotated[
 Out = Annotated[
     str,
     typer.Option(
+        metavar="FOLDER",
         help="Folder of the results: a path, s3://... or gs://...",
         envvar="RAYSEARCH_OUT",
         show_envvar=True,
@@ -32,6 +34,7 @@ Out = Annotated[
 Machine = Annotated[
     list[str],
     typer.Option(
+        metavar="TYPE",
         help="Machine type; again for more, or `all`: they share the GPUs fairly.",
         show_default=False,
     ),
@@ -39,23 +42,27 @@ Machine = Annotated[
 Space = Annotated[
     Path | None,
     typer.Option(
+        metavar="FILE",
         help="Space file. Default: search_spaces/<machine>.yaml or default.yaml, of this "
         "folder, else as shipped.",
         show_default=False,
     ),
 ]
 Trials = Annotated[
-    int | None, typer.Option(min=1, help="Trials in all.", show_default="space file")
+    int | None, typer.Option(metavar="N", min=1, help="Trials in all.", show_default="space file")
 ]
 Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Epochs of a trial.", show_default="space file")
+    int | None,
+    typer.Option(metavar="N", min=1, help="Epochs of a trial.", show_default="space file"),
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(min=0, max=2**32 - 1, help="Seed of everything.", show_default="space file"),
+    typer.Option(
+        metavar="N", min=0, max=2**32 - 1, help="Seed of everything.", show_default="space file"
+    ),
 ]
 Concurrent = Annotated[
-    int | None, typer.Option(min=1, help="Trials at once.", show_default="what fits")
+    int | None, typer.Option(metavar="N", min=1, help="Trials at once.", show_default="what fits")
 ]
 GpusPerTrial = Annotated[
     str | None,
@@ -67,14 +74,19 @@ GpusPerTrial = Annotated[
     ),
 ]
 WorkersPerTrial = Annotated[
-    int, typer.Option(min=1, help="Processes that train one trial together, on CPUs or a GPU each.")
+    int,
+    typer.Option(
+        metavar="N", min=1, help="Processes that train one trial together, on CPUs or a GPU each."
+    ),
 ]
 CpusPerTrial = Annotated[
-    int | None, typer.Option(min=1, help="CPUs of a trial.", show_default="an even share")
+    int | None,
+    typer.Option(metavar="N", min=1, help="CPUs of a trial.", show_default="an even share"),
 ]
 TimeBudget = Annotated[
     str | None,
     typer.Option(
+        metavar="TIME",
         help="Stop the search after this time: 90s, 30m, 2h, 1d. The same command goes on.",
         show_default=False,
     ),
@@ -98,15 +110,20 @@ WarmStart = Annotated[
     ),
 ]
 Name = Annotated[
-    str | None, typer.Option(help="Name of the run's folder.", show_default="machine type")
+    str | None,
+    typer.Option(metavar="NAME", help="Name of the run's folder.", show_default="machine type"),
 ]
 Channel = Annotated[
     int | None,
-    typer.Option(min=0, help="Channel to listen to, from 0.", show_default="mean of all"),
+    typer.Option(
+        metavar="N", min=0, help="Channel to listen to, from 0.", show_default="mean of all"
+    ),
 ]
 GroundTruth = Annotated[
     str | None,
-    typer.Option(help="Folder of the ground-truth CSVs.", show_default="beside the data"),
+    typer.Option(
+        metavar="FOLDER", help="Folder of the ground-truth CSVs.", show_default="beside the data"
+    ),
 ]
 AllowDefects = Annotated[
     bool, typer.Option("--allow-defects", help="Go on with over 1 % of defective files.")
@@ -117,6 +134,7 @@ Fresh = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
+        metavar="HOST:PORT",
         envvar="RAY_ADDRESS",
         help="Ray cluster to join, as HOST:PORT; `local` for this machine alone.",
         show_default="the one this machine is part of",
@@ -126,6 +144,7 @@ ClusterFile = Annotated[
     Path | None,
     typer.Option(
         "--cluster",
+        metavar="FILE",
         help="Cluster file of `ray up`: run there, as a job that outlives this terminal.",
         show_default=False,
     ),

@@ -144,7 +144,7 @@ def dashboard(
     run: Run,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1.")] = 8080,
 ) -> None:
-    """Open optuna-dashboard on a run's study, on 127.0.0.1 only."""
+    """Serve optuna-dashboard on a run's study, on 127.0.0.1 only, also while it is searched."""
     from raysearch.search.dashboard import serve
     from raysearch.search.study import StudyFolder
     from raysearch.storage import place
@@ -153,4 +153,7 @@ def dashboard(
     if journal is None:
         raise UserError(f"{run} holds no study.journal; `raysearch run` makes one")
 
-    serve(journal, port)
+    try:
+        serve(journal, port, lambda address: typer.echo(f"{run}: {address} until Ctrl-C"))
+    except KeyboardInterrupt:
+        raise typer.Exit from None

@@ -15,7 +15,7 @@ from raysearch.opening import Opened
 from raysearch.report.html.page import write_report
 from raysearch.report.progress import progress, say
 from raysearch.report.tables import score_words, write_best
-from raysearch.report.words import candidate
+from raysearch.report.words import candidate, count
 from raysearch.search.confidence import Confidence, measure, read_confidence, write_confidence
 from raysearch.search.final import FinalResult, final_test
 from raysearch.search.ranking import Ranking, rank, shortcomings
@@ -227,8 +227,9 @@ def _say_final(result: FinalResult, winner: Winner, console: Console) -> None:
         return
     for identity, (auc, pauc) in result.score.per_id.items():
         say(console, f"  ID {identity}: AUC {auc:.4f}, pAUC {pauc:.4f}")
+    ids = count(len(result.score.per_id), "ID")
     say(
         console,
-        f"final test of {winner.machine}: harmonic mean {result.score.hmean:.4f} over "
-        f"{len(result.score.per_id)} IDs that the search never saw",
+        f"final test of {winner.machine}: harmonic mean {result.score.hmean:.4f} over {ids} that "
+        "the search never saw",
     )

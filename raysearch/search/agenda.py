@@ -131,7 +131,7 @@ class Agenda:
         """Why no more configurations are proposed; empty while some are."""
         strategy = self.space.strategy
         if self.searched >= strategy.trials:
-            return f"{strategy.trials} trials"
+            return f"{strategy.trials} trial" + "s" * (strategy.trials != 1)
         if self.exhausted:
             return "everything in the space was tried"
         if strategy.patience and idle(list(self.records.values())) >= strategy.patience:

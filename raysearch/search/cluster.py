@@ -79,14 +79,20 @@ def cluster(address: str = "") -> Iterator[Cluster]:
 
 def _start() -> str | None:
     # Without a network Ray would probe for an address to call its own.
-    context = ray.init(
-        address="local",
-        _node_ip_address="127.0.0.1",
-        dashboard_host="127.0.0.1",
-        include_dashboard=True,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )
+    try:
+        context = ray.init(
+            address="local",
+            _node_ip_address="127.0.0.1",
+            dashboard_host="127.0.0.1",
+            include_dashboard=True,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    except Exception as error:
+        raise UserError(
+            f"Ray did not start on this machine ({_line(error)}); try again when it is less busy, "
+            "or look at it with `raysearch doctor`"
+        ) from error
     return context.dashboard_url
 
 
@@ -94,9 +100,13 @@ def _join(address: str) -> str | None:
     try:
         context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise _refusal(address, reason) from error
+        raise _refusal(address, _line(error)) from error
     return context.dashboard_url
+
+
+def _line(error: Exception) -> str:
+    """Its first line, and not too much of it."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
 def _refusal(address: str, reason: str) -> UserError:
@@ -105,7 +115,7 @@ def _refusal(address: str, reason: str) -> UserError:
         if "auth" in reason.lower()
         else "see `ray status`, or say --address local to use this machine alone"
     )
-    return UserError(f"no Ray cluster can be joined at {address} ({reason[:200]}); {hint}")
+    return UserError(f"no Ray cluster can be joined at {address} ({reason}); {hint}")
 
 
 def _nodes(address: str) -> tuple[Node, ...]:
