@@ -217,14 +217,16 @@ def test_submission_has_every_clip_once(plain: Study, demo_data: Path) -> None:
 def test_tensorboard_files_and_journal_hold_every_trial(plain: Study) -> None:
     for number in range(3):
         events = plain.folder.glob(f"tune/trial_{number:04d}/events.out.tfevents.*")
-        assert any(path.stat().st_size > 0 for path in events)
+        written = b"".join(path.read_bytes() for path in events)
+        assert b"ray/tune/val_loss" in written
+        assert b"_hparams_/session_start_info" in written
+        assert b"proposal/lr" in written
     journal = JournalStorage(JournalFileBackend(str(plain.folder / "study.journal")))
     trials = optuna.load_study(study_name=None, storage=journal).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
     for number, trial in enumerate(trials):
         scores = [float(r["val_score"]) for r in plain.trials if r["trial"] == str(number)]
         assert trial.value == max(scores)
-        assert trial.intermediate_values.keys() == {1, 2}
 
 
 # The same command again, and what goes on from a finished run.
