@@ -108,7 +108,10 @@ def compare(
 
 
 def export(out: Out = "runs") -> None:
-    """Write the tables over all runs: best_configs.* and results.* (csv, md, tex)."""
+    """Write the tables over all runs.
+
+    best_configs and results as csv, md and tex, studies.parquet for programs.
+    """
     from raysearch.report.tables import export as write_tables
     from raysearch.storage import place
 

@@ -17,7 +17,7 @@ from raysearch.search.confidence import Confidence, read_confidence
 from raysearch.search.space import Space
 from raysearch.search.study import StudyFolder
 from raysearch.search.winner import Winner, frozen
-from raysearch.storage import children, write_text
+from raysearch.storage import children, write_bytes, write_text
 
 MACHINES = ("fan", "gearbox", "pump", "valve", "slider", "ToyCar", "ToyTrain")
 """The paper's order of columns; other machine types follow by name."""
@@ -68,10 +68,12 @@ class Overview:
     Attributes:
         configs: a row per hyperparameter, a column per study (Table I's shape).
         results: a row with a column per study and one over all (Table II's).
+        studies: a row per study, of the same and of which run it is, for programs.
     """
 
     configs: list[dict[str, Any]]
     results: list[dict[str, Any]]
+    studies: list[dict[str, Any]]
 
 
 def overview(out: UPath) -> Overview:
@@ -91,18 +93,28 @@ def overview(out: UPath) -> Overview:
     tested = [score for score in results.values() if score is not None]
     all_column = harmonic_mean(tested) if tested else None
     method = StudyFolder(ordered[0]).facts["space"]["method"]
-    return Overview(_transposed(configs), [{"method": method, **results, "All": all_column}])
+    studies = [
+        {"run": f.name, "machine": winners[f].machine, "method": method}
+        | {**configs[columns[f]], "final_score": results[columns[f]]}
+        for f in ordered
+    ]
+    table_two = [{"method": method, **results, "All": all_column}]
+    return Overview(_transposed(configs), table_two, studies)
 
 
 def export(out: UPath) -> list[UPath]:
     """Writes `best_configs.*` (Table I's shape) and `results.*` (Table II's) over all studies.
+
+    And `studies.parquet`, a row per study.
 
     Raises:
         UserError: no study under `out` has a best configuration.
     """
     found = overview(out)
     written = _write_all(out / "best_configs", found.configs, people=number)
-    return written + _write_all(out / "results", found.results, people=percent)
+    written += _write_all(out / "results", found.results, people=percent)
+    write_bytes(out / "studies.parquet", pd.DataFrame(found.studies).to_parquet(index=False))
+    return [*written, out / "studies.parquet"]
 
 
 def _column_names(winners: Mapping[UPath, Winner]) -> dict[UPath, str]:

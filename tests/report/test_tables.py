@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from upath import UPath
@@ -220,11 +221,25 @@ def test_people_get_percent_and_a_dash_where_nothing_is(out: UPath, suffix: str)
     assert configs[6][0].replace("\\_", "_") == "val_score"
 
 
+def test_programs_get_a_row_for_each_study_with_exact_numbers(out: UPath) -> None:
+    export(out)
+    found = pd.read_parquet(io.BytesIO((out / "studies.parquet").read_bytes()))
+    assert list(found["run"]) == list(found["machine"]) == ["fan", "valve", "lathe"]
+    valve = found.iloc[1]
+    assert (valve["lr"], valve["p"], valve["seeds"]) == (0.0012345678901234567, 4, 3)
+    assert valve["final_score"] == float(read(out / "results.csv")[1][2])
+    assert found["final_score"].isna().tolist() == [True, False, False]
+    assert found["p"].isna().tolist() == [False, False, True]
+
+
 def test_what_was_written_is_told(out: UPath) -> None:
-    assert sorted(map(str, export(out))) == sorted(
-        str(out / f"{stem}.{suffix}")
+    tables = [
+        f"{stem}.{suffix}"
         for stem in ("best_configs", "results")
         for suffix in ("csv", "md", "tex")
+    ]
+    assert sorted(map(str, export(out))) == sorted(
+        str(out / name) for name in (*tables, "studies.parquet")
     )
     assert all(path.is_file() for path in export(out))
 
