@@ -310,7 +310,7 @@ def test_export_writes_tables_over_all_runs(plain: Study) -> None:
     ended = raysearch("export", folder=plain.home)
     assert ended.code == 0, ended
     written = {f"{name}.{kind}" for name in ("best_configs", "results") for kind in KINDS}
-    assert {Path(line).name for line in ended.out.split()} == written
+    assert {Path(line).name for line in ended.out.split()} == written | {"studies.parquet"}
     rows = {row["parameter"]: row["valve"] for row in table(plain.home / "runs/best_configs.csv")}
     [best] = table(plain.folder / "best_config.csv")
     assert rows == {key: value for key, value in best.items() if key != "machine"}
