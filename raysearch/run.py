@@ -17,16 +17,15 @@ from raysearch.opening import Opened, alone, begin, check_recordings, check_same
 from raysearch.report.html.overview import write_overview
 from raysearch.report.progress import say
 from raysearch.report.recorder import Recorder
-from raysearch.search.agenda import Agenda
+from raysearch.search.agenda import Agenda, take_up
 from raysearch.search.budget import Budget
 from raysearch.search.cluster import check_address
 from raysearch.search.resources import Resources, check_gpus
-from raysearch.search.sampler import Sampler, Start
+from raysearch.search.sampler import Start
 from raysearch.search.space import Space, find_space, load_space
 from raysearch.search.study import StudyFolder
 from raysearch.search.tuning import search
 from raysearch.search.warm import paper_start, starts_of, together
-from raysearch.search.worker import Job
 from raysearch.storage import Place
 
 
@@ -166,20 +165,9 @@ def _summary(data: TrialData) -> str:
 
 
 def _agenda(opened: Opened, starts: Sequence[Start]) -> Agenda:
-    study, space = opened.study, opened.space
-    searched = [proposal for proposal in study.proposals() if proposal.rerun_of is None]
-    sampler = Sampler(space, study.journal, searched, study.records())
-    job = Job(
-        study.path.absolute(),
-        opened.source,
-        opened.data.fingerprint,
-        space.fixed,
-        space.search.specs,
-        space.strategy.seed,
-        space.rungs,
-    )
-    agenda = Agenda(job, space, sampler)
-    sampler.enqueue(starts)
+    study = opened.study
+    agenda = take_up(study, opened.space, opened.source, opened.data.fingerprint, study.journal)
+    agenda.sampler.enqueue(starts)
     return agenda
 
 

@@ -16,11 +16,9 @@ from raysearch.errors import UserError
 from raysearch.report.picture import Running, picture
 from raysearch.report.trials import trial_rows
 from raysearch.report.words import best_of, origin
-from raysearch.search.agenda import Agenda
-from raysearch.search.sampler import Sampler
+from raysearch.search.agenda import Agenda, take_up
 from raysearch.search.space import check_space
 from raysearch.search.study import Proposal, Record, StudyFolder
-from raysearch.search.worker import Job
 from raysearch.storage import children
 from raysearch.train import Epoch, unfinished
 
@@ -99,17 +97,7 @@ def _agenda(study: StudyFolder, facts: dict[str, Any]) -> Agenda:
     # Only named: the recordings may be out of reach here.
     data = UPath(facts["data"])
     source = source_of(data, facts["machine"], space.validation_ids, space.fixed)
-    job = Job(
-        study.path,
-        source,
-        facts["fingerprint"],
-        space.fixed,
-        space.search.specs,
-        space.strategy.seed,
-        space.rungs,
-    )
-    searched = [proposal for proposal in study.proposals() if proposal.rerun_of is None]
-    return Agenda(job, space, Sampler(space, None, searched, study.records()))
+    return take_up(study, space, source, facts["fingerprint"], journal=None)
 
 
 def show(statuses: Sequence[Status], console: Console) -> None:

@@ -4,7 +4,9 @@ It knows no scheduler, and holds nothing that the study's folder does not tell a
 """
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
+from raysearch.audio.dataset import Source
 from raysearch.search.finalists import reruns
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space
@@ -165,6 +167,31 @@ class Agenda:
             return []
         records = [self.records[number] for number in sorted(self.records)]
         return reruns(records, self.proposals, finalists, self.job.seed)
+
+
+def take_up(
+    study: StudyFolder, space: Space, source: Source, fingerprint: str, journal: Path | None
+) -> Agenda:
+    """The agenda of a study, from what its folder holds.
+
+    Args:
+        study: that was begun.
+        space: of the study.
+        source: of its recordings.
+        fingerprint: of its recordings.
+        journal: see `Sampler`; with None nothing is written.
+    """
+    searched = [proposal for proposal in study.proposals() if proposal.rerun_of is None]
+    job = Job(
+        study.path.absolute(),
+        source,
+        fingerprint,
+        space.fixed,
+        space.search.specs,
+        space.strategy.seed,
+        space.rungs,
+    )
+    return Agenda(job, space, Sampler(space, journal, searched, study.records()))
 
 
 def idle(records: Sequence[Record]) -> int:
