@@ -223,8 +223,13 @@ class _Run:
     def _judged(self, done: Epoch) -> float | None:
         if self.judge is None or done.epoch not in self.rungs:
             return None
-        if self._is_best(done):
+        best = min(self.history, key=lambda epoch: epoch.val_loss)
+        if best is done:
             return self.judge(self.learner.encoder, done.epoch)
+        since = [e.val_score for e in self.history if e.epoch >= best.epoch]
+        known = [score for score in since if score is not None]
+        if known:  # The same encoder was judged at an earlier rung.
+            return known[-1]
         tensors, _ = from_first(lambda: _load(self.best, self.signature))
         return self.judge(
             _rebuilt(self.config.options, len(self.learner.data.ids), tensors), done.epoch

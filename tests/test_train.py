@@ -485,15 +485,28 @@ def test_rungs_carry_what_the_judge_says_and_change_nothing_else(
     assert same_weights(trained, whole)
 
 
+# So high a learning rate that the second epoch is far worse than the first.
+WILD = {"lr": 3e-2, "lam": 1.0, "epochs": 6}
+
+
 def test_the_encoder_that_is_judged_is_the_best_so_far(data: TrialData, tmp_path: Path):
-    # So high a learning rate that the second epoch is far worse than the first.
-    trained, seen = judged(data, tmp_path, {1, 2, 3, 4}, lr=3e-2, lam=1.0, epochs=6)
+    _, always = judged(data, tmp_path / "always", {1, 2, 3, 4}, **WILD)
+    trained, seen = judged(data, tmp_path / "late", {2}, **WILD)
+    first, second, *_ = trained.history
+    assert first.val_loss < second.val_loss, "the last epoch was the best: the test shows nothing"
+    [(number, weights)] = seen
+    assert number == 2
+    again = dict(always)[1]
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_an_encoder_is_judged_once(data: TrialData, tmp_path: Path):
+    trained, seen = judged(data, tmp_path, {1, 2, 3, 4}, **WILD)
     held = [epoch.val_loss for epoch in trained.history]
-    best = [int(np.argmin(held[: k + 1])) for k in range(4)]
+    best = [1 + int(np.argmin(held[: k + 1])) for k in range(4)]
     assert len(set(best)) < 4, "every epoch was the best so far: the test shows nothing"
-    for k, (_, weights) in enumerate(seen):
-        again = seen[best[k]][1]
-        assert all(torch.equal(weights[name], again[name]) for name in weights)
+    assert [number for number, _ in seen] == sorted(set(best))
+    assert [epoch.val_score for epoch in trained.history[:4]] == [number / 10 for number in best]
 
 
 def test_scores_at_rungs_outlive_an_interruption(data: TrialData, tmp_path: Path):
