@@ -1,16 +1,16 @@
 """What raysearch adds to a search, with trials that do nothing, against plain Tune + OptunaSearch.
 
-    python analysis/scale.py                    # about 15 minutes on 2 cores
-    python analysis/scale.py --whole            # about 60 minutes more: every one of 10,000 trials
+    python analysis/scale.py                    # about 9 minutes on 2 cores
+    python analysis/scale.py --whole --repeats 1    # about 40 minutes: every one of 11,000 trials
     python analysis/scale.py --trials 200 --repeats 1 --reporters 4    # 4 minutes, for a look
 
 Both sides run two trials at once, on the same machine, one side after the other and again; every
 measurement is a process of its own. It measures
 
 - time per trial, as a rate once all processes have started (the time until then is `start_s`), CPU
-  time of the driver per trial, and the driver's peak memory. A study of more than 1,000 trials is
-  one that has all but the last 300 behind it, on both sides: raysearch as records on disk,
-  OptunaSearch as evaluated points. With --whole they are run, too;
+  time of the driver per trial, and the driver's peak memory. All but the last 300 trials of a study
+  lie behind it, on both sides: raysearch as records on disk, OptunaSearch as evaluated points. With
+  --whole they are run, too;
 - the time of a proposal and of taking its result, after so many trials;
 - the time that a run takes to go on where so many trials have ended: all of them complete, or
   as ASHA leaves them, with histories of up to 300 epochs;
@@ -35,7 +35,6 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-WHOLE = 1000
 LAST = 300
 ALLOWED = 1.1
 RESUME = 30.0
@@ -78,7 +77,7 @@ def measure(
 def measure_all(options: argparse.Namespace) -> Iterator[Row]:
     """All measurements, those of both sides alternating."""
     for trials in options.trials:
-        before = 0 if trials <= WHOLE or options.whole else trials - LAST
+        before = 0 if options.whole else max(0, trials - LAST)
         for repeat in range(options.repeats):
             for side in SIDES:
                 yield from measure(
@@ -168,7 +167,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("analysis-output"))
     parser.add_argument("--trials", type=int, nargs="+", default=[1000, 10000])
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--reporters", type=int, default=16)
     parser.add_argument("--whole", action="store_true", help="run all trials, however many")
     options = parser.parse_args()
