@@ -75,11 +75,10 @@ def status(
 
     from rich.console import Console
 
-    from raysearch.report.status import facts_of, read_status, show, studies_in
+    from raysearch.report.status import facts_of, read_statuses, show
     from raysearch.storage import place
 
-    folders = [study for run in runs or ["runs"] for study in studies_in(place(run))]
-    found = [read_status(folder) for folder in folders]
+    found = [status for run in runs or ["runs"] for status in read_statuses(place(run))]
     if not as_json:
         show(found, Console())
     else:

@@ -18,8 +18,7 @@ from raysearch.report.trials import trial_rows
 from raysearch.report.words import best_of, origin
 from raysearch.search.agenda import Agenda, take_up
 from raysearch.search.space import check_space
-from raysearch.search.study import Proposal, Record, StudyFolder
-from raysearch.storage import children
+from raysearch.search.study import Proposal, Record, StudyFolder, studies_at
 from raysearch.train import Epoch, unfinished
 
 State = Literal["running", "finished", "stopped"]
@@ -43,18 +42,16 @@ class Status:
     open: tuple[tuple[Proposal, tuple[Epoch, ...]], ...]
 
 
-def studies_in(folder: UPath) -> list[UPath]:
-    """The folder itself if it is a study's, else the studies that are in it.
+def read_statuses(folder: UPath) -> list[Status]:
+    """Reads how the study of a folder stands, or every study that lies in it.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or one is of another version.
     """
-    if StudyFolder(folder).exists():
-        return [folder]
-    found = [path for path in children(folder) if StudyFolder(path).exists()]
-    if not found:
+    studies = studies_at(folder)
+    if not studies:
         raise UserError(f"{folder} holds no study; `raysearch run` makes one")
-    return found
+    return [read_status(study) for study in studies]
 
 
 def read_status(folder: UPath) -> Status:

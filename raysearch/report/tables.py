@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ from raysearch.errors import UserError
 from raysearch.score.metrics import harmonic_mean
 from raysearch.search.confidence import Confidence, read_confidence
 from raysearch.search.space import Space
-from raysearch.search.study import StudyFolder
+from raysearch.search.study import StudyFolder, studies_in
 from raysearch.search.winner import Winner, frozen
-from raysearch.storage import children, write_bytes, write_text
+from raysearch.storage import write_bytes, write_text
 
 MACHINES = ("fan", "gearbox", "pump", "valve", "slider", "ToyCar", "ToyTrain")
 """The paper's order of columns; other machine types follow by name."""
@@ -67,7 +67,8 @@ class Overview:
 
     Attributes:
         configs: a row per hyperparameter, a column per study (Table I's shape).
-        results: a row with a column per study and one over all (Table II's).
+        results: a row per series of studies, a column per machine type and one over all (Table
+            II's).
         studies: a row per study, of the same and of which run it is, for programs.
     """
 
@@ -82,24 +83,23 @@ def overview(out: UPath) -> Overview:
     Raises:
         UserError: no study under `out` has a best configuration.
     """
-    folders = [folder for folder in children(out) if StudyFolder(folder).exists()]
-    winners = {f: w for f in folders if (w := frozen(f)) is not None}
+    winners = {f: w for f in studies_in(out) if (w := frozen(f)) is not None}
     if not winners:
         raise UserError(f"{out} holds no finished study; `raysearch run` makes one")
     columns = _column_names(winners)
     ordered = sorted(winners, key=lambda f: machine_order(winners[f].machine, columns[f]))
     configs = {columns[f]: _table_one(winners[f], read_confidence(f)) for f in ordered}
-    results = {columns[f]: _final_score(f / "final_test.csv") for f in ordered}
-    tested = [score for score in results.values() if score is not None]
-    all_column = harmonic_mean(tested) if tested else None
-    method = StudyFolder(ordered[0]).facts["space"]["method"]
     studies = [
-        {"run": f.name, "machine": winners[f].machine, "method": method}
-        | {**configs[columns[f]], "final_score": results[columns[f]]}
+        {
+            "run": f.name,
+            "machine": winners[f].machine,
+            "method": StudyFolder(f).facts["space"]["method"],
+            **configs[columns[f]],
+            "final_score": _final_score(f / "final_test.csv"),
+        }
         for f in ordered
     ]
-    table_two = [{"method": method, **results, "All": all_column}]
-    return Overview(_transposed(configs), table_two, studies)
+    return Overview(_transposed(configs), _table_two(studies), studies)
 
 
 def export(out: UPath) -> list[UPath]:
@@ -112,7 +112,7 @@ def export(out: UPath) -> list[UPath]:
     """
     found = overview(out)
     written = _write_all(out / "best_configs", found.configs, people=number)
-    written += _write_all(out / "results", found.results, people=percent)
+    written += _write_all(out / "results", found.results, people=percent, bold=_best)
     write_bytes(out / "studies.parquet", pd.DataFrame(found.studies).to_parquet(index=False))
     return [*written, out / "studies.parquet"]
 
@@ -155,6 +155,42 @@ def _transposed(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
     ]
 
 
+def _table_two(studies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row per method and series; studies of one series differ in their machine type only."""
+    found: dict[str, dict[str, float | None]] = {}
+    for study in studies:
+        series = _series(study["run"], study["machine"])
+        row = f"{study['method']} ({series})" if series else study["method"]
+        found.setdefault(row, {})[study["machine"]] = study["final_score"]
+    machines = list(dict.fromkeys(study["machine"] for study in studies))
+    tested = {m for scores in found.values() for m, score in scores.items() if score is not None}
+    rows = []
+    for name, scores in found.items():
+        mine = [score for score in scores.values() if score is not None]
+        # A mean over fewer machine types than another row's compares with nothing.
+        over_all = harmonic_mean(mine) if mine and len(mine) == len(tested) else None
+        rows.append({"method": name, **{m: scores.get(m) for m in machines}, "All": over_all})
+    return rows
+
+
+def _series(run: str, machine: str) -> str:
+    """What the names of runs have in common that one command, `--name`, began."""
+    return "" if run == machine else run.removesuffix(f"-{machine}")
+
+
+def _best(rows: Sequence[Sequence[str]]) -> list[list[bool]]:
+    """Which cells are the best of their column, as they are shown; none where there is no choice.
+
+    The first column names the row; the others hold a share or a dash.
+    """
+    table = [[math.nan if cell == "-" else float(cell) for cell in row[1:]] for row in rows]
+    columns = [[cell for cell in column if cell == cell] for column in zip(*table, strict=True)]
+    return [
+        [False] + [len(c) > 1 and cell == max(c) for cell, c in zip(row, columns, strict=True)]
+        for row in table
+    ]
+
+
 def _final_score(path: UPath) -> float | None:
     """Harmonic mean of AUC and pAUC over test IDs, from the rows of `final_test.csv`."""
     if not path.is_file():
@@ -164,20 +200,43 @@ def _final_score(path: UPath) -> float | None:
     return harmonic_mean([*ids["auc"], *ids["pauc"]])
 
 
-def _write_all(stem: UPath, rows: list[dict[str, Any]], *, people: Any) -> list[UPath]:
-    frame = pd.DataFrame(rows, dtype=object)
-    write_text(stem.with_suffix(".csv"), frame.to_csv(index=False))
-    shown = [[people(value) for value in row.values()] for row in rows]
-    return [stem.with_suffix(".csv"), *_write_people(stem, shown, list(rows[0]))]
+Bold = Callable[[Sequence[Sequence[str]]], list[list[bool]]]
 
 
-def _write_people(stem: UPath, rows: list[list[str]], headers: list[str]) -> list[UPath]:
-    paths = []
-    for suffix, kind in ((".md", "github"), (".tex", "latex_booktabs")):
-        text = tabulate(rows, headers, tablefmt=kind, disable_numparse=True)
-        write_text(stem.with_suffix(suffix), text + "\n")
-        paths.append(stem.with_suffix(suffix))
-    return paths
+def _write_all(
+    stem: UPath,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    people: Callable[[Any], str],
+    bold: Bold | None = None,
+) -> list[UPath]:
+    exact = pd.DataFrame(rows, dtype=object)
+    cells = [[people(value) for value in row.values()] for row in rows]
+    heavy = bold(cells) if bold else [[False] * len(row) for row in cells]
+    texts = {
+        ".csv": exact.to_csv(index=False),
+        ".md": _markdown(cells, list(rows[0]), heavy),
+        ".tex": _latex(cells, list(rows[0]), heavy),
+    }
+    for suffix, text in texts.items():
+        write_text(stem.with_suffix(suffix), text)
+    return [stem.with_suffix(suffix) for suffix in texts]
+
+
+def _markdown(cells: list[list[str]], headers: list[str], bold: list[list[bool]]) -> str:
+    marked = [
+        [f"**{cell}**" if heavy else cell for cell, heavy in zip(row, heavies, strict=True)]
+        for row, heavies in zip(cells, bold, strict=True)
+    ]
+    return tabulate(marked, headers, tablefmt="github", disable_numparse=True) + "\n"
+
+
+def _latex(cells: list[list[str]], headers: list[str], bold: list[list[bool]]) -> str:
+    """A table that needs the package booktabs."""
+    style = pd.DataFrame(cells, columns=headers).style.hide(axis="index")
+    style = style.format(escape="latex").format_index(escape="latex", axis="columns")
+    marks = pd.DataFrame(bold, columns=headers).map(lambda b: "textbf:--rwrap;" if b else "")
+    return style.apply(lambda _: marks, axis=None).to_latex(hrules=True)
 
 
 def number(value: Any) -> str:

@@ -215,6 +215,16 @@ class StudyFolder:
         return self.path / "records" / f"{number:04d}.json"
 
 
+def studies_in(folder: UPath) -> list[UPath]:
+    """The studies that lie in a folder."""
+    return [path for path in storage.children(folder) if StudyFolder(path).exists()]
+
+
+def studies_at(folder: UPath) -> list[UPath]:
+    """The folder itself if it is a study's, else the studies that lie in it."""
+    return [folder] if StudyFolder(folder).exists() else studies_in(folder)
+
+
 def _texts(folder: UPath) -> list[str]:
     numbered = [path for path in storage.children(folder) if path.stem.isdecimal()]
     return storage.read_texts([path for path in numbered if path.suffix == ".json"])

@@ -8,8 +8,7 @@ from upath import UPath
 from raysearch.errors import UserError
 from raysearch.search.finalists import best_trials
 from raysearch.search.sampler import Start
-from raysearch.search.study import Record, StudyFolder
-from raysearch.storage import children
+from raysearch.search.study import Record, StudyFolder, studies_at
 
 GOOD = 3
 """Configurations that are taken over from each study."""
@@ -70,8 +69,7 @@ def starts_of(place: UPath) -> list[Start]:
     Raises:
         UserError: there is none, or none has a result.
     """
-    folders = [place] if StudyFolder(place).exists() else list(children(place))
-    studies = [StudyFolder(folder) for folder in folders if StudyFolder(folder).exists()]
+    studies = [StudyFolder(folder) for folder in studies_at(place)]
     found = together([good_starts(study.records(), str(study.path)) for study in studies])
     if not found:
         what = "no finished trial" if studies else "no study"

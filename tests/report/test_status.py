@@ -13,7 +13,7 @@ from upath import UPath
 
 from raysearch import storage
 from raysearch.errors import UserError
-from raysearch.report.status import facts_of, read_status, show, studies_in
+from raysearch.report.status import facts_of, read_status, read_statuses, show
 from raysearch.report.trials import TrialsFile
 from raysearch.search.agenda import Agenda
 from raysearch.search.study import StudyFolder
@@ -122,12 +122,13 @@ def test_it_is_shown_as_the_live_view_has_it(agenda: Agenda) -> None:
 def test_studies_are_found_in_their_folder_or_as_it(agenda: Agenda) -> None:
     folder = agenda.study.path
     (folder.parent / "tune").mkdir()
-    assert studies_in(folder) == studies_in(folder.parent) == [folder]
+    assert [status.agenda.name for status in read_statuses(folder)] == [folder.name]
+    assert [status.agenda.name for status in read_statuses(folder.parent)] == [folder.name]
 
 
 def test_no_study_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no study; `raysearch run` makes one"):
-        studies_in(UPath(tmp_path))
+        read_statuses(UPath(tmp_path))
 
 
 def test_a_study_of_another_version_is_refused_in_one_line(agenda: Agenda) -> None:

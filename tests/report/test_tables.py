@@ -247,8 +247,53 @@ def test_what_was_written_is_told(out: UPath) -> None:
 def test_two_studies_of_a_machine_go_by_the_names_of_their_folders(out: UPath) -> None:
     make_study(out, "fan-again", winner("fan"))
     export(out)
-    head = read(out / "results.csv")[0]
-    assert head == ["method", "fan", "fan-again", "valve", "lathe", "All"]
+    head = read(out / "best_configs.csv")[0]
+    assert head == ["parameter", "fan", "fan-again", "valve", "lathe"]
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    """Three series of studies: two of both machine types, one of a single one."""
+    make_study(tmp_path, "fan", winner("fan"), id3=(0.6, 0.6))
+    make_study(tmp_path, "valve", winner("valve"), id3=(0.9, 0.9))
+    make_study(tmp_path, "wide-fan", winner("fan"), id3=(0.8, 0.8))
+    make_study(tmp_path, "wide-valve", winner("valve"), id3=(0.9000001, 0.9000001))
+    make_study(tmp_path, "try", winner("fan"), id3=(0.7, 0.7))
+    export(tmp_path)
+    return tmp_path
+
+
+def test_results_have_a_row_for_each_series(series: Path) -> None:
+    head, *rows = read(series / "results.csv")
+    assert head == ["method", "fan", "valve", "All"]
+    assert [row[0] for row in rows] == ["proposed", "proposed (try)", "proposed (wide)"]
+    figures = [[round(float(cell), 6) for cell in row[1:3] if cell] for row in rows]
+    assert figures == [[0.6, 0.9], [0.7], [0.8, 0.9]]
+    # Over fewer machine types than the others there is no mean to compare.
+    assert [bool(row[3]) for row in rows] == [True, False, True]
+
+
+def test_the_best_of_a_column_is_bold_as_are_equals_of_what_is_shown(series: Path) -> None:
+    assert [row[1:] for row in cells(series / "results.tex")[1:]] == [
+        ["60.00", r"\textbf{90.00}", "72.00"],
+        ["70.00", "-", "-"],
+        [r"\textbf{80.00}", r"\textbf{90.00}", r"\textbf{84.71}"],
+    ]
+    assert [row[1:] for row in cells(series / "results.md")[1:]] == [
+        ["60.00", "**90.00**", "72.00"],
+        ["70.00", "-", "-"],
+        ["**80.00**", "**90.00**", "**84.71**"],
+    ]
+
+
+def test_latex_is_a_table_with_rules_whose_texts_are_escaped(series: Path) -> None:
+    lines = (series / "best_configs.tex").read_text().splitlines()
+    assert [line for line in lines if line.endswith("rule")] == [
+        r"\toprule",
+        r"\midrule",
+        r"\bottomrule",
+    ]
+    assert any(line.startswith(r"batch\_size &") for line in lines)
 
 
 def test_machines_stand_in_the_papers_order(tmp_path: Path) -> None:

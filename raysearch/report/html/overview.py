@@ -14,8 +14,8 @@ from raysearch.report.html.results import Results, read_results
 from raysearch.report.html.verdict import advantage, settings
 from raysearch.report.tables import Overview, machine_order, number, overview, percent
 from raysearch.report.words import count
-from raysearch.search.study import StudyFolder
-from raysearch.storage import children, write_text
+from raysearch.search.study import studies_at, studies_in
+from raysearch.storage import write_text
 
 
 def write_reports(folder: UPath) -> list[UPath]:
@@ -27,7 +27,7 @@ def write_reports(folder: UPath) -> list[UPath]:
     Raises:
         UserError: there is no run.
     """
-    studies = [folder] if StudyFolder(folder).exists() else _studies(folder)
+    studies = studies_at(folder)
     if not studies:
         raise UserError(f"{folder} holds no study (no study.json); `raysearch run` makes one")
     read = [read_results(study) for study in studies]
@@ -43,11 +43,7 @@ def write_overview(folder: UPath) -> UPath:
     Raises:
         UserError: one of them cannot be read by this version.
     """
-    return _write_overview(folder, [read_results(study) for study in _studies(folder)])
-
-
-def _studies(folder: UPath) -> list[UPath]:
-    return [path for path in children(folder) if StudyFolder(path).exists()]
+    return _write_overview(folder, [read_results(study) for study in studies_in(folder)])
 
 
 def _write_overview(folder: UPath, read: Sequence[Results]) -> UPath:
@@ -63,11 +59,13 @@ def overview_page(folder: UPath, read: Sequence[Results]) -> Page:
     if any(one.winner is not None for one in ordered):
         parts.insert(0, _chart(ordered))
     tables = overview(folder) if won else None
+    # Several series of studies have a mean each.
+    together = tables.results[0]["All"] if tables and len(tables.results) == 1 else None
     return Page(
         f"raysearch · {folder}",
         "1 study" if len(ordered) == 1 else f"{len(ordered)} studies",
-        _lead(ordered, tables.results[0]["All"] if tables else None),
-        _tiles(ordered, tables.results[0]["All"] if tables else None),
+        _lead(ordered, together),
+        _tiles(ordered, together),
         [],
         [
             Section("studies", "Machine types", "Each name leads to the study's own page.", parts),
@@ -79,9 +77,11 @@ def overview_page(folder: UPath, read: Sequence[Results]) -> Page:
 def _lead(read: Sequence[Results], together: float | None) -> str:
     done = [one.machine for one in read if one.held is not None]
     text = f"{len(done)} of {len(read)} have a frozen winner."
-    if together is None:
-        return f"{text} None has met its test IDs yet."
     tested = sum(one.final_score is not None for one in read)
+    if not tested:
+        return f"{text} None has met its test IDs yet."
+    if together is None:
+        return f"{text} {tested} of them met test IDs that the searches never saw."
     return (
         f"{text} On test IDs that the searches never saw, the winners reach {together:.4f}: the "
         f"harmonic mean over {count(tested, 'final test')}."
@@ -193,7 +193,7 @@ def _tables(tables: Overview | None) -> list[Part]:
             tables.results,
             percent,
             "Harmonic means [%] of AUC and pAUC over the test IDs; “All” is the harmonic mean of "
-            "the columns.",
+            "the columns, for a row that has all of them.",
         ),
     ]
 
