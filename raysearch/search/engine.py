@@ -1,8 +1,9 @@
 """Optuna's samplers and pruners, as a space asks for them."""
 
+import heapq
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -31,9 +32,8 @@ from raysearch.search.journal import OneWriterJournal
 from raysearch.search.space import Space
 from raysearch.search.strategy import REDUCTION
 
-STARTUP, CANDIDATES = 5, 64
-"""TPE has three dimensions here, so it knows something sooner than Optuna's 10 trials assume, and
-more than 24 candidates help it to find what was not tried (analysis/search_efficiency.py)."""
+STARTUP = 5
+"""TPE has three dimensions here, so it knows something sooner than Optuna's 10 trials assume."""
 
 WARM = 10
 """Finished trials from which CMA-ES has a distribution to start from; up to there chance rules.
@@ -43,10 +43,34 @@ Optuna keeps a running one as a pickle.
 """
 
 
-class _KnownSpaceTPE(TPESampler):
-    """TPE that need not look through all trials for the parameters that they have in common.
+RECALL, BEST = 128, 25
+"""TPE looks back on so many trials and on the best before them, which are all that it counts as
+good (its default gamma). With all of them the time of a proposal would grow with the study."""
 
-    Optuna remembers them in the sampler, which is made anew for each proposal.
+
+class _Recalled:
+    """A study as TPE sees it: its latest trials that ended, and the best of those before."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(self, *arguments: Any, **settings: Any) -> list[FrozenTrial]:
+        if "_kept" not in vars(self):
+            trials = self._study._get_trials(*arguments, **settings)
+            early = [trial for trial in trials[:-RECALL] if trial.state is TrialState.COMPLETE]
+            best = heapq.nlargest(BEST, early, key=lambda trial: trial.values[0])
+            self._kept = sorted(best, key=lambda trial: trial.number) + trials[-RECALL:]
+        return self._kept
+
+
+class _KnownSpaceTPE(TPESampler):
+    """TPE whose proposals cost the same however many trials there are.
+
+    It need not look through all of them for the parameters that they have in common, which Optuna
+    remembers in a sampler, while ours is made anew for each proposal.
     """
 
     def __init__(self, space: Space, **settings: Any) -> None:
@@ -59,6 +83,12 @@ class _KnownSpaceTPE(TPESampler):
     ) -> dict[str, BaseDistribution]:
         """What is sampled together."""
         return self.known
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Samples all of it."""
+        return super().sample_relative(cast(Study, _Recalled(study)), trial, search_space)
 
 
 def new_study(space: Space, journal: Path | None) -> Study:
@@ -89,9 +119,7 @@ def new_sampler(space: Space, seed: int, study: Study) -> BaseSampler:
         warnings.simplefilter("ignore", ExperimentalWarning)
         match space.strategy.sampler:
             case "tpe":
-                settings: dict[str, Any] = {
-                    "seed": seed, "n_startup_trials": STARTUP, "n_ei_candidates": CANDIDATES
-                }  # fmt: skip
+                settings: dict[str, Any] = {"seed": seed, "n_startup_trials": STARTUP}
                 if space.strategy.inlier == "sample":
                     return TPESampler(group=True, **settings)
                 return _KnownSpaceTPE(space, **settings)

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from raysearch.search.engine import BEST, RECALL
 from raysearch.search.sampler import Sampler, Start
 from raysearch.search.space import Space
 from raysearch.search.study import Proposal, Record, State
@@ -216,6 +218,33 @@ def test_tpe_learns_from_results(tmp_path: Path) -> None:
         early += scores[:10]
         late += scores[25:]
     assert sum(late) / len(late) > sum(early) / len(early) + 0.02
+
+
+def after(tmp_path: Path, scores: Sequence[float]) -> Proposal | None:
+    """What is proposed after trials of the same configurations with these scores."""
+    drawn = Search(space("random", "sweep"), tmp_path).run(len(scores), forget=False)
+    records = [complete(p, row("gmm", 1, s)) for p, s in zip(drawn, scores, strict=True)]
+    return Sampler(space("tpe", "sweep"), tmp_path / "study.journal", drawn, records).ask()
+
+
+def test_of_many_trials_tpe_recalls_the_latest_and_the_best(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    scores = list(rng.uniform(0.3, 0.6, RECALL + 2 * BEST))
+    # The best before the latest, which have none that is as good.
+    scores[:BEST] = rng.uniform(0.8, 0.9, BEST)
+    found = after(tmp_path, scores)
+    forgotten = scores.copy()
+    forgotten[BEST : 2 * BEST] = rng.uniform(0.3, 0.6, BEST)
+    assert after(tmp_path, forgotten) == found
+    worse = scores.copy()
+    worse[:BEST] = rng.uniform(0.3, 0.6, BEST)
+    assert after(tmp_path, worse) != found
+
+
+def test_of_few_trials_tpe_recalls_all(tmp_path: Path) -> None:
+    scores = list(np.random.default_rng(0).uniform(0.3, 0.9, RECALL))
+    proposals = {after(tmp_path, [first, *scores[1:]]) for first in (0.1, 0.95)}
+    assert len(proposals) == 2
 
 
 # The mirror
