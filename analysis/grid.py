@@ -3,7 +3,7 @@
     python analysis/grid.py --out analysis-output
 
 trains 48 encoders for valves (4 learning rates x 3 batch sizes x 4 lambda) and 6 for fans, from
-which the valves' search is warm-started. It takes about 22 minutes on two cores, goes on where it
+which the valves' search is warm-started. It takes about half an hour on two cores, goes on where it
 was stopped, and writes `grid-valve.parquet` and `grid-fan.parquet`: a row for each encoder, epoch,
 inlier model and p, with the score of the encoder of the least validation loss so far, which is what
 raysearch sees at a rung and in the end. The other programs of this folder make the tables if they

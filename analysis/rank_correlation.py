@@ -2,7 +2,7 @@
 
     python analysis/rank_correlation.py --out analysis-output
 
-reads the tables of `grid.py`, which are made first if they are not there (22 minutes), and takes
+reads the tables of `grid.py`, which are made first if they are not there (half an hour), and takes
 seconds. For every epoch and each of three figures of an encoder - the score of its best epoch so
 far, the highest such score so far, and the validation loss with lambda = 1, negated - it tells
 

@@ -2,7 +2,7 @@
 
     python analysis/search_efficiency.py --out analysis-output
 
-The table of `grid.py`, which is made first if it is not there (22 minutes), tells what every
+The table of `grid.py`, which is made first if it is not there (half an hour), tells what every
 encoder would score after every epoch, so a search of minutes is replayed in milliseconds; 50 seeds
 take about a minute on two cores. A search is over when it has a configuration within 0.5 points of
 the grid's best. Compared are
@@ -14,16 +14,18 @@ the grid's best. Compared are
 - sweep+asha+warm: which also begins with the three best configurations of the fans' grid.
 
 Writes `search_efficiency.csv` (best score so far, for each search, seed and number of epochs),
-`search_efficiency_summary.csv`, which also has 1 and 2 points, and `search_efficiency.png`. With
-`--concurrent 4` four trials run at once, so that proposals know less.
+`search_efficiency_summary.csv`, which also has 1 and 2 points, and `search_efficiency.png`. Says
+whether a tenth of plain's epochs was enough. With `--concurrent 4` four trials run at once, so that
+proposals know less.
 """
 
 import argparse
 import logging
 import multiprocessing
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from searches import LIMIT, Grid, Listed, Plain, Raysearch, Search, read, replay
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+CLAIM = 10
 NEAR = (0.005, 0.01, 0.02)
 """Scores so far from the grid's best; a search is over when it is as near as the first."""
 
@@ -81,6 +84,37 @@ def summary(curves: pd.DataFrame, target: float) -> pd.DataFrame:
     )
     found["plain_over_this"] = found.loc["plain", "median"] / found["median"]
     return found.reset_index()
+
+
+def conclude(found: pd.DataFrame, good: int, of: int) -> Iterator[str]:
+    """Whether a tenth of plain's epochs is enough, and if not, what is in the way.
+
+    Args:
+        found: of `summary`.
+        good: encoders that are within the target.
+        of: encoders of the grid.
+    """
+    from raysearch.search.engine import STARTUP
+
+    plain = found.set_index("search").loc["plain", "median"] / EPOCHS
+    best = found.loc[found["median"].idxmin()]
+    ratio = best["plain_over_this"]
+    verdict = "met" if ratio >= CLAIM else "not met"
+    yield (
+        f"at most 1/{CLAIM} of plain's epochs: {verdict}, {best['search']} takes 1/{ratio:.1f} "
+        f"({best['median'] / EPOCHS:.1f} whole trainings against {plain:.1f})"
+    )
+    if ratio < CLAIM:
+        yield (
+            f"why: 1/{CLAIM} would be {plain / CLAIM:.1f} trainings, but whoever knows nothing of "
+            f"{of} encoders trains {even_odds(good, of)} of them, none twice, for even odds to "
+            f"meet one of the {good}; a sampler knows something from its {STARTUP}th training on"
+        )
+
+
+def even_odds(good: int, of: int) -> int:
+    """Least draws, without putting back, that find a good one in half of all cases."""
+    return next(n for n in range(1, of + 1) if 2 * comb(of - good, n) <= comb(of, n))
 
 
 def plot(curves: pd.DataFrame, best: float, path: Path) -> None:
@@ -140,6 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         good = sum(np.nanmax(scores[-1]) >= grid.best - near for scores in grid.scores.values())
         print(f"\nwithin {points} points, as {good} encoders are")
         print(rows.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+        print(*conclude(rows, good, len(grid.scores)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from grid import EPOCHS
 from rank_correlation import correlations, kept
-from search_efficiency import searches, summary
+from search_efficiency import conclude, even_odds, searches, summary
 from searches import Grid, Raysearch, read, replay
 
 ANALYSIS = Path(__file__).parents[2] / "analysis"
@@ -81,6 +81,28 @@ def test_the_summary_counts_failures_as_endless() -> None:
     assert plain["found"] == pytest.approx(2 / 3)
     assert (ours["median"], ours["p90"], ours["found"]) == (45, 60, 1)
     assert ours["plain_over_this"] == pytest.approx(600 / 45)
+
+
+def test_the_conclusion_says_whether_the_claim_is_met_and_if_not_why() -> None:
+    rows = [("plain", 600.0, 1.0), ("ours", 60.0, 10.0)]
+    found = pd.DataFrame(rows, columns=["search", "median", "plain_over_this"])
+    [line] = conclude(found, 3, 48)
+    assert "1/10 of plain's epochs: met, ours takes 1/10.0 (4.0 whole trainings" in line
+    found["median"], found["plain_over_this"] = [600.0, 75.0], [1.0, 8.0]
+    line, why = conclude(found, 3, 48)
+    assert "not met, ours takes 1/8.0" in line
+    assert "1/10 would be 4.0 trainings" in why
+    assert "trains 10 of them" in why
+
+
+@pytest.mark.parametrize(("good", "of", "draws"), [(1, 2, 1), (1, 10, 5), (3, 48, 10), (5, 5, 1)])
+def test_draws_for_even_odds(good: int, of: int, draws: int) -> None:
+    assert even_odds(good, of) == draws
+    # By hand: all of so many draws miss.
+    missed = 1.0
+    for n in range(draws):
+        missed *= (of - good - n) / (of - n)
+    assert missed <= 0.5
 
 
 def test_what_a_rung_keeps() -> None:
