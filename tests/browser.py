@@ -15,7 +15,7 @@ from tests.packages import PATH, lacking
 WIDE, NARROW = 1280, 390
 """Widths of a laptop and of a telephone in px."""
 
-PATIENCE = 60_000
+PATIENCE = 300_000
 """Milliseconds after which a page counts as broken."""
 
 

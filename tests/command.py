@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 COMMAND = Path(sys.executable).with_name("raysearch")
-PATIENCE = 240
+PATIENCE = 900
 """Seconds after which a command counts as hanging."""
 
 TIMES = ("train_seconds", "score_seconds")

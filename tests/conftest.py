@@ -17,8 +17,14 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first, so that a failure shows early."""
+    """Run the fast tests first, so that a failure shows early; keep together what shares a world.
+
+    That is the tests of a file, which share a run, and all of a cluster, which share hosts.
+    """
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    for item in items:
+        shared = item.path.parent if item.path.parent.name == "cluster" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(shared.relative_to(item.config.rootpath))))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 BUCKET = "machines"
-PATIENCE = 60
+PATIENCE = 300
 """Seconds after which the server counts as not starting."""
 
 

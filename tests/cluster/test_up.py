@@ -74,7 +74,7 @@ def test_who_has_the_token_runs_a_job(cluster: RayCluster, dashboard: str) -> No
     sent = requests.post(f"{dashboard}/api/jobs/", json=job, headers=headers, timeout=30)
     assert sent.status_code == 200, sent.text
     address = f"{dashboard}/api/jobs/{sent.json()['submission_id']}"
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     state = "PENDING"
     while state in ("PENDING", "RUNNING"):
         assert time.monotonic() < end

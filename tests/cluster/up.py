@@ -19,7 +19,7 @@ from tests.cluster.hosts import REPOSITORY, Host, Hosts, start_hosts
 
 FILE = REPOSITORY / "clusters" / "local.yaml"
 PROGRAMS = Path(sys.executable).parent
-PATIENCE = 120
+PATIENCE = 600
 """Seconds in which a machine joins or is found to be lost."""
 
 PROFILE = """export RAY_OVERRIDE_RESOURCES='{"CPU": 1}'

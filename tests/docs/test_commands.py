@@ -14,7 +14,7 @@ import pytest
 from tests.command import Ended, raysearch, write_space
 from tests.docs.pages import PAGES, REPOSITORY, RUN, Block, blocks, spans
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
 SPACES = ("default", "demo", "paper")

@@ -12,7 +12,7 @@ from tests.remote.head import Head
 from tests.remote.head import head as head  # a fixture
 from tests.remote.head import ssh as ssh  # another
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 TRIALS, EPOCHS = 6, 4
 

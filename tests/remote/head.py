@@ -175,7 +175,7 @@ def _ray(home: Path) -> Iterator[tuple[int, int]]:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while True:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
