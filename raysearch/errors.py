@@ -26,3 +26,8 @@ class NoResultError(RuntimeError):
 
 class StoppedError(Exception):
     """The user stopped a run. The message says how to go on."""
+
+
+def brief(error: Exception) -> str:
+    """The first line of an error that is not ours, and not too much of it."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -175,8 +175,8 @@ def _clear(folder: UPath) -> None:
             storage.remove_tree(path)
 
 
-FREE = {"strategy.trials", "strategy.patience", "strategy.warm_start"}
-"""What may change from one run of a study to the next: how long it goes on, and from where."""
+FREE = {"strategy.trials", "strategy.patience", "strategy.warm_start", "tracking"}
+"""What may change from run to run of a study: how long it goes on, from where, who is told."""
 
 
 def check_same(folder: UPath, space: Space, fingerprint: str) -> None:

@@ -24,6 +24,7 @@ from raysearch.search.resources import Resources, check_gpus
 from raysearch.search.sampler import Start
 from raysearch.search.space import Space, find_space, load_space
 from raysearch.search.study import StudyFolder
+from raysearch.search.tracking import check_tracking
 from raysearch.search.tuning import search
 from raysearch.search.warm import paper_start, starts_of, together
 from raysearch.storage import Place
@@ -102,6 +103,8 @@ def _check(request: Request, machine: str, several: bool) -> _Asked:
     space = _override(load_space(path), request)
     if space.strategy.warm_start == "paper":
         paper_start(machine)
+    if space.tracking == "mlflow":
+        check_tracking()
     source = source_of(
         request.data,
         machine,

@@ -47,6 +47,7 @@ HOMES = {
         "raysearch/search/tuning.py",
         "raysearch/search/group.py",
         "raysearch/search/packing.py",
+        "raysearch/search/tracking.py",
         "raysearch/remote/jobs.py",
     ),
     "optuna": ("raysearch/search/", "raysearch/report/html/optuna_charts.py"),
@@ -55,6 +56,7 @@ HOMES = {
     "torch.distributed": ("raysearch/distributed.py",),
     "matplotlib": ("raysearch/report/",),
     "plotly": ("raysearch/report/",),
+    "mlflow": ("raysearch/search/tracking.py",),
     "jinja2": ("raysearch/report/html/page.py",),
 }
 

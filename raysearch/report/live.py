@@ -107,7 +107,7 @@ class LiveView:
     def lost(self, study: str, number: int, host: str, reason: str) -> None:
         """A trial's process or machine was lost; the trial goes on from its checkpoint."""
         trial = self._trial(study, number)
-        self._always(f"{trial}: lost on {host} ({reason}); it goes on from its checkpoint")
+        self.warn(f"{trial}: lost on {host} ({reason}); it goes on from its checkpoint")
         self._blame(host)
 
     def finished(self, study: str, record: Record) -> None:
@@ -135,13 +135,13 @@ class LiveView:
         """Names a machine on which one trial after the other fails."""
         self.faults[host] = self.faults.get(host, 0) + 1
         if host and self.faults[host] >= SUSPICIOUS:
-            self._always(
+            self.warn(
                 f"{host} failed {self.faults[host]} times in a row; look at it with "
                 "`raysearch doctor`, or take it out of the cluster"
             )
 
-    def _always(self, text: str) -> None:
-        """A line that is shown above the live table, too."""
+    def warn(self, text: str) -> None:
+        """Something beside the search went wrong: a line, above the live table if there is one."""
         say(self.live.console if self.console.is_terminal else self.console, text)
 
     def tick(self) -> None:

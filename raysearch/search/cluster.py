@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import yaml
 
-from raysearch.errors import UserError
+from raysearch.errors import UserError, brief
 from raysearch.search.resources import Cluster, Node, growth
 
 # Set before ray is imported, which reads it then.
@@ -90,7 +90,7 @@ def _start() -> str | None:
         )
     except Exception as error:
         raise UserError(
-            f"Ray did not start on this machine ({_line(error)}); try again when it is less busy, "
+            f"Ray did not start on this machine ({brief(error)}); try again when it is less busy, "
             "or look at it with `raysearch doctor`"
         ) from error
     return context.dashboard_url
@@ -100,13 +100,8 @@ def _join(address: str) -> str | None:
     try:
         context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:
-        raise _refusal(address, _line(error)) from error
+        raise _refusal(address, brief(error)) from error
     return context.dashboard_url
-
-
-def _line(error: Exception) -> str:
-    """Its first line, and not too much of it."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
 def _refusal(address: str, reason: str) -> UserError:

@@ -123,7 +123,11 @@ class Search(Strict):
 
 
 class Space(Strict):
-    """A whole space file."""
+    """A whole space file.
+
+    Attributes:
+        tracking: who else is told of every trial.
+    """
 
     method: Literal["proposed"] = "proposed"
     validation_ids: PRODUCT_IDS = ("0", "1", "2")
@@ -131,6 +135,7 @@ class Space(Strict):
     search: Search
     fixed: Options = Options()
     strategy: Strategy = Strategy()
+    tracking: Literal["none", "mlflow"] = "none"
 
     @field_validator("validation_ids", "test_ids", mode="before")
     @classmethod

@@ -7,7 +7,7 @@ searcher asks the agendas and reads records back, so nothing of Tune's state is 
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from raysearch.search.queue import Queue
 from raysearch.search.reach import check_reach
 from raysearch.search.resources import Cluster, Resources, Share, fit
 from raysearch.search.study import Proposal
+from raysearch.search.tracking import MLflowRuns, to_config, to_proposal
 from raysearch.search.view import View
 from raysearch.search.worker import Job, failed, pruned, work
 from raysearch.storage import tune_storage
@@ -109,7 +110,8 @@ def _tuner(
 ) -> tune.Tuner:
     relay = _Relay(agendas, view)
     jobs = {agenda.name: agenda.job for agenda in agendas}
-    trainable = tune.with_parameters(_trial, jobs=jobs, share=share, work=work)
+    # One parameter rather than three: each is fetched anew for every trial.
+    trainable = tune.with_parameters(_trial, given=(jobs, share, work))
     cpus = DRIVER_CPUS if share.workers > 1 else share.cpus
     gpus = 0 if share.workers > 1 else share.gpus
     folder = agendas[0].study.path
@@ -123,6 +125,7 @@ def _tuner(
             max_concurrent_trials=share.concurrent,
             # Saves the import of torch; but a process that waits for its workers cannot be reused.
             reuse_actors=share.workers == 1,
+            trial_name_creator=_long_folder_name,
             trial_dirname_creator=_folder_name if len(agendas) == 1 else _long_folder_name,
         ),
         run_config=RunConfig(
@@ -131,7 +134,11 @@ def _tuner(
             storage_filesystem=filesystem,
             stop=_Spent(agendas, budget),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[relay, TBXLoggerCallback()],  # type: ignore[no-untyped-call]
+            callbacks=[
+                relay,
+                TBXLoggerCallback(),  # type: ignore[no-untyped-call]
+                *(MLflowRuns(a.name, view.warn) for a in agendas if a.space.tracking == "mlflow"),
+            ],
             verbose=0,
         ),
     )
@@ -180,7 +187,7 @@ class _Searcher(_Stateless, Searcher):
         if given is None:
             return str(Searcher.FINISHED) if self.queue.over else None
         study, proposal = given
-        return {"study": study, "number": proposal.number, "proposal": asdict(proposal)}
+        return to_config(study, proposal)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -266,7 +273,7 @@ class _Relay(_Stateless, Callback):
         self.view.tick()
 
     def _whose(self, trial: Any) -> tuple[Agenda, Proposal]:
-        return self.agendas[trial.config["study"]], Proposal(**trial.config["proposal"])
+        return self.agendas[trial.config["study"]], to_proposal(trial.config)
 
     def _end(self, trial: Any) -> None:
         agenda, proposal = self._whose(trial)
@@ -281,9 +288,10 @@ def _reason(trial: Any) -> str:
     return lines[-1].strip() if lines else "its process died"
 
 
-def _trial(config: dict[str, Any], jobs: Mapping[str, Job], share: Share, work: Work) -> None:
+def _trial(config: dict[str, Any], given: tuple[Mapping[str, Job], Share, Work]) -> None:
     """The trainable: runs in a process of its own, on any node."""
-    job, proposal = jobs[config["study"]], Proposal(**config["proposal"])
+    jobs, share, work = given
+    job, proposal = jobs[config["study"]], to_proposal(config)
     if share.workers > 1:
         train_together(job, proposal, share, tune.get_context().get_trial_id())
     else:

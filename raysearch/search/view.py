@@ -28,5 +28,8 @@ class View(Protocol):
     def finished(self, study: str, record: Record) -> None:
         """A trial ended."""
 
+    def warn(self, text: str) -> None:
+        """Something beside the search went wrong, which goes on."""
+
     def tick(self) -> None:
         """Time has passed."""

@@ -17,7 +17,7 @@ assert UsageError is not None
 
 SHELL = [block for page in PAGES for block in blocks(page) if block.language in ("bash", "console")]
 SKIPPED = Counter(block.place.partition(":")[0] for block in SHELL if block.skipped)
-ALLOWED = {"README.md": 3, "docs/cluster.md": 5, "docs/dataset.md": 2}
+ALLOWED = {"README.md": 3, "docs/cluster.md": 5, "docs/dataset.md": 2, "docs/results.md": 3}
 """Blocks of a page that may be left out, one of any other page: each needs something of the world
 outside, and says what."""
 

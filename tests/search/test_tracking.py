@@ -1,0 +1,126 @@
+"""Trials on a real MLflow server, seen by its client and in a real browser."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from mlflow import MlflowClient
+
+from raysearch.errors import UserError
+from raysearch.search.tracking import SERVER, check_tracking
+from tests.browser import PATIENCE, browser
+from tests.command import Started, raysearch, table, write_space
+from tests.remote.head import free_ports
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[str]:
+    """An MLflow server on loopback; gives its address."""
+    command = [sys.executable, "-m", "mlflow", "server", "--workers=1", f"--port={port}"]
+    command += [f"--backend-store-uri=sqlite:///{folder}/mlflow.db"]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        end = time.monotonic() + PATIENCE / 1000
+        while not _answers(f"{address}/health"):
+            assert process.poll() is None, (folder / "server.log").read_text()
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(address, timeout=10) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def settle(home: Path, demo_data: Path, trials: int) -> Path:
+    (home / "data").symlink_to(demo_data)
+    space = home / "tracked.yaml"
+    return write_space(space, strategy={"trials": trials}, tracking="mlflow")
+
+
+COMMAND = ("run", "--machine=valve", "--space=tracked.yaml", "--concurrent=1", "--no-final")
+
+
+@pytest.mark.slow
+def test_every_trial_is_a_run_with_its_parameters_and_curves(
+    tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(tmp_path, demo_data, trials=2)
+    with server(tmp_path, *free_ports(1)) as address:
+        monkeypatch.setenv(SERVER, address)
+        ended = raysearch(*COMMAND, folder=tmp_path)
+        assert (ended.code, ended.err) == (0, "")
+        client = MlflowClient(address)
+        experiment = client.get_experiment_by_name("valve")
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id], order_by=["start_time"])
+        rows = table(tmp_path / "runs" / "valve" / "trials.csv")
+        assert [run.info.run_name for run in runs] == ["valve_0000", "valve_0001"]
+        for number, run in enumerate(runs):
+            mine = [row for row in rows if row["trial"] == str(number)]
+            assert run.info.status == "FINISHED"
+            told = {key: float(run.data.params[key]) for key in ("lr", "batch_size", "lambda")}
+            assert told == {key: float(mine[0][key]) for key in told}
+            curve = client.get_metric_history(run.info.run_id, "val_loss")
+            assert [point.step for point in curve] == [1, 2]
+            assert min(point.value for point in curve) == float(mine[0]["val_loss"])
+            best = max(float(row["val_score"]) for row in mine)
+            assert run.data.metrics["val_score"] == best
+        try:
+            with browser() as at:
+                page = at.new_page()
+                page.goto(f"{address}/#/experiments/{experiment.experiment_id}/runs")
+                page.get_by_text("valve_0001").first.wait_for(timeout=PATIENCE)
+        except LookupError as error:
+            pytest.skip(str(error))
+
+
+@pytest.mark.slow
+def test_a_server_that_is_lost_does_not_take_the_search_with_it(
+    tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(tmp_path, demo_data, trials=3)
+    with server(tmp_path, *free_ports(1)) as address:
+        monkeypatch.setenv(SERVER, address)
+        run = Started(COMMAND, tmp_path)
+        run.wait_until(lambda: any((tmp_path / "runs/valve/records").glob("0000.json")))
+    ended = run.wait()
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.count("MLflow was lost (") == 1
+    rows = table(tmp_path / "runs" / "valve" / "trials.csv")
+    assert {row["trial"] for row in rows} == {"0", "1", "2"}
+
+
+def test_a_server_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    [port] = free_ports(1)
+    monkeypatch.setenv(SERVER, f"http://me:secret@127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match="tracking: none") as refused:
+        check_tracking()
+    assert f"127.0.0.1:{port}" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(UserError, match=r"pip install 'raysearch\[mlflow\]'"):
+        check_tracking()
