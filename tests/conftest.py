@@ -16,12 +16,6 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep together what shares a world: the tests of a file a run, all of a cluster its hosts."""
-    shared = item.path.parent if item.path.parent.name == "cluster" else item.path
-    item.add_marker(pytest.mark.xdist_group(str(shared.relative_to(item.config.rootpath))))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the fast tests first, so that a failure shows early."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
