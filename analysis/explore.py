@@ -5,7 +5,8 @@
 
 Every cell reads files of a run's folder, which docs/outputs.md explains column by column; none
 needs raysearch itself. A finished page without a server is
-`marimo export html analysis/explore.py -o explore.html -- --runs runs`.
+`marimo export html analysis/explore.py -o explore.html -- --runs runs`. Needs the extra `analysis`,
+which `make install-dev` brings.
 """
 
 import marimo

@@ -11,6 +11,7 @@ far, the highest such score so far, and the validation loss with lambda = 1, neg
   this figure, which is who goes on at a rung.
 
 Writes `rank_correlation.csv` and `rank_correlation.png`.
+Needs the extra `analysis`, which `make install-dev` brings.
 """
 
 import argparse

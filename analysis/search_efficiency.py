@@ -17,6 +17,7 @@ Writes `search_efficiency.csv` (best score so far, for each search, seed and num
 `search_efficiency_summary.csv`, which also has 1 and 2 points, and `search_efficiency.png`. Says
 whether a tenth of plain's epochs was enough. With `--concurrent 4` four trials run at once, so that
 proposals know less.
+Needs the extra `analysis`, which `make install-dev` brings.
 """
 
 import argparse

@@ -66,6 +66,19 @@ class _Recalled:
         return self._kept
 
 
+class _Alone:
+    """A study as a pruner sees it that shall note the rung of a trial and rank it with nobody."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def get_trials(self, *_: Any, **__: Any) -> list[FrozenTrial]:
+        return []
+
+
 class _KnownSpaceTPE(TPESampler):
     """TPE whose proposals cost the same however many trials there are.
 
@@ -144,6 +157,18 @@ def new_sampler(space: Space, seed: int, study: Study) -> BaseSampler:
                         warn_independent_sampling=False,
                     )
     return chance
+
+
+def note_rung(study: Study, trial_id: int) -> None:
+    """Has the pruner of a study note that a trial came to the rung that it reported last.
+
+    Whether it would go on is not looked at, which would take longer the more trials there are.
+
+    Args:
+        study: from `new_study`.
+        trial_id: of the trial.
+    """
+    study.pruner.prune(cast(Study, _Alone(study)), study._storage.get_trial(trial_id))
 
 
 def _pruner(space: Space) -> BasePruner:

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.axis import Axis, axes, p_axes
-from raysearch.search.engine import new_sampler, new_study
+from raysearch.search.engine import new_sampler, new_study, note_rung
 from raysearch.search.space import Space
 from raysearch.search.study import Proposal, Record, State
 from raysearch.train import Epoch
@@ -66,6 +66,7 @@ class Sampler:
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.axes, self.p_axes = space, axes(space), p_axes(space)
+        self.rungs = space.rungs
         self.sampled = space.strategy.inlier == "sample"
         # What was only asked stays in a study, so there is another of what was given out.
         self.asked = optuna.create_study(direction="maximize")
@@ -74,14 +75,15 @@ class Sampler:
         self.seen = {proposal.key for proposal in proposals}
         self.next_number = 1 + max((p.number for p in proposals), default=-1)
         self.open: dict[int, tuple[int, int]] = {}
+        """Number of a proposal -> Optuna's IDs of the trial in `asked` and in `study`."""
         ended = {record.proposal.number: record for record in records}
         for proposal in proposals:
             self._add(proposal)
             if proposal.number in ended:
                 record = ended[proposal.number]
-                # Again through the pruner, which thereby knows the rungs that were reached.
                 for epoch in record.history:
-                    self.report(proposal.number, epoch)
+                    if self._report(proposal.number, epoch):
+                        note_rung(self.study, self.open[proposal.number][1])
                 self.tell(record)
 
     def enqueue(self, starts: Sequence[Start]) -> None:
@@ -119,16 +121,21 @@ class Sampler:
         Returns:
             Whether the trial should be given up.
         """
-        value = self._value(epoch)
-        if value is None or epoch.epoch not in self.space.rungs:
+        if not self._report(number, epoch):
             return False
-        asked, given = self._trials(number)
-        # A trial that lost its process repeats an epoch.
-        if epoch.epoch in given.storage.get_trial(given._trial_id).intermediate_values:
+        return Trial(self.study, self.open[number][1]).should_prune()
+
+    def _report(self, number: int, epoch: Epoch) -> bool:
+        """Whether the epoch is a rung that the trial had not come to before."""
+        if epoch.epoch not in self.rungs or (value := self._value(epoch)) is None:
             return False
-        asked.report(value, epoch.epoch)
-        given.report(value, epoch.epoch)
-        return given.should_prune()
+        for study, trial_id in zip((self.asked, self.study), self.open[number], strict=True):
+            trial = Trial(study, trial_id)
+            # A trial that lost its process repeats an epoch.
+            if epoch.epoch in trial.storage.get_trial(trial_id).intermediate_values:
+                return False
+            trial.report(value, epoch.epoch)
+        return True
 
     def _value(self, epoch: Epoch) -> float | None:
         """What rungs compare; the study maximises it."""
@@ -139,17 +146,18 @@ class Sampler:
 
     def tell(self, record: Record) -> None:
         """Takes the result of a trial; one that has ended already is left alone."""
-        places = self.open.pop(record.proposal.number, None)
-        if places is None:
+        trial_ids = self.open.pop(record.proposal.number, None)
+        if trial_ids is None:
             return
         best = record.best if record.state is State.COMPLETE else None
-        for study, place in zip((self.asked, self.study), places, strict=True):
+        for study, trial_id in zip((self.asked, self.study), trial_ids, strict=True):
+            number = study._storage.get_trial(trial_id).number
             if best is not None:
-                study.tell(place, best.val_score)
+                study.tell(number, best.val_score)
             elif record.state is State.PRUNED:
-                study.tell(place, state=TrialState.PRUNED)
+                study.tell(number, state=TrialState.PRUNED)
             else:
-                study.tell(place, state=TrialState.FAIL)
+                study.tell(number, state=TrialState.FAIL)
 
     def _ideas(self) -> Iterator[Proposal]:
         """What could be tried next, the best idea first; endless."""
@@ -234,11 +242,12 @@ class Sampler:
 
     def _add(self, proposal: Proposal) -> None:
         frozen = self._running(proposal)
-        places = []
-        for study in (self.asked, self.study):
-            study.add_trial(frozen)
-            places.append(len(_listed(study)) - 1)
-        self.open[proposal.number] = (places[0], places[1])
+        # Study.add_trial keeps to itself which trial it added.
+        asked, given = (
+            study._storage.create_new_trial(study._study_id, frozen)
+            for study in (self.asked, self.study)
+        )
+        self.open[proposal.number] = (asked, given)
 
     def _running(self, proposal: Proposal) -> FrozenTrial:
         params: dict[str, Any] = {
@@ -254,14 +263,6 @@ class Sampler:
                 params[f"p_{proposal.inlier}"] = proposal.p
                 distributions[f"p_{proposal.inlier}"] = axis.distribution
         return create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
-
-    def _trials(self, number: int) -> tuple[Trial, Trial]:
-        """An open trial in both studies."""
-        asked, given = self.open[number]
-        return (
-            Trial(self.asked, _listed(self.asked)[asked]._trial_id),
-            Trial(self.study, _listed(self.study)[given]._trial_id),
-        )
 
 
 def _listed(study: Study) -> list[FrozenTrial]:
