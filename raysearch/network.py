@@ -3,7 +3,7 @@
 import torch
 
 from raysearch.config import Options
-from raysearch.model.encoder import Encoder, check_backbone
+from raysearch.model.encoder import Encoder
 from raysearch.model.frontend import LogMel
 
 
@@ -43,6 +43,8 @@ def check_network(options: Options) -> None:
     Raises:
         UserError: they do not fit together, or the backbone cannot be had.
     """
+    from raysearch.model.backbone import check_backbone
+
     with torch.random.fork_rng(devices=[]):
         spectrograms = frontend(options)(torch.zeros(1, options.segment))
         check_backbone(options.backbone, options.pretrained, spectrograms)

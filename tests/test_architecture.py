@@ -51,7 +51,7 @@ HOMES = {
         "raysearch/remote/jobs.py",
     ),
     "optuna": ("raysearch/search/", "raysearch/report/html/optuna_charts.py"),
-    "timm": ("raysearch/model/encoder.py",),
+    "timm": ("raysearch/model/backbone.py",),
     "sklearn": ("raysearch/score/",),
     "torch.distributed": ("raysearch/distributed.py",),
     "matplotlib": ("raysearch/report/",),
