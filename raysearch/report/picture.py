@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,14 +63,21 @@ Trials = Mapping[tuple[str, int], Running]
 """By study and number."""
 
 
-def picture(studies: Studies, running: Trials, times: str, dashboard: str = "") -> Group:
+def picture(
+    studies: Studies,
+    running: Trials,
+    times: str,
+    dashboard: str = "",
+    outcome: Sequence[str] = (),
+) -> Group:
     """Draws studies and their trials.
 
     Args:
         studies: that are searched.
         running: trials at work.
-        times: how long it takes, for the head line.
+        times: how long it takes.
         dashboard: address of Ray's.
+        outcome: what came out in the end, instead of the best so far.
     """
     states = Counter(
         record.state for study in studies.values() for record in study.records.values()
@@ -82,11 +89,11 @@ def picture(studies: Studies, running: Trials, times: str, dashboard: str = "") 
         f"{states[State.FAIL]} failed",
     ]
     total = sum(study.total for study in studies.values())
-    head = f"{name_of(studies)}   {', '.join(counts)} of {total}   {times}"
-    parts: list[Any] = [Text(head, style="bold")]
+    head = f"{name_of(studies)}   {', '.join(counts)} of {total}"
+    parts: list[Any] = [Text(head, style="bold"), Text(times, style="bold")]
     if running:
         parts.append(_table(running, several=len(studies) > 1))
-    parts += [Text(line, style="green") for line in _best(studies)]
+    parts += [Text(line, style="green") for line in outcome or _best(studies)]
     if dashboard:
         parts.append(Text(f"Ray dashboard  {dashboard}", style="dim"))
     return Group(*parts)

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +15,13 @@ from raysearch import storage
 from raysearch.audio.dataset import source_of
 from raysearch.errors import UserError
 from raysearch.report.picture import Running, picture
+from raysearch.report.tables import final_score
 from raysearch.report.trials import trial_rows
-from raysearch.report.words import best_of, origin
+from raysearch.report.words import best_of, count, origin, settings
 from raysearch.search.agenda import Agenda, take_up
 from raysearch.search.space import check_space
 from raysearch.search.study import Proposal, Record, StudyFolder, studies_at
+from raysearch.search.winner import Winner, frozen
 from raysearch.train import Epoch, unfinished
 
 State = Literal["running", "finished", "stopped"]
@@ -33,12 +36,16 @@ class Status:
         state: `running` while a process on this host, or on one that shares the folder, is at work
             in it, `finished` once its winner is frozen, else `stopped`.
         started: when it was first begun, in ISO 8601.
+        winner: that is frozen.
+        final_score: harmonic mean of the final test's AUCs and pAUCs.
         open: trials that were given out and have not ended, with the epochs behind them.
     """
 
     agenda: Agenda
     state: State
     started: str
+    winner: Winner | None
+    final_score: float | None
     open: tuple[tuple[Proposal, tuple[Epoch, ...]], ...]
 
 
@@ -68,6 +75,8 @@ def read_status(folder: UPath) -> Status:
         agenda,
         _state(folder, agenda),
         facts["started"],
+        frozen(folder),
+        final_score(folder / "final_test.csv"),
         tuple((proposal, unfinished(agenda.job.encoder(proposal))[0]) for proposal in given),
     )
 
@@ -103,8 +112,18 @@ def show(statuses: Sequence[Status], console: Console) -> None:
         agenda = status.agenda
         hours = f"{agenda.device_seconds / 3600:.2f} device hours"
         running = dict(_running(status)) if status.state == "running" else {}
-        times = f"{status.state}, begun {status.started}, {hours}"
-        console.print(picture({agenda.name: agenda}, running, times))
+        begun = datetime.fromisoformat(status.started).astimezone()
+        times = f"{status.state}, begun {begun:%Y-%m-%d %H:%M}, {hours}"
+        outcome = list(_outcome(status)) if status.state == "finished" else []
+        console.print(picture({agenda.name: agenda}, running, times, outcome=outcome))
+
+
+def _outcome(status: Status) -> Iterator[str]:
+    if (winner := status.winner) is not None:
+        seeds = f" over {count(winner.seeds, 'seed')}" if winner.seeds > 1 else ""
+        yield f"winner      {winner.score:.4f}{seeds}  trial {winner.trial}: {settings(winner)}"
+    if status.final_score is not None:
+        yield f"final test  {status.final_score:.4f}"
 
 
 def _running(status: Status) -> Iterator[tuple[tuple[str, int], Running]]:
@@ -145,6 +164,8 @@ def facts_of(status: Status) -> dict[str, Any]:
         },
         "device_seconds": agenda.device_seconds,
         "best": _row(best[0]) if best else None,
+        "winner": asdict(status.winner) if status.winner else None,
+        "final_score": status.final_score,
         "open": [_open_row(proposal, history) for proposal, history in status.open],
         "ended": [_row(record) for record in records],
     }

@@ -95,7 +95,7 @@ def overview(out: UPath) -> Overview:
             "machine": winners[f].machine,
             "method": StudyFolder(f).facts["space"]["method"],
             **configs[columns[f]],
-            "final_score": _final_score(f / "final_test.csv"),
+            "final_score": final_score(f / "final_test.csv"),
         }
         for f in ordered
     ]
@@ -191,7 +191,7 @@ def _best(rows: Sequence[Sequence[str]]) -> list[list[bool]]:
     ]
 
 
-def _final_score(path: UPath) -> float | None:
+def final_score(path: UPath) -> float | None:
     """Harmonic mean of AUC and pAUC over test IDs, from the rows of `final_test.csv`."""
     if not path.is_file():
         return None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from raysearch.search.ranking import Candidate
 from raysearch.search.resources import Share
 from raysearch.search.study import Proposal, Record
+from raysearch.search.winner import Winner
 from raysearch.trial import InlierResult
 
 
@@ -28,6 +29,13 @@ def configuration(proposal: Proposal) -> str:
     if proposal.inlier:
         text += f", {proposal.inlier}" + ("" if proposal.p is None else f" p={proposal.p}")
     return text
+
+
+def settings(winner: Winner) -> str:
+    """The five hyperparameters of a winner in a few words."""
+    return configuration(
+        Proposal(winner.trial, winner.lr, winner.batch_size, winner.lam, winner.inlier, winner.p)
+    )
 
 
 def inlier(row: InlierResult) -> str:

@@ -131,9 +131,9 @@ def test_on_a_terminal_there_is_a_table():
     run(terminal(file), earlier)
     shown = file.getvalue()
     picture = shown[shown.rindex("valve   ") :].splitlines()
-    head, titles, running, best, dashboard = (line.rstrip() for line in picture[:5])
-    assert head.startswith("valve   1 running, 2 finished, 0 pruned, 1 failed of 6   ")
-    assert "elapsed, about" in head
+    head, times, titles, running, best, dashboard = (line.rstrip() for line in picture[:6])
+    assert head == "valve   1 running, 2 finished, 0 pruned, 1 failed of 6"
+    assert "elapsed, about" in times
     assert " ".join(titles.split()) == ("trial lr batch λ epoch train loss val loss score time")
     assert running.split()[:-2] == ["3", "0.001", "32", "10", "1/8", "0.5000", "0.7500"]
     assert best == "best so far  0.7500  trial 1: lr 0.1, batch size 32, λ 10, gmm p=2"
@@ -147,7 +147,8 @@ def test_before_anything_ran_the_table_is_a_line():
     with follow(terminal(file), 6, []):
         pass
     text = file.getvalue()
-    assert "valve   0 running, 0 finished, 0 pruned, 0 failed of 6   0 s elapsed" in text
+    assert "valve   0 running, 0 finished, 0 pruned, 0 failed of 6" in text
+    assert "0 s elapsed" in text
     assert "left" not in text
     assert "best so far" not in text
 
@@ -299,10 +300,10 @@ def test_several_studies_share_a_table_and_are_named():
         end(view, complete(PROPOSALS[1]), "fan")
     shown = file.getvalue()
     picture = [line.rstrip() for line in shown[shown.rindex("2 studies   ") :].splitlines()]
-    assert picture[0].startswith("2 studies   2 running, 1 finished, 0 pruned, 0 failed of 8   ")
-    assert picture[1].split()[:2] == ["study", "trial"]
-    assert [line.split()[:2] for line in picture[2:4]] == [["fan", "1"], ["valve", "1"]]
-    assert picture[4].startswith("best so far  0.7500  fan trial 2: lr 0.01")
+    assert picture[0] == "2 studies   2 running, 1 finished, 0 pruned, 0 failed of 8"
+    assert picture[2].split()[:2] == ["study", "trial"]
+    assert [line.split()[:2] for line in picture[3:5]] == [["fan", "1"], ["valve", "1"]]
+    assert picture[5].startswith("best so far  0.7500  fan trial 2: lr 0.01")
     file = StringIO()
     plain = LiveView(Console(file=file), studies)
     plain.started("valve", PROPOSALS[2])

@@ -1,6 +1,7 @@
 """How a study stands, as its folder tells it."""
 
 import json
+import re
 import signal
 from collections.abc import Mapping
 from io import StringIO
@@ -17,6 +18,7 @@ from raysearch.report.status import facts_of, read_status, read_statuses, show
 from raysearch.report.trials import TrialsFile
 from raysearch.search.agenda import Agenda
 from raysearch.search.study import StudyFolder
+from raysearch.search.winner import Winner, freeze
 from tests.command import Started, contents, raysearch, table, write_space
 from tests.records import complete, failed, row
 from tests.search.agendas import end, interrupt, make_agenda, space
@@ -44,6 +46,13 @@ def agenda(tmp_path: Path) -> Agenda:
     agenda.study.add(failed(second))
     interrupt(agenda, third, [None, 0.8, None])
     return agenda
+
+
+def shown(agenda: Agenda) -> list[str]:
+    """What a terminal is told."""
+    file = StringIO()
+    show([read_status(agenda.study.path)], Console(file=file, width=120))
+    return file.getvalue().splitlines()
 
 
 def as_written(trial: Mapping[str, Any]) -> dict[str, str]:
@@ -89,8 +98,20 @@ def test_a_study_whose_winner_is_frozen_is_finished(tmp_path: Path, agenda: Agen
     assert last is not None
     end(agenda, last, None)
     assert read_status(agenda.study.path).state == "stopped"
-    (agenda.study.path / "frozen.json").touch()
-    assert read_status(agenda.study.path).state == "finished"
+    best = last.number
+    winner = Winner("valve", best, "0a1b", 0.001, 32, 10.0, "gmm", 4, 0.81, 0, "data", 2, 0.8, 0.01)
+    freeze(winner, agenda.study.path)
+    (agenda.study.path / "final_test.csv").write_text(
+        "machine,id,auc,pauc\nvalve,3,0.8,0.8\nvalve,4,0.6,0.6\nvalve,hmean,0.6857,0.6857\n"
+    )
+    status = read_status(agenda.study.path)
+    assert status.state == "finished"
+    assert facts_of(status)["winner"]["trial"] == best
+    assert facts_of(status)["final_score"] == pytest.approx(2 / (1 / 0.8 + 1 / 0.6))
+    assert shown(agenda)[2:] == [
+        f"winner      0.8000 over 2 seeds  trial {best}: lr 0.001, batch size 32, λ 10, gmm p=4",
+        "final test  0.6857",
+    ]
 
 
 def test_who_looks_changes_nothing(agenda: Agenda, tmp_path: Path) -> None:
@@ -100,23 +121,16 @@ def test_who_looks_changes_nothing(agenda: Agenda, tmp_path: Path) -> None:
 
 
 def test_it_is_shown_as_the_live_view_has_it(agenda: Agenda) -> None:
-    def shown() -> list[str]:
-        file = StringIO()
-        show([read_status(agenda.study.path)], Console(file=file, width=120))
-        return file.getvalue().splitlines()
-
-    head, best = shown()
-    assert head.startswith(
-        "valve   0 running, 1 finished, 0 pruned, 1 failed of 5   stopped, begun"
-    )
-    assert head.endswith("0.01 device hours")
+    head, times, best = shown(agenda)
+    assert head == "valve   0 running, 1 finished, 0 pruned, 1 failed of 5"
+    assert re.fullmatch(r"stopped, begun 2026-11-2\d \d\d:\d\d, 0.01 device hours", times)
     assert best.startswith("best so far  0.9000  trial 0: lr ")
     with storage.lock(agenda.study.path):
-        lines = shown()
+        lines = shown(agenda)
     assert lines[0].startswith("valve   2 running")
-    assert [line.split()[0] for line in lines[1:4]] == ["trial", "2", "3"]
-    assert "3/300" in lines[2]
-    assert lines[2].split()[-2:] == ["30", "s"]
+    assert [line.split()[0] for line in lines[2:5]] == ["trial", "2", "3"]
+    assert "3/300" in lines[3]
+    assert lines[3].split()[-2:] == ["30", "s"]
 
 
 def test_studies_are_found_in_their_folder_or_as_it(agenda: Agenda) -> None:

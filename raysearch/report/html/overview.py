@@ -11,9 +11,9 @@ from raysearch.report.html.look import ACCENT, ANOMALOUS, SOFT, figure
 from raysearch.report.html.page import NAME, render, study_page
 from raysearch.report.html.parts import Absent, Chart, Link, Page, Part, Section, Table, Tile
 from raysearch.report.html.results import Results, read_results
-from raysearch.report.html.verdict import advantage, settings
+from raysearch.report.html.verdict import advantage
 from raysearch.report.tables import Overview, machine_order, number, overview, percent
-from raysearch.report.words import count
+from raysearch.report.words import count, settings
 from raysearch.search.study import studies_at, studies_in
 from raysearch.storage import write_text
 

@@ -8,10 +8,9 @@ from raysearch.report.html.look import ACCENT, INK, MUTED, figure
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, Tile
 from raysearch.report.html.results import Results
 from raysearch.report.tables import score_words
-from raysearch.report.words import candidate, configuration, count, inlier
+from raysearch.report.words import candidate, count, inlier, settings
 from raysearch.search.ranking import Candidate, Ranking
-from raysearch.search.study import Proposal, State
-from raysearch.search.winner import Winner
+from raysearch.search.study import State
 
 LEADERS = 10
 """Configurations that are shown, at most: the best of so many encoders."""
@@ -27,13 +26,6 @@ def title(results: Results) -> str:
     if results.winner is None:
         return f"{results.machine}: no result yet"
     return f"{results.machine}: {settings(results.winner)}"
-
-
-def settings(winner: Winner) -> str:
-    """The five hyperparameters of a winner in a few words."""
-    return configuration(
-        Proposal(winner.trial, winner.lr, winner.batch_size, winner.lam, winner.inlier, winner.p)
-    )
 
 
 def lead(results: Results) -> str:
