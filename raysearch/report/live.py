@@ -116,7 +116,8 @@ class LiveView:
         trial = self.running.pop((study, number), None)
         best = record.best
         if best is not None:
-            what = f"{best.val_score:.4f} with {inlier(best)}"
+            model = "without an inlier model" if best.inlier == "none" else f"with {inlier(best)}"
+            what = f"{best.val_score:.4f} {model}"
         elif record.state is State.PRUNED:
             what = f"after {len(record.history)} of {followed.epochs} epochs"
             what += f", score {trial.score:.4f}" if trial and trial.score is not None else ""

@@ -114,6 +114,14 @@ def test_a_trial_without_a_score_tells_why():
     assert "COMPLETE too few segments; too few neighbours  [1/1" in file.getvalue()
 
 
+def test_a_score_of_the_heads_alone_is_told():
+    file = StringIO()
+    view = follow(Console(file=file), 1, [])
+    view.started("valve", PROPOSALS[0])
+    end(view, replace(complete(PROPOSALS[0]), rows=(InlierResult("none", None, 0.75),)))
+    assert "COMPLETE 0.7500 without an inlier model  [1/1" in file.getvalue()
+
+
 def test_one_trial_at_once_without_a_dashboard():
     file = StringIO()
     view = follow(Console(file=file), 1, [])
