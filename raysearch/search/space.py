@@ -17,7 +17,7 @@ from raysearch.audio.dataset import parse_ids
 from raysearch.config import Options, Strict, explain
 from raysearch.errors import UserError
 from raysearch.score.inlier import INLIERS, InlierSpec
-from raysearch.search.strategy import ENOUGH, REDUCTION, Finalists, Strategy
+from raysearch.search.strategy import ENOUGH, GRACE, REDUCTION, Finalists, Strategy
 
 Number = int | float
 PRODUCT_IDS = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -176,7 +176,7 @@ class Space(Strict):
     @property
     def grace(self) -> int:
         """Epochs that every trial gets."""
-        return self.strategy.grace or max(1, round(self.fixed.epochs / 3))
+        return self.strategy.grace or max(1, round(GRACE * self.fixed.epochs))
 
     @property
     def rungs(self) -> frozenset[int]:

@@ -22,6 +22,9 @@ class Finalists(Strict):
 REDUCTION = 3
 """One of so many trials goes on at a rung."""
 
+GRACE = 3 / 5
+"""Share of the epochs that every trial gets."""
+
 ENOUGH = 8
 """Trials from which on `auto` gives up poor ones and has finalists; with fewer, all are needed."""
 
@@ -43,9 +46,9 @@ class Strategy(Strict):
             `grace` epochs; none keeps all. auto is asha from `ENOUGH` trials on.
         metric: by which a rung compares: score is the best validation score over the inlier
             models so far; loss is the validation loss, with λ = 1 so that trials compare.
-        grace: epochs that every trial gets; None is a third of all, about where the learning
-            rate has its peak: before, scores say little of the last one
-            (analysis/rank_correlation.py).
+        grace: epochs that every trial gets; None is `GRACE` of all. Before, when the learning rate
+            is still high, scores say too little of the last one: a third of the epochs lost the
+            best encoders more often than not (analysis/rank_correlation.py, search_efficiency.py).
         finalists: the best trials that are trained with further seeds, so that the winner is not
             the luckiest. auto is the best 3 with 3 seeds from `ENOUGH` trials on.
         seed: of the sampler and of the trials.

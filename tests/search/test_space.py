@@ -51,7 +51,7 @@ def test_the_documented_example_means_what_it_says(tmp_path: Path) -> None:
     assert space.fixed == Options()
     assert space.strategy == Strategy()
     assert (space.scheduler, space.finalists) == ("asha", Finalists(top=3, seeds=3))
-    assert space.rungs == {100}
+    assert space.rungs == {180}
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_a_scalar_fixes_a_list_chooses_a_range_samples(
 @pytest.mark.parametrize(
     ("strategy", "epochs", "rungs"),
     [
-        ({}, 300, {100}),
-        ({}, 15, {5}),
+        ({}, 300, {180}),
+        ({}, 15, {9}),
         ({"grace": 3}, 28, {3, 9, 27}),
         ({"grace": 3}, 27, {3, 9}),
         ({"grace": 20}, 15, set()),
