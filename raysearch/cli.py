@@ -45,6 +45,8 @@ from raysearch.errors import NoResultError, StoppedError, UserError
 from raysearch.search.resources import Resources
 
 if TYPE_CHECKING:
+    from upath import UPath
+
     from raysearch.run import Request
     from raysearch.storage import Place
 
@@ -94,22 +96,22 @@ def run(
     resources = Resources(gpus_of(gpus_per_trial), cpus_per_trial, concurrent, workers_per_trial)
     if cluster is not None:
         return run_on_cluster(cluster, sys.argv[1:])
+    recordings, results = _checked(data, out)
     from raysearch.run import Request
-    from raysearch.storage import place
 
     request = Request(
-        data=place(data),
-        out=place(out),
+        data=recordings,
+        out=results,
         space=space,
         trials=trials,
         epochs=epochs,
         seed=seed,
         channel=channel,
         name=name,
-        ground_truth=place(ground_truth) if ground_truth else None,
+        ground_truth=_place(ground_truth) if ground_truth else None,
         time_budget=budget,
         gpu_hours=hours,
-        warm_start=tuple(place(folder) for folder in warm_start or ()),
+        warm_start=tuple(_place(folder) for folder in warm_start or ()),
         resources=resources,
         address=_address(address),
         keep_checkpoints=keep_checkpoints,
@@ -121,12 +123,24 @@ def run(
     _run(request, machine)
 
 
+def _checked(data: str, out: str) -> tuple["UPath", "UPath"]:
+    """Both places, before what takes seconds to import: nobody should wait who mistyped a path."""
+    recordings, results = _place(data), _place(out)
+    need_data(recordings)
+    return recordings, results
+
+
+def _place(text: str) -> "UPath":
+    from raysearch.storage import place
+
+    return place(text)
+
+
 def _run(request: "Request", asked: list[str]) -> None:
     from rich.console import Console
 
     from raysearch.run import run as run_studies
 
-    need_data(request.data)
     try:
         run_studies(request, _machines(asked, request.data), Console())
     except KeyboardInterrupt:
