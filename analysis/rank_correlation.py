@@ -25,10 +25,12 @@ from grid import EPOCHS, GRIDS, table
 from scipy.stats import kendalltau, spearmanr
 from searches import Grid, read
 
+from raysearch.search.strategy import GRACE, REDUCTION
+
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-GOES_ON = 1 / 3
+GOES_ON = 1 / REDUCTION
 BEST = 1 / 10
 
 
@@ -79,7 +81,7 @@ def plot(rows: pd.DataFrame, path: Path) -> None:
         for panel, quantity in zip(panels[:, column], ("spearman", "kept"), strict=True):
             for name, part in rows[rows["machine"] == machine].groupby("figure", sort=False):
                 panel.plot(part["epoch"], part[quantity], marker=".", label=name)
-            panel.axvline(round(EPOCHS / 3), color="black", linestyle=":", linewidth=1)
+            panel.axvline(round(GRACE * EPOCHS), color="black", linestyle=":", linewidth=1)
             panel.set_ylim(-1.05 if quantity == "spearman" else -0.05, 1.05)
         panels[0, column].set_title(machine)
         panels[1, column].set_xlabel("epoch (dotted: the default rung)")
