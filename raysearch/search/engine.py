@@ -48,14 +48,18 @@ RECALL, BEST = 128, 25
 good (its default gamma). With all of them the time of a proposal would grow with the study."""
 
 
-class _Recalled:
-    """A study as TPE sees it: its latest trials that ended, and the best of those before."""
+class _Seen:
+    """A study of which somebody shall not see all trials."""
 
     def __init__(self, study: Study) -> None:
         self._study = study
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
+
+
+class _Recalled(_Seen):
+    """A study as TPE sees it: its latest trials that ended, and the best of those before."""
 
     def _get_trials(self, *arguments: Any, **settings: Any) -> list[FrozenTrial]:
         if "_kept" not in vars(self):
@@ -66,14 +70,8 @@ class _Recalled:
         return self._kept
 
 
-class _Alone:
+class _Alone(_Seen):
     """A study as a pruner sees it that shall note the rung of a trial and rank it with nobody."""
-
-    def __init__(self, study: Study) -> None:
-        self._study = study
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
 
     def get_trials(self, *_: Any, **__: Any) -> list[FrozenTrial]:
         return []
