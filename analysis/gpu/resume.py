@@ -1,0 +1,99 @@
+"""Resumed trainings against uninterrupted ones.
+
+cuDNN's fastest kernels add up in an order that changes from run to run, and training multiplies
+such differences. So a training is also repeated, and compared once with deterministic kernels,
+where a resume must change nothing that a repetition does not change.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from gpu.outcome import Row, Section, relative_difference, say
+from gpu.plan import Plan
+
+from raysearch.audio.dataset import TrialData
+from raysearch.config import TrialConfig
+from raysearch.train import Epoch, Trained, train
+
+TITLE = "resume: losses and weights against those of an uninterrupted training"
+
+TOLERANCE = 1e-6
+"""Relative difference of losses that a resume may add to three times that of a repetition."""
+
+
+class InterruptedTrainingError(Exception):
+    """Raised by the report callback after the first epoch."""
+
+
+def fill(section: Section, plan: Plan, data: TrialData, folder: Path) -> None:
+    """Train, repeat and resume with deterministic kernels, on a GPU with the fastest as well."""
+    config = plan.config(data, plan.batch_sizes[0], plan.precision, plan.resume_epochs)
+    for deterministic in (True, False) if torch.cuda.is_available() else (True,):
+        kernels = "deterministic" if deterministic else "fastest"
+        with cudnn_deterministic(deterministic):
+            say(f"resume: {kernels} kernels")
+            home = folder / kernels
+            whole = train(config, data, ignore, home / "whole")
+            again = train(config, data, ignore, home / "again")
+            resumed = interrupt_and_resume(config, data, home / "resumed")
+        rows = [
+            {"kernels": kernels, "training": "repeated", "resumes": 0} | compare(again, whole),
+            {"kernels": kernels, "training": "resumed", "resumes": len(resumed.resumes)}
+            | compare(resumed, whole),
+        ]
+        for row in rows:
+            section.add(TITLE, row)
+        if deterministic:
+            limit = TOLERANCE + 3 * rows[0]["loss_difference"]
+            name = "resume: relative difference of losses, deterministic kernels"
+            section.check(name, rows[1]["loss_difference"], limit)
+
+
+def interrupt_and_resume(config: TrialConfig, data: TrialData, folder: Path) -> Trained:
+    """Train one epoch, raise in the report callback, and train on in the same folder."""
+    try:
+        train(config, data, interrupt, folder)
+    except InterruptedTrainingError:
+        return train(config, data, ignore, folder)
+    raise AssertionError("the callback's exception was swallowed")
+
+
+def compare(trained: Trained, whole: Trained) -> Row:
+    """Return how far two trainings are apart."""
+    ours, theirs = losses(trained), losses(whole)
+    weights = whole.encoder.state_dict()
+    pairs = [(tensor, weights[name]) for name, tensor in trained.encoder.state_dict().items()]
+    largest = max(float((a.double() - b.double()).abs().max()) for a, b in pairs)
+    return {
+        "loss_difference": relative_difference(ours, theirs),
+        "largest_weight_difference": largest,
+        "bitwise": ours == theirs and all(torch.equal(a, b) for a, b in pairs),
+        "losses": ours,
+    }
+
+
+def losses(trained: Trained) -> list[float]:
+    """Return training and validation losses of all epochs."""
+    return [loss for epoch in trained.history for loss in (epoch.train_loss, epoch.val_loss)]
+
+
+def ignore(_: Epoch) -> None:
+    """Take a report."""
+
+
+def interrupt(_: Epoch) -> None:
+    """Take a report and end the training."""
+    raise InterruptedTrainingError
+
+
+@contextmanager
+def cudnn_deterministic(deterministic: bool) -> Iterator[None]:
+    """Choose deterministic or the fastest kernels in this block."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before

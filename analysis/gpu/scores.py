@@ -1,0 +1,129 @@
+"""Scores on the GPU against those on the CPU, of the same trained encoder."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gpu.outcome import Section, say
+from gpu.plan import Plan
+from numpy.typing import NDArray
+
+from raysearch.audio.batches import segments
+from raysearch.audio.dataset import TrialData
+from raysearch.embedding import embed_segments
+from raysearch.model.encoder import Encoder
+from raysearch.network import frontend
+from raysearch.train import load_trained
+from raysearch.trial import InlierResult, judge_all
+
+EMBEDDINGS = "embeddings on the device against the CPU; TF32 as seen while they were computed"
+SCORES = "validation scores on the device against the CPU, in points"
+
+CLIPS = 16
+RELATIVE = 2e-4
+"""Largest difference of an embedding, by its norm. TF32 rounds by 5e-4 at every layer."""
+
+POINTS = 1.0
+"""Largest difference of a val_score, in points."""
+
+
+def fill(section: Section, plan: Plan, data: TrialData, folder: Path) -> None:
+    """Compare embeddings and scores of the first trained encoder."""
+    config = plan.config(data, plan.batch_sizes[0], "bf16", plan.epochs)
+    place = folder / config.signature()
+    encoder = load_trained(config.options, len(data.ids), place).encoder
+    on_cpu = copy.deepcopy(encoder).cpu()
+    compare_embeddings(section, plan, data, encoder, on_cpu)
+    say("scores: on the device")
+    ours = judge_all(encoder, config, data, plan.inliers)
+    say("scores: on the CPU")
+    theirs = judge_all(on_cpu, config, data, plan.inliers)
+    for row, other in zip(ours, theirs, strict=True):
+        compare_scores(section, row, other)
+
+
+def compare_scores(section: Section, row: InlierResult, other: InlierResult) -> None:
+    """Add the row and the check of one inlier model."""
+    known = row.val_score is not None and other.val_score is not None
+    points = 100 * abs((row.val_score or 0) - (other.val_score or 0)) if known else None
+    aucs = [100 * abs(auc - other.auc.get(k, np.nan)) for k, auc in row.auc.items()]
+    section.add(
+        SCORES,
+        {
+            "inlier": row.inlier,
+            "p": row.p,
+            "device": None if row.val_score is None else 100 * row.val_score,
+            "cpu": None if other.val_score is None else 100 * other.val_score,
+            "difference": points,
+            "largest_auc_difference": max(aucs, default=None),
+            "error": row.error or other.error,
+        },
+    )
+    name = f"scores, {row.inlier} {row.p}: val_score of device and CPU, points apart"
+    section.check(name, points, POINTS)
+
+
+def compare_embeddings(
+    section: Section, plan: Plan, data: TrialData, encoder: Encoder, on_cpu: Encoder
+) -> None:
+    """Add rows of embeddings as raysearch computes them and with TF32 forced on and off."""
+    options, store = plan.options, data.validation
+    front = frontend(options)
+    waves = np.concatenate(
+        [
+            segments(
+                store.waveform(i),
+                options.segment,
+                options.segments,
+                data.target.mean,
+                data.target.std,
+            )
+            for i in range(min(CLIPS, len(store.clips)))
+        ]
+    )
+    reference = embed_segments(on_cpu, front, waves)
+    front = copy.deepcopy(front).to(next(encoder.parameters()).device)
+    seen: dict[str, str] = {}
+    handle = encoder.backbone.register_forward_hook(lambda *_: seen.update(tf32_settings()))
+    ours = embed_segments(encoder, front, waves)
+    handle.remove()
+    section.add(EMBEDDINGS, {"computed": "raysearch"} | difference(ours, reference) | seen)
+    relative = difference(ours, reference)["relative"]
+    section.check("scores: relative difference of embeddings", relative, RELATIVE)
+    for precision in ("ieee", "tf32"):
+        with convolutions(precision), torch.inference_mode():
+            seen = tf32_settings()
+            found = encoder.embed(front(torch.from_numpy(waves).to(front.window.device)))
+        row = difference(found.cpu().numpy(), reference)
+        section.add(EMBEDDINGS, {"computed": f"convolutions {precision}"} | row | seen)
+
+
+def difference(found: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
+    """Return the largest absolute difference of embeddings (N, D), and that by their norm."""
+    apart = np.asarray(found, np.float64) - np.asarray(reference, np.float64)
+    norms = np.linalg.norm(np.asarray(reference, np.float64), axis=1)
+    relative = np.linalg.norm(apart, axis=1) / np.maximum(norms, 1e-12)
+    return {"largest": float(np.abs(apart).max()), "relative": float(relative.max())}
+
+
+def tf32_settings() -> dict[str, str]:
+    """Return what torch allows now for convolutions and matrix products on CUDA."""
+    return {
+        "conv": torch.backends.cudnn.conv.fp32_precision,
+        "matmul": torch.backends.cuda.matmul.fp32_precision,
+    }
+
+
+@contextmanager
+def convolutions(precision: str) -> Iterator[None]:
+    """Compute convolutions on CUDA with this precision in this block."""
+    before = torch.backends.cudnn.conv.fp32_precision
+    torch.backends.cudnn.conv.fp32_precision = precision
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.conv.fp32_precision = before

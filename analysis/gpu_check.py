@@ -1,0 +1,114 @@
+"""Trainings, speed, memory, resume and scores of raysearch on one GPU, checked and measured.
+
+    python analysis/gpu_check.py --out DIR           # at most 5 minutes on one GPU
+    python analysis/gpu_check.py --out DIR --tiny    # a small network, seconds, on a CPU as well
+
+It makes its own recordings and needs neither network, pretrained weights, Ray nor Optuna. Sections,
+the most telling first:
+
+- training: `run_trial` in bf16 and fp32 at two batch sizes: losses, scores, memory;
+- speed: clips/s of raysearch's epochs against the bare step on a constant batch;
+- scores: embeddings and scores on the GPU against those on the CPU;
+- resume: an interrupted and resumed training against an uninterrupted one;
+- packing: several trials on the one GPU at once.
+
+Prints a table per section and writes gpu_check.json. The exit code is 1 if a check fails.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from gpu import packing, resume, scores, speed, training
+from gpu.outcome import (
+    Section,
+    all_checks,
+    elapsed,
+    exit_code,
+    run_section,
+    say,
+    table,
+    write,
+)
+from gpu.plan import FULL, TINY, Plan, machine, machine_line, open_recordings, write_recordings
+
+Fill = Callable[[Section], None]
+
+
+def main() -> None:
+    """Run all sections and exit."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("analysis-output"))
+    parser.add_argument("--tiny", action="store_true", help="a small network and few clips")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    plan = TINY if arguments.tiny else FULL
+    with tempfile.TemporaryDirectory() as folder:
+        sections = run_all(plan, Path(folder), arguments.out / "gpu_check.json")
+    show(sections)
+    sys.exit(exit_code(all_checks(sections)))
+
+
+def run_all(plan: Plan, folder: Path, path: Path) -> dict[str, Section]:
+    """Run every section and write what is known after each of them.
+
+    Args:
+        plan: sizes.
+        folder: of recordings and checkpoints, empty.
+        path: of the JSON file.
+    """
+    os.environ["RAYSEARCH_CACHE"] = str(folder / "cache")
+    if plan.threads:
+        torch.set_num_threads(plan.threads)
+    facts = machine()
+    print(machine_line(facts), flush=True)
+    clips = write_recordings(plan, folder / "data")
+    say(f"{clips} clips written")
+    sections: dict[str, Section] = {}
+    for name, fill in jobs(plan, folder, sections).items():
+        limit = min(plan.limits[name], plan.total - elapsed())
+        sections[name] = run_section(name, fill, limit)
+        write(path, facts, plan.facts(), sections)
+    return sections
+
+
+def jobs(plan: Plan, folder: Path, sections: dict[str, Section]) -> dict[str, Fill]:
+    """Return the sections by name, in their order."""
+    recordings = folder / "data"
+    data = open_recordings(plan, recordings)
+    trials = folder / "trials"
+
+    def measure_speed(section: Section) -> None:
+        speed.fill(section, plan, data, sections["training"])
+
+    return {
+        "training": partial(training.fill, plan=plan, data=data, folder=trials),
+        "speed": measure_speed,
+        "scores": partial(scores.fill, plan=plan, data=data, folder=trials),
+        "resume": partial(resume.fill, plan=plan, data=data, folder=folder / "resume"),
+        "packing": partial(
+            packing.fill, plan=plan, recordings=recordings, folder=folder / "packing"
+        ),
+    }
+
+
+def show(sections: dict[str, Section]) -> None:
+    """Print all tables, then the checks."""
+    for name, section in sections.items():
+        for title, rows in section.tables.items():
+            print(table(title, rows))
+        if section.error:
+            print(f"\n{name}: {section.error}")
+    print(table("checks", [check.row() for check in all_checks(sections)]))
+    print(f"{elapsed():.0f} s in all", flush=True)
+
+
+if __name__ == "__main__":
+    main()
