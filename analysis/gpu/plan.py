@@ -155,7 +155,7 @@ def machine() -> dict[str, Any]:
         "gpu_memory_mib": total,
         "driver": _driver() if gpu else None,
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "torch": torch.__version__,
         "python": platform.python_version(),
         "cpu_cores": len(os.sched_getaffinity(0)),

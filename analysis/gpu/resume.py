@@ -38,7 +38,7 @@ def fill(section: Section, plan: Plan, data: TrialData, folder: Path) -> None:
             whole = train(config, data, ignore, home / "whole")
             again = train(config, data, ignore, home / "again")
             resumed = interrupt_and_resume(config, data, home / "resumed")
-        rows = [
+        rows: list[Row] = [
             {"kernels": kernels, "training": "repeated", "resumes": 0} | compare(again, whole),
             {"kernels": kernels, "training": "resumed", "resumes": len(resumed.resumes)}
             | compare(resumed, whole),

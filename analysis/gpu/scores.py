@@ -23,6 +23,8 @@ from raysearch.trial import InlierResult, judge_all
 EMBEDDINGS = "embeddings on the device against the CPU; TF32 as seen while they were computed"
 SCORES = "validation scores on the device against the CPU, in points"
 
+CONVOLUTIONS = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+
 CLIPS = 16
 RELATIVE = 2e-4
 """Largest difference of an embedding, by its norm. TF32 rounds by 5e-4 at every layer."""
@@ -113,7 +115,7 @@ def difference(found: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]
 def tf32_settings() -> dict[str, str]:
     """Return what torch allows now for convolutions and matrix products on CUDA."""
     return {
-        "conv": torch.backends.cudnn.conv.fp32_precision,
+        "conv": CONVOLUTIONS.fp32_precision,
         "matmul": torch.backends.cuda.matmul.fp32_precision,
     }
 
@@ -121,9 +123,9 @@ def tf32_settings() -> dict[str, str]:
 @contextmanager
 def convolutions(precision: str) -> Iterator[None]:
     """Compute convolutions on CUDA with this precision in this block."""
-    before = torch.backends.cudnn.conv.fp32_precision
-    torch.backends.cudnn.conv.fp32_precision = precision
+    before = CONVOLUTIONS.fp32_precision
+    CONVOLUTIONS.fp32_precision = precision
     try:
         yield
     finally:
-        torch.backends.cudnn.conv.fp32_precision = before
+        CONVOLUTIONS.fp32_precision = before
