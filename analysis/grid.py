@@ -92,10 +92,11 @@ def _train(task: tuple[Point, Path, Path]) -> str:
     from raysearch.audio.dataset import open_data, source_of
     from raysearch.config import TrialConfig
     from raysearch.model.encoder import Encoder
+    from raysearch.outcome import InlierResult, best_row
     from raysearch.search.space import find_space, load_space
     from raysearch.storage import place
     from raysearch.train import train
-    from raysearch.trial import InlierResult, best_row, judge_all
+    from raysearch.trial import judge_all
 
     point, root, out = task
     space = load_space(find_space("valve", Path("demo.yaml")))

@@ -46,7 +46,7 @@ NEAR = (0.005, 0.01, 0.02)
 
 @cache
 def _grids(out: Path) -> tuple[Grid, list[Any]]:
-    from raysearch.search.sampler import Start
+    from raysearch.search.warm import Start
 
     fan = read(table("fan", out))
     ranked = sorted(fan.scores, key=lambda encoder: -float(np.nanmax(fan.scores[encoder][-1])))

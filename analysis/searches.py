@@ -171,8 +171,8 @@ class Raysearch:
         return float(np.nanmax(self.grid.scores[_encoder(trial)][-1]))
 
     def _record(self, trial: Any, state: str) -> Any:
+        from raysearch.outcome import InlierResult
         from raysearch.search.study import Record, State
-        from raysearch.trial import InlierResult
 
         scores = self.grid.scores[_encoder(trial)][-1]
         rows = [
@@ -188,7 +188,7 @@ def _encoder(proposal: Any) -> Encoder:
 
 
 def _epoch(grid: Grid, encoder: Encoder, epoch: int) -> Any:
-    from raysearch.train import Epoch
+    from raysearch.outcome import Epoch
 
     machine, product = grid.losses[encoder][epoch - 1]
     loss, score = machine + product, float(np.nanmax(grid.scores[encoder][epoch - 1]))

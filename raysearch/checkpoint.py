@@ -11,14 +11,8 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor
 
 from raysearch import storage
-from raysearch.errors import UserError
 from raysearch.storage import Place
-
-_LONGEST_HEAD = 100_000_000
-"""Bytes of a header that safetensors allows."""
-
-_USUAL_HEAD = 1 << 20
-"""Bytes that hold the header of any encoder that we know, with the history of 300 epochs."""
+from raysearch.training_state import facts_of_head, head_length, unreadable
 
 
 def save(path: Place, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -36,44 +30,9 @@ def load(path: Place) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         content = path.read_bytes()
-        return read_tensors(content), _facts(content[8 : 8 + _length(content)])
+        return read_tensors(content), facts_of_head(content[: 8 + head_length(content)])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def facts(path: Place) -> dict[str, Any]:
-    """Reads the facts alone, however large the tensors are.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    try:
-        # One read if it can be: the file may be replaced before a second one.
-        start = storage.read_part(path, 0, _USUAL_HEAD)
-        end = 8 + _length(start)
-        return _facts((start if end <= _USUAL_HEAD else storage.read_part(path, 0, end))[8:end])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _length(content: bytes) -> int:
-    """Length in bytes of the header, which the first eight bytes tell."""
-    length = int.from_bytes(content[:8], "little")
-    if not 0 < length <= _LONGEST_HEAD:
-        raise ValueError("no header")
-    return length
-
-
-def _facts(head: bytes) -> dict[str, Any]:
-    found = json.loads(json.loads(head)["__metadata__"]["facts"])
-    if not isinstance(found, dict):
-        raise TypeError("its facts are no JSON object")
-    return found
-
-
-def _unreadable(path: Place, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())
-    return UserError(f"{path} is not a readable checkpoint: {reason}")
+        raise unreadable(path, error) from error
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ from raysearch.cli_options import (
     KeepCheckpoints,
     Machine,
     Name,
+    NoDashboard,
     NoFinal,
     Out,
     Seed,
@@ -74,6 +75,7 @@ def run(
     workers_per_trial: WorkersPerTrial = 1,
     cpus_per_trial: CpusPerTrial = None,
     address: Address = None,
+    no_dashboard: NoDashboard = False,
     cluster: ClusterFile = None,
     time_budget: TimeBudget = None,
     gpu_hours: GpuHours = None,
@@ -114,6 +116,7 @@ def run(
         warm_start=tuple(_place(folder) for folder in warm_start or ()),
         resources=resources,
         address=_address(address),
+        dashboard=not no_dashboard,
         keep_checkpoints=keep_checkpoints,
         allow_defects=allow_defects,
         fresh=fresh,
@@ -202,7 +205,7 @@ def _machines(asked: list[str], data: "Place") -> list[str]:
 
 def _address(asked: str | None) -> str:
     """The cluster to join; empty for none."""
-    from raysearch.search.cluster import running_here
+    from raysearch.search.address import running_here
 
     if asked == "local":
         os.environ.pop("RAY_ADDRESS", None)

@@ -153,6 +153,12 @@ KeepCheckpoints = Annotated[
     bool,
     typer.Option("--keep-checkpoints", help="Keep the checkpoints of trials that did not win."),
 ]
+NoDashboard = Annotated[
+    bool,
+    typer.Option(
+        "--no-dashboard", help="Start Ray without its dashboard, which saves a few seconds."
+    ),
+]
 NoFinal = Annotated[
     bool, typer.Option("--no-final", help="Leave the final test on the test IDs out.")
 ]

@@ -16,12 +16,14 @@ from raysearch.report.html.page import write_report
 from raysearch.report.progress import progress, say
 from raysearch.report.tables import score_words, write_best
 from raysearch.report.words import candidate, count
-from raysearch.search.confidence import Confidence, measure, read_confidence, write_confidence
+from raysearch.search.confidence import Confidence, read_confidence, write_confidence
+from raysearch.search.detector import build_detector
 from raysearch.search.final import FinalResult, final_test
 from raysearch.search.ranking import Ranking, rank, shortcomings
+from raysearch.search.resampling import measure
 from raysearch.search.space import Space
 from raysearch.search.study import Record, StudyFolder
-from raysearch.search.winner import Winner, build_detector, choose, freeze, frozen
+from raysearch.search.winner import Winner, choose, freeze, frozen
 from raysearch.storage import Place, place, remove_tree
 
 

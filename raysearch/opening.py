@@ -17,23 +17,29 @@ from upath import UPath
 from raysearch import __version__, storage
 from raysearch.audio.dataset import Source, TrialData, open_data, search_index
 from raysearch.audio.index import PLAIN_RULE, Index
+from raysearch.config import Options
 from raysearch.errors import DataError, UserError
+from raysearch.model.names import is_written
 from raysearch.report.progress import progress
-from raysearch.search.final import LEDGER
 from raysearch.search.space import Space
-from raysearch.search.study import StudyFolder
+from raysearch.search.study import LEDGER, StudyFolder
 
 LIBRARIES = ("torch", "timm", "ray", "optuna", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A study with all that its search needs."""
+    """A study with all that its search needs.
+
+    Attributes:
+        new: it was begun by this command, in an empty folder.
+    """
 
     study: StudyFolder
     space: Space
     source: Source
     data: TrialData
+    new: bool = False
 
 
 @contextmanager
@@ -75,6 +81,28 @@ def check_recordings(source: Source, space: Space) -> int:
     return len(index.clips)
 
 
+def check_network(options: Options, *, thoroughly: bool) -> None:
+    """Look for what is wrong with the network of trials, before anything is written.
+
+    Torch and timm take seconds to import. So only names are looked at here, as text, and the
+    process of the first trial tries the network, see `worker.work`.
+
+    Args:
+        options: of the trials.
+        thoroughly: try the network here, at once.
+
+    Raises:
+        UserError: there is no such backbone, or no such file of weights.
+    """
+    weights = options.pretrained
+    if isinstance(weights, str) and not Path(weights).is_file():
+        raise UserError(f"pretrained: there is no file {weights}")
+    if thoroughly or not is_written(options.backbone):
+        from raysearch.network import check_network as try_network
+
+        try_network(options)
+
+
 def read_recordings(source: Source, clips: int, console: Console) -> TrialData:
     """Opens the recordings of a search, with a progress bar.
 
@@ -114,7 +142,9 @@ def begin(
     study = StudyFolder(folder)
     if fresh and study.exists():
         _clear(folder)
-    check_same(folder, space, data.fingerprint)
+    check_same_space(folder, space)
+    check_same_recordings(folder, data.fingerprint)
+    new = not study.exists()
     content = space.model_dump(mode="json", by_alias=True)
     truth = source.ground_truth
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -142,7 +172,7 @@ def begin(
             },
         }
     )
-    return Opened(study, space, source, data)
+    return Opened(study, space, source, data, new)
 
 
 def _counts(data: TrialData) -> dict[str, Any]:
@@ -159,6 +189,15 @@ def _counts(data: TrialData) -> dict[str, Any]:
         "other machine types": {store.clips[0].machine: len(store.clips) for store in data.others},
         "left out": len(data.defects),
     }
+
+
+def withdraw(opened: Opened) -> None:
+    """Remove a study that this command began, and in which no trial has ended."""
+    if opened.new and not opened.study.records():
+        opened.study.publish_journal()
+        _clear(opened.study.path)
+        if not storage.children(opened.study.path):
+            storage.remove_tree(opened.study.path)
 
 
 def _clear(folder: UPath) -> None:
@@ -179,8 +218,11 @@ FREE = {"strategy.trials", "strategy.patience", "strategy.warm_start", "tracking
 """What may change from run to run of a study: how long it goes on, from where, who is told."""
 
 
-def check_same(folder: UPath, space: Space, fingerprint: str) -> None:
-    """Refuses to mix two studies in one folder.
+WAY_OUT = "use --fresh to start anew or --name to keep both"
+
+
+def check_same_space(folder: UPath, space: Space) -> None:
+    """Refuse to mix two studies in one folder, by what they search.
 
     Raises:
         UserError: the folder holds another study, or something else.
@@ -190,19 +232,26 @@ def check_same(folder: UPath, space: Space, fingerprint: str) -> None:
         if folder.exists() and any(path.name != LEDGER for path in storage.children(folder)):
             raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
         return
-    content = space.model_dump(mode="json", by_alias=True)
-    facts = study.facts
-    way_out = "use --fresh to start anew or --name to keep both"
-    if facts["fingerprint"] != fingerprint:
-        raise UserError(f"{study.path} was searched on other recordings; {way_out}")
-    before, now = _flat(facts["space"]), _flat(content)
+    before = _flat(study.facts["space"])
+    now = _flat(space.model_dump(mode="json", by_alias=True))
     for key in sorted(before.keys() | now.keys()):
         free = key in FREE or key.startswith("strategy.finalists")
         if not free and before.get(key) != now.get(key):
             raise UserError(
                 f"{study.path} was begun with {key} = {before.get(key)}, now it is "
-                f"{now.get(key)}; {way_out}"
+                f"{now.get(key)}; {WAY_OUT}"
             )
+
+
+def check_same_recordings(folder: UPath, fingerprint: str) -> None:
+    """Refuse to mix two studies in one folder, by their recordings.
+
+    Raises:
+        UserError: the study in the folder was searched on others.
+    """
+    study = StudyFolder(folder)
+    if study.exists() and study.facts["fingerprint"] != fingerprint:
+        raise UserError(f"{study.path} was searched on other recordings; {WAY_OUT}")
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

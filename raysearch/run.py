@@ -10,23 +10,28 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch.audio.dataset import Source, TrialData, source_of
-from raysearch.conclusion import conclude, draw
-from raysearch.errors import NoResultError, StoppedError
-from raysearch.network import check_network
-from raysearch.opening import Opened, alone, begin, check_recordings, check_same, read_recordings
-from raysearch.report.html.overview import write_overview
+from raysearch.errors import NoResultError, StoppedError, UserError
+from raysearch.opening import (
+    Opened,
+    alone,
+    begin,
+    check_network,
+    check_recordings,
+    check_same_recordings,
+    check_same_space,
+    read_recordings,
+    withdraw,
+)
 from raysearch.report.progress import say
 from raysearch.report.recorder import Recorder
+from raysearch.search.address import check_address
 from raysearch.search.agenda import Agenda, take_up
 from raysearch.search.budget import Budget
-from raysearch.search.cluster import check_address
+from raysearch.search.joining import Joining, joining
 from raysearch.search.resources import Resources, check_gpus
-from raysearch.search.sampler import Start
 from raysearch.search.space import Space, find_space, load_space
 from raysearch.search.study import StudyFolder
-from raysearch.search.tracking import check_tracking
-from raysearch.search.tuning import search
-from raysearch.search.warm import paper_start, starts_of, together
+from raysearch.search.warm import Start, paper_start, starts_of, together
 from raysearch.storage import Place
 
 
@@ -41,6 +46,7 @@ class Request:
         gpu_hours: of all studies together.
         warm_start: studies, or folders of some, whose best configurations are tried first.
         address: of the Ray cluster to join; empty starts one on this machine.
+        dashboard: of a Ray that is started on this machine.
         keep_checkpoints: of the trials that did not win.
         command: as it was typed, for study.json and the ledger.
     """
@@ -62,6 +68,7 @@ class Request:
     fresh: bool = False
     final: bool = True
     address: str = ""
+    dashboard: bool = True
     keep_checkpoints: bool = False
     command: str = ""
 
@@ -92,8 +99,17 @@ def run(request: Request, machines: Sequence[str], console: Console) -> None:
     with ExitStack() as held:
         for one in asked:
             held.enter_context(alone(one.folder))
-        opened = _open(asked, request, console)
-        _search(opened, starts, request, console)
+            if not (request.fresh and StudyFolder(one.folder).exists()):
+                check_same_space(one.folder, one.space)
+        with joining(request.address, request.resources, dashboard=request.dashboard) as ray:
+            opened = _open(asked, ray, request, console)
+            try:
+                _search(opened, starts, ray, request, console)
+            except UserError:
+                # The process of the first trial or the cluster refused what was asked.
+                for one in opened:
+                    withdraw(one)
+                raise
         _conclude(opened, request, console)
 
 
@@ -104,6 +120,9 @@ def _check(request: Request, machine: str, several: bool) -> _Asked:
     if space.strategy.warm_start == "paper":
         paper_start(machine)
     if space.tracking == "mlflow":
+        # Only here: MLflow takes seconds to import.
+        from raysearch.search.mlflow_runs import check_tracking
+
         check_tracking()
     source = source_of(
         request.data,
@@ -114,22 +133,33 @@ def _check(request: Request, machine: str, several: bool) -> _Asked:
         allow_defects=request.allow_defects,
     )
     clips = check_recordings(source, space)
-    check_network(space.fixed)
     name = f"{request.name}-{machine}" if request.name and several else request.name
-    return _Asked(request.out / (name or machine), path, space, source, clips)
+    folder = request.out / (name or machine)
+    check_network(space.fixed, thoroughly=request.fresh and StudyFolder(folder).exists())
+    return _Asked(folder, path, space, source, clips)
 
 
-def _open(asked: Sequence[_Asked], request: Request, console: Console) -> list[Opened]:
-    """Reads the recordings of all studies, then begins all of them."""
+def _open(
+    asked: Sequence[_Asked], ray: Joining, request: Request, console: Console
+) -> list[Opened]:
+    """Reads the recordings of all studies while Ray starts, then begins all of them."""
+    # One that has its winner has, most likely, nothing left to search.
+    if request.fresh or not all((one.folder / "frozen.json").is_file() for one in asked):
+        ray.begin()
     read = []
     for one in asked:
         data = read_recordings(one.source, one.clips, console)
         say(console, f"{data.machine}: {_summary(data)}; space {one.space_file}")
         for defect in data.defects:
             say(console, f"left out: {defect.path}: {defect.reason}")
-        if not (request.fresh and StudyFolder(one.folder).exists()):
-            check_same(one.folder, one.space, data.fingerprint)
+        if not request.fresh:
+            check_same_recordings(one.folder, data.fingerprint)
         read.append(data)
+    if ray.has_begun:
+        # Optuna is imported while Ray starts.
+        import raysearch.search.sampler  # noqa: F401
+
+        ray.check()
     return [
         begin(
             one.folder,
@@ -175,7 +205,11 @@ def _agenda(opened: Opened, starts: Sequence[Start]) -> Agenda:
 
 
 def _search(
-    opened: Sequence[Opened], starts: Sequence[Start], request: Request, console: Console
+    opened: Sequence[Opened],
+    starts: Sequence[Start],
+    ray: Joining,
+    request: Request,
+    console: Console,
 ) -> None:
     agendas = [_agenda(one, starts) for one in opened]
     budget = Budget(request.time_budget, request.gpu_hours)
@@ -186,9 +220,12 @@ def _search(
             if agenda.proposals:
                 found = f"{len(agenda.records)} of {agenda.total} trials are done"
                 say(console, f"{agenda.name}: resuming: {found}")
-        ended = bool(budget.spent(_device_seconds(agendas))) or search(
-            agendas, request.resources, view, address=request.address, budget=budget
-        )
+        ended = bool(budget.spent(_device_seconds(agendas)))
+        if not ended:
+            # Now: to import Tune takes as long as to read the recordings.
+            from raysearch.search.tuning import search
+
+            ended = search(agendas, request.resources, view, ray, budget=budget)
     if not ended:
         raise StoppedError(f"stopped {_done(agendas)}; the same command goes on from here")
     for agenda in agendas:
@@ -211,6 +248,10 @@ def _done(agendas: Sequence[Agenda]) -> str:
 
 def _conclude(opened: Sequence[Opened], request: Request, console: Console) -> None:
     """Concludes every study; one without a result does not keep the others from theirs."""
+    # Now: what trains, scores and draws takes seconds to import, in which trials were to begin.
+    from raysearch.conclusion import conclude, draw
+    from raysearch.report.html.overview import write_overview
+
     fruitless = []
     for one in opened:
         try:

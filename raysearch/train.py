@@ -17,31 +17,9 @@ from raysearch.errors import TrialError, UserError
 from raysearch.learner import Learner
 from raysearch.model.encoder import Encoder
 from raysearch.network import best_device, new_encoder
+from raysearch.outcome import Epoch
 from raysearch.storage import Place
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch brought; losses are means over its samples.
-
-    Attributes:
-        epoch: from 1.
-        seconds: of training and validation.
-        val_score: at a rung, the best validation score of the encoder of the least validation
-            loss so far, over all inlier settings.
-    """
-
-    epoch: int
-    train_loss: float
-    train_machine_loss: float
-    train_product_loss: float
-    val_loss: float
-    val_machine_loss: float
-    val_product_loss: float
-    lr: float
-    seconds: float
-    val_score: float | None = None
-
+from raysearch.training_state import is_trained
 
 Report = Callable[[Epoch], None]
 Judge = Callable[[Encoder, int], float | None]
@@ -104,21 +82,6 @@ def train(
             report(run.epoch())
         from_first(run.finish)
     return load_trained(config.options, len(data.ids), folder, signature=signature)
-
-
-def is_trained(folder: Place) -> bool:
-    """Whether a training in this folder came to its end."""
-    # `last` is written before `best` and removed at the end, so the two tell every state apart.
-    return (folder / "best.safetensors").exists() and not (folder / "last.safetensors").exists()
-
-
-def unfinished(folder: Place) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
-    """Epochs that the checkpoint of a training which has not ended knows of, and its resumes."""
-    try:
-        known = checkpoint.facts(folder / "last.safetensors")
-    except UserError:
-        return (), ()
-    return tuple(Epoch(**epoch) for epoch in known["history"]), tuple(known["resumes"])
 
 
 def load_trained(

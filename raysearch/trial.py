@@ -4,8 +4,7 @@ It knows no scheduler: `report` is any callable, so it runs in a notebook as in 
 """
 
 import time
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,51 +16,13 @@ from raysearch.distributed import from_first, gathered, rows
 from raysearch.embedding import embed_clips
 from raysearch.model.encoder import Encoder
 from raysearch.network import frontend
+from raysearch.outcome import InlierResult, TrialResult, best_row
 from raysearch.score.inlier import FitError, InlierModel, InlierSpec, aggregate, fit, remark
 from raysearch.score.metrics import machine_score
 from raysearch.storage import Place
-from raysearch.train import Epoch, Report, Trained, train
+from raysearch.train import Report, Trained, train
 
 Embeddings = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class InlierResult:
-    """How one inlier model and p did on the embeddings of a trial.
-
-    Attributes:
-        val_score: harmonic mean of AUC and pAUC over validation IDs; None if it failed.
-        auc: by validation ID.
-        pauc: by validation ID.
-        error: why there is no score.
-        remark: what a reader must know about the fit.
-    """
-
-    inlier: str
-    p: float | None
-    val_score: float | None = None
-    auc: dict[str, float] = field(default_factory=dict)
-    pauc: dict[str, float] = field(default_factory=dict)
-    error: str = ""
-    remark: str = ""
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """What a finished trial found; one row per inlier model and p."""
-
-    rows: tuple[InlierResult, ...]
-    history: tuple[Epoch, ...]
-    resumes: tuple[int, ...]
-    best_epoch: int
-    val_loss: float
-    train_seconds: float
-    score_seconds: float
-
-    @property
-    def best(self) -> InlierResult | None:
-        """See `best_row`."""
-        return best_row(self.rows)
 
 
 def run_trial(
@@ -130,12 +91,6 @@ def validation_scores(
         model = fit_inlier(spec, identity, encoder, config, data, fits)
         found[identity] = labels, clip_scores(spec, model, embeddings, config.options)
     return found
-
-
-def best_row(rows: Iterable[InlierResult]) -> InlierResult | None:
-    """The row of the highest validation score, the first of equals; None if every model failed."""
-    scored = [row for row in rows if row.val_score is not None]
-    return max(scored, key=lambda row: row.val_score or 0.0, default=None)
 
 
 def _result(trained: Trained, rows: Sequence[InlierResult], seconds: float) -> TrialResult:

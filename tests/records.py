@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from raysearch.outcome import Epoch, InlierResult
 from raysearch.search.space import Space
 from raysearch.search.study import Proposal, Record, State
-from raysearch.train import Epoch
-from raysearch.trial import InlierResult
 
 SPACE: dict[str, Any] = {
     "search": {

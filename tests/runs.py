@@ -9,7 +9,9 @@ import numpy as np
 from upath import UPath
 
 from raysearch.evidence.clips import Part, ShownClip, write_clips
-from raysearch.evidence.wrong import WrongClip, write_wrong
+from raysearch.evidence.picture import write_wrong
+from raysearch.evidence.wrong import WrongClip
+from raysearch.outcome import Epoch
 from raysearch.score.metrics import machine_score
 from raysearch.search.confidence import Confidence, write_confidence
 from raysearch.search.final import FinalScore
@@ -19,7 +21,6 @@ from raysearch.search.space import Space
 from raysearch.search.study import Proposal, Record, State, StudyFolder
 from raysearch.search.winner import choose, freeze
 from raysearch.storage import append_line, write_text
-from raysearch.train import Epoch
 from tests.detectors import make_detector
 from tests.records import complete, failed, make_space, row
 

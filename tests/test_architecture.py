@@ -18,6 +18,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("storage",),
     ("config",),
+    ("outcome",),
+    ("training_state",),
     ("audio", "model", "score"),
     ("distributed",),
     ("checkpoint",),
@@ -44,10 +46,13 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 HOMES = {
     "ray": (
         "raysearch/search/cluster.py",
+        "raysearch/search/local_ray.py",
         "raysearch/search/tuning.py",
+        "raysearch/search/trainable.py",
         "raysearch/search/group.py",
         "raysearch/search/packing.py",
         "raysearch/search/tracking.py",
+        "raysearch/search/mlflow_runs.py",
         "raysearch/remote/jobs.py",
     ),
     "optuna": ("raysearch/search/", "raysearch/report/html/optuna_charts.py"),
@@ -56,7 +61,7 @@ HOMES = {
     "torch.distributed": ("raysearch/distributed.py",),
     "matplotlib": ("raysearch/report/",),
     "plotly": ("raysearch/report/",),
-    "mlflow": ("raysearch/search/tracking.py",),
+    "mlflow": ("raysearch/search/mlflow_runs.py",),
     "jinja2": ("raysearch/report/html/page.py",),
 }
 

@@ -13,7 +13,8 @@ from torch import nn
 from upath import UPath
 
 from raysearch import storage
-from raysearch.checkpoint import facts, load, optimiser_tensors, restore_optimiser, save
+from raysearch.checkpoint import load, optimiser_tensors, restore_optimiser, save
+from raysearch.training_state import read_facts
 from raysearch.errors import UserError
 
 TENSORS = {
@@ -32,7 +33,7 @@ def test_tensors_and_facts_come_back_to_the_bit(folder: UPath) -> None:
     save(path, TENSORS, FACTS)
     tensors, found = load(path)
     assert found == FACTS
-    assert facts(path) == FACTS
+    assert read_facts(path) == FACTS
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert tensors[name].dtype == tensor.dtype
@@ -152,7 +153,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: Callable[[Path], object
     assert "\n" not in str(caught.value)
     if damage is not truncate:  # whose head is whole
         with pytest.raises(UserError, match="is not a readable checkpoint"):
-            facts(path)
+            read_facts(path)
 
 
 def test_facts_are_read_without_the_tensors(folder: UPath) -> None:
@@ -160,7 +161,7 @@ def test_facts_are_read_without_the_tensors(folder: UPath) -> None:
     save(path, TENSORS, FACTS)
     content = path.read_bytes()
     storage.write_bytes(path, content[: 8 + int.from_bytes(content[:8], "little")])
-    assert facts(path) == FACTS
+    assert read_facts(path) == FACTS
     with pytest.raises(UserError):
         load(path)
 

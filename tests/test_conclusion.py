@@ -20,12 +20,13 @@ from raysearch.opening import Opened, begin
 from raysearch.report.tables import score_words
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.confidence import read_confidence
+from raysearch.search.job import Job, failed
 from raysearch.search.resources import Share
 from raysearch.search.space import Space
 from raysearch.search.strategy import Strategy
 from raysearch.search.study import Proposal
 from raysearch.search.winner import freeze, frozen
-from raysearch.search.worker import Job, failed, work
+from raysearch.search.worker import work
 from tests.command import contents
 from tests.tiny import TINY, VALIDATION_IDS, open_valve
 

@@ -37,8 +37,8 @@ from raysearch.distributed import (
 from raysearch.embedding import embed_clips
 from raysearch.errors import UserError
 from raysearch.network import frontend, new_encoder
+from raysearch.outcome import Epoch
 from raysearch.score.inlier import InlierSpec
-from raysearch.train import Epoch
 from raysearch.trial import run_trial
 from tests.tiny import TINY, open_valve, tiny_config
 

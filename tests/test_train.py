@@ -16,7 +16,9 @@ from raysearch.errors import TrialError, UserError
 from raysearch.model.encoder import Encoder
 from raysearch.model.losses import total_loss
 from raysearch.network import frontend, new_encoder
-from raysearch.train import Epoch, Trained, is_trained, load_trained, train
+from raysearch.outcome import Epoch
+from raysearch.train import Trained, load_trained, train
+from raysearch.training_state import is_trained
 from tests.tiny import TINY, open_valve, tiny_config
 
 Losses = list[tuple[float, float]]

@@ -13,9 +13,10 @@ from sklearn.neighbors import LocalOutlierFactor
 from raysearch.audio.dataset import TrialData
 from raysearch.config import TrialConfig
 from raysearch.network import frontend
+from raysearch.outcome import Epoch, TrialResult
 from raysearch.score.inlier import INLIERS, InlierSpec
-from raysearch.train import Epoch, Trained, load_trained
-from raysearch.trial import TrialResult, fit_embeddings, judge_all, run_trial
+from raysearch.train import Trained, load_trained
+from raysearch.trial import fit_embeddings, judge_all, run_trial
 from tests.tiny import VALIDATION_IDS, open_valve, tiny_config
 
 GMM, LOF, NONE = InlierSpec("gmm", 1), InlierSpec("lof", 3), InlierSpec("none", None)

@@ -15,19 +15,18 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch.audio.dataset import Source
+from raysearch.outcome import Epoch, InlierResult
 from raysearch.report.recorder import Recorder
 from raysearch.report.trials import TrialsFile
 from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
+from raysearch.search.job import Job
 from raysearch.search.resources import Resources, Share
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space, load_space
 from raysearch.search.study import Proposal, Record, State, StudyFolder
 from raysearch.search.tuning import Work, search
 from raysearch.search.view import View
-from raysearch.search.worker import Job
-from raysearch.train import Epoch
-from raysearch.trial import InlierResult
 
 IDS = ("0", "1", "2")
 EPOCHS = 300

@@ -15,7 +15,8 @@ from raysearch.audio.dataset import TrialData
 from raysearch.detector import Detector
 from raysearch.embedding import embed_clips
 from raysearch.evidence.clips import Part, ShownClip, evidence_folder, write_clips
-from raysearch.evidence.wrong import WrongClip, worst_wrong, write_wrong
+from raysearch.evidence.picture import write_wrong
+from raysearch.evidence.wrong import WrongClip, worst_wrong
 from raysearch.network import frontend
 from raysearch.score.fitting import Floats
 from raysearch.score.projection import project

@@ -14,15 +14,16 @@ from upath import UPath
 from raysearch import storage
 from raysearch.audio.dataset import source_of
 from raysearch.errors import UserError
+from raysearch.outcome import Epoch
 from raysearch.report.picture import Running, picture
-from raysearch.report.tables import final_score
 from raysearch.report.trials import trial_rows
 from raysearch.report.words import best_of, count, origin, settings
-from raysearch.search.agenda import Agenda, take_up
+from raysearch.search.agenda import Agenda, look_at
+from raysearch.search.scores import final_score
 from raysearch.search.space import check_space
 from raysearch.search.study import Proposal, Record, StudyFolder, studies_at
 from raysearch.search.winner import Winner, frozen
-from raysearch.train import Epoch, unfinished
+from raysearch.training_state import unfinished
 
 State = Literal["running", "finished", "stopped"]
 
@@ -103,7 +104,7 @@ def _agenda(study: StudyFolder, facts: dict[str, Any]) -> Agenda:
     # Only named: the recordings may be out of reach here.
     data = UPath(facts["data"])
     source = source_of(data, facts["machine"], space.validation_ids, space.fixed)
-    return take_up(study, space, source, facts["fingerprint"], journal=None)
+    return look_at(study, space, source, facts["fingerprint"])
 
 
 def show(statuses: Sequence[Status], console: Console) -> None:

@@ -1,6 +1,5 @@
 """Tables of what was found: CSV for programs, Markdown and LaTeX for people."""
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from upath import UPath
 from raysearch.errors import UserError
 from raysearch.score.metrics import harmonic_mean
 from raysearch.search.confidence import Confidence, read_confidence
+from raysearch.search.scores import final_score
 from raysearch.search.space import Space
 from raysearch.search.study import StudyFolder, studies_in
 from raysearch.search.winner import Winner, frozen
@@ -189,15 +189,6 @@ def _best(rows: Sequence[Sequence[str]]) -> list[list[bool]]:
         [False] + [len(c) > 1 and cell == max(c) for cell, c in zip(row, columns, strict=True)]
         for row in table
     ]
-
-
-def final_score(path: UPath) -> float | None:
-    """Harmonic mean of AUC and pAUC over test IDs, from the rows of `final_test.csv`."""
-    if not path.is_file():
-        return None
-    table = pd.read_csv(io.StringIO(path.read_text()), dtype={"id": str})
-    ids = table[table["id"] != "hmean"]
-    return harmonic_mean([*ids["auc"], *ids["pauc"]])
 
 
 Bold = Callable[[Sequence[Sequence[str]]], list[list[bool]]]

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
+from raysearch.outcome import InlierResult
 from raysearch.search.ranking import Candidate
 from raysearch.search.resources import Share
 from raysearch.search.study import Proposal, Record
 from raysearch.search.winner import Winner
-from raysearch.trial import InlierResult
 
 
 def origin(proposal: Proposal) -> str:

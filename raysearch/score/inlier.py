@@ -24,12 +24,7 @@ from raysearch.score.fitting import (
     fit_rows,
     one_thread,
 )
-from raysearch.score.kernel import KernelSum
-from raysearch.score.linear import Mahalanobis, PcaResidual
-from raysearch.score.mixture import COVARIANCES, Mixture
-from raysearch.score.neighbours import Knn, KnnLocal, Lof
-from raysearch.score.product import ProductProbability
-from raysearch.score.spec import COUNTING, INLIERS, InlierSpec
+from raysearch.score.spec import COUNTING, COVARIANCES, INLIERS, InlierSpec
 
 __all__ = [
     "INLIERS",
@@ -132,46 +127,67 @@ def _fewest(spec: InlierSpec) -> int:
     return int(spec.p) + (spec.name in ("lof", "knn_local"))
 
 
+# Each model is imported where it is used: scikit-learn takes seconds, and a space names few models.
+
+
 def _fitted(spec: InlierSpec, rows: Floats, seed: int, reg_covar: float) -> Formula:
     name, p = spec.name, spec.p
     assert p is not None, name
-    match name:
-        case "lof":
-            return Lof(int(p), rows)
-        case "knn" | "knn_cosine":
-            return Knn.fit(rows, int(p), cosine=name == "knn_cosine")
-        case "knn_local":
-            return KnnLocal.fit(rows, int(p))
-        case "mahalanobis":
-            return Mahalanobis.fit(rows, p)
-        case "pca":
-            return PcaResidual.fit(rows, p)
-        case "ocsvm":
-            return KernelSum.ocsvm(rows, p)
-        case "kde":
-            return KernelSum.density(rows, p)
-    kind = COVARIANCES[name]
-    return Mixture.fit(rows, int(p), covariance=kind, seed=seed, reg_covar=reg_covar)
+    if name in COVARIANCES:
+        from raysearch.score.mixture import Mixture
+
+        kind = COVARIANCES[name]
+        return Mixture.fit(rows, int(p), covariance=kind, seed=seed, reg_covar=reg_covar)
+    if name in COUNTING:
+        return _fitted_neighbours(name, int(p), rows)
+    if name in ("ocsvm", "kde"):
+        from raysearch.score.kernel import KernelSum
+
+        return KernelSum.ocsvm(rows, p) if name == "ocsvm" else KernelSum.density(rows, p)
+    from raysearch.score.linear import Mahalanobis, PcaResidual
+
+    return Mahalanobis.fit(rows, p) if name == "mahalanobis" else PcaResidual.fit(rows, p)
+
+
+def _fitted_neighbours(name: str, p: int, rows: Floats) -> Formula:
+    from raysearch.score.neighbours import Knn, KnnLocal, Lof
+
+    if name == "lof":
+        return Lof(p, rows)
+    if name == "knn_local":
+        return KnnLocal.fit(rows, p)
+    return Knn.fit(rows, p, cosine=name == "knn_cosine")
 
 
 def _restored(spec: InlierSpec, arrays: Mapping[str, Any]) -> Formula:
     name, p = spec.name, spec.p
     if name == "none" or p is None:
+        from raysearch.score.product import ProductProbability
+
         return ProductProbability(**arrays)
-    match name:
-        case "lof":
-            return Lof(int(p), **arrays)
-        case "knn" | "knn_cosine":
-            return Knn(int(p), name == "knn_cosine", **arrays)
-        case "knn_local":
-            return KnnLocal(**arrays)
-        case "mahalanobis":
-            return Mahalanobis(**arrays)
-        case "pca":
-            return PcaResidual(**arrays)
-        case "ocsvm" | "kde":
-            return KernelSum(**arrays)
-    return Mixture(COVARIANCES[name], **arrays)
+    if name in COVARIANCES:
+        from raysearch.score.mixture import Mixture
+
+        return Mixture(COVARIANCES[name], **arrays)
+    if name in COUNTING:
+        return _restored_neighbours(name, int(p), arrays)
+    if name in ("ocsvm", "kde"):
+        from raysearch.score.kernel import KernelSum
+
+        return KernelSum(**arrays)
+    from raysearch.score.linear import Mahalanobis, PcaResidual
+
+    return Mahalanobis(**arrays) if name == "mahalanobis" else PcaResidual(**arrays)
+
+
+def _restored_neighbours(name: str, p: int, arrays: Mapping[str, Any]) -> Formula:
+    from raysearch.score.neighbours import Knn, KnnLocal, Lof
+
+    if name == "lof":
+        return Lof(p, **arrays)
+    if name == "knn_local":
+        return KnnLocal(**arrays)
+    return Knn(p, name == "knn_cosine", **arrays)
 
 
 def _arrays(formula: Any) -> dict[str, Rows]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score, roc_curve
 
 
 def auc_pauc(
@@ -47,6 +46,9 @@ def auc_pauc(
         raise ValueError(f"{np.count_nonzero(~np.isfinite(scores))} scores are not finite")
     if not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr must lie in (0, 1], is {max_fpr}")
+    # Here: it takes seconds, and who only averages scores need not wait for it.
+    from sklearn.metrics import roc_auc_score
+
     return (
         float(roc_auc_score(labels, scores)),
         float(roc_auc_score(labels, scores, max_fpr=max_fpr)),
@@ -63,6 +65,8 @@ def roc(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArr
     Returns:
         False-positive rates (K,) and true-positive rates (K,), both from 0 to 1.
     """
+    from sklearn.metrics import roc_curve
+
     fpr, tpr, _ = roc_curve(labels, scores)
     return fpr, tpr
 

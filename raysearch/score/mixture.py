@@ -10,9 +10,6 @@ from sklearn.mixture import GaussianMixture
 
 from raysearch.score.fitting import Floats
 
-COVARIANCES = {"gmm": "full", "gmm_diag": "diag", "gmm_tied": "tied"}
-"""What scikit-learn calls the covariances of each model."""
-
 
 @dataclass(frozen=True, eq=False)
 class Mixture:

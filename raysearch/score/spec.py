@@ -31,6 +31,10 @@ COUNTING = ("gmm", "gmm_diag", "gmm_tied", "lof", "knn", "knn_cosine", "knn_loca
 """Models whose p is a number of components or neighbours."""
 
 
+COVARIANCES = {"gmm": "full", "gmm_diag": "diag", "gmm_tied": "tied"}
+"""What scikit-learn calls the covariances of each model."""
+
+
 @dataclass(frozen=True)
 class InlierSpec:
     """An inlier model and its p, see the table above.

@@ -5,32 +5,40 @@ It knows no scheduler, and holds nothing that the study's folder does not tell a
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from raysearch.audio.dataset import Source
+from raysearch.outcome import Epoch
+from raysearch.search.axis import is_exhausted
 from raysearch.search.finalists import reruns
-from raysearch.search.sampler import Sampler
+from raysearch.search.job import Job, pruned
 from raysearch.search.space import Space
-from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.search.study import Known, Proposal, Record, State, StudyFolder
 from raysearch.search.warm import good_starts, paper_start, together
-from raysearch.search.worker import Job, pruned
-from raysearch.train import Epoch, unfinished
+from raysearch.training_state import unfinished
+
+if TYPE_CHECKING:
+    from raysearch.search.sampler import Sampler
 
 
 class Agenda:
     """Hands out the trials of one study."""
 
-    def __init__(self, job: Job, space: Space, sampler: Sampler) -> None:
+    def __init__(
+        self, job: Job, space: Space, known: Known, sampler: "Sampler | None" = None
+    ) -> None:
         """Takes up a study where it stands.
 
         Args:
             job: what its trials share.
             space: what is searched, and how.
-            sampler: that knows what was tried so far.
+            known: its trials so far.
+            sampler: that knows them; None to look at the study only, which needs no Optuna.
         """
-        self.job, self.space, self.sampler = job, space, sampler
+        self.job, self.space, self.known_sampler = job, space, sampler
         self.study = StudyFolder(job.folder)
-        self.proposals = self.study.proposals()
-        self.records = {record.proposal.number: record for record in self.study.records()}
+        self.proposals = list(known.proposals)
+        self.records = {record.proposal.number: record for record in known.records}
         self.devices = 1.0
         """Of a trial; set by who runs them."""
         self.searched = sum(proposal.rerun_of is None for proposal in self.proposals)
@@ -39,18 +47,28 @@ class Agenda:
         self.waiting = [p for p in self.proposals if p.number not in self.records]
         self.at_work: dict[int, float] = {}
         """Number of a trial -> seconds that its epochs took."""
-        self.exhausted = sampler.exhausted
+        self.exhausted = is_exhausted(space, {p.key for p in known.searched})
         self.spent = sum(record.device_seconds for record in self.records.values())
         self.behind: list[Proposal] = []
+        if sampler is not None:
+            self._resume(sampler)
+
+    def _resume(self, sampler: "Sampler") -> None:
         for proposal in self.waiting:
             # The pruner must know the rungs that they have behind them; what it says of the last
             # epoch nobody may have heard.
-            history, _ = unfinished(job.encoder(proposal))
+            history, _ = unfinished(self.job.encoder(proposal))
             verdicts = [self.report(proposal.number, epoch) for epoch in history]
             if verdicts and verdicts[-1]:
                 self.behind.append(proposal)
-        if space.strategy.warm_start == "paper":
-            sampler.enqueue([paper_start(job.source.machine)])
+        if self.space.strategy.warm_start == "paper":
+            sampler.enqueue([paper_start(self.job.source.machine)])
+
+    @property
+    def sampler(self) -> "Sampler":
+        """What proposes its trials."""
+        assert self.known_sampler is not None, "this study is only looked at"
+        return self.known_sampler
 
     @property
     def name(self) -> str:
@@ -169,10 +187,22 @@ class Agenda:
         return reruns(records, self.proposals, finalists, self.job.seed)
 
 
+def look_at(study: StudyFolder, space: Space, source: Source, fingerprint: str) -> Agenda:
+    """Read how a study stands; nothing is asked of the result that would change the folder.
+
+    Args:
+        study: that was begun.
+        space: of the study.
+        source: of its recordings.
+        fingerprint: of its recordings.
+    """
+    return Agenda(_job(study, space, source, fingerprint), space, study.known())
+
+
 def take_up(
     study: StudyFolder, space: Space, source: Source, fingerprint: str, journal: Path | None
 ) -> Agenda:
-    """The agenda of a study, from what its folder holds.
+    """Read how a study stands, to go on with it.
 
     Args:
         study: that was begun.
@@ -181,8 +211,15 @@ def take_up(
         fingerprint: of its recordings.
         journal: see `Sampler`; with None nothing is written.
     """
-    searched = [proposal for proposal in study.proposals() if proposal.rerun_of is None]
-    job = Job(
+    from raysearch.search.sampler import Sampler
+
+    known = study.known()
+    sampler = Sampler(space, journal, known.searched, known.records)
+    return Agenda(_job(study, space, source, fingerprint), space, known, sampler)
+
+
+def _job(study: StudyFolder, space: Space, source: Source, fingerprint: str) -> Job:
+    return Job(
         study.path.absolute(),
         source,
         fingerprint,
@@ -191,7 +228,6 @@ def take_up(
         space.strategy.seed,
         space.rungs,
     )
-    return Agenda(job, space, Sampler(space, journal, searched, study.records()))
 
 
 def idle(records: Sequence[Record]) -> int:

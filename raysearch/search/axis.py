@@ -6,12 +6,14 @@ sampler knows that 64 lies between 32 and 128, which a mere set of choices would
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-
-from optuna.distributions import BaseDistribution, FloatDistribution
+from typing import TYPE_CHECKING
 
 from raysearch.search.space import Number, Range, Searched, Space
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,11 @@ class Axis:
     values: Sequence[Number] | None = None
 
     @property
-    def distribution(self) -> BaseDistribution:
+    def distribution(self) -> "BaseDistribution":
         """What Optuna draws from."""
+        # Here: who only counts what a space holds needs no Optuna.
+        from optuna.distributions import FloatDistribution
+
         return FloatDistribution(self.low, self.high, log=self.log)
 
     def nearest(self, value: float) -> Number:
@@ -65,6 +70,19 @@ def p_axes(space: Space) -> dict[str, Axis]:
         if values:
             found[name] = _listed(values)
     return found
+
+
+def is_exhausted(space: Space, tried: Collection[object]) -> bool:
+    """Tell whether everything in a space was tried.
+
+    Args:
+        space: that is searched.
+        tried: keys of the proposals, each once.
+    """
+    values = [axis.values for axis in axes(space).values()]
+    sizes = [math.inf if one is None else len(one) for one in values]
+    inliers = len(space.search.specs) if space.strategy.inlier == "sample" else 1
+    return len(tried) >= math.prod(sizes) * inliers
 
 
 def _axis(searched: Searched) -> Axis:

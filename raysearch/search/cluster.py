@@ -1,24 +1,23 @@
 """Joining a Ray cluster, or starting one on this machine, and what it holds."""
 
 import logging
-import os
 import signal
-import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import ray
 import yaml
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysearch.errors import UserError, brief
+from raysearch.search.address import refusal
+from raysearch.search.local_ray import start_ray
 from raysearch.search.resources import Cluster, Node, growth
-
-# Set before ray is imported, which reads it then.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -27,90 +26,70 @@ PATIENCE = 120.0
 """Seconds after which a machine counts as silent."""
 
 
-def running_here() -> str:
-    """Address of the cluster that `ray start` or `ray up` made this machine a part of, else ""."""
-    folder = os.environ.get("RAY_TMPDIR", "/tmp")
-    with suppress(OSError):
-        address = Path(folder, "ray", "ray_current_cluster").read_text().strip()
-        # The file outlives a cluster that was killed.
-        if not _silence(address):
-            return address
-    return ""
+def connect(address: str, *, dashboard: bool = True) -> tuple[Cluster, "Future[str]"]:
+    """Join a Ray cluster, or start one on this machine if there is no address.
 
+    Args:
+        address: of the cluster; empty for none.
+        dashboard: whether one that is started has Ray's dashboard.
 
-def check_address(address: str) -> None:
-    """Looks whether somebody answers at a cluster's address, before anything is written.
-
-    Raises:
-        UserError: nobody does.
-    """
-    if address and (reason := _silence(address)):
-        raise _refusal(address, reason)
-
-
-def _silence(address: str) -> str:
-    """Why nobody answers at HOST:PORT; empty if somebody does, or if Ray has to find the place."""
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal():
-        return ""
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        return str(error)
-    return ""
-
-
-@contextmanager
-def cluster(address: str = "") -> Iterator[Cluster]:
-    """Joins a Ray cluster, or starts one on this machine if there is no address.
+    Returns:
+        The cluster, and the address of its dashboard as HOST:PORT, once that has started; empty if
+        there is none.
 
     Raises:
         UserError: there is no cluster at this address, or it refuses us.
     """
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    dashboard = _join(address) if address else _start()
-    # Ray would exit without a word.
-    signal.signal(signal.SIGTERM, on_sigterm)
+    url = _join(address) if address else _start(dashboard)
+    if threading.current_thread() is threading.main_thread():
+        # Ray would exit without a word.
+        signal.signal(signal.SIGTERM, on_sigterm)
+    return Cluster(address, "", _nodes(address)), url
+
+
+def disconnect() -> None:
+    """Leave the cluster that was joined, or end the one that was started."""
+    ray.shutdown()
+
+
+@contextmanager
+def cluster(address: str = "") -> Iterator[Cluster]:
+    """Join a Ray cluster, or start one on this machine, for as long as the block lasts.
+
+    Raises:
+        UserError: as `connect`.
+    """
     try:
-        yield Cluster(address, f"http://{dashboard}" if dashboard else "", _nodes(address))
+        joined, url = connect(address)
+        yield with_dashboard(joined, url.result())
     finally:
-        ray.shutdown()
+        disconnect()
 
 
-def _start() -> str | None:
-    # Without a network Ray would probe for an address to call its own.
+def with_dashboard(joined: Cluster, url: str) -> Cluster:
+    """Return a cluster that knows the address of its dashboard; `url` is HOST:PORT, or empty."""
+    return replace(joined, dashboard=f"http://{url}" if url else "")
+
+
+def _start(dashboard: bool) -> "Future[str]":
     try:
-        context = ray.init(
-            address="local",
-            _node_ip_address="127.0.0.1",
-            dashboard_host="127.0.0.1",
-            include_dashboard=True,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        return start_ray(dashboard=dashboard)
     except Exception as error:
         raise UserError(
             f"Ray did not start on this machine ({brief(error)}); try again when it is less busy, "
             "or look at it with `raysearch doctor`"
         ) from error
-    return context.dashboard_url
 
 
-def _join(address: str) -> str | None:
+def _join(address: str) -> "Future[str]":
     try:
         context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:
-        raise _refusal(address, brief(error)) from error
-    return context.dashboard_url
-
-
-def _refusal(address: str, reason: str) -> UserError:
-    hint = (
-        "set RAY_AUTH_MODE=token and put the cluster's token into ~/.ray/auth_token"
-        if "auth" in reason.lower()
-        else "see `ray status`, or say --address local to use this machine alone"
-    )
-    return UserError(f"no Ray cluster can be joined at {address} ({reason}); {hint}")
+        raise refusal(address, brief(error)) from error
+    url = Future[str]()
+    url.set_result(context.dashboard_url or "")
+    return url
 
 
 def _nodes(address: str) -> tuple[Node, ...]:

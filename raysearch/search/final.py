@@ -20,13 +20,12 @@ from raysearch.detector import Detector
 from raysearch.errors import DataError
 from raysearch.score.metrics import MachineScore, harmonic_mean, machine_score
 from raysearch.search.scores import FinalScore, write_scores
+from raysearch.search.study import LEDGER
 from raysearch.search.winner import Winner
 from raysearch.storage import append_line, write_text
 
 Scores = dict[str, list[tuple[Clip, float]]]
 """Product ID -> clips and their anomaly scores, higher = more anomalous."""
-
-LEDGER = "test_ledger.jsonl"
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 import os
 from typing import Any
 
+from raysearch.search.job import Job
 from raysearch.search.resources import Share
 from raysearch.search.study import Proposal, StudyFolder
-from raysearch.search.worker import Job, work
+from raysearch.search.worker import work
 from raysearch.storage import tune_storage
 
 # Epochs reach Tune as soon as they are polled.
@@ -16,9 +17,6 @@ from ray import tune
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
-
-DRIVER_CPUS = 0.01
-"""Of the process that only waits for the workers; Ray refuses 0."""
 
 SLACK = 0.1
 """What a worker asks less than its whole CPUs, so that the drivers find room beside the workers."""

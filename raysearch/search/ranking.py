@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, stdev
 
-from raysearch.score.inlier import InlierSpec
+from raysearch.outcome import InlierResult
+from raysearch.score.spec import InlierSpec
 from raysearch.search.finalists import best_trials
 from raysearch.search.strategy import Finalists
 from raysearch.search.study import Proposal, Record, State
-from raysearch.trial import InlierResult
 
 
 @dataclass(frozen=True)

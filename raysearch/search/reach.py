@@ -6,7 +6,7 @@ from upath import UPath
 
 from raysearch.errors import UserError
 from raysearch.search.cluster import on_each_node
-from raysearch.search.worker import Job
+from raysearch.search.job import Job
 
 
 def check_reach(job: Job) -> None:

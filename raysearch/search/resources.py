@@ -1,7 +1,10 @@
 """What a trial holds, and how many run at once."""
 
+import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from raysearch.errors import UserError
@@ -87,9 +90,24 @@ def check_gpus(resources: Resources, address: str) -> None:
     """
     gpus = _gpus(resources)
     if gpus and not address:
-        import torch
+        _refuse_gpus(gpus, most_gpus())
 
-        _refuse_gpus(gpus, torch.cuda.device_count())
+
+def most_gpus(devices: Path = Path("/dev")) -> float:
+    """Return how many GPUs this machine has at the most, from its device files alone.
+
+    Ray counts them exactly once it has started. Torch, which counts them too, takes seconds to
+    import.
+    """
+    # AMD's driver, and Windows' under WSL, do not tell.
+    if any((devices / name).exists() for name in ("kfd", "dxg")):
+        return math.inf
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = None if visible is None else [name for name in visible.split(",") if name.strip()]
+    if named and named[0].startswith("MIG"):
+        return len(named)
+    there = len(list(devices.glob("nvidia[0-9]*")))
+    return there if named is None else min(there, len(named))
 
 
 def _gpus(resources: Resources) -> float | None:

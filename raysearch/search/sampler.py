@@ -8,7 +8,6 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +16,16 @@ from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from raysearch.score.inlier import InlierSpec
-from raysearch.search.axis import Axis, axes, p_axes
+from raysearch.outcome import Epoch
+from raysearch.score.spec import InlierSpec
+from raysearch.search.axis import Axis, axes, is_exhausted, p_axes
 from raysearch.search.engine import new_sampler, new_study, note_rung
 from raysearch.search.space import Space
 from raysearch.search.study import Proposal, Record, State
-from raysearch.train import Epoch
+from raysearch.search.warm import Start
 
 ATTEMPTS = 16
 """How often the sampler may propose what was tried before a random configuration is taken."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """A configuration to begin with.
-
-    Attributes:
-        origin: where it was found, for people.
-        inlier: its inlier model, which counts only where that is sampled.
-        p: and its p.
-    """
-
-    lr: float
-    batch_size: int
-    lam: float
-    origin: str
-    inlier: str = ""
-    p: float | None = None
 
 
 class Sampler:
@@ -109,11 +91,7 @@ class Sampler:
     @property
     def exhausted(self) -> bool:
         """Whether everything in the space was tried."""
-        values = [axis.values for axis in self.axes.values()]
-        sizes = [math.inf if one is None else len(one) for one in values]
-        return len(self.seen) >= math.prod(sizes) * (
-            len(self.space.search.specs) if self.sampled else 1
-        )
+        return is_exhausted(self.space, self.seen)
 
     def report(self, number: int, epoch: Epoch) -> bool:
         """Takes an epoch of a trial.

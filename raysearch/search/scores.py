@@ -1,4 +1,4 @@
-"""final_scores.csv: every clip that the final test heard, with its score."""
+"""What the final test found: final_scores.csv with every clip, final_test.csv with every ID."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 
 from upath import UPath
 
+from raysearch.score.metrics import harmonic_mean
 from raysearch.storage import write_text
 
 
@@ -55,3 +56,12 @@ def read_scores(path: UPath) -> list[FinalScore]:
         )
         for row in csv.DictReader(io.StringIO(path.read_text("utf-8")))
     ]
+
+
+def final_score(path: UPath) -> float | None:
+    """Return the harmonic mean over the test IDs of `final_test.csv`; None if there is none."""
+    if not path.is_file():
+        return None
+    rows = csv.DictReader(io.StringIO(path.read_text("utf-8")))
+    ids = [row for row in rows if row["id"] != "hmean"]
+    return harmonic_mean(float(row[kind]) for row in ids for kind in ("auc", "pauc"))

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from raysearch.audio.dataset import parse_ids
 from raysearch.config import Options, Strict, explain
 from raysearch.errors import UserError
-from raysearch.score.inlier import INLIERS, InlierSpec
+from raysearch.score.spec import INLIERS, InlierSpec
 from raysearch.search.strategy import ENOUGH, GRACE, REDUCTION, Finalists, Strategy
 
 Number = int | float

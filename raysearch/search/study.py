@@ -20,8 +20,10 @@ from upath import UPath
 from raysearch import storage
 from raysearch.config import Options, TrialConfig
 from raysearch.errors import UserError
-from raysearch.train import Epoch
-from raysearch.trial import InlierResult, best_row
+from raysearch.outcome import Epoch, InlierResult, best_row
+
+LEDGER = "test_ledger.jsonl"
+"""A line for each time the test IDs were opened."""
 
 
 class State(StrEnum):
@@ -109,6 +111,19 @@ class Record:
     def best(self) -> InlierResult | None:
         """See `best_row`."""
         return best_row(self.rows)
+
+
+@dataclass(frozen=True)
+class Known:
+    """The trials of a study: all that were given out, and the records of those that ended."""
+
+    proposals: tuple[Proposal, ...]
+    records: tuple[Record, ...]
+
+    @property
+    def searched(self) -> list[Proposal]:
+        """Proposals of the search itself, without the finalists' further seeds."""
+        return [proposal for proposal in self.proposals if proposal.rerun_of is None]
 
 
 class StudyFolder:
@@ -217,6 +232,10 @@ class StudyFolder:
             return [_read(text) for text in texts]
         finally:
             gc.enable()
+
+    def known(self) -> Known:
+        """Read all that is known of its trials, once."""
+        return Known(tuple(self.proposals()), tuple(self.records()))
 
     def _record(self, number: int) -> UPath:
         return self.path / "records" / f"{number:04d}.json"

@@ -6,27 +6,31 @@ searcher asks the agendas and reads records back, so nothing of Tune's state is 
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from ray import tune
+from ray.tune import Callback, RunConfig, Stopper
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from raysearch.errors import UserError
+from raysearch.outcome import Epoch
 from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
-from raysearch.search.cluster import cluster
-from raysearch.search.group import DRIVER_CPUS, train_together
-from raysearch.search.packing import pack
+from raysearch.search.job import failed, pruned
+from raysearch.search.joining import Joining
 from raysearch.search.queue import Queue
-from raysearch.search.reach import check_reach
 from raysearch.search.resources import Cluster, Resources, Share, fit
 from raysearch.search.study import Proposal
-from raysearch.search.tracking import MLflowRuns, to_config, to_proposal
+from raysearch.search.tracking import TensorBoard, to_config, to_proposal
+from raysearch.search.trainable import Work, run_proposal
 from raysearch.search.view import View
-from raysearch.search.worker import Job, failed, pruned, work
 from raysearch.storage import tune_storage
-from raysearch.train import Epoch
 
-# Set before ray's parts are imported, which read them then.
+# Ray reads them when a search begins.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 # Ctrl-C ends the trials at once: they go on from their checkpoints.
@@ -34,14 +38,8 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 # A trial stays in the folder that the command was typed in, where relative paths mean something.
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
-from ray import tune
-from ray.tune import Callback, RunConfig, Stopper
-from ray.tune.logger import TBXLoggerCallback
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
-
-Work = Callable[[Job, Proposal, Share, Callable[[dict[str, Any]], None]], None]
-"""What a trial's process does, see `worker.work`."""
+DRIVER_CPUS = 0.01
+"""Of the process that only waits for a trial's workers; Ray refuses 0."""
 
 RETRIES = 3
 """How often a trial is taken up again without having finished another epoch.
@@ -54,10 +52,10 @@ def search(
     agendas: Sequence[Agenda],
     resources: Resources,
     view: View,
+    ray: Joining,
     *,
-    address: str = "",
     budget: Budget | None = None,
-    work: Work = work,
+    work: Work | None = None,
 ) -> bool:
     """Runs trials until every study is over or a budget is spent.
 
@@ -65,38 +63,48 @@ def search(
         agendas: of the studies, whose folders lie side by side.
         resources: of a trial.
         view: told of everything.
-        address: of the Ray cluster to join; empty starts one on this machine.
+        ray: the cluster that runs them.
         budget: of all studies together; what it stops goes on when the search is called again.
-        work: what a trial that one process trains does.
+        work: what a trial that one process trains does instead of `worker.work`.
 
     Returns:
         Whether it came to its end; False if it was interrupted.
 
     Raises:
-        UserError: the cluster cannot run such a trial, or cannot be joined.
+        UserError: the cluster cannot be joined, or cannot run such a trial, or no trial of a study
+            can be trained.
     """
-    with cluster(address) as joined:
+    try:
+        joined = ray.cluster()
         if resources.gpus == "auto":
             resources = replace(resources, gpus=_packed(agendas, joined))
-        if address:
-            for agenda in agendas:
-                check_reach(agenda.job)
+        if joined.address:
+            _check_reach(agendas)
         share = fit(resources, joined.nodes, joined.where)
         for agenda in agendas:
             agenda.devices = share.devices
-        view.cluster(joined, share)
         # To start a cluster is not to search.
         budget = replace(budget or Budget(), start=time.monotonic())
-        tuner = _tuner(agendas, share, view, budget, work)
-        try:
-            tuner.fit()
-        except KeyboardInterrupt:
-            return False
+        relay = _Relay(agendas, view, ray, share)
+        _tuner(agendas, share, relay, budget, work).fit()
+    except KeyboardInterrupt:
+        return False
+    if relay.refused:
+        raise UserError(relay.refused)
     return True
+
+
+def _check_reach(agendas: Sequence[Agenda]) -> None:
+    from raysearch.search.reach import check_reach
+
+    for agenda in agendas:
+        check_reach(agenda.job)
 
 
 def _packed(agendas: Sequence[Agenda], joined: Cluster) -> float | None:
     """What part of a GPU a trial of any of the studies should hold."""
+    from raysearch.search.packing import pack
+
     batch = max(agenda.space.search.largest_batch for agenda in agendas)
     # Most machine types have the same options, and each measurement takes a while.
     options = [agenda.space.fixed for agenda in agendas]
@@ -106,12 +114,11 @@ def _packed(agendas: Sequence[Agenda], joined: Cluster) -> float | None:
 
 
 def _tuner(
-    agendas: Sequence[Agenda], share: Share, view: View, budget: Budget, work: Work
+    agendas: Sequence[Agenda], share: Share, relay: "_Relay", budget: Budget, work: Work | None
 ) -> tune.Tuner:
-    relay = _Relay(agendas, view)
     jobs = {agenda.name: agenda.job for agenda in agendas}
     # One parameter rather than three: each is fetched anew for every trial.
-    trainable = tune.with_parameters(_trial, given=(jobs, share, work))
+    trainable = tune.with_parameters(run_proposal, given=(jobs, share, work))
     cpus = DRIVER_CPUS if share.workers > 1 else share.cpus
     gpus = 0 if share.workers > 1 else share.gpus
     folder = agendas[0].study.path
@@ -132,16 +139,25 @@ def _tuner(
             name="tune",
             storage_path=storage,
             storage_filesystem=filesystem,
-            stop=_Spent(agendas, budget),
+            stop=_Ended(agendas, budget, relay),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
             callbacks=[
                 relay,
-                TBXLoggerCallback(),  # type: ignore[no-untyped-call]
-                *(MLflowRuns(a.name, view.warn) for a in agendas if a.space.tracking == "mlflow"),
+                TensorBoard(),
+                *_mlflow(agendas, relay.view),
             ],
             verbose=0,
         ),
     )
+
+
+def _mlflow(agendas: Sequence[Agenda], view: View) -> list[Callback]:
+    names = [agenda.name for agenda in agendas if agenda.space.tracking == "mlflow"]
+    if not names:
+        return []
+    from raysearch.search.mlflow_runs import MLflowRuns
+
+    return [MLflowRuns(name, view.warn) for name in names]
 
 
 def _folder_name(trial: Any) -> str:
@@ -159,11 +175,11 @@ class _Stateless:
         return {}
 
 
-class _Spent(_Stateless, Stopper):
-    """Ends the search when a budget is spent."""
+class _Ended(_Stateless, Stopper):
+    """Ends the search when a budget is spent, or when no trial can be trained."""
 
-    def __init__(self, agendas: Sequence[Agenda], budget: Budget) -> None:
-        self.agendas, self.budget = agendas, budget
+    def __init__(self, agendas: Sequence[Agenda], budget: Budget, relay: "_Relay") -> None:
+        self.agendas, self.budget, self.relay = agendas, budget, relay
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No trial is ended by itself."""
@@ -172,7 +188,7 @@ class _Spent(_Stateless, Stopper):
     def stop_all(self) -> bool:
         """Whether all are."""
         spent = sum(agenda.device_seconds for agenda in self.agendas)
-        return bool(self.budget.spent(spent))
+        return bool(self.relay.refused or self.budget.spent(spent))
 
 
 class _Searcher(_Stateless, Searcher):
@@ -224,9 +240,12 @@ class _Relay(_Stateless, Callback):
     That is: its process was killed, be it by fate or because the trial was given up.
     """
 
-    def __init__(self, agendas: Sequence[Agenda], view: View) -> None:
+    def __init__(self, agendas: Sequence[Agenda], view: View, ray: Joining, share: Share) -> None:
         self.agendas = {agenda.name: agenda for agenda in agendas}
-        self.view = view
+        self.view, self.ray, self.share = view, ray, share
+        self.told_cluster = False
+        self.refused = ""
+        """Why no trial of a study can be trained."""
         self.given_up: set[tuple[str, int]] = set()
 
     def gives_up(self, trial: Any, result: Mapping[str, Any]) -> bool:
@@ -244,13 +263,16 @@ class _Relay(_Stateless, Callback):
         return record is not None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._tell_cluster()
         self.view.started(trial.config["study"], self._whose(trial)[1])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         study, number = trial.config["study"], trial.config["number"]
-        if "epoch" in result:
+        if "refused" in result:
+            self.refused = result["refused"]
+        elif "epoch" in result:
             trial.run_metadata.num_failures = 0
             self.view.epoch(study, number, result)
         elif "clips_read" in result:
@@ -270,7 +292,15 @@ class _Relay(_Stateless, Callback):
         self._end(trial)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        # A dashboard starts more slowly than all the rest; a trial, though, is not told before.
+        if self.ray.is_whole:
+            self._tell_cluster()
         self.view.tick()
+
+    def _tell_cluster(self) -> None:
+        if not self.told_cluster:
+            self.told_cluster = True
+            self.view.cluster(self.ray.cluster(), self.share)
 
     def _whose(self, trial: Any) -> tuple[Agenda, Proposal]:
         return self.agendas[trial.config["study"]], to_proposal(trial.config)
@@ -286,13 +316,3 @@ class _Relay(_Stateless, Callback):
 def _reason(trial: Any) -> str:
     lines = str(trial.get_error() or "").strip().splitlines()
     return lines[-1].strip() if lines else "its process died"
-
-
-def _trial(config: dict[str, Any], given: tuple[Mapping[str, Job], Share, Work]) -> None:
-    """The trainable: runs in a process of its own, on any node."""
-    jobs, share, work = given
-    job, proposal = jobs[config["study"]], to_proposal(config)
-    if share.workers > 1:
-        train_together(job, proposal, share, tune.get_context().get_trial_id())
-    else:
-        work(job, proposal, share, tune.report)

@@ -1,17 +1,36 @@
 """Where a search may begin rather than at random: at what was good elsewhere."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 
 from upath import UPath
 
 from raysearch.errors import UserError
 from raysearch.search.finalists import best_trials
-from raysearch.search.sampler import Start
 from raysearch.search.study import Record, StudyFolder, studies_at
 
 GOOD = 3
 """Configurations that are taken over from each study."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A configuration to begin with.
+
+    Attributes:
+        origin: where it was found, for people.
+        inlier: its inlier model, which counts only where that is sampled.
+        p: and its p.
+    """
+
+    lr: float
+    batch_size: int
+    lam: float
+    origin: str
+    inlier: str = ""
+    p: float | None = None
+
 
 _PAPER = {
     "fan": (1e-3, 32, 0.1, "gmm", 16),

@@ -1,26 +1,15 @@
-"""The best configuration of a study, frozen, and the detector made of it.
-
-Only recordings that the search itself may see are used here.
-"""
+"""The best configuration of a study, frozen."""
 
 import json
 from dataclasses import asdict, dataclass
 
 from upath import UPath
 
-from raysearch.audio.dataset import TrialData
 from raysearch.config import Options, TrialConfig
-from raysearch.detector import Detector
-from raysearch.embedding import embed_clips
-from raysearch.errors import UserError
-from raysearch.network import frontend
-from raysearch.score.inlier import FitError, InlierSpec
-from raysearch.score.threshold import gamma_threshold
+from raysearch.score.spec import InlierSpec
 from raysearch.search.ranking import Ranking
-from raysearch.search.study import Proposal, StudyFolder
+from raysearch.search.study import Proposal
 from raysearch.storage import write_text
-from raysearch.train import load_trained
-from raysearch.trial import clip_scores, fit_embeddings, fit_inlier
 
 
 @dataclass(frozen=True)
@@ -116,39 +105,3 @@ def frozen(folder: UPath) -> Winner | None:
     content = json.loads(path.read_text())
     # Before there were finalists, a configuration had one seed.
     return Winner(**{"mean_score": content["val_score"]} | content)
-
-
-def build_detector(winner: Winner, options: Options, data: TrialData, folder: UPath) -> Detector:
-    """Fits the winner's inlier model for every product ID and sets the thresholds.
-
-    Args:
-        winner: frozen configuration.
-        options: of the study.
-        data: the recordings of the search.
-        folder: of the study.
-
-    Raises:
-        UserError: an ID's model cannot be fitted.
-    """
-    config = winner.config(options)
-    encoder = load_trained(
-        options, len(data.ids), StudyFolder(folder).encoder(winner.encoder)
-    ).encoder
-    fits = fit_embeddings(encoder, config, data)
-    front = frontend(options).to(next(encoder.parameters()).device)
-    part, _ = data.target_parts(options.validation_share, config.seed)
-    # A model scores the clips it was fitted on too well to set a threshold by them.
-    unseen = part.clips if options.inlier_fit == "validation" else range(len(data.target.clips))
-    models, thresholds = {}, {}
-    for identity in data.ids:
-        try:
-            models[identity] = fit_inlier(winner.spec, identity, encoder, config, data, fits)
-        except FitError as error:
-            raise UserError(f"no detector: ID {identity} of {winner.machine}: {error}") from error
-        clips = [i for i in unseen if data.target.clips[i].id == identity]
-        embeddings = embed_clips(encoder, front, part, options, clips)
-        scores = clip_scores(winner.spec, models[identity], embeddings, options)
-        thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)
-    return Detector(
-        winner.machine, options, part.mean, part.std, winner.spec, encoder, models, thresholds
-    )

@@ -6,47 +6,24 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import cache
 from typing import Any
 
 import torch
-from upath import UPath
 
 from raysearch.audio.dataset import Source, TrialData, open_data
-from raysearch.config import Options, TrialConfig
+from raysearch.config import Options
 from raysearch.distributed import from_first, rank, workers
 from raysearch.errors import DataError, TrialError, UserError
-from raysearch.score.inlier import InlierSpec
+from raysearch.network import check_network
+from raysearch.outcome import Epoch
+from raysearch.score.spec import InlierSpec
+from raysearch.search.job import Job, failed, record_facts
 from raysearch.search.resources import Share
 from raysearch.search.study import Proposal, Record, State, StudyFolder
 from raysearch.storage import lock, write_text
-from raysearch.train import Epoch, unfinished
 from raysearch.trial import run_trial
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every trial of a study shares; small, since it travels to each node.
-
-    Attributes:
-        rungs: epochs after which a trial may be given up.
-    """
-
-    folder: UPath
-    source: Source
-    fingerprint: str
-    options: Options
-    inliers: tuple[InlierSpec, ...]
-    seed: int
-    rungs: frozenset[int] = frozenset()
-
-    def config(self, proposal: Proposal) -> TrialConfig:
-        """The configuration of a proposal's encoder."""
-        return proposal.config(self.source.machine, self.fingerprint, self.seed, self.options)
-
-    def encoder(self, proposal: Proposal) -> UPath:
-        """Folder of the checkpoints of a proposal's encoder."""
-        return StudyFolder(self.folder).encoder(self.config(proposal).signature())
 
 
 def work(
@@ -58,7 +35,8 @@ def work(
         job: what all trials share.
         proposal: the trial.
         share: what it holds.
-        report: told of every epoch, and of the end.
+        report: told of every epoch, and of the end; or, instead, of why no trial of the study can
+            be trained.
 
     Raises:
         Exception: whatever is no fault of the trial, such as storage that does not answer; the
@@ -69,6 +47,9 @@ def work(
         return
     try:
         _settle(share)
+        if problem := _problem(job.options.model_dump_json()):
+            report({"refused": problem})
+            return
         record = _complete(job, proposal, share, report)
     except _GivenUpError:
         return
@@ -148,8 +129,18 @@ def _complete(
         # The encoder of another trial, which was compared by another inlier model at its rungs.
         history = tuple(replace(epoch, val_score=None) for epoch in result.history)
         result = replace(result, history=history)
-    facts = _facts(job, proposal) | {"devices": share.devices}
+    facts = record_facts(job, proposal) | {"devices": share.devices}
     return Record(state=State.COMPLETE, **facts, **vars(result))
+
+
+@cache
+def _problem(options: str) -> str:
+    """What is wrong with the network that all trials train; empty if nothing."""
+    try:
+        check_network(Options.model_validate_json(options))
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 _opened: dict[Source, TrialData] = {}
@@ -190,56 +181,3 @@ def _keep_traceback(job: Job, proposal: Proposal) -> None:
     # A disk that is full must not hide what it did to the trial.
     with suppress(Exception):
         write_text(folder / "error.txt", traceback.format_exc())
-
-
-def failed(job: Job, proposal: Proposal, host: str, reason: str, devices: float) -> Record:
-    """The record of a trial that cannot be finished.
-
-    Args:
-        job: what all trials share.
-        proposal: the trial.
-        host: that it failed on, if known.
-        reason: one line.
-        devices: that it held.
-    """
-    # What it took counts, though nothing came of it.
-    seconds = sum(epoch.seconds for epoch in unfinished(job.encoder(proposal))[0])
-    facts = _facts(job, proposal) | {"host": host, "devices": devices}
-    return Record(state=State.FAIL, error=reason, train_seconds=seconds, **facts)
-
-
-def pruned(job: Job, proposal: Proposal, host: str, devices: float) -> Record | None:
-    """The record of a trial that is given up.
-
-    Args:
-        job: what all trials share.
-        proposal: the trial.
-        host: that it runs on.
-        devices: that it holds.
-
-    Returns:
-        None if its training has ended meanwhile: then it may as well be scored.
-    """
-    history, resumes = unfinished(job.encoder(proposal))
-    if not history:
-        return None
-    best = min(history, key=lambda epoch: epoch.val_loss)
-    return Record(
-        state=State.PRUNED,
-        best_epoch=best.epoch,
-        val_loss=best.val_loss,
-        train_seconds=sum(epoch.seconds for epoch in history),
-        history=history,
-        resumes=resumes,
-        **_facts(job, proposal) | {"host": host, "devices": devices},
-    )
-
-
-def _facts(job: Job, proposal: Proposal) -> dict[str, Any]:
-    return {
-        "proposal": proposal,
-        "encoder": job.config(proposal).signature(),
-        "epochs": job.options.epochs,
-        "seed": job.config(proposal).seed,
-        "host": socket.gethostname(),
-    }

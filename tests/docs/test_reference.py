@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from raysearch.config import Options
+from raysearch.outcome import Epoch, InlierResult
 from raysearch.report.tables import _table_one
 from raysearch.report.trials import columns
 from raysearch.score.spec import INLIERS
@@ -21,8 +22,6 @@ from raysearch.search.space import Range, Search, Space
 from raysearch.search.strategy import Finalists, Strategy
 from raysearch.search.study import Proposal, Record
 from raysearch.search.winner import Winner
-from raysearch.train import Epoch
-from raysearch.trial import InlierResult
 from tests.docs.pages import REPOSITORY, prose, rows, section, spans
 
 DOCS = REPOSITORY / "docs"

@@ -9,16 +9,8 @@ from PIL import Image
 from upath import UPath
 
 from raysearch.evidence.clips import Part, ShownClip
-from raysearch.evidence.wrong import (
-    Wrong,
-    WrongClip,
-    flac,
-    log_mel,
-    picture,
-    read_wrong,
-    worst_wrong,
-    write_wrong,
-)
+from raysearch.evidence.picture import flac, log_mel, picture, write_wrong
+from raysearch.evidence.wrong import Wrong, WrongClip, read_wrong, worst_wrong
 from tests.detectors import make_detector
 
 

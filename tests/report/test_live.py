@@ -7,13 +7,12 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from raysearch.outcome import Epoch, InlierResult
 from raysearch.report.live import LiveView
 from raysearch.report.words import best_of, duration
 from raysearch.search.budget import Budget
 from raysearch.search.resources import Cluster, Node, Share
 from raysearch.search.study import Proposal, Record, State
-from raysearch.train import Epoch
-from raysearch.trial import InlierResult
 
 PROPOSALS = [Proposal(n, 10**-n, 32, 10.0) for n in range(1, 6)]
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from upath import UPath
 
+from raysearch.outcome import InlierResult
 from raysearch.report.trials import PAUSE, TrialsFile, columns
 from raysearch.search.study import Proposal, Record, State
-from raysearch.trial import InlierResult
 from tests.records import complete, failed, row
 
 VALIDATION_IDS = ("0", "1", "2")

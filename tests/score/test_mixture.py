@@ -4,7 +4,8 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from raysearch.score.mixture import COVARIANCES, Mixture
+from raysearch.score.mixture import Mixture
+from raysearch.score.spec import COVARIANCES
 
 DIM = 6
 

@@ -8,12 +8,12 @@ from upath import UPath
 
 from raysearch import checkpoint
 from raysearch.audio.dataset import Source
+from raysearch.outcome import Epoch
 from raysearch.search.agenda import Agenda
+from raysearch.search.job import Job
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space
 from raysearch.search.study import Proposal, Record, StudyFolder
-from raysearch.search.worker import Job
-from raysearch.train import Epoch
 from tests.records import complete, failed, make_space, row
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raysearch.errors import UserError
-from raysearch.search.cluster import check_address, running_here
+from raysearch.search.address import check_address, running_here
 
 
 @pytest.fixture

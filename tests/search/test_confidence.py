@@ -12,13 +12,9 @@ from raysearch import checkpoint
 from raysearch.audio.dataset import TrialData
 from raysearch.network import new_encoder
 from raysearch.score.metrics import machine_score
-from raysearch.search.confidence import (
-    Confidence,
-    measure,
-    read_confidence,
-    write_confidence,
-)
+from raysearch.search.confidence import Confidence, read_confidence, write_confidence
 from raysearch.search.ranking import Ranking, rank
+from raysearch.search.resampling import measure
 from raysearch.search.study import Proposal, Record, StudyFolder
 from raysearch.train import load_trained
 from raysearch.trial import validation_scores

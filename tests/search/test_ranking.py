@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raysearch.outcome import InlierResult
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.ranking import Candidate, Ranking, rank, shortcomings
 from raysearch.search.strategy import Finalists
 from raysearch.search.study import Proposal, Record, State
-from raysearch.trial import InlierResult
 from tests.records import complete, failed, row
 
 SPECS = (("gmm", 1), ("lof", 8))

@@ -8,9 +8,9 @@ from upath import UPath
 
 from raysearch.audio.dataset import Source
 from raysearch.config import Options
+from raysearch.search.job import Job
 from raysearch.search.reach import unreached
 from raysearch.search.study import StudyFolder
-from raysearch.search.worker import Job
 
 
 @pytest.fixture

@@ -12,11 +12,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from raysearch.outcome import Epoch
 from raysearch.search.engine import BEST, RECALL
-from raysearch.search.sampler import Sampler, Start
+from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space
 from raysearch.search.study import Proposal, Record, State
-from raysearch.train import Epoch
+from raysearch.search.warm import Start
 from tests.records import complete, failed, make_space, row
 
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "qmc")

@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from raysearch.errors import UserError
-from raysearch.search.tracking import SERVER, check_tracking
+from raysearch.search.mlflow_runs import SERVER, check_tracking
 from tests.browser import PATIENCE, browser
 from tests.command import Started, raysearch, table, write_space
 from tests.remote.head import free_ports

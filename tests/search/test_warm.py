@@ -6,9 +6,8 @@ import pytest
 from upath import UPath
 
 from raysearch.errors import UserError
-from raysearch.search.sampler import Start
 from raysearch.search.study import Proposal, Record, State, StudyFolder
-from raysearch.search.warm import good_starts, paper_start, starts_of, together
+from raysearch.search.warm import Start, good_starts, paper_start, starts_of, together
 from tests.records import complete, failed, row
 
 PROPOSALS = [Proposal(number, 1e-3 * (number + 1), 32, 1.0) for number in range(6)]

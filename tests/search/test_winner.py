@@ -13,9 +13,10 @@ from raysearch.audio.dataset import TrialData
 from raysearch.errors import UserError
 from raysearch.network import new_encoder
 from raysearch.score.threshold import gamma_threshold
+from raysearch.search.detector import build_detector
 from raysearch.search.ranking import rank
 from raysearch.search.study import Proposal, Record
-from raysearch.search.winner import Winner, build_detector, choose, freeze, frozen
+from raysearch.search.winner import Winner, choose, freeze, frozen
 from raysearch.trial import clip_scores
 from tests.records import complete, failed, row
 from tests.tiny import TINY, open_valve

@@ -11,10 +11,11 @@ import torch
 
 from raysearch.audio.dataset import open_data, source_of
 from raysearch.score.inlier import InlierSpec
+from raysearch.search.job import Job, failed, pruned
 from raysearch.search.resources import Share
 from raysearch.search.study import Proposal, Record, State, StudyFolder
-from raysearch.search.worker import Job, failed, pruned, work
-from raysearch.train import unfinished
+from raysearch.search.worker import work
+from raysearch.training_state import unfinished
 from tests.tiny import TINY, VALIDATION_IDS
 
 SPECS = (InlierSpec("gmm", 1), InlierSpec("gmm", 64), InlierSpec("none", None))

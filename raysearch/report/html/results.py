@@ -16,11 +16,10 @@ from raysearch.evidence.clips import ShownClip, read_clips
 from raysearch.evidence.wrong import WrongClip, read_wrong
 from raysearch.score.metrics import harmonic_mean
 from raysearch.search.confidence import Confidence, read_confidence
-from raysearch.search.final import LEDGER
 from raysearch.search.ranking import Candidate, Ranking, rank
 from raysearch.search.scores import FinalScore, read_scores
 from raysearch.search.space import Space, check_space
-from raysearch.search.study import Record, State, StudyFolder
+from raysearch.search.study import LEDGER, Record, State, StudyFolder
 from raysearch.search.winner import Winner, choose, frozen
 
 NEEDED = {

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from raysearch.evidence.clips import Part as Origin
 from raysearch.evidence.clips import ShownClip
 from raysearch.evidence.wrong import WrongClip
+from raysearch.outcome import Epoch
 from raysearch.report.html.look import (
     ACCENT,
     ANOMALOUS,
@@ -24,7 +25,6 @@ from raysearch.report.html.parts import Absent, Chart, Part, Section, Sound, Sou
 from raysearch.report.html.results import Results
 from raysearch.report.words import score
 from raysearch.search.study import Record
-from raysearch.train import Epoch
 
 LOSSES = (
     ("total", "train_loss", "val_loss"),

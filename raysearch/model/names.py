@@ -1,0 +1,26 @@
+"""The names of timm's models, looked up in its source: to import timm takes seconds."""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def is_written(name: str) -> bool:
+    """Tell whether timm's source has a model of this name, with its tag if there is one.
+
+    A model that timm makes in another way is not found; `backbone.new_backbone` knows it all the
+    same.
+
+    Args:
+        name: such as `efficientnet_b0` or `tf_efficientnet_b0.ns_jft_in1k`.
+    """
+    spec = find_spec("timm")
+    if spec is None or spec.origin is None:
+        return False
+    architecture, _, tag = name.partition(".")
+    defined = re.compile(rf"^def {re.escape(architecture)}\(", re.MULTILINE)
+    for path in sorted(Path(spec.origin).parent.glob("models/*.py")):
+        text = path.read_text("utf-8")
+        if f"def {architecture}(" in text and defined.search(text):
+            return not tag or any(f"{quote}{name}{quote}" in text for quote in "'\"")
+    return False

@@ -1,0 +1,52 @@
+"""The detector of a winner, made of the recordings that the search itself may see."""
+
+from upath import UPath
+
+from raysearch.audio.dataset import TrialData
+from raysearch.config import Options
+from raysearch.detector import Detector
+from raysearch.embedding import embed_clips
+from raysearch.errors import UserError
+from raysearch.network import frontend
+from raysearch.score.inlier import FitError
+from raysearch.score.threshold import gamma_threshold
+from raysearch.search.study import StudyFolder
+from raysearch.search.winner import Winner
+from raysearch.train import load_trained
+from raysearch.trial import clip_scores, fit_embeddings, fit_inlier
+
+
+def build_detector(winner: Winner, options: Options, data: TrialData, folder: UPath) -> Detector:
+    """Fits the winner's inlier model for every product ID and sets the thresholds.
+
+    Args:
+        winner: frozen configuration.
+        options: of the study.
+        data: the recordings of the search.
+        folder: of the study.
+
+    Raises:
+        UserError: an ID's model cannot be fitted.
+    """
+    config = winner.config(options)
+    encoder = load_trained(
+        options, len(data.ids), StudyFolder(folder).encoder(winner.encoder)
+    ).encoder
+    fits = fit_embeddings(encoder, config, data)
+    front = frontend(options).to(next(encoder.parameters()).device)
+    part, _ = data.target_parts(options.validation_share, config.seed)
+    # A model scores the clips it was fitted on too well to set a threshold by them.
+    unseen = part.clips if options.inlier_fit == "validation" else range(len(data.target.clips))
+    models, thresholds = {}, {}
+    for identity in data.ids:
+        try:
+            models[identity] = fit_inlier(winner.spec, identity, encoder, config, data, fits)
+        except FitError as error:
+            raise UserError(f"no detector: ID {identity} of {winner.machine}: {error}") from error
+        clips = [i for i in unseen if data.target.clips[i].id == identity]
+        embeddings = embed_clips(encoder, front, part, options, clips)
+        scores = clip_scores(winner.spec, models[identity], embeddings, options)
+        thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)
+    return Detector(
+        winner.machine, options, part.mean, part.std, winner.spec, encoder, models, thresholds
+    )

@@ -1,0 +1,36 @@
+"""The function that Tune runs for each trial, in a process of its own, on any node."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray import tune
+
+from raysearch.search.job import Job
+from raysearch.search.resources import Share
+from raysearch.search.study import Proposal
+from raysearch.search.tracking import to_proposal
+
+Work = Callable[[Job, Proposal, Share, Callable[[dict[str, Any]], None]], None]
+"""What a trial's process does, see `worker.work`."""
+
+
+def run_proposal(
+    config: dict[str, Any], given: tuple[Mapping[str, Job], Share, Work | None]
+) -> None:
+    """Run a trial from its proposal to its record.
+
+    Args:
+        config: the proposal, see `tracking.to_config`.
+        given: the job of each study, what a trial holds, and what is done instead of `work`.
+    """
+    jobs, share, instead = given
+    job, proposal = jobs[config["study"]], to_proposal(config)
+    # The driver imports this module, and needs neither torch nor Ray Train.
+    if share.workers > 1:
+        from raysearch.search.group import train_together
+
+        train_together(job, proposal, share, tune.get_context().get_trial_id())
+        return
+    if instead is None:
+        from raysearch.search.worker import work as instead
+    instead(job, proposal, share, tune.report)
