@@ -14,6 +14,7 @@ from raysearch.config import Options
 from raysearch.distributed import gathered, rows
 from raysearch.model.encoder import Encoder
 from raysearch.model.frontend import LogMel
+from raysearch.network import full_precision
 
 CLIPS_AT_ONCE = 16
 
@@ -22,7 +23,7 @@ def embed_segments(encoder: Encoder, frontend: LogMel, waves: Float32) -> NDArra
     """Embeds normalised segments.
 
     Args:
-        encoder: in evaluation mode; in full precision, since inlier models see small distances.
+        encoder: in evaluation mode.
         frontend: on the encoder's device.
         waves: (N, T).
 
@@ -30,7 +31,8 @@ def embed_segments(encoder: Encoder, frontend: LogMel, waves: Float32) -> NDArra
         (N, D).
     """
     device = next(encoder.parameters()).device
-    with torch.inference_mode():
+    # Inlier models see small distances, and a detector may score on another device.
+    with torch.inference_mode(), full_precision():
         embeddings = encoder.embed(frontend(torch.from_numpy(waves).to(device)))
     return embeddings.cpu().numpy()
 

@@ -19,7 +19,7 @@ from raysearch.config import Options, TrialConfig, stream
 from raysearch.distributed import rank, rows, total, workers, wrap
 from raysearch.errors import TrialError
 from raysearch.model.losses import machine_loss, mixup, product_loss, total_loss
-from raysearch.network import best_device, frontend, new_encoder
+from raysearch.network import best_device, frontend, full_precision, new_encoder
 
 Means = tuple[float, float, float]
 """Mean total, machine and product loss over samples."""
@@ -132,7 +132,8 @@ class Learner:
             batch_size=_EVALUATION_BATCH,
             segment=self.config.options.segment,
         )
-        with torch.inference_mode():
+        # Validation picks the epoch, so it computes as scoring does: in full precision.
+        with torch.inference_mode(), full_precision():
             for batch in batches:
                 targets = int((batch.products >= 0).sum())
                 if rank() < len(batch.products):
@@ -156,7 +157,6 @@ class Learner:
             waves, targets, machine = mixup(waves, targets, machine, options.mixup_alpha, generator)
         size, holders = len(waves), (machine > 0).sum()
         waves, targets, machine = waves[rows()], targets[rows()], machine[rows()]
-        # Validation picks the epoch, so it computes as scoring does: in full precision.
         half = generator is not None and (
             options.precision == "bf16"
             or (options.precision == "auto" and self.device.type == "cuda")

@@ -1,5 +1,8 @@
 """Front end and encoder as a trial's options describe them, and where they run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from raysearch.config import Options
@@ -10,6 +13,24 @@ from raysearch.model.frontend import LogMel
 def best_device() -> torch.device:
     """The GPU that this process was given, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute in float32 proper in this block, on a GPU too.
+
+    By default PyTorch lets convolutions round to TF32, which keeps 10 bits of 23.
+    """
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    settings = (convolutions, torch.backends.cuda.matmul)
+    before = [setting.fp32_precision for setting in settings]
+    try:
+        for setting in settings:
+            setting.fp32_precision = "ieee"
+        yield
+    finally:
+        for setting, precision in zip(settings, before, strict=True):
+            setting.fp32_precision = precision
 
 
 def frontend(options: Options) -> LogMel:

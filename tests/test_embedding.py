@@ -83,3 +83,15 @@ def test_embedding_builds_no_graph_and_moves_no_statistics(
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     embed_clips(encoder, front, whole(data), TINY, [0])
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+
+
+def test_embeddings_are_computed_without_tf32(encoder: Encoder, front: LogMel):
+    flags = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before, seen = [flag.fp32_precision for flag in flags], []
+    hook = encoder.backbone.register_forward_hook(
+        lambda *_: seen.extend(flag.fp32_precision for flag in flags)
+    )
+    embed_segments(encoder, front, np.zeros((2, 32000), np.float32))
+    hook.remove()
+    assert seen == ["ieee", "ieee"]
+    assert [flag.fp32_precision for flag in flags] == before

@@ -13,6 +13,7 @@ import torch
 from raysearch import checkpoint
 from raysearch.audio.dataset import TrialData
 from raysearch.errors import TrialError, UserError
+from raysearch.learner import Learner
 from raysearch.model.encoder import Encoder
 from raysearch.model.losses import total_loss
 from raysearch.network import frontend, new_encoder
@@ -517,3 +518,16 @@ def test_scores_at_rungs_outlive_an_interruption(data: TrialData, tmp_path: Path
         train(config, data, stop_after(2), tmp_path, lambda *_: 0.7, {1, 2})
     trained = train(config, data, ignore, tmp_path, lambda *_: 0.9, {1, 2})
     assert [epoch.val_score for epoch in trained.history] == [0.7, 0.7, None]
+
+
+def test_validation_is_computed_without_tf32(data: TrialData):
+    learner = Learner(tiny_config(data), data, pretrained=False)
+    flag = torch.backends.cudnn.conv
+    before, seen = flag.fp32_precision, set()
+    learner.encoder.register_forward_hook(
+        lambda encoder, *_: seen.add((encoder.training, flag.fp32_precision))
+    )
+    learner.train(0)
+    learner.validate()
+    assert seen == {(True, before), (False, "ieee")}
+    assert flag.fp32_precision == before
