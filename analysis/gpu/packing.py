@@ -11,7 +11,7 @@ from threading import BrokenBarrierError
 from typing import Any
 
 import torch
-from gpu.outcome import Row, Section, peak_memory, say
+from gpu.outcome import Row, Section, peak_memory, reset_memory, say
 from gpu.plan import Plan, clips_and_steps, open_recordings
 
 from raysearch.errors import TrialError
@@ -36,6 +36,7 @@ class Job:
 
 def fill(section: Section, plan: Plan, recordings: Path, folder: Path) -> None:
     """Measure every number of trials at once."""
+    reset_memory()
     for trials in plan.packed:
         say(f"packing: {trials} at once")
         results = run_together(plan, recordings, folder / str(trials), trials)
