@@ -20,6 +20,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -47,9 +48,12 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("analysis-output"))
     parser.add_argument("--tiny", action="store_true", help="a small network and few clips")
+    parser.add_argument("--seconds", type=float, help="time of all sections, on a slow machine")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     plan = TINY if arguments.tiny else FULL
+    if arguments.seconds:
+        plan = replace(plan, total=arguments.seconds)
     with tempfile.TemporaryDirectory() as folder:
         sections = run_all(plan, Path(folder), arguments.out / "gpu_check.json")
     show(sections)
@@ -73,7 +77,7 @@ def run_all(plan: Plan, folder: Path, path: Path) -> dict[str, Section]:
     say(f"{clips} clips written")
     sections: dict[str, Section] = {}
     for name, fill in jobs(plan, folder, sections).items():
-        limit = min(plan.limits[name], plan.total - elapsed())
+        limit = min(plan.limits[name] * plan.total, plan.total - elapsed())
         sections[name] = run_section(name, fill, limit)
         write(path, facts, plan.facts(), sections)
     return sections

@@ -40,7 +40,7 @@ class Plan:
         packed_epochs: of each of them, the first of which warms up.
         step_seconds: time for which the bare step is repeated.
         points: largest difference of val_score between the precisions, in points.
-        limits: seconds of each section.
+        limits: of each section, as a share of `total`.
         total: seconds of all sections.
     """
 
@@ -91,16 +91,16 @@ FULL = Plan(
     precision="bf16",
     threads=None,
     train_clips=120,
-    test_clips=30,
+    test_clips=20,
     clip_seconds=3.0,
-    epochs=10,
-    resume_epochs=3,
+    epochs=6,
+    resume_epochs=2,
     packed=(1, 2, 4),
-    packed_epochs=6,
-    step_seconds=3.0,
+    packed_epochs=4,
+    step_seconds=2.0,
     points=15.0,
-    limits={"training": 110, "speed": 50, "scores": 50, "resume": 50, "packing": 100},
-    total=270,
+    limits={"training": 0.45, "speed": 0.2, "scores": 0.15, "resume": 0.2, "packing": 0.35},
+    total=285,
 )
 
 TINY = Plan(
@@ -118,7 +118,7 @@ TINY = Plan(
     packed_epochs=2,
     step_seconds=0.1,
     points=100.0,
-    limits=dict.fromkeys(("training", "speed", "scores", "resume", "packing"), 600.0),
+    limits=dict.fromkeys(("training", "speed", "scores", "resume", "packing"), 0.5),
     total=3000,
 )
 

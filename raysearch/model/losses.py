@@ -89,12 +89,14 @@ def mixup(
     # float64 because a small alpha draws below the least float32, where all draws are equal.
     concentration = torch.full((2, size), alpha, dtype=torch.float64)
     draws = torch._standard_gamma(concentration, generator=generator)
-    own, other = (draws / draws.sum(dim=0)).unbind()
+    # Each copy to a GPU is waited for, so there are two of them rather than seven.
+    own, other = (draws / draws.sum(dim=0)).to(waveforms.device).unbind()
     partner = torch.randperm(size, generator=generator).to(waveforms.device)
 
     def mix(batch: Tensor) -> Tensor:
         shape = (size,) + (1,) * (batch.ndim - 1)
-        return own.to(batch).view(shape) * batch + other.to(batch).view(shape) * batch[partner]
+        mine, theirs = own.to(batch).view(shape), other.to(batch).view(shape)
+        return mine * batch + theirs * batch[partner]
 
     return mix(waveforms), mix(targets), mix(machine)
 
