@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -24,8 +25,8 @@ from gpu.outcome import (
     table,
     write,
 )
-from gpu.packing import summary
-from gpu.plan import FULL, TINY, machine, machine_line
+from gpu.packing import run_together, summary, warm_crew
+from gpu.plan import FULL, TINY, machine, machine_line, write_recordings
 from gpu.scores import compare_scores, convolutions, difference
 from gpu.speed import repeated, share
 from gpu.training import Watch
@@ -142,6 +143,28 @@ def test_trials_that_do_not_fit_say_so() -> None:
     silent = summary(4, [packed(1.0)], 400.0)
     assert silent["error"] == "3 of 4 trials did not report"
     assert not silent["out_of_memory"]
+
+
+# Only real processes show that none of them waits for one that failed.
+@pytest.mark.slow
+def test_a_trial_that_fails_keeps_no_other_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
+    write_recordings(TINY, tmp_path / "data")
+    with warm_crew(TINY, tmp_path / "data", tmp_path / "packing") as crew:
+        first, second = crew.ready
+        (tmp_path / "packing" / "1" / "2").write_text("where the second trial wants its folder")
+        failed, stopped = run_together(crew, 2)
+        assert "Error" in failed["error"]
+        assert stopped == packed(None, "another trial failed")
+        assert run_together(crew, 1)[0]["clips_per_s"] > 0
+        second.process.kill()
+        shutil.rmtree(tmp_path / "packing" / "0" / "2")
+        assert run_together(crew, 2) == [packed(None, "another trial failed")]
+        assert crew.ready == [first]
+        assert run_together(crew, 2) == [packed(None, "another trial failed")]
+    assert not first.process.is_alive()
 
 
 def test_scores_are_compared_in_points() -> None:
