@@ -18,6 +18,7 @@ from raysearch.cli_options import (
     ClusterFile,
     Concurrent,
     CpusPerTrial,
+    Dashboard,
     Data,
     Epochs,
     Fresh,
@@ -27,7 +28,6 @@ from raysearch.cli_options import (
     KeepCheckpoints,
     Machine,
     Name,
-    NoDashboard,
     NoFinal,
     Out,
     Seed,
@@ -75,7 +75,7 @@ def run(
     workers_per_trial: WorkersPerTrial = 1,
     cpus_per_trial: CpusPerTrial = None,
     address: Address = None,
-    no_dashboard: NoDashboard = False,
+    dashboard: Dashboard = True,
     cluster: ClusterFile = None,
     time_budget: TimeBudget = None,
     gpu_hours: GpuHours = None,
@@ -94,16 +94,14 @@ def run(
 
     Example: raysearch run --machine valve --data data --trials 50
     """
-    budget, hours = seconds_of(time_budget), hours_of(gpu_hours)
-    resources = Resources(gpus_of(gpus_per_trial), cpus_per_trial, concurrent, workers_per_trial)
+    budget, hours, gpus = seconds_of(time_budget), hours_of(gpu_hours), gpus_of(gpus_per_trial)
     if cluster is not None:
         return run_on_cluster(cluster, sys.argv[1:])
-    recordings, results = _checked(data, out)
     from raysearch.run import Request
 
     request = Request(
-        data=recordings,
-        out=results,
+        data=_recordings(data),
+        out=_place(out),
         space=space,
         trials=trials,
         epochs=epochs,
@@ -114,9 +112,9 @@ def run(
         time_budget=budget,
         gpu_hours=hours,
         warm_start=tuple(_place(folder) for folder in warm_start or ()),
-        resources=resources,
+        resources=Resources(gpus, cpus_per_trial, concurrent, workers_per_trial),
         address=_address(address),
-        dashboard=not no_dashboard,
+        dashboard=dashboard,
         keep_checkpoints=keep_checkpoints,
         allow_defects=allow_defects,
         fresh=fresh,
@@ -126,11 +124,10 @@ def run(
     _run(request, machine)
 
 
-def _checked(data: str, out: str) -> tuple["UPath", "UPath"]:
-    """Both places, before what takes seconds to import: nobody should wait who mistyped a path."""
-    recordings, results = _place(data), _place(out)
-    need_data(recordings)
-    return recordings, results
+def _recordings(data: str) -> "UPath":
+    folder = _place(data)
+    need_data(folder)
+    return folder
 
 
 def _place(text: str) -> "UPath":

@@ -153,10 +153,11 @@ KeepCheckpoints = Annotated[
     bool,
     typer.Option("--keep-checkpoints", help="Keep the checkpoints of trials that did not win."),
 ]
-NoDashboard = Annotated[
+Dashboard = Annotated[
     bool,
     typer.Option(
-        "--no-dashboard", help="Start Ray without its dashboard, which saves a few seconds."
+        "--dashboard/--no-dashboard",
+        help="Ray's dashboard, of a Ray that is started here; without it a run starts sooner.",
     ),
 ]
 NoFinal = Annotated[

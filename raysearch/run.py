@@ -101,14 +101,14 @@ def run(request: Request, machines: Sequence[str], console: Console) -> None:
             held.enter_context(alone(one.folder))
             if not (request.fresh and StudyFolder(one.folder).exists()):
                 check_same_space(one.folder, one.space)
-        with joining(request.address, request.resources, dashboard=request.dashboard) as ray:
-            opened = _open(asked, ray, request, console)
+        with joining(request.address, request.resources, dashboard=request.dashboard) as cluster:
+            opened = _open(asked, cluster, request, console)
             try:
-                _search(opened, starts, ray, request, console)
+                _search(opened, starts, cluster, request, console)
             except UserError:
                 # The process of the first trial or the cluster refused what was asked.
-                for one in opened:
-                    withdraw(one)
+                for begun in opened:
+                    withdraw(begun)
                 raise
         _conclude(opened, request, console)
 
@@ -140,12 +140,12 @@ def _check(request: Request, machine: str, several: bool) -> _Asked:
 
 
 def _open(
-    asked: Sequence[_Asked], ray: Joining, request: Request, console: Console
+    asked: Sequence[_Asked], cluster: Joining, request: Request, console: Console
 ) -> list[Opened]:
     """Reads the recordings of all studies while Ray starts, then begins all of them."""
     # One that has its winner has, most likely, nothing left to search.
     if request.fresh or not all((one.folder / "frozen.json").is_file() for one in asked):
-        ray.begin()
+        cluster.begin()
     read = []
     for one in asked:
         data = read_recordings(one.source, one.clips, console)
@@ -155,11 +155,11 @@ def _open(
         if not request.fresh:
             check_same_recordings(one.folder, data.fingerprint)
         read.append(data)
-    if ray.has_begun:
+    if cluster.has_begun:
         # Optuna is imported while Ray starts.
         import raysearch.search.sampler  # noqa: F401
 
-        ray.check()
+        cluster.check()
     return [
         begin(
             one.folder,
@@ -207,7 +207,7 @@ def _agenda(opened: Opened, starts: Sequence[Start]) -> Agenda:
 def _search(
     opened: Sequence[Opened],
     starts: Sequence[Start],
-    ray: Joining,
+    cluster: Joining,
     request: Request,
     console: Console,
 ) -> None:
@@ -225,7 +225,7 @@ def _search(
             # Now: to import Tune takes as long as to read the recordings.
             from raysearch.search.tuning import search
 
-            ended = search(agendas, request.resources, view, ray, budget=budget)
+            ended = search(agendas, request.resources, view, cluster, budget=budget)
     if not ended:
         raise StoppedError(f"stopped {_done(agendas)}; the same command goes on from here")
     for agenda in agendas:

@@ -49,6 +49,7 @@ HOMES = {
         "raysearch/search/local_ray.py",
         "raysearch/search/tuning.py",
         "raysearch/search/trainable.py",
+        "raysearch/search/callbacks.py",
         "raysearch/search/group.py",
         "raysearch/search/packing.py",
         "raysearch/search/tracking.py",

@@ -14,8 +14,8 @@ from upath import UPath
 
 from raysearch import storage
 from raysearch.checkpoint import load, optimiser_tensors, restore_optimiser, save
-from raysearch.training_state import read_facts
 from raysearch.errors import UserError
+from raysearch.training_state import read_facts
 
 TENSORS = {
     "float": torch.tensor([0.1, -float("inf"), float("nan")]),

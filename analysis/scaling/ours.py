@@ -21,11 +21,13 @@ from raysearch.report.trials import TrialsFile
 from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
 from raysearch.search.job import Job
+from raysearch.search.joining import joining
 from raysearch.search.resources import Resources, Share
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space, load_space
 from raysearch.search.study import Proposal, Record, State, StudyFolder
-from raysearch.search.tuning import Work, search
+from raysearch.search.trainable import Work
+from raysearch.search.tuning import search
 from raysearch.search.view import View
 
 IDS = ("0", "1", "2")
@@ -155,15 +157,17 @@ def run_search(
 ) -> Times:
     """Runs what a study has left to do, as `raysearch run` does it; its lines go to a file."""
     study = StudyFolder(job.folder)
-    sampler = Sampler(space, study.journal, study.proposals(), study.records())
-    agendas, budget, times = [Agenda(job, space, sampler)], Budget(), Times()
+    known = study.known()
+    sampler = Sampler(space, study.journal, known.proposals, known.records)
+    agendas, budget, times = [Agenda(job, space, known, sampler)], Budget(), Times()
     with (
         Path(str(job.folder), "log").open("w") as file,
         Recorder(agendas, budget, Console(file=file)) as view,
+        joining(address, resources) as cluster,
     ):
         times.begun = time.monotonic()
         watched = cast(View, Watched(view, times))
-        search(agendas, resources, watched, address=address, budget=budget, work=work)
+        search(agendas, resources, watched, cluster, budget=budget, work=work)
     return times
 
 

@@ -50,19 +50,15 @@ class Agenda:
         self.exhausted = is_exhausted(space, {p.key for p in known.searched})
         self.spent = sum(record.device_seconds for record in self.records.values())
         self.behind: list[Proposal] = []
-        if sampler is not None:
-            self._resume(sampler)
-
-    def _resume(self, sampler: "Sampler") -> None:
         for proposal in self.waiting:
             # The pruner must know the rungs that they have behind them; what it says of the last
             # epoch nobody may have heard.
-            history, _ = unfinished(self.job.encoder(proposal))
+            history, _ = unfinished(job.encoder(proposal))
             verdicts = [self.report(proposal.number, epoch) for epoch in history]
             if verdicts and verdicts[-1]:
                 self.behind.append(proposal)
-        if self.space.strategy.warm_start == "paper":
-            sampler.enqueue([paper_start(self.job.source.machine)])
+        if sampler is not None and space.strategy.warm_start == "paper":
+            sampler.enqueue([paper_start(job.source.machine)])
 
     @property
     def sampler(self) -> "Sampler":
@@ -130,7 +126,8 @@ class Agenda:
             Whether the trial should be given up.
         """
         self.at_work[number] = self.at_work.get(number, 0.0) + epoch.seconds
-        return number in self.sampler.open and self.sampler.report(number, epoch)
+        sampler = self.known_sampler
+        return sampler is not None and number in sampler.open and sampler.report(number, epoch)
 
     def end(self, record: Record) -> None:
         """Takes the record of a trial."""

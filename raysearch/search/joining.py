@@ -22,21 +22,21 @@ class Joining:
             dashboard: whether a Ray that is started here has its dashboard.
         """
         self.address, self.resources, self.dashboard = address, resources, dashboard
-        self._joined: Future[tuple[Cluster, Future[str]]] | None = None
+        self._coming: Future[tuple[Cluster, Future[str]]] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="joining-ray")
 
     @property
     def has_begun(self) -> bool:
         """Whether Ray was asked for."""
-        return self._joined is not None
+        return self._coming is not None
 
     def begin(self) -> None:
         """Begin to join or start Ray; returns at once."""
-        if self._joined is None:
+        if self._coming is None:
             # Here, not in the thread: what two threads import at the same time may be torn.
             from raysearch.search.cluster import connect
 
-            self._joined = self._thread.submit(connect, self.address, dashboard=self.dashboard)
+            self._coming = self._thread.submit(connect, self.address, dashboard=self.dashboard)
 
     def check(self) -> None:
         """Wait for the cluster, and look whether it can run a trial.
@@ -48,7 +48,7 @@ class Joining:
         if self.resources.gpus != "auto":
             fit(self.resources, joined.nodes, joined.where)
 
-    def cluster(self) -> Cluster:
+    def joined(self) -> Cluster:
         """Wait for the cluster, which knows its dashboard if that has started, too.
 
         Raises:
@@ -66,8 +66,8 @@ class Joining:
 
     def _wait(self) -> tuple[Cluster, "Future[str]"]:
         self.begin()
-        assert self._joined is not None
-        return self._joined.result()
+        assert self._coming is not None
+        return self._coming.result()
 
     def end(self) -> None:
         """Leave the cluster, or end the one that was started."""

@@ -31,6 +31,9 @@ def run_proposal(
 
         train_together(job, proposal, share, tune.get_context().get_trial_id())
         return
-    if instead is None:
-        from raysearch.search.worker import work as instead
-    instead(job, proposal, share, tune.report)
+    if instead is not None:
+        instead(job, proposal, share, tune.report)
+        return
+    from raysearch.search.worker import work
+
+    work(job, proposal, share, tune.report)

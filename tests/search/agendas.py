@@ -28,8 +28,8 @@ def make_agenda(folder: Path, space: Space, machine: str = "valve") -> Agenda:
     """An agenda as a run makes it, from what the folder holds."""
     job = make_job(folder, space, machine)
     study = StudyFolder(job.folder)
-    searched = [p for p in study.proposals() if p.rerun_of is None]
-    return Agenda(job, space, Sampler(space, study.journal, searched, study.records()))
+    known = study.known()
+    return Agenda(job, space, known, Sampler(space, study.journal, known.searched, known.records))
 
 
 def space(**strategy: object) -> Space:
