@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,41 @@ from raysearch.cli_cluster import status_on_cluster
 from raysearch.cli_options import ClusterFile, Out, typed_command
 from raysearch.errors import UserError
 
+if TYPE_CHECKING:
+    from upath import UPath
+
 Run = Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")]
+
+
+# What each command imports takes seconds; a mistyped path is refused before.
+
+
+def _run(text: str) -> "UPath":
+    """Return the folder of a run.
+
+    Raises:
+        UserError: it holds no study.
+    """
+    from raysearch.storage import place
+
+    folder = place(text)
+    if not (folder / "study.json").is_file():
+        raise UserError(f"{folder} holds no study (no study.json); `raysearch run` makes one")
+    return folder
+
+
+def _runs(text: str, what: str = "study") -> "UPath":
+    """Return the folder of a run, or of several.
+
+    Raises:
+        UserError: neither it nor a folder in it holds a study, called `what`.
+    """
+    from raysearch.storage import children, place
+
+    folder = place(text)
+    if not any((one / "study.json").is_file() for one in (folder, *children(folder))):
+        raise UserError(f"{folder} holds no {what}; `raysearch run` makes one")
+    return folder
 
 
 def final(
@@ -20,12 +54,13 @@ def final(
     ] = None,
 ) -> None:
     """Repeat the final test of a run's frozen configuration (noted in its ledger)."""
+    folder = _run(run)
     from rich.console import Console
 
     from raysearch.conclusion import repeat_final
     from raysearch.storage import place
 
-    repeat_final(place(run), place(data) if data else None, typed_command(), Console())
+    repeat_final(folder, place(data) if data else None, typed_command(), Console())
 
 
 def score(
@@ -39,11 +74,18 @@ def score(
     """Score recordings: prints file,id,score,decision as CSV (1 = anomalous)."""
     import csv
 
-    from raysearch.detector import load_detector, score_files
     from raysearch.storage import place
 
+    folder = place(detector)
+    if not (folder / "detector.json").is_file():
+        raise UserError(f"{folder} holds no detector (no detector.json); a run writes one")
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"there is no file {path}")
+    from raysearch.detector import load_detector, score_files
+
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    rows = score_files(load_detector(place(detector)), files, id)
+    rows = score_files(load_detector(folder), files, id)
     writer.writerow(["file", "id", "score", "decision"])
     for path, identity, value, anomalous in rows:
         writer.writerow([path, identity, repr(value), int(anomalous)])
@@ -97,13 +139,13 @@ def compare(
 
     Example: raysearch compare runs/valve runs/valve-wide
     """
+    folders = _run(first), _run(second)
     from rich.console import Console
 
     from raysearch.report.compare import compare as compare_runs
     from raysearch.report.compare import show
-    from raysearch.storage import place
 
-    show(compare_runs(place(first), place(second)), Console())
+    show(compare_runs(*folders), Console())
 
 
 def export(out: Out = "runs") -> None:
@@ -111,10 +153,10 @@ def export(out: Out = "runs") -> None:
 
     best_configs and results as csv, md and tex, studies.parquet for programs.
     """
+    folder = _runs(out, "finished study")
     from raysearch.report.tables import export as write_tables
-    from raysearch.storage import place
 
-    for path in write_tables(place(out)):
+    for path in write_tables(folder):
         typer.echo(path)
 
 
@@ -135,10 +177,10 @@ def report(
 
     Example: raysearch report runs/valve
     """
+    place = _runs(folder)
     from raysearch.report.html.overview import write_reports
-    from raysearch.storage import place
 
-    for path in write_reports(place(folder)):
+    for path in write_reports(place):
         typer.echo(path)
 
 
@@ -147,11 +189,11 @@ def dashboard(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1.")] = 8080,
 ) -> None:
     """Serve optuna-dashboard on a run's study, on 127.0.0.1 only, also while it is searched."""
+    folder = _run(run)
     from raysearch.search.dashboard import serve
     from raysearch.search.study import StudyFolder
-    from raysearch.storage import place
 
-    journal = StudyFolder(place(run)).fetch_journal()
+    journal = StudyFolder(folder).fetch_journal()
     if journal is None:
         raise UserError(f"{run} holds no study.journal; `raysearch run` makes one")
 

@@ -6,8 +6,12 @@ import pytest
 from upath import UPath
 
 from raysearch import storage
+from raysearch.audio.dataset import Source
 from raysearch.errors import UserError
-from raysearch.opening import _clear, alone
+from raysearch.opening import Opened, _clear, alone, withdraw
+from raysearch.search.study import Proposal, StudyFolder
+from tests.records import complete, make_space, row
+from tests.tiny import open_valve
 
 
 def test_a_second_process_is_refused(folder: UPath) -> None:
@@ -63,3 +67,34 @@ def test_a_name_that_is_a_pattern_is_refused(s3: object) -> None:
         alone(storage.place("s3://machines/runs") / "val*"),
     ):
         pass
+
+
+@pytest.mark.parametrize("ledger", [False, True])
+def test_a_study_that_was_begun_in_vain_is_withdrawn(
+    folder: UPath, demo_data: Path, ledger: bool
+) -> None:
+    opened = begun(folder, demo_data, new=True)
+    storage.write_text(folder / "proposals" / "0000.json", "{}")
+    if ledger:
+        storage.write_text(folder / "test_ledger.jsonl", "{}")
+    withdraw(opened)
+    assert [path.name for path in storage.children(folder)] == ["test_ledger.jsonl"] * ledger
+
+
+def test_a_study_with_a_result_or_from_before_is_not_withdrawn(
+    folder: UPath, demo_data: Path
+) -> None:
+    withdraw(begun(folder, demo_data, new=False))
+    assert StudyFolder(folder).exists()
+    opened = begun(folder, demo_data, new=True)
+    opened.study.add(complete(Proposal(0, 1e-3, 16, 1.0), row("gmm", 1, 0.5)))
+    withdraw(opened)
+    assert len(StudyFolder(folder).records()) == 1
+
+
+def begun(folder: UPath, demo_data: Path, *, new: bool) -> Opened:
+    study = StudyFolder(folder)
+    study.begin({"machine": "valve"})
+    study.journal.touch()
+    source = Source(demo_data, "valve", ("0", "1", "2"))
+    return Opened(study, make_space(), source, open_valve(demo_data), new)

@@ -262,3 +262,13 @@ def test_the_end_of_gpu_memory_is_told_with_the_batch_size(
     assert record is not None
     assert record.state is State.FAIL
     assert record.error.startswith("out of GPU memory at batch size 16: OutOfMemoryError: CUDA")
+
+
+def test_a_network_that_no_trial_can_train_is_told_and_is_no_trials_failure(job: Job):
+    options = job.options.model_copy(update={"n_mels": 2000})
+    told: Told = []
+    work(replace(job, options=options), PROPOSAL, SHARE, told.append)
+    assert [list(one) for one in told] == [["refused"]]
+    assert told[0]["refused"].startswith("n_mels=2000 is too many for n_fft=")
+    assert StudyFolder(job.folder).record(3) is None
+    assert not (job.folder / "encoders").exists()

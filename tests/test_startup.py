@@ -1,0 +1,52 @@
+"""What each command imports: a library that it does not use costs seconds at every start."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    *("torch", "timm", "torchvision", "torchaudio", "sklearn", "scipy", "plotly", "ray", "optuna"),
+    *("mlflow", "tensorboardX", "pandas", "pyarrow", "matplotlib"),
+}
+"""Libraries that take a tenth of a second to import, or much longer."""
+
+
+def loaded(*modules: str) -> set[str]:
+    """Import modules in a new process; return the heavy libraries that came with them."""
+    program = f"import sys, {', '.join(modules)}\nprint(*({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("modules", "used"),
+    [
+        # `raysearch run` until everything that can be checked by name is checked.
+        (["raysearch.run"], set()),
+        # Its driver until the first trial is on its way.
+        (
+            ["raysearch.run", "raysearch.search.sampler", "raysearch.search.tuning"],
+            {"ray", "optuna", "pandas", "pyarrow"},
+        ),
+        (["raysearch.report.status"], set()),
+        (["raysearch.report.compare"], {"pandas", "pyarrow"}),
+        (["raysearch.report.tables"], {"pandas", "pyarrow"}),
+        # Importances take scikit-learn, and Optuna's charts come with matplotlib.
+        (["raysearch.report.html.overview"], HEAVY - {"torch", "timm", "torchaudio", "ray"}),
+        (["raysearch.detector"], {"torch", "torchaudio"}),
+        # The process of a trial until its first score.
+        (
+            ["raysearch.search.trainable", "raysearch.search.worker"],
+            {"ray", "pandas", "pyarrow", "torch", "torchaudio"},
+        ),
+    ],
+    ids=lambda given: "+".join(given) if isinstance(given, list) else "",
+)
+def test_a_command_imports_what_it_uses(modules: list[str], used: set[str]) -> None:
+    assert loaded(*modules) <= used
+
+
+def test_an_import_that_is_not_needed_is_seen() -> None:
+    assert "pandas" in loaded("raysearch.report.tables")
