@@ -5,7 +5,7 @@ Ray takes seconds to start, in which recordings are read.
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from raysearch.search.resources import Cluster, Resources, fit
 
@@ -71,11 +71,16 @@ class Joining:
 
     def end(self) -> None:
         """Leave the cluster, or end the one that was started."""
-        self._thread.shutdown()
-        if self.has_begun:
-            from raysearch.search.cluster import disconnect
+        try:
+            if self.has_begun:
+                from raysearch.search.cluster import disconnect
 
-            disconnect()
+                with suppress(Exception):  # Raised by `check` or `joined` already.
+                    self._wait()
+                disconnect()
+        finally:
+            # Last: the kernel kills Ray's processes as soon as the thread ends that started them.
+            self._thread.shutdown()
 
 
 @contextmanager

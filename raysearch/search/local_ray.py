@@ -21,6 +21,7 @@ os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 import ray
 from ray._private.node import Node
+from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD
 
 UNUSED = ("start_monitor", "start_log_monitor")
 DASHBOARD = "start_api_server"
@@ -87,3 +88,6 @@ def _start(
     with suppress(Exception):
         start(node, **settings)
     address.set_result(str(node.webui_url or ""))
+    # The kernel kills a process of Ray as soon as the thread ends that started it.
+    for started in node.all_processes.get(PROCESS_TYPE_DASHBOARD, ()):
+        started.process.wait()
