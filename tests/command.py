@@ -195,8 +195,19 @@ class Study:
     def trials(self) -> list[dict[str, str]]:
         return timeless(self.folder / "trials.csv")
 
+    def copy(self, home: Path, data: Callable[[Path, Path], object] | None = None) -> "Study":
+        """Return a copy for a test that changes the study; `data` brings it recordings."""
+        ignore = shutil.ignore_patterns("data", "*.out", "*.err", "ended.json")
+        shutil.copytree(self.home, home, ignore=ignore)
+        (data or link)(self.home / "data", home / "data")
+        return Study(home, self.ended)
 
-ONE_AT_A_TIME = ("run", "--machine", "valve", "--space", "tiny.yaml", "--concurrent", "1")
+
+ONE_AT_A_TIME = (
+    *("run", "--machine", "valve", "--space", "tiny.yaml", "--concurrent", "1"),
+    # No test looks at Ray's dashboard, which takes longer to start than the rest of Ray.
+    "--no-dashboard",
+)
 
 
 def begin(home: Path, *arguments: object) -> Started:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
+from tests.command import Study
 from tests.s3 import BUCKET, S3, serve_s3
+from tests.shared import shared_data, shared_study
 
 # Set before torch or ray are imported, since both read them once: tests are small, and
 # threads that outnumber the cores only slow each other down.
@@ -33,11 +35,13 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic data set: valve, fan and pump, six IDs, 12 + 6 clips of 3 s each. Read only."""
-    from raysearch.audio.demo import write_demo
+    return shared_data(tmp_path_factory)
 
-    root = tmp_path_factory.mktemp("demo") / "data"
-    write_demo(root, machines=("valve", "fan", "pump"), train_clips=12, test_clips=6, seconds=3.0)
-    return root
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Study:
+    """A search with finalists, its final test and its report. Read only."""
+    return shared_study(tmp_path_factory, demo_data)
 
 
 @pytest.fixture(scope="session")

@@ -54,3 +54,8 @@ def complete(proposal: Proposal, *rows: InlierResult, **changes: Any) -> Record:
 def failed(proposal: Proposal, error: str = "the loss is NaN in epoch 1") -> Record:
     """A trial that failed."""
     return Record(proposal, State.FAIL, f"encoder{proposal.number}", 2, 0, "here", error=error)
+
+
+def as_written(trial: Mapping[str, Any]) -> dict[str, str]:
+    """A trial of `raysearch status` as a table has it."""
+    return {key: "" if value is None else str(value) for key, value in trial.items()}

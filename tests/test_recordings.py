@@ -1,4 +1,7 @@
-"""Whole runs on other recordings than the demo's, and on settings that diverge."""
+"""Whole runs on other recordings than the demo's, and on settings that diverge.
+
+Only a whole run shows that no part of it takes the demo's names, rates or lengths for granted.
+"""
 
 import json
 import shutil
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.command import Ended, Started, raysearch, table, write_space
+from tests.command import Ended, raysearch, table, write_space
 
 pytestmark = pytest.mark.slow
 
@@ -16,19 +19,16 @@ REAL = Path(__file__).parents[1].parent / "shared" / "real"
 
 
 @pytest.fixture(scope="module")
-def abroad(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, Ended]:
-    """Recordings of somebody's own, and two runs on them: one well, one that partly diverges."""
+def abroad(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
+    """Recordings of somebody's own, and a run on them, of whose two trials one diverges."""
     home = tmp_path_factory.mktemp("abroad") / "home"
     home.mkdir()
     ids = {"validation_ids": [1, 4, 7], "test_ids": [10, 13, 20]}
-    write_space(home / "tiny.yaml", strategy={"trials": 2}, **ids)
-    search = {"lr": [1e30, 3e-3], "batch_size": 16, "lambda": 1.0, "inlier": {"gmm": [1]}}
+    search = {"lr": [1e30, 3e-3], "batch_size": 16, "lambda": 1.0}
     write_space(home / "wild.yaml", search=search, strategy={"trials": 2}, **ids)
     write_strangers(home / "data")
-    command = ("run", "--machine", "kettle", "--concurrent", 1)
-    one = Started([*command, "--space", "tiny.yaml"], home)
-    two = Started([*command, "--space", "wild.yaml", "--name", "wild"], home)
-    return home, one.wait(), two.wait()
+    command = ("run", "--machine", "kettle", "--concurrent", 1, "--no-dashboard")
+    return home, raysearch(*command, "--space", "wild.yaml", folder=home)
 
 
 def write_strangers(data: Path) -> None:
@@ -48,12 +48,12 @@ def write_strangers(data: Path) -> None:
                     soundfile.write(folder / f"{number:08d}.wav", clip, 8000, subtype="PCM_16")
 
 
-def test_machine_types_and_ids_never_seen(abroad: tuple[Path, Ended, Ended]) -> None:
-    home, ended, _ = abroad
+def test_machine_types_and_ids_never_seen(abroad: tuple[Path, Ended]) -> None:
+    home, ended = abroad
     folder = home / "runs" / "kettle"
     assert ended.code == 0, ended
     rows = table(folder / "trials.csv")
-    assert {row["state"] for row in rows} == {"COMPLETE"}
+    assert {row["state"] for row in rows if row["lr"] == "0.003"} == {"COMPLETE"}
     assert {"val_auc_1", "val_pauc_4", "val_auc_7"} <= rows[0].keys()
     found = table(folder / "final_test.csv")
     assert [(r["machine"], r["id"]) for r in found] == [
@@ -72,10 +72,10 @@ def test_machine_types_and_ids_never_seen(abroad: tuple[Path, Ended, Ended]) -> 
 
 
 def test_diverging_trial_fails_with_its_reason_and_the_search_goes_on(
-    abroad: tuple[Path, Ended, Ended],
+    abroad: tuple[Path, Ended],
 ) -> None:
-    home, _, ended = abroad
-    folder = home / "runs" / "wild"
+    home, ended = abroad
+    folder = home / "runs" / "kettle"
     assert ended.code == 0, ended
     rows = {row["lr"]: row for row in table(folder / "trials.csv")}
     assert len(rows) == 2
@@ -102,7 +102,7 @@ def test_real_recordings(tmp_path: Path) -> None:
         else:
             shutil.copyfile(source, target)
     write_space(tmp_path / "tiny.yaml", strategy={"trials": 2})
-    command = ("run", "--machine", "fan", "--space", "tiny.yaml", "--data", "data")
+    command = ("run", "--machine", "fan", "--space", "tiny.yaml", "--no-dashboard")
     ended = raysearch(*command, folder=tmp_path)
     assert ended.code == 0, ended
     folder = tmp_path / "runs" / "fan"

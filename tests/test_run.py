@@ -1,4 +1,8 @@
-"""Whole runs by the real command, as somebody who has recordings would type them."""
+"""Whole runs by the real command, as somebody who has recordings would type them.
+
+Only a whole run shows that its files agree with each other, that the search depends on nothing but
+seed, space and the clips that it may see, and that the same command resumes.
+"""
 
 import http.client
 import json
@@ -17,19 +21,26 @@ from optuna.trial import TrialState
 from raysearch.audio.index import read_ground_truth
 from raysearch.score.metrics import auc_pauc, harmonic_mean
 from tests.command import (
+    ONE_AT_A_TIME,
+    TINY,
     Started,
     Study,
     begin,
     contents,
     copy_with_times,
     copy_without_times,
-    link,
     raysearch,
     settle,
     table,
+    write_space,
 )
+from tests.shared import FINALISTS
 
 pytestmark = pytest.mark.slow
+
+TRIALS = TINY["strategy"]["trials"]
+AGAIN = FINALISTS["top"] * (FINALISTS["seeds"] - 1)
+"""Trainings of finalists with a further seed."""
 
 COLUMNS = (
     "trial,state,lr,batch_size,lambda,inlier,p,epochs,best_epoch,seed,rerun_of,"
@@ -39,23 +50,9 @@ COLUMNS = (
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> tuple[Study, Study]:
-    """One command, twice, side by side; the second on a copy of the recordings."""
-    root = tmp_path_factory.mktemp("pair")
-    homes = [
-        settle(root / "plain", demo_data, link),
-        settle(root / "again", demo_data, copy_without_times),
-    ]
-    both = [begin(home) for home in homes]
-    plain, again = (Study(home, one.wait()) for home, one in zip(homes, both, strict=True))
-    assert plain.ended.code == 0, plain.ended
-    assert again.ended.code == 0, again.ended
-    return plain, again
-
-
-@pytest.fixture(scope="module")
-def plain(pair: tuple[Study, Study]) -> Study:
-    return pair[0]
+def plain(finished: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The session's finished study, in a folder to which tests may add outputs."""
+    return finished.copy(tmp_path_factory.mktemp("plain") / "home")
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +60,29 @@ def blind(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> tuple[St
     """The same without a trace of the test IDs' test clips, and with garbage in their place."""
     root = tmp_path_factory.mktemp("blind")
     homes = [
-        settle(root / "deleted", demo_data, copy_with_times),
+        settle(root / "deleted", demo_data, copy_without_times),
         settle(root / "garbage", demo_data, copy_with_times),
     ]
     for path in secrets(homes[0] / "data"):
         path.unlink()
     for path in secrets(homes[1] / "data"):
         path.write_bytes(b"name.wav,7\n" * 100)
+    for home in homes:
+        write_space(home / "tiny.yaml", strategy={"finalists": FINALISTS})
     both = [begin(home) for home in homes]
     deleted, garbage = (Study(home, one.wait()) for home, one in zip(homes, both, strict=True))
     return deleted, garbage
+
+
+@pytest.fixture(scope="module")
+def again(blind: tuple[Study, Study], demo_data: Path) -> Study:
+    """The search that had no test clips, ended by the same command once they were there."""
+    deleted, _ = blind
+    for path in secrets(demo_data):
+        shutil.copyfile(path, deleted.home / "data" / path.relative_to(demo_data))
+    study = Study(deleted.home, begin(deleted.home).wait())
+    assert study.ended.code == 0, study.ended
+    return study
 
 
 def secrets(data: Path) -> list[Path]:
@@ -97,7 +107,7 @@ def test_run_writes_every_file(plain: Study) -> None:
     expected = {
         *("study.json", "study.journal", "trials.csv", "final_test.csv", "test_ledger.jsonl"),
         *("report.html", "final_scores.csv", "evidence/clips.csv", "evidence/wrong/wrong.json"),
-        *(f"records/000{n}.json" for n in range(3)),
+        *(f"records/000{n}.json" for n in range(TRIALS + AGAIN)),
         *(f"best_config.{kind}" for kind in ("csv", "md", "tex", "yaml")),
         *("detector/detector.json", "detector/encoder.safetensors"),
         *("detector/inlier.safetensors", *submission),
@@ -112,7 +122,7 @@ def test_trials_csv_has_a_row_per_trial_inlier_model_and_p(plain: Study) -> None
     rows = plain.trials
     inliers = [("gmm", "1"), ("gmm", "2"), ("lof", "2"), ("none", "")]
     assert [(row["trial"], row["inlier"], row["p"]) for row in rows] == [
-        (str(trial), *inlier) for trial in range(3) for inlier in inliers
+        (str(trial), *inlier) for trial in range(TRIALS + AGAIN) for inlier in inliers
     ]
     assert {row["state"] for row in rows} == {"COMPLETE"}
     for row in rows:
@@ -125,23 +135,10 @@ def test_study_json_says_what_was_asked(plain: Study) -> None:
     assert facts["machine"] == "valve"
     assert facts["ids"] == ["0", "1", "2", "3", "4", "5"]
     assert (facts["validation_ids"], facts["test_ids"]) == (["0", "1", "2"], ["3", "4", "5"])
-    assert facts["command"] == "raysearch run --machine valve --space tiny.yaml --concurrent 1"
+    assert facts["command"] == " ".join(["raysearch", *ONE_AT_A_TIME])
     assert facts["space"]["fixed"]["backbone"] == "test_efficientnet"
     assert {"raysearch", "python", "torch", "ray", "optuna"} <= facts["versions"].keys()
     assert facts["fingerprint"]
-
-
-def test_best_config_is_the_row_of_the_highest_score(plain: Study) -> None:
-    best = max(plain.trials, key=lambda row: float(row["val_score"]))
-    [row] = table(plain.folder / "best_config.csv")
-    columns = ("lr", "batch_size", "lambda", "inlier", "p", "val_score")
-    assert {column: row[column] for column in columns} == {c: best[c] for c in columns}
-    assert (row["machine"], row["seeds"], row["std_score"]) == ("valve", "1", "")
-    assert row["mean_score"] == best["val_score"]
-    assert float(row["ci_low"]) <= float(row["val_score"]) <= float(row["ci_high"])
-    again = yaml.safe_load((plain.folder / "best_config.yaml").read_text())
-    assert again["search"]["lr"] == float(best["lr"])
-    assert again["strategy"]["trials"] == 1
 
 
 def test_final_test_follows_from_submission_and_ground_truth(plain: Study, demo_data: Path) -> None:
@@ -215,34 +212,22 @@ def test_submission_has_every_clip_once(plain: Study, demo_data: Path) -> None:
 
 
 def test_tensorboard_files_and_journal_hold_every_trial(plain: Study) -> None:
-    for number in range(3):
+    for number in range(TRIALS + AGAIN):
         events = plain.folder.glob(f"tune/trial_{number:04d}/events.out.tfevents.*")
         written = b"".join(path.read_bytes() for path in events)
         assert b"ray/tune/val_loss" in written
         assert b"_hparams_/session_start_info" in written
         assert all(name in written for name in (b"lr", b"batch_size", b"lambda"))
     journal = JournalStorage(JournalFileBackend(str(plain.folder / "study.journal")))
+    # Optuna proposes no finalists, so it is not told of them.
     trials = optuna.load_study(study_name=None, storage=journal).trials
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * TRIALS
     for number, trial in enumerate(trials):
         scores = [float(r["val_score"]) for r in plain.trials if r["trial"] == str(number)]
         assert trial.value == max(scores)
 
 
-# The same command again, and what goes on from a finished run.
-
-
-def test_same_command_again_changes_nothing(plain: Study) -> None:
-    before = contents(plain.folder)
-    ended = begin(plain.home).wait()
-    assert ended.code == 0, ended
-    after = contents(plain.folder)
-    assert after.keys() == before.keys()
-    # The journal mirrors the records and is written anew, with other time stamps.
-    changed = {name for name in before if after[name] != before[name]}
-    assert changed <= {"study.journal"}
-    assert "trial 0" not in ended.out
-    assert len(ledger(plain)) == 1
+# What goes on from a finished run.
 
 
 def ledger(study: Study) -> list[dict[str, object]]:
@@ -250,10 +235,9 @@ def ledger(study: Study) -> list[dict[str, object]]:
     return [json.loads(line) for line in lines]
 
 
-def test_final_opens_the_test_set_again_and_says_so(plain: Study) -> None:
-    home = copy_of(plain, "other")
-    copy = Study(home, plain.ended)
-    ended = raysearch("final", "runs/valve", folder=home)
+def test_final_opens_the_test_set_again_and_says_so(plain: Study, tmp_path: Path) -> None:
+    copy = plain.copy(tmp_path / "other")
+    ended = raysearch("final", "runs/valve", folder=copy.home)
     assert ended.code == 0, ended
     assert (finals(copy), len(ledger(copy))) == (finals(plain), 2)
     assert ledger(copy)[0] == ledger(plain)[0]
@@ -269,45 +253,59 @@ def test_final_opens_the_test_set_again_and_says_so(plain: Study) -> None:
     assert "raysearch final runs/valve" in (copy.folder / "report.html").read_text("utf-8")
 
 
-def copy_of(study: Study, name: str) -> Path:
-    home = study.home / name
-    shutil.copytree(study.folder, home / "runs" / "valve")
-    shutil.copyfile(study.home / "tiny.yaml", home / "tiny.yaml")
-    link(study.home / "data", home / "data")
-    return home
-
-
 def test_changed_space_is_refused(plain: Study) -> None:
-    home = copy_of(plain, "changed")
-    before = contents(home / "runs" / "valve")
-    refused = begin(home, "--epochs", 1).wait()
+    before = contents(plain.folder)
+    refused = begin(plain.home, "--epochs", 1).wait()
     assert refused.code == 2
     assert refused.err.count("\n") == 1
     assert "fixed.epochs = 2, now it is 1" in refused.err
     assert "--fresh" in refused.err
-    assert contents(home / "runs" / "valve") == before
+    assert contents(plain.folder) == before
 
 
-def test_fresh_starts_anew_and_a_time_budget_ends_it_early_and_well(plain: Study) -> None:
-    home = copy_of(plain, "fresh")
-    # How long a first trial takes depends on the machine.
-    for seconds in (15, 60, 240):
-        limits = ("--epochs", 1, "--trials", 500, "--time-budget", f"{seconds}s")
-        study = Study(home, begin(home, *limits, "--fresh", "--no-final").wait())
-        if "no trial has ended yet" not in study.ended.err:
-            break
-    assert study.ended.code == 0, study.ended
-    assert {row["epochs"] for row in study.trials} == {"1"}
-    assert 0 < len({row["trial"] for row in study.trials}) < 500
-    best = max(float(row["val_score"]) for row in study.trials)
-    assert f"validation score {best:.4f}" in study.ended.out
-    assert (study.folder / "detector" / "detector.json").exists()
+@pytest.fixture(scope="module")
+def fresh(plain: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The finished study, begun anew with one trial and no finalists, then cut short in a second.
+
+    That the first trial has ended before makes the time budget enough on every machine.
+    """
+    study = plain.copy(tmp_path_factory.mktemp("fresh") / "home")
+    write_space(study.home / "tiny.yaml", fixed={"epochs": 1})
+    anew = begin(study.home, "--trials", 1, "--fresh", "--no-final").wait()
+    assert anew.code == 0, anew
+    assert "resuming" not in anew.out
+    limits = ("--trials", 500, "--time-budget", "10s", "--no-final")
+    return Study(study.home, begin(study.home, *limits).wait())
+
+
+def test_fresh_starts_anew_and_a_time_budget_ends_it_early_and_well(
+    plain: Study, fresh: Study
+) -> None:
+    assert fresh.ended.code == 0, fresh.ended
+    assert {row["epochs"] for row in fresh.trials} == {"1"}
+    assert 0 < len({row["trial"] for row in fresh.trials}) < 500
+    best = max(float(row["val_score"]) for row in fresh.trials)
+    assert f"validation score {best:.4f}" in fresh.ended.out
+    assert (fresh.folder / "detector" / "detector.json").exists()
     for name in ("final_test.csv", "final_scores.csv", "submission"):
-        assert not (study.folder / name).exists()
-    assert (study.folder / "evidence" / "clips.csv").exists()
+        assert not (fresh.folder / name).exists()
+    assert (fresh.folder / "evidence" / "clips.csv").exists()
     # That the test IDs were opened before cannot be undone.
     ledger = "test_ledger.jsonl"
-    assert (study.folder / ledger).read_bytes() == (plain.folder / ledger).read_bytes()
+    assert (fresh.folder / ledger).read_bytes() == (plain.folder / ledger).read_bytes()
+
+
+def test_best_config_without_finalists_is_the_row_of_the_highest_score(fresh: Study) -> None:
+    best = max(fresh.trials, key=lambda row: float(row["val_score"]))
+    [row] = table(fresh.folder / "best_config.csv")
+    columns = ("lr", "batch_size", "lambda", "inlier", "p", "val_score")
+    assert {column: row[column] for column in columns} == {c: best[c] for c in columns}
+    assert (row["machine"], row["seeds"], row["std_score"]) == ("valve", "1", "")
+    assert row["mean_score"] == best["val_score"]
+    assert float(row["ci_low"]) <= float(row["val_score"]) <= float(row["ci_high"])
+    again = yaml.safe_load((fresh.folder / "best_config.yaml").read_text())
+    assert again["search"]["lr"] == float(best["lr"])
+    assert again["strategy"]["trials"] == 1
 
 
 def test_export_writes_tables_over_all_runs(plain: Study) -> None:
@@ -357,14 +355,7 @@ def listeners(port: int) -> set[str]:
     return {address for address, at in listening if int(at, 16) == port}
 
 
-# What a run may depend on.
-
-
-def test_same_seed_gives_the_same_trials(pair: tuple[Study, Study]) -> None:
-    plain, again = pair
-    assert plain.trials == again.trials
-    assert finals(plain) == finals(again)
-    assert len(plain.trials) == 12
+# What a run may depend on, and the same command again.
 
 
 def test_search_is_blind_to_deleted_test_clips(plain: Study, blind: tuple[Study, Study]) -> None:
@@ -388,10 +379,28 @@ def test_search_is_blind_to_garbage_in_their_place(
     assert "source_test/section_03_source_test_0000.wav" in garbage.ended.err
 
 
+def test_same_seed_gives_the_same_trials_and_final_test(plain: Study, again: Study) -> None:
+    assert again.trials == plain.trials
+    assert finals(again) == finals(plain)
+    assert len(plain.trials) == 4 * (TRIALS + AGAIN)
+
+
+def test_same_command_again_changes_nothing(again: Study) -> None:
+    before = contents(again.folder)
+    ended = begin(again.home).wait()
+    assert ended.code == 0, ended
+    after = contents(again.folder)
+    assert after.keys() == before.keys()
+    # The journal mirrors the records and is written anew, with other time stamps.
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed <= {"study.journal"}
+    assert "trial 0" not in ended.out
+    assert len(ledger(again)) == 1
+
+
 def test_moved_detector_gives_the_scores_of_the_submission(
-    pair: tuple[Study, Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    again: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    again = pair[1]
     scores = {
         name: score for i in "345" for name, score in submission(again, "anomaly_score", i).items()
     }

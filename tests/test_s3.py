@@ -1,4 +1,8 @@
-"""Whole runs by the real command with `--out` on a real S3 server."""
+"""Whole runs by the real command with `--out` on a real S3 server.
+
+Only a whole run shows that every part of it, Ray Tune included, writes where it should, and that
+what was on the server when a driver was killed is enough to go on.
+"""
 
 import json
 import shutil
@@ -6,7 +10,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -30,12 +34,13 @@ from tests.s3 import BUCKET, S3
 pytestmark = pytest.mark.slow
 
 OUT = f"s3://{BUCKET}/runs"
+KILLED = ("--out", OUT, "--name", "killed")
 TRIALS, EPOCHS = 3, 4
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run on S3 that came to its end.
+    """A run on S3 that was killed, and then came to its end with more trials.
 
     Attributes:
         home: where its command was typed; the same search on disk lies below.
@@ -46,7 +51,7 @@ class Run:
     home: Path
     ended: Ended
     copy: Path
-    survived: Mapping[str, bytes] = field(default_factory=dict)
+    survived: Mapping[str, bytes]
 
     @property
     def local(self) -> Path:
@@ -63,46 +68,32 @@ def _environment(s3_server: S3) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, demo_data: Path, _environment: None) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory, demo_data: Path, _environment: None) -> Run:
+    """A run with a SIGKILL to the driver while its second trial trains; then one trial more.
+
+    The same search on disk runs beside it, uninterrupted.
+    """
     home = settle(tmp_path_factory.mktemp("s3-runs") / "home", demo_data, link)
     write_space(home / "tiny.yaml", fixed={"epochs": EPOCHS}, strategy={"trials": TRIALS})
-    local, remote = begin(home), begin(home, "--out", OUT, "--name", "whole")
-    assert (ended := local.wait()).code == 0, ended
-    return fetch(home, remote.wait(), "whole")
-
-
-@pytest.fixture(scope="module")
-def killed(whole: Run) -> Run:
-    """The same with a SIGKILL to the driver while its second trial trains."""
-    command = ("--out", OUT, "--name", "killed")
-    folder = place(f"{OUT}/killed")
+    folder, copy = place(f"{OUT}/killed"), home.parent / "killed"
 
     def in_the_second_trial() -> bool:
         time.sleep(0.1)  # The server answers the run as well.
         return len(records(folder)) == 1 and any(folder.glob("encoders/*/last.safetensors"))
 
+    local = begin(home)
     with ExitStack() as left:
-        started = begin(whole.home, *command)
+        started = begin(home, *KILLED, "--trials", TRIALS - 1)
         started.wait_until(in_the_second_trial)
         left.enter_context(family(started.process.pid))
         started.send(signal.SIGKILL)
         started.process.wait()
         survived = records(folder)
-        ended = begin(whole.home, *command).wait()
-    return replace(fetch(whole.home, ended, "killed"), survived=survived)
-
-
-def fetch(home: Path, ended: Ended, name: str) -> Run:
+        ended = begin(home, *KILLED).wait()
     assert ended.code == 0, ended
-    folder, copy = place(f"{OUT}/{name}"), home.parent / name
+    assert (alone := local.wait()).code == 0, alone
     folder.fs.get(f"{folder.path}/", f"{copy}/", recursive=True)
-    return Run(home, ended, copy)
-
-
-@pytest.fixture(params=["whole", "killed"])
-def run(request: pytest.FixtureRequest) -> Run:
-    found: Run = request.getfixturevalue(request.param)
-    return found
+    return Run(home, ended, copy, survived)
 
 
 def records(folder: Place) -> dict[str, bytes]:
@@ -129,70 +120,72 @@ def test_every_file_is_there_and_losers_left_no_checkpoint(run: Run) -> None:
     assert (run.copy / "study.journal").stat().st_size > 0
 
 
-def test_a_kill_costs_no_record_and_does_nothing_twice(killed: Run) -> None:
-    after = records(killed.copy)
+def test_a_kill_costs_no_record_and_does_nothing_twice(run: Run) -> None:
+    after = records(run.copy)
     assert sorted(after) == [f"000{number}.json" for number in range(TRIALS)]
-    assert killed.survived.items() <= after.items()
-    assert 1 <= len(killed.survived) < TRIALS
+    assert run.survived.items() <= after.items()
+    assert 1 <= len(run.survived) < TRIALS
     resumes = [json.loads(text)["resumes"] for text in after.values()]
     assert any(epochs and 0 < epochs[0] < EPOCHS for epochs in resumes)
-    assert f"resuming: {len(killed.survived)} of {TRIALS}" in killed.ended.out
+    # More trials than the first command asked for go on.
+    assert f"resuming: {len(run.survived)} of {TRIALS}" in run.ended.out
 
 
-def test_tensorboard_files_are_there(whole: Run) -> None:
-    assert list((whole.copy / "tune").rglob("events.out.tfevents.*"))
+def test_tensorboard_files_are_there(run: Run) -> None:
+    assert list((run.copy / "tune").rglob("events.out.tfevents.*"))
 
 
-def test_nothing_of_it_is_written_beside_the_command(whole: Run) -> None:
-    names = {path.name for path in whole.home.iterdir() if path.suffix not in (".out", ".err")}
+def test_nothing_of_it_is_written_beside_the_command(run: Run) -> None:
+    names = {path.name for path in run.home.iterdir() if path.suffix not in (".out", ".err")}
     assert names == {"data", "runs", "tiny.yaml"}
-    assert not [path for path in whole.home.rglob("*") if path.name in ("s3:", "whole", BUCKET)]
+    assert not [path for path in run.home.rglob("*") if path.name in ("s3:", "killed", BUCKET)]
 
 
-def test_the_same_command_finds_everything_done_and_more_trials_go_on(whole: Run) -> None:
-    again = begin(whole.home, "--out", OUT, "--name", "whole", "--trials", TRIALS + 1).wait()
+def test_the_same_command_finds_everything_done(run: Run) -> None:
+    again = begin(run.home, *KILLED).wait()
     assert again.code == 0, again
-    before, after = records(whole.copy), records(place(f"{OUT}/whole"))
-    assert before.items() <= after.items()
-    assert len(after) == TRIALS + 1
+    assert records(place(f"{OUT}/killed")) == records(run.copy)
 
 
-def test_recordings_may_lie_there_as_well(whole: Run, demo_data: Path) -> None:
+def test_recordings_may_lie_there_as_well(run: Run, demo_data: Path) -> None:
     data = place(f"s3://{BUCKET}/dcase")
     data.fs.put(f"{demo_data}/", f"{data.path}/", recursive=True)
-    ended = begin(whole.home, "--data", data, "--name", "hosted", "--trials", 1).wait()
+    ended = begin(run.home, "--data", data, "--name", "hosted", "--trials", 1).wait()
     assert ended.code == 0, ended
-    folder = whole.home / "runs" / "hosted"
-    first = [row for row in timeless(whole.local / "trials.csv") if row["trial"] == "0"]
+    folder = run.home / "runs" / "hosted"
+    first = [row for row in timeless(run.local / "trials.csv") if row["trial"] == "0"]
     assert timeless(folder / "trials.csv") == first
     assert (folder / "final_test.csv").is_file()
-    again = raysearch("final", "runs/hosted", folder=whole.home)
+    again = raysearch("final", "runs/hosted", folder=run.home)
     assert again.code == 0, again
     assert len((folder / "test_ledger.jsonl").read_text().splitlines()) == 2
     shutil.rmtree(folder)
 
 
-def test_an_address_with_a_login_shows_no_secret(whole: Run, s3_server: S3) -> None:
+def test_an_address_with_a_login_shows_no_secret(run: Run, s3_server: S3, tmp_path: Path) -> None:
     """The login of an address is used, and stands nowhere but in Ray Tune's own state."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
             patch.delenv(name)
-        started = begin(whole.home, "--out", s3_server.address("login"), "--trials", 1)
+        started = begin(run.home, "--out", s3_server.address("login"), "--trials", 1)
         ended = started.wait()
     assert ended.code == 0, ended
     assert "unspoken" not in ended.out + ended.err
     folder = place(f"s3://{BUCKET}/login/valve")
     assert len(records(folder)) == 1
+    (tmp_path / "trials.csv").write_bytes((folder / "trials.csv").read_bytes())
+    first = [row for row in timeless(run.local / "trials.csv") if row["trial"] == "0"]
+    assert timeless(tmp_path / "trials.csv") == first
     files = [path for path in folder.rglob("*") if path.is_file() and "/tune/" not in str(path)]
     assert {"study.json", "test_ledger.jsonl"} <= {path.name for path in files}
     assert [str(path) for path in files if b"unspoken" in path.read_bytes()] == []
 
 
-def test_tables_over_all_runs_are_written_beside_them(whole: Run, killed: Run) -> None:
-    ended = raysearch("export", "--out", OUT, folder=whole.home)
+def test_tables_over_all_runs_are_written_beside_them(run: Run) -> None:
+    ended = raysearch("export", "--out", OUT, folder=run.home)
     assert ended.code == 0, ended
     assert f"{OUT}/best_configs.csv" in ended.out
-    assert "killed" in place(f"{OUT}/best_configs.csv").read_text().splitlines()[0]
+    assert place(f"{OUT}/best_configs.csv").read_text().splitlines()[0] == "parameter,valve"
 
 
 @pytest.mark.parametrize(
@@ -202,8 +195,8 @@ def test_tables_over_all_runs_are_written_beside_them(whole: Run, killed: Run) -
         ("ftp://host/runs", "expected a local path"),
     ],
 )
-def test_a_wrong_address_ends_with_one_line(whole: Run, out: str, problem: str) -> None:
-    ended = Started(["run", "--machine", "valve", "--out", out], whole.home).wait()
+def test_a_wrong_address_ends_with_one_line(run: Run, out: str, problem: str) -> None:
+    ended = Started(["run", "--machine", "valve", "--out", out], run.home).wait()
     assert ended.code == 2, ended
     assert problem in ended.err
     assert ended.err.count("\n") == 1

@@ -1,4 +1,7 @@
-"""Several machine types at once, by the real command: one search, a study for each."""
+"""Several machine types at once, by the real command: one search, a study for each.
+
+Only a whole run shows who gets a slot when, and that the next command resumes all of them.
+"""
 
 import json
 import re
@@ -19,7 +22,7 @@ pytestmark = pytest.mark.slow
 MACHINES = ("fan", "valve", "pump")
 COMMAND = (
     *("run", *(f"--machine={machine}" for machine in MACHINES), "--warm-start", "runs/earlier"),
-    *("--concurrent", 2, "--no-final"),
+    *("--concurrent", 2, "--no-final", "--no-dashboard"),
 )
 EARLIER = Proposal(0, 2e-3, 16, 10.0)
 

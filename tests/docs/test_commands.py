@@ -1,4 +1,7 @@
-"""Every command of README and docs/, executed in the order of its page."""
+"""Every command of README and docs/, executed in the order of its page.
+
+Only a run shows that a page's commands work one after the other.
+"""
 
 import json
 import os
@@ -11,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import Ended, raysearch, write_space
+from tests.command import Ended, Study, write_space
 from tests.docs.pages import PAGES, REPOSITORY, RUN, Block, blocks, spans
+from tests.shared import FINALISTS
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +28,9 @@ def furnish(folder: Path) -> Path:
     """Makes a folder as a reader has it who cloned the repository, with spaces of a few seconds."""
     (folder / "search_spaces").mkdir(parents=True)
     for name in SPACES:
-        write_space(folder / "search_spaces" / f"{name}.yaml", strategy={"trials": 2})
+        # The space of the finished study: a page goes on from it.
+        strategy = {"trials": 2, "finalists": FINALISTS} if name == "default" else {"trials": 2}
+        write_space(folder / "search_spaces" / f"{name}.yaml", strategy=strategy)
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copyfile(REPOSITORY / name, folder / name)
     place = folder / ".venv" / "bin"
@@ -35,15 +41,6 @@ def furnish(folder: Path) -> Path:
         (place / name).chmod(0o755)
     (folder / ".venv" / ".installed").touch()
     return folder
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
-    """A run that came to its end, in the space of every page."""
-    home = furnish(tmp_path_factory.mktemp("finished") / "home")
-    ended = raysearch("run", "--machine", "valve", "--data", demo_data, folder=home)
-    assert ended.code == 0, ended.err
-    return home / "runs" / "valve"
 
 
 def script(page: list[Block]) -> str:
@@ -66,14 +63,14 @@ def ends(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     demo_data: Path,
-    finished: Path,
+    finished: Study,
 ) -> Iterator[dict[Path, Future[Ended]]]:
     """What becomes of the pages that were asked for; two run at a time, since each waits a lot."""
     environment = {
         **os.environ,
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "DEMO": str(demo_data),
-        "FINISHED": str(finished),
+        "FINISHED": str(finished.folder),
     }
 
     def execute(page: Path, home: Path) -> Ended:
@@ -111,12 +108,13 @@ def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
     assert "stopped at page.md:7" in done.stderr
 
 
-def test_every_file_that_a_run_writes_is_told(finished: Path) -> None:
+def test_every_file_that_a_run_writes_is_told(finished: Study) -> None:
+    folder = finished.folder
     told = set(spans((REPOSITORY / "docs" / "outputs.md").read_text("utf-8")))
-    written = {f"{path.name}/" if path.is_dir() else path.name for path in finished.iterdir()}
+    written = {f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir()}
     assert written - told == set()
-    assert {path.name for path in (finished / "detector").iterdir()} <= told
+    assert {path.name for path in (folder / "detector").iterdir()} <= told
     for name in ("study.json", "detector/detector.json"):
-        assert json.loads((finished / name).read_text()).keys() <= told, name
-    entry = (finished / "test_ledger.jsonl").read_text().splitlines()[0]
+        assert json.loads((folder / name).read_text()).keys() <= told, name
+    entry = (folder / "test_ledger.jsonl").read_text().splitlines()[0]
     assert json.loads(entry).keys() <= told

@@ -1,4 +1,7 @@
-"""Trials of several workers that are given up free all they held, on a cluster that stays."""
+"""Trials of several workers that are given up free all they held, on a cluster that stays.
+
+Only a cluster that was there before and stays shows what a search leaves on it.
+"""
 
 import json
 import subprocess

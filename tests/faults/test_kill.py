@@ -1,4 +1,7 @@
-"""A search whose driver is killed at any moment loses nothing and does nothing twice."""
+"""A search whose driver is killed at any moment loses nothing and does nothing twice.
+
+Only processes that are really killed show what is on the disk at any moment.
+"""
 
 import json
 import signal
@@ -14,7 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from raysearch.search.strategy import REDUCTION
-from tests.command import Started, contents, family, table, timeless, write_space
+from tests.command import ONE_AT_A_TIME, Started, contents, family, table, timeless, write_space
 
 pytestmark = pytest.mark.slow
 
@@ -42,8 +45,7 @@ class Killed:
 
 
 def begin(home: Path, name: str) -> Started:
-    command = ("run", "--machine", "valve", "--space", "tiny.yaml", "--concurrent", 1)
-    return Started([*command, "--name", name, "--no-final"], home)
+    return Started([*ONE_AT_A_TIME, "--name", name, "--no-final"], home)
 
 
 def in_a_trial(folder: Path, records: int) -> bool:

@@ -1,4 +1,7 @@
-"""Ctrl-C stops a search; the same command goes on."""
+"""Ctrl-C stops a search; the same command goes on.
+
+Only a run in a process group of its own can be interrupted as a terminal does.
+"""
 
 import json
 import signal

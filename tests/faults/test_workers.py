@@ -1,4 +1,7 @@
-"""Trials of several workers: as exact as those of one, and they outlive the loss of one."""
+"""Trials of several workers: as exact as those of one, and they outlive the loss of one.
+
+Only a whole run has workers that Ray Train starts, and starts again.
+"""
 
 import json
 import os
@@ -14,7 +17,10 @@ from tests.command import Started, descendants, raysearch, table, write_space
 pytestmark = pytest.mark.slow
 
 EPOCHS = 6
-TRIAL = ("run", "--machine", "valve", "--space", "tiny.yaml", "--no-final", "--trials", 1)
+TRIAL = (
+    *("run", "--machine", "valve", "--space", "tiny.yaml"),
+    *("--no-final", "--no-dashboard", "--trials", 1),
+)
 
 
 def record(folder: Path) -> dict[str, Any]:

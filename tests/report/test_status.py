@@ -2,11 +2,8 @@
 
 import json
 import re
-import signal
-from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -19,8 +16,8 @@ from raysearch.report.trials import TrialsFile
 from raysearch.search.agenda import Agenda
 from raysearch.search.study import StudyFolder
 from raysearch.search.winner import Winner, freeze
-from tests.command import Started, contents, raysearch, table, write_space
-from tests.records import complete, failed, row
+from tests.command import contents, table
+from tests.records import as_written, complete, failed, row
 from tests.search.agendas import end, interrupt, make_agenda, space
 
 
@@ -53,11 +50,6 @@ def shown(agenda: Agenda) -> list[str]:
     file = StringIO()
     show([read_status(agenda.study.path)], Console(file=file, width=120))
     return file.getvalue().splitlines()
-
-
-def as_written(trial: Mapping[str, Any]) -> dict[str, str]:
-    """As a table has it."""
-    return {key: "" if value is None else str(value) for key, value in trial.items()}
 
 
 def test_counts_and_trials_follow_from_the_folder(agenda: Agenda) -> None:
@@ -152,45 +144,3 @@ def test_a_study_of_another_version_is_refused_in_one_line(agenda: Agenda) -> No
     with pytest.raises(UserError, match=r"valve/study.json: fixed.covariance: ") as caught:
         read_status(agenda.study.path)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.slow
-def test_what_is_told_during_a_run_is_what_its_table_has_in_the_end(
-    tmp_path: Path, demo_data: Path
-) -> None:
-    (tmp_path / "data").symlink_to(demo_data)
-    # Longer than it takes to ask; then it is cut short.
-    strategy = {"trials": 20, "finalists": "none", "scheduler": "none"}
-    write_space(tmp_path / "tiny.yaml", fixed={"epochs": 20}, strategy=strategy)
-    command = ("run", "--machine=valve", "--space=tiny.yaml", "--concurrent=1", "--no-final")
-    run, folder = Started(command, tmp_path), tmp_path / "runs" / "valve"
-    run.wait_until(lambda: len(list(folder.glob("records/[0-9]*.json"))) >= 1)
-    during = status(tmp_path)
-    run.send(signal.SIGINT)
-    assert run.wait().code == 130
-    assert status(tmp_path)["state"] == "stopped"
-    shorter = len(during["ended"]) + 1
-    assert raysearch(*command, "--trials", shorter, folder=tmp_path).code == 0
-    after = status(tmp_path)
-    assert (during["state"], after["state"]) == ("running", "finished")
-    assert (during["trials"]["total"], after["trials"]["total"]) == (20, len(after["ended"]))
-    rows = table(folder / "trials.csv")
-    for facts in (during, after):
-        assert facts["ended"]
-        assert len(facts["ended"]) == facts["trials"]["COMPLETE"]
-        for trial in facts["ended"]:
-            assert as_written(trial) in [{key: row[key] for key in trial} for row in rows]
-    scores = [float(row["val_score"]) for row in rows if row["val_score"]]
-    assert after["best"]["val_score"] == max(scores)
-    [begun] = during["open"]
-    assert begun["trial"] == len(during["ended"])
-    assert str(begun["lr"]) in {row["lr"] for row in rows if row["trial"] == str(begun["trial"])}
-
-
-def status(folder: Path) -> dict[str, Any]:
-    """What the real command tells of the only study."""
-    ended = raysearch("status", "--json", folder=folder)
-    assert (ended.code, ended.err) == (0, "")
-    [line] = ended.out.splitlines()
-    facts: dict[str, Any] = json.loads(line)
-    return facts

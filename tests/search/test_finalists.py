@@ -1,7 +1,6 @@
 """Who is trained again, with which seeds."""
 
 from collections import defaultdict
-from pathlib import Path
 from statistics import fmean
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from raysearch.search.finalists import best_trials, reruns
 from raysearch.search.strategy import Finalists
 from raysearch.search.study import Proposal, Record, State
-from tests.command import Study, begin, contents, link, settle, table, write_space
+from tests.command import Study, table
 from tests.records import complete, failed, row
 
 SEED = 5
@@ -94,28 +93,19 @@ def test_seeds_stay_what_numpy_takes() -> None:
 
 
 @pytest.mark.slow
-def test_a_whole_run_trains_the_best_again_and_the_best_mean_wins(
-    tmp_path: Path, demo_data: Path
-) -> None:
-    home = settle(tmp_path / "home", demo_data, link)
-    write_space(home / "tiny.yaml", strategy={"finalists": {"top": 2, "seeds": 2}})
-    study = Study(home, begin(home, "--no-final").wait())
-    assert study.ended.code == 0, study.ended
+def test_a_whole_run_trains_the_best_again_and_the_best_mean_wins(finished: Study) -> None:
+    """Only a whole run has finalists that were really trained with a further seed."""
     best: dict[str, float] = {}
     means = defaultdict[tuple[str, ...], list[float]](list)
-    for line in study.trials:
+    for line in finished.trials:
         trial, score = line["rerun_of"] or line["trial"], float(line["val_score"])
         best[trial] = max(best.get(trial, 0.0), score if not line["rerun_of"] else 0.0)
         means[trial, line["inlier"], line["p"]].append(score)
-    again = {line["rerun_of"]: line["seed"] for line in study.trials if line["rerun_of"]}
+    again = {line["rerun_of"]: line["seed"] for line in finished.trials if line["rerun_of"]}
     assert again == dict.fromkeys(sorted(best, key=lambda number: -best[number])[:2], "1")
     both = {key: fmean(scores) for key, scores in means.items() if len(scores) == 2}
     trial, inlier, p = max(both, key=lambda key: both[key])
-    [found] = table(study.folder / "best_config.csv")
-    [searched] = {line["lr"] for line in study.trials if line["trial"] == trial}
+    [found] = table(finished.folder / "best_config.csv")
+    [searched] = {line["lr"] for line in finished.trials if line["trial"] == trial}
     assert (found["lr"], found["inlier"], found["p"]) == (searched, inlier, p)
     assert float(found["mean_score"]) == pytest.approx(both[trial, inlier, p])
-    before = contents(study.folder)
-    assert begin(home, "--no-final").wait().code == 0
-    after = contents(study.folder)
-    assert {name for name in after if after[name] != before.get(name)} <= {"study.journal"}

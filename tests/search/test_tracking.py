@@ -1,12 +1,16 @@
-"""Trials on a real MLflow server, seen by its client and in a real browser."""
+"""Trials on a real MLflow server, seen by its client and in a real browser.
+
+Only whole runs show what a server is told of them, and that they outlive it.
+"""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -18,6 +22,26 @@ from raysearch.search.mlflow_runs import SERVER, check_tracking
 from tests.browser import PATIENCE, browser
 from tests.command import Started, raysearch, table, write_space
 from tests.remote.head import free_ports
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """An MLflow server.
+
+    Attributes:
+        end: ends it.
+    """
+
+    address: str
+    end: Callable[[], None]
+
+
+@pytest.fixture(scope="module")
+def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracker]:
+    """A server for both runs; the second loses it."""
+    with ExitStack() as stack:
+        address = stack.enter_context(server(tmp_path_factory.mktemp("mlflow"), *free_ports(1)))
+        yield Tracker(address, stack.close)
 
 
 @contextmanager
@@ -57,56 +81,59 @@ def settle(home: Path, demo_data: Path, trials: int) -> Path:
     return write_space(space, strategy={"trials": trials}, tracking="mlflow")
 
 
-COMMAND = ("run", "--machine=valve", "--space=tracked.yaml", "--concurrent=1", "--no-final")
+COMMAND = (
+    *("run", "--machine=valve", "--space=tracked.yaml", "--concurrent=1"),
+    *("--no-final", "--no-dashboard"),
+)
 
 
 @pytest.mark.slow
 def test_every_trial_is_a_run_with_its_parameters_and_curves(
-    tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, demo_data: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settle(tmp_path, demo_data, trials=2)
-    with server(tmp_path, *free_ports(1)) as address:
-        monkeypatch.setenv(SERVER, address)
-        ended = raysearch(*COMMAND, folder=tmp_path)
-        assert (ended.code, ended.err) == (0, "")
-        client = MlflowClient(address)
-        experiment = client.get_experiment_by_name("valve")
-        assert experiment is not None
-        runs = client.search_runs([experiment.experiment_id], order_by=["start_time"])
-        rows = table(tmp_path / "runs" / "valve" / "trials.csv")
-        assert [run.info.run_name for run in runs] == ["valve_0000", "valve_0001"]
-        for number, run in enumerate(runs):
-            mine = [row for row in rows if row["trial"] == str(number)]
-            assert run.info.status == "FINISHED"
-            told = {key: float(run.data.params[key]) for key in ("lr", "batch_size", "lambda")}
-            assert told == {key: float(mine[0][key]) for key in told}
-            curve = client.get_metric_history(run.info.run_id, "val_loss")
-            assert [point.step for point in curve] == [1, 2]
-            assert min(point.value for point in curve) == float(mine[0]["val_loss"])
-            best = max(float(row["val_score"]) for row in mine)
-            assert run.data.metrics["val_score"] == best
-        try:
-            with browser() as at:
-                page = at.new_page()
-                page.goto(f"{address}/#/experiments/{experiment.experiment_id}/runs")
-                page.get_by_text("valve_0001").first.wait_for(timeout=PATIENCE)
-        except LookupError as error:
-            pytest.skip(str(error))
+    monkeypatch.setenv(SERVER, tracker.address)
+    ended = raysearch(*COMMAND, folder=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    client = MlflowClient(tracker.address)
+    experiment = client.get_experiment_by_name("valve")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], order_by=["start_time"])
+    rows = table(tmp_path / "runs" / "valve" / "trials.csv")
+    assert [run.info.run_name for run in runs] == ["valve_0000", "valve_0001"]
+    for number, run in enumerate(runs):
+        mine = [row for row in rows if row["trial"] == str(number)]
+        assert run.info.status == "FINISHED"
+        told = {key: float(run.data.params[key]) for key in ("lr", "batch_size", "lambda")}
+        assert told == {key: float(mine[0][key]) for key in told}
+        curve = client.get_metric_history(run.info.run_id, "val_loss")
+        assert [point.step for point in curve] == [1, 2]
+        assert min(point.value for point in curve) == float(mine[0]["val_loss"])
+        best = max(float(row["val_score"]) for row in mine)
+        assert run.data.metrics["val_score"] == best
+    try:
+        with browser() as at:
+            page = at.new_page()
+            page.goto(f"{tracker.address}/#/experiments/{experiment.experiment_id}/runs")
+            page.get_by_text("valve_0001").first.wait_for(timeout=PATIENCE)
+    except LookupError as error:
+        pytest.skip(str(error))
 
 
 @pytest.mark.slow
 def test_a_server_that_is_lost_does_not_take_the_search_with_it(
-    tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, demo_data: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settle(tmp_path, demo_data, trials=3)
-    with server(tmp_path, *free_ports(1)) as address:
-        monkeypatch.setenv(SERVER, address)
-        run = Started(COMMAND, tmp_path)
-        run.wait_until(lambda: any((tmp_path / "runs/valve/records").glob("0000.json")))
+    monkeypatch.setenv(SERVER, tracker.address)
+    # Under a name of its own, which no earlier run has told the server.
+    run = Started([*COMMAND, "--name=lost"], tmp_path)
+    run.wait_until(lambda: any((tmp_path / "runs/lost/records").glob("0000.json")))
+    tracker.end()
     ended = run.wait()
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.count("MLflow was lost (") == 1
-    rows = table(tmp_path / "runs" / "valve" / "trials.csv")
+    rows = table(tmp_path / "runs" / "lost" / "trials.csv")
     assert {row["trial"] for row in rows} == {"0", "1", "2"}
 
 

@@ -1,4 +1,7 @@
-"""The report of a real search, opened in a real browser as its reader would."""
+"""The report of a real search, opened in a real browser as its reader would.
+
+Only a browser shows that a page draws its charts, and only a whole run has data for all of them.
+"""
 
 import re
 import shutil
@@ -11,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser import NARROW, WIDE, browser, opened
-from tests.command import Study, begin, contents, link, raysearch, settle, write_space
+from tests.command import Study, contents, raysearch
 
 pytestmark = pytest.mark.slow
 
@@ -43,14 +46,9 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Study:
-    """A search with finalists, its final test and its report."""
-    home = settle(tmp_path_factory.mktemp("report") / "home", demo_data, link)
-    strategy = {"trials": 4, "finalists": {"top": 2, "seeds": 2}}
-    write_space(home / "tiny.yaml", strategy=strategy)
-    found = Study(home, begin(home).wait())
-    assert found.ended.code == 0, found.ended
-    return found
+def study(finished: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The session's finished study, beside which tests may draw."""
+    return finished.copy(tmp_path_factory.mktemp("report") / "home")
 
 
 @pytest.fixture(scope="module")
