@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -82,9 +83,15 @@ class Module:
     path: str
     source: str
 
-    @property
+    @cached_property
     def tree(self) -> ast.Module:
         return ast.parse(self.source, self.path)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Every dotted name that it imports, or reaches by its full name."""
+        dotted = (ast.unparse(node) for node in ast.walk(self.tree) if is_dotted(node))
+        return [*imports(self), *dotted]
 
     @property
     def name(self) -> str:
@@ -132,8 +139,7 @@ def floor_faults(module: Module) -> list[str]:
 
 def uses(module: Module, library: str) -> bool:
     """Whether a module imports a library, or reaches one that is an attribute by its full name."""
-    names = [*imports(module), *(ast.unparse(n) for n in ast.walk(module.tree) if is_dotted(n))]
-    return any(name == library or name.startswith(f"{library}.") for name in names)
+    return any(name == library or name.startswith(f"{library}.") for name in module.names)
 
 
 def is_dotted(node: ast.AST) -> bool:

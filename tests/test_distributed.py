@@ -322,6 +322,7 @@ def test_one_process_is_its_only_worker():
     assert not any(isinstance(module, GlobalBatchNorm) for module in encoder.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NORMS)
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_batch_norm_of_shards_is_that_of_the_whole(
@@ -367,6 +368,7 @@ def test_batch_norm_of_half_precision_computes_in_full():
     torch.testing.assert_close(found[3], expected[3], rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_first_worker_speaks_for_all(two: list[SimpleNamespace]):
     assert [w.who for w in two] == [(0, 2), (1, 2)]
     for worker in two:
@@ -376,6 +378,7 @@ def test_the_first_worker_speaks_for_all(two: list[SimpleNamespace]):
     assert two[1].strange == ("RuntimeError", "LocalError: here only")
 
 
+@pytest.mark.slow
 def test_sums_and_rows_of_all_workers(two: list[SimpleNamespace], trio: list[SimpleNamespace]):
     for worker in two:
         assert worker.total == [2.0, 1.0]
@@ -383,6 +386,7 @@ def test_sums_and_rows_of_all_workers(two: list[SimpleNamespace], trio: list[Sim
     assert [worker.shares for worker in trio] == [list(range(8))] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_the_loss_curve_does_not_depend_on_the_workers(
     request: pytest.FixtureRequest, plain: tuple[Epoch, ...], count: int
@@ -394,6 +398,7 @@ def test_the_loss_curve_does_not_depend_on_the_workers(
         assert worker.plain == found[0].plain
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_whole_batch(
     two: list[SimpleNamespace], data: TrialData, tmp_path: Path
 ):
@@ -407,6 +412,7 @@ def test_gradients_are_those_of_the_whole_batch(
     assert max(float(square.max()) for square in expected.values()) > 1e-4
 
 
+@pytest.mark.slow
 def test_dropout_does_not_depend_on_the_workers(two: list[SimpleNamespace], alone, plain):
     result, _ = alone
     found, expected = losses(two[0].result.history), losses(result.history)
@@ -414,6 +420,7 @@ def test_dropout_does_not_depend_on_the_workers(two: list[SimpleNamespace], alon
     assert abs(losses(plain) / expected - 1).max() > 2e-3  # without it all is different
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_dropout_of_shards_is_that_of_the_whole(request: pytest.FixtureRequest, count: int):
     found = request.getfixturevalue({2: "two", 3: "trio"}[count])
@@ -424,6 +431,7 @@ def test_dropout_of_shards_is_that_of_the_whole(request: pytest.FixtureRequest, 
         assert torch.equal(worker.kept, whole_batch()[number::count])
 
 
+@pytest.mark.slow
 def test_all_workers_have_the_same_result(two: list[SimpleNamespace]):
     first, second = two
     assert first.result == second.result
@@ -431,6 +439,7 @@ def test_all_workers_have_the_same_result(two: list[SimpleNamespace]):
     assert [(row.inlier, row.p) for row in first.result.rows] == [(s.name, s.p) for s in SPECS]
 
 
+@pytest.mark.slow
 def test_the_result_is_that_of_one_worker(
     two: list[SimpleNamespace], data: TrialData, folder: Path, alone
 ):
@@ -452,6 +461,7 @@ def test_the_result_is_that_of_one_worker(
         assert found.error == expected.error
 
 
+@pytest.mark.slow
 def test_checkpoints_do_not_tell_how_many_workers_wrote_them(
     two: list[SimpleNamespace], folder: Path, alone
 ):
@@ -467,6 +477,7 @@ def test_checkpoints_do_not_tell_how_many_workers_wrote_them(
     assert not (folder / "absent-1").exists()
 
 
+@pytest.mark.slow
 def test_one_worker_goes_on_where_two_were_interrupted(
     two: list[SimpleNamespace], data: TrialData, folder: Path, plain: tuple[Epoch, ...]
 ):
@@ -477,6 +488,7 @@ def test_one_worker_goes_on_where_two_were_interrupted(
     np.testing.assert_allclose(losses(resumed.history), losses(plain), rtol=3e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_each_clip_is_embedded_once_and_in_its_place(
     request: pytest.FixtureRequest, data: TrialData, count: int
@@ -490,6 +502,7 @@ def test_each_clip_is_embedded_once_and_in_its_place(
     assert np.ptp(expected, axis=0).max() > 1e-3  # clips differ by more than that
 
 
+@pytest.mark.slow
 def test_what_fails_fails_on_every_worker(two: list[SimpleNamespace]):
     for worker in two:
         assert worker.diverged == ("TrialError", "the loss diverged (not finite) in epoch 1")
@@ -498,6 +511,7 @@ def test_what_fails_fails_on_every_worker(two: list[SimpleNamespace]):
         assert "best.safetensors is of another configuration" in message
 
 
+@pytest.mark.slow
 def test_more_workers_than_samples_of_a_batch(trio: list[SimpleNamespace]):
     for worker in trio:
         assert worker.narrow == (

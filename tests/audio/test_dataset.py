@@ -279,6 +279,7 @@ def uploaded(s3: S3, root: Path, tmp_path: Path) -> UPath:
     return remote
 
 
+@pytest.mark.slow
 def test_recordings_of_an_object_store_are_the_same(root: Path, uploaded: UPath) -> None:
     local, remote = read_index(root), read_index(uploaded)
     assert [replace(clip, path=root) for clip in remote.clips] == [
@@ -294,6 +295,7 @@ def test_recordings_of_an_object_store_are_the_same(root: Path, uploaded: UPath)
     assert open_data(asked).fingerprint == open_data(source(root)).fingerprint
 
 
+@pytest.mark.slow
 def test_recordings_of_an_object_store_are_read_once_until_they_change(
     s3: S3, uploaded: UPath
 ) -> None:

@@ -46,6 +46,7 @@ def librosa_mel(waveform, *, rate, n_fft, hop, n_mels, f_min, f_max):
     return mel / np.sqrt(np.sum(window**2))
 
 
+@pytest.mark.slow  # librosa compiles itself
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("compression", ["log", "db", "none"])
 def test_agrees_with_librosa(settings, compression, waveforms):
