@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,9 @@ class Record:
         """What it cost."""
         return self.devices * (self.train_seconds + self.score_seconds)
 
-    @property
+    @cached_property
     def best(self) -> InlierResult | None:
-        """See `best_row`."""
+        """See `best_row`; found once, since a live view asks all records at each frame."""
         return best_row(self.rows)
 
 
