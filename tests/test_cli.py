@@ -8,13 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from raysearch import __version__
 from raysearch.cli import main
 from raysearch.cli_options import gpus_of, hours_of, seconds_of
+from raysearch.detector import save_detector
 from tests.command import write_space
+from tests.detectors import make_detector
 
 COMMANDS = (
     "",
@@ -393,6 +397,24 @@ def test_a_damaged_detector(command: Command, tmp_path: Path):
         (tmp_path / "detector.json").write_text(content)
         complaint = command("score", ".", "clip.wav").complaint
         assert complaint.startswith("detector.json: damaged or of another version: ")
+
+
+def test_an_id_that_is_named_judges_and_must_be_known(command: Command, tmp_path: Path):
+    save_detector(make_detector(), tmp_path / "detector")
+    clip = "section_00_source_test_0000.wav"
+    soundfile.write(clip, np.random.default_rng(0).normal(0, 0.1, 48000), 16000)
+    scores = {}
+    for expected, asked in (("0", ()), ("3", ("--id", "03"))):
+        said = command("score", "detector", clip, *asked)
+        assert said.code == 0, said
+        header, row = said.out.splitlines()
+        assert header == "file,id,score,decision"
+        name, identity, score, _ = row.split(",")
+        assert (name, identity) == (clip, expected)
+        scores[identity] = float(score)
+    assert scores["0"] != pytest.approx(scores["3"])
+    complaint = command("score", "detector", clip, "--id", "9").complaint
+    assert "ID 9 is not one of 0, 3, 10" in complaint
 
 
 # Data sets.

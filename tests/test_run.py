@@ -423,9 +423,3 @@ def test_moved_detector_gives_the_scores_of_the_submission(
         assert identity == str(int(name.split("_")[1]))
         assert float(score) == pytest.approx(scores[name], abs=1e-9)
         assert int(decision) == decisions[name]
-    other = raysearch("score", "elsewhere", files[0], "--id", "05", folder=tmp_path)
-    _, identity, score, _ = other.out.splitlines()[1].split(",")
-    assert identity == "5"
-    assert float(score) != pytest.approx(scores[Path(files[0]).name])
-    unknown = raysearch("score", "elsewhere", files[0], "--id", "9", folder=tmp_path)
-    assert (unknown.code, unknown.err.count("\n")) == (2, 1)
