@@ -29,6 +29,7 @@ from tests.command import (
     contents,
     copy_with_times,
     copy_without_times,
+    link,
     raysearch,
     settle,
     table,
@@ -423,3 +424,16 @@ def test_moved_detector_gives_the_scores_of_the_submission(
         assert identity == str(int(name.split("_")[1]))
         assert float(score) == pytest.approx(scores[name], abs=1e-9)
         assert int(decision) == decisions[name]
+
+
+def test_a_network_that_no_trial_can_train_is_refused_and_leaves_nothing(
+    tmp_path: Path, demo_data: Path
+) -> None:
+    """Only a whole run shows it: the first trial's process refuses, and the driver clears up."""
+    home = settle(tmp_path / "home", demo_data, link)
+    write_space(home / "tiny.yaml", fixed={"n_mels": 900})
+    refused = begin(home).wait()
+    assert refused.code == 2, refused
+    assert refused.err.count("\n") == 1
+    assert refused.err.startswith("raysearch: n_mels=900 is too many for n_fft=512")
+    assert list((home / "runs").iterdir()) == []
