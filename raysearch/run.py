@@ -22,6 +22,7 @@ from raysearch.opening import (
     read_recordings,
     withdraw,
 )
+from raysearch.preloading import Preloading
 from raysearch.report.progress import say
 from raysearch.report.recorder import Recorder
 from raysearch.search.address import check_address
@@ -33,6 +34,13 @@ from raysearch.search.space import Space, find_space, load_space
 from raysearch.search.study import StudyFolder
 from raysearch.search.warm import Start, paper_start, starts_of, together
 from raysearch.storage import Place
+
+LATER = (
+    # TensorBoard's files come first, whose library imports torch.
+    *("tensorboardX", "torch", "raysearch.model.backbone", "sklearn.mixture"),
+    *("raysearch.conclusion", "raysearch.report.html.overview"),
+)
+"""Modules that a driver needs from its first result on, most of them when the search has ended."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +233,10 @@ def _search(
             # Now: to import Tune takes as long as to read the recordings.
             from raysearch.search.tuning import search
 
-            ended = search(agendas, request.resources, view, cluster, budget=budget)
+            with Preloading(LATER) as later:
+                ended = search(
+                    agendas, request.resources, view, cluster, budget=budget, later=later
+                )
     if not ended:
         raise StoppedError(f"stopped {_done(agendas)}; the same command goes on from here")
     for agenda in agendas:

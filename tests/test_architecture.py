@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[1]
 # From the ground up. A module imports from lower floors only; parts of one floor are siblings
 # that do not know each other; modules inside one part may import each other without a cycle.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "preloading"),
     ("storage",),
     ("config",),
     ("outcome",),

@@ -11,6 +11,7 @@ from ray.tune import Callback, Stopper
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from raysearch.outcome import Epoch
+from raysearch.preloading import Preloading
 from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
 from raysearch.search.job import failed, pruned
@@ -67,10 +68,15 @@ class Relay(Stateless, Callback):
     """
 
     def __init__(
-        self, agendas: Sequence[Agenda], view: View, cluster: Joining, share: Share
+        self,
+        agendas: Sequence[Agenda],
+        view: View,
+        cluster: Joining,
+        share: Share,
+        later: Preloading,
     ) -> None:
         self.agendas = {agenda.name: agenda for agenda in agendas}
-        self.view, self.cluster, self.share = view, cluster, share
+        self.view, self.cluster, self.share, self.later = view, cluster, share, later
         self.told_cluster = False
         self.refused = ""
         """Why no trial of a study can be trained."""
@@ -104,6 +110,8 @@ class Relay(Stateless, Callback):
             self.refused = result["refused"]
         elif "epoch" in result:
             trial.run_metadata.num_failures = 0
+            # No earlier: until then the trial itself is busy importing.
+            self.later.begin()
             self.view.epoch(study, number, result)
         elif "clips_read" in result:
             self.view.reading(study, number, result["hostname"], result["clips_read"])

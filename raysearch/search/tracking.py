@@ -1,12 +1,16 @@
 """Trials as trackers show them: their configurations, and their curves in TensorBoard."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
 from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 
+from raysearch.preloading import Preloading
 from raysearch.search.study import Proposal
+
+TENSORBOARD = "tensorboardX"
+"""The library that writes TensorBoard's files."""
 
 
 def to_config(study: str, proposal: Proposal) -> dict[str, Any]:
@@ -23,32 +27,55 @@ def to_proposal(config: Mapping[str, Any]) -> Proposal:
 
 
 class TensorBoard(LoggerCallback):
-    """Tune's TensorBoard files, whose library is imported with the first result of a trial.
+    """Tune's TensorBoard files, written as soon as their library is there.
 
     tensorboardX imports torch: seconds in which the first trial would wait for the driver.
     """
 
-    def __init__(self) -> None:
-        """Write nothing yet."""
+    def __init__(self, later: Preloading) -> None:
+        """Write nothing yet.
+
+        Args:
+            later: imports tensorboardX.
+        """
+        self.later = later
         self.logger: TBXLoggerCallback | None = None
+        self.waiting: list[Callable[[TBXLoggerCallback], None]] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave nothing in the pickles that Tune writes of its parts."""
         return {}
 
+    def __enter__(self) -> Self:
+        """Wait for the first event."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Write what waits."""
+        if self.waiting:
+            self._write()
+
     def log_trial_start(self, trial: Any) -> None:
         """Begin another file for a trial that starts again."""
-        if self.logger is not None:
-            self.logger.log_trial_start(trial)
+        self._tell(lambda logger: logger.log_trial_start(trial))
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
         """Add a point to each curve of a trial."""
-        if self.logger is None:
-            self.logger = TBXLoggerCallback()  # type: ignore[no-untyped-call]
-        # It begins the file of a trial that has none.
-        self.logger.log_trial_result(iteration, trial, result)
+        kept = dict(result)
+        self._tell(lambda logger: logger.log_trial_result(iteration, trial, kept))
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
         """Close a trial's file, with its hyperparameters."""
-        if self.logger is not None:
-            self.logger.log_trial_end(trial, failed)
+        self._tell(lambda logger: logger.log_trial_end(trial, failed))
+
+    def _tell(self, event: "Callable[[TBXLoggerCallback], None]") -> None:
+        self.waiting.append(event)
+        if self.later.has(TENSORBOARD):
+            self._write()
+
+    def _write(self) -> None:
+        if self.logger is None:
+            self.logger = TBXLoggerCallback()  # type: ignore[no-untyped-call]
+        for event in self.waiting:
+            event(self.logger)
+        self.waiting.clear()

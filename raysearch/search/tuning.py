@@ -16,13 +16,14 @@ from ray.tune import Callback, RunConfig
 from ray.tune.search import Searcher
 
 from raysearch.errors import UserError
+from raysearch.preloading import Preloading
 from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
 from raysearch.search.callbacks import Ended, Pruned, Relay, Stateless
 from raysearch.search.joining import Joining
 from raysearch.search.queue import Queue
 from raysearch.search.resources import Cluster, Resources, Share, fit
-from raysearch.search.tracking import TensorBoard, to_config
+from raysearch.search.tracking import TENSORBOARD, TensorBoard, to_config
 from raysearch.search.trainable import Work, run_proposal
 from raysearch.search.view import View
 from raysearch.storage import tune_storage
@@ -53,6 +54,7 @@ def search(
     *,
     budget: Budget | None = None,
     work: Work | None = None,
+    later: Preloading | None = None,
 ) -> bool:
     """Runs trials until every study is over or a budget is spent.
 
@@ -63,6 +65,7 @@ def search(
         cluster: that runs them.
         budget: of all studies together; what it stops goes on when the search is called again.
         work: what a trial that one process trains does instead of `worker.work`.
+        later: begins with the first epoch of a trial; has tensorboardX among its modules.
 
     Returns:
         Whether it came to its end; False if it was interrupted.
@@ -82,8 +85,9 @@ def search(
             agenda.devices = share.devices
         # To start a cluster is not to search.
         budget = replace(budget or Budget(), start=time.monotonic())
-        relay = Relay(agendas, view, cluster, share)
-        _tuner(agendas, share, relay, budget, work).fit()
+        with later or Preloading((TENSORBOARD,)) as later, TensorBoard(later) as board:
+            relay = Relay(agendas, view, cluster, share, later)
+            _tuner(agendas, share, relay, budget, work, board).fit()
     except KeyboardInterrupt:
         return False
     if relay.refused:
@@ -111,7 +115,12 @@ def _packed(agendas: Sequence[Agenda], joined: Cluster) -> float | None:
 
 
 def _tuner(
-    agendas: Sequence[Agenda], share: Share, relay: "Relay", budget: Budget, work: Work | None
+    agendas: Sequence[Agenda],
+    share: Share,
+    relay: Relay,
+    budget: Budget,
+    work: Work | None,
+    board: TensorBoard,
 ) -> tune.Tuner:
     jobs = {agenda.name: agenda.job for agenda in agendas}
     # One parameter rather than three: each is fetched anew for every trial.
@@ -138,11 +147,7 @@ def _tuner(
             storage_filesystem=filesystem,
             stop=Ended(agendas, budget, relay),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[
-                relay,
-                TensorBoard(),
-                *_mlflow(agendas, relay.view),
-            ],
+            callbacks=[relay, board, *_mlflow(agendas, relay.view)],
             verbose=0,
         ),
     )
