@@ -56,8 +56,18 @@ def root(tmp_path: Path, demo_data: Path) -> Path:
     return shutil.copytree(demo_data, tmp_path / "data", copy_function=os.link)
 
 
-def ended(root: Path, folder: UPath, *, allow_defects: bool = False) -> tuple[Opened, Job]:
-    """A search in which one trial won, two ended otherwise, and one was not finished."""
+@pytest.fixture(scope="module")
+def won(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
+    """A study in which the winner has ended, the only trial that is really trained."""
+    folder = tmp_path_factory.mktemp("won") / "run"
+    opened, job = opening(demo_data, storage.place(folder))
+    opened.study.propose(WINNER)
+    work(job, WINNER, Share(1, 1, 0, 1), lambda result: None)
+    return folder
+
+
+def opening(root: Path, folder: UPath, *, allow_defects: bool = False) -> tuple[Opened, Job]:
+    """A study in which nothing has happened yet."""
     source = source_of(root, "valve", VALIDATION_IDS, SPACE.fixed, allow_defects=allow_defects)
     data = open_valve(root)
     opened = begin(
@@ -70,13 +80,25 @@ def ended(root: Path, folder: UPath, *, allow_defects: bool = False) -> tuple[Op
         fresh=False,
     )
     job = Job(folder, source, data.fingerprint, SPACE.fixed, (InlierSpec("gmm", 1),), 0)
+    return opened, job
+
+
+def ended(
+    won: Path, root: Path, folder: UPath, *, allow_defects: bool = False
+) -> tuple[Opened, Job]:
+    """A search in which one trial won, two ended otherwise, and one was not finished."""
+    opened, job = opening(root, folder, allow_defects=allow_defects)
     for proposal in (WINNER, LOSER, OPEN, TWIN):
         opened.study.propose(proposal)
         for name in ("best.safetensors", "error.txt"):
             if proposal is not WINNER:
                 place = opened.study.encoder(job.config(proposal).signature())
                 storage.write_text(place / name, name)
-    work(job, WINNER, Share(1, 1, 0, 1), lambda result: None)
+    for path in won.rglob("*"):
+        if path.parts[-2] == "records" or path.name == "best.safetensors":
+            place = folder / path.relative_to(won).as_posix()
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes())
     for proposal in (LOSER, TWIN):
         opened.study.add(failed(job, proposal, "here", "so", 1.0))
     return opened, job
@@ -86,8 +108,10 @@ def close(opened: Opened, **how: bool) -> None:
     conclude(opened, command="raysearch run", console=Console(file=io.StringIO()), **how)
 
 
-def test_only_what_is_still_needed_keeps_its_checkpoints(root: Path, folder: UPath) -> None:
-    opened, job = ended(root, folder)
+def test_only_what_is_still_needed_keeps_its_checkpoints(
+    won: Path, root: Path, folder: UPath
+) -> None:
+    opened, job = ended(won, root, folder)
 
     def kept(proposal: Proposal) -> list[str]:
         place = opened.study.encoder(job.config(proposal).signature())
@@ -103,10 +127,10 @@ def test_only_what_is_still_needed_keeps_its_checkpoints(root: Path, folder: UPa
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_the_final_test_is_repeated_with_what_the_study_allowed(
-    root: Path, tmp_path: Path, allowed: bool
+    won: Path, root: Path, tmp_path: Path, allowed: bool
 ) -> None:
     folder = storage.place(tmp_path / "run")
-    opened, _ = ended(root, folder, allow_defects=allowed)
+    opened, _ = ended(won, root, folder, allow_defects=allowed)
     close(opened, final=True)
     spoilt = sorted((root / "eval_data/valve/source_test").glob("*.wav"))[0]
     spoilt.unlink()  # it is a link to the recording of all tests
@@ -121,9 +145,11 @@ def test_the_final_test_is_repeated_with_what_the_study_allowed(
     assert [json.loads(line)["command"] for line in ledger] == ["raysearch run", "raysearch final"]
 
 
-def test_another_winner_leaves_nothing_of_the_one_before(root: Path, tmp_path: Path) -> None:
+def test_another_winner_leaves_nothing_of_the_one_before(
+    won: Path, root: Path, tmp_path: Path
+) -> None:
     folder = storage.place(tmp_path / "run")
-    opened, _ = ended(root, folder)
+    opened, _ = ended(won, root, folder)
     close(opened, final=True)
     held = frozen(folder)
     assert held is not None
@@ -140,9 +166,11 @@ def test_another_winner_leaves_nothing_of_the_one_before(root: Path, tmp_path: P
     assert "No final test yet" in (folder / "report.html").read_text("utf-8")
 
 
-def test_a_report_that_cannot_be_drawn_costs_no_result(root: Path, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_drawn_costs_no_result(
+    won: Path, root: Path, tmp_path: Path
+) -> None:
     folder = storage.place(tmp_path / "run")
-    opened, _ = ended(root, folder)
+    opened, _ = ended(won, root, folder)
     (folder / "report.html").mkdir()
     told = io.StringIO()
     conclude(opened, final=True, command="raysearch run", console=Console(file=told, width=400))
@@ -152,9 +180,11 @@ def test_a_report_that_cannot_be_drawn_costs_no_result(root: Path, tmp_path: Pat
     assert told.getvalue().endswith(f"everything is in {folder}/\n")
 
 
-def test_a_search_without_a_score_has_a_report_of_its_failures(root: Path, tmp_path: Path) -> None:
+def test_a_search_without_a_score_has_a_report_of_its_failures(
+    won: Path, root: Path, tmp_path: Path
+) -> None:
     folder = storage.place(tmp_path / "run")
-    opened, _ = ended(root, folder)
+    opened, _ = ended(won, root, folder)
     for path in (folder / "records").iterdir():
         if path.name == "0000.json":
             path.unlink()

@@ -82,7 +82,9 @@ def test_golden_loss_curve(data: TrialData, tmp_path: Path):
     # A low learning rate: the gradient of the bias before the batch norm is all rounding error,
     # of which Adam makes steps of full size, so validation differs a little between CPUs
     # (1e-5 here, 7e-5 with lr 1e-3; training losses 1e-7).
-    found = losses(train(tiny_config(data, lr=3e-4, lam=1.0), data, ignore, tmp_path))
+    found = losses(
+        train(tiny_config(data, lr=3e-4, batch_size=16, lam=1.0), data, ignore, tmp_path)
+    )
     print("GOLDEN: Losses =", [tuple(round(loss, 7) for loss in pair) for pair in found])
     np.testing.assert_allclose(found, GOLDEN, rtol=1e-4)
 
@@ -137,7 +139,7 @@ def test_an_epoch_that_was_broken_off_is_trained_from_its_start(
     def step(*arguments: object) -> torch.Tensor:
         nonlocal steps
         steps += 1
-        if steps == 12:
+        if steps == 8:
             raise KeyboardInterrupt
         return total_loss(*arguments)
 
@@ -263,7 +265,7 @@ def test_the_epoch_of_least_validation_loss_is_kept(data: TrialData, tmp_path: P
         )
 
     # So high a learning rate that the second epoch is far worse than the first.
-    config = tiny_config(data, lr=3e-2, lam=1.0, epochs=6)
+    config = tiny_config(data, lr=3e-2, batch_size=16, lam=1.0, epochs=6)
     trained = train(config, data, report, tmp_path)
     assert history[1] > 2 * history[0]
     assert kept == [int(np.argmin(history[:n])) + 1 for n in range(1, 7)]
@@ -452,7 +454,7 @@ def test_out_of_memory_names_the_batch_size(
     with pytest.raises(TrialError) as caught:
         train(tiny_config(data), data, forbidden, tmp_path)
     assert str(caught.value) == (
-        "out of GPU memory at batch size 16 (Tried to allocate 2.00 GiB. GPU 0 has a total "
+        "out of GPU memory at batch size 32 (Tried to allocate 2.00 GiB. GPU 0 has a total "
         "capacity of 79.11 GiB of which 1.25 GiB is free); choose a smaller batch_size in the "
         "space or more GPUs a trial"
     )

@@ -26,7 +26,7 @@ def tiny_config(
     data: TrialData,
     *,
     lr: float = 3e-3,
-    batch_size: int = 16,
+    batch_size: int = 32,
     lam: float = 10.0,
     seed: int = 0,
     **options: Any,
