@@ -21,7 +21,7 @@ install-dev: $(VENV)/.installed-dev ## the same, with the tools for tests and ch
 
 demo: $(VENV)/.installed ## make a small synthetic data set and search on it (CPU, a minute or two)
 	test -d demo/data || { rm -rf demo/data.part && $(BIN)/raysearch data demo demo/data.part \
-	  --machine valve --machine fan --machine pump --train-clips 20 --test-clips 15 --seconds 3 \
+	  --machine valve --machine fan --machine pump --train-clips 16 --test-clips 12 --seconds 3 \
 	  && mv demo/data.part demo/data; }
 	$(BIN)/raysearch run --machine valve --data demo/data --out demo/runs --space search_spaces/demo.yaml
 

@@ -144,6 +144,11 @@ class Agenda:
         return self.spent + self.devices * sum(self.at_work.values())
 
     @property
+    def _all_given(self) -> bool:
+        """Whether no trial at work can bring about another, as one that ends patience can."""
+        return self.exhausted or self.searched >= self.space.strategy.trials
+
+    @property
     def closing(self) -> str:
         """Why no more configurations are proposed; empty while some are."""
         strategy = self.space.strategy
@@ -171,17 +176,18 @@ class Agenda:
             if proposal is not None:
                 return proposal
             self.exhausted = True
-        if self.sampler.open:
+        rivals = len(self.sampler.open)
+        if rivals and not self._all_given:
             return None
-        return next(iter(self._reruns()), None)
+        return next(iter(self._reruns(rivals)), None)
 
-    def _reruns(self) -> list[Proposal]:
-        """Finalists that were not given out yet; who they are is known when all trials ended."""
+    def _reruns(self, rivals: int = 0) -> list[Proposal]:
+        """List the finalists that were not given out yet; see `reruns`."""
         finalists = self.space.finalists
         if finalists is None:
             return []
         records = [self.records[number] for number in sorted(self.records)]
-        return reruns(records, self.proposals, finalists, self.job.seed)
+        return reruns(records, self.proposals, finalists, self.job.seed, rivals)
 
 
 def look_at(study: StudyFolder, space: Space, source: Source, fingerprint: str) -> Agenda:

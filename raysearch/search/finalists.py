@@ -29,23 +29,31 @@ def best_trials(records: Sequence[Record], top: int) -> list[Record]:
 
 
 def reruns(
-    records: Sequence[Record], known: Sequence[Proposal], finalists: Finalists, seed: int
+    records: Sequence[Record],
+    known: Sequence[Proposal],
+    finalists: Finalists,
+    seed: int,
+    rivals: int = 0,
 ) -> list[Proposal]:
-    """The trainings that the finalists still lack.
+    """List the trainings that the finalists still lack.
 
     One seed for all of them, the best trial's first, then the next seed: a run that a budget ends
     in between has finalists that compare.
 
     Args:
-        records: of the study, in which all trials of the search have ended.
+        records: of the study.
         known: everything that was given out.
         finalists: how many there are, and with how many seeds.
         seed: of the study; the further ones follow on it.
+        rivals: trials of the search that are still at work. Each may displace one finalist, so
+            only the places above are certain, and only their first further seed is listed.
     """
+    top = max(0, finalists.top - rivals)
+    last = min(finalists.seeds, 2) if rivals else finalists.seeds
     given = {(proposal.rerun_of, proposal.seed) for proposal in known}
     number = 1 + max((proposal.number for proposal in known), default=-1)
-    seeds = [(seed + k) % 2**32 for k in range(1, finalists.seeds)]
-    best = [record.proposal for record in best_trials(records, finalists.top)]
+    seeds = [(seed + k) % 2**32 for k in range(1, last)]
+    best = [record.proposal for record in best_trials(records, top)]
     missing = [(one, new) for new in seeds for one in best if (one.number, new) not in given]
     return [
         replace(one, number=number + k, seed=new, rerun_of=one.number, origin="")

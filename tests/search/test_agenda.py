@@ -147,8 +147,8 @@ def test_finalists_come_when_all_trials_have_ended(tmp_path: Path) -> None:
     agenda = finalists(tmp_path)
     assert agenda.total == 4 + 2 * 2
     made = [take(agenda) for _ in range(4)]
+    assert agenda.next(()) is None
     for proposal, score in zip(made, [0.9, 0.5, 0.8, 0.7], strict=True):
-        assert agenda.next(()) is None
         assert not agenda.over
         end(agenda, proposal, score)
     reruns = [take(agenda) for _ in range(4)]
@@ -163,6 +163,38 @@ def test_finalists_come_when_all_trials_have_ended(tmp_path: Path) -> None:
         end(agenda, proposal)
     assert agenda.over
     assert agenda.total == 8
+
+
+def test_a_finalist_whose_place_is_certain_does_not_wait_for_the_last_trials(
+    tmp_path: Path,
+) -> None:
+    agenda = finalists(tmp_path)
+    first, second, third, last = (take(agenda) for _ in range(4))
+    for proposal, score in ((first, 0.9), (second, 0.5)):
+        end(agenda, proposal, score)
+        assert agenda.next(()) is None  # the trials at work may take both places
+    end(agenda, third, 0.8)
+    early = take(agenda)
+    assert (early.rerun_of, early.seed) == (first.number, 1)
+    assert agenda.next(()) is None
+    assert agenda.total == 8
+    end(agenda, last, 0.95)
+    others = [take(agenda) for _ in range(3)]
+    assert [(p.rerun_of, p.seed) for p in others] == [(last.number, 1), (last.number, 2), (0, 2)]
+    assert agenda.total == 8
+
+
+def test_no_finalist_comes_early_while_patience_may_go_on(tmp_path: Path) -> None:
+    strategy = {"trials": 9, "patience": 2, "finalists": {"top": 2, "seeds": 2}}
+    agenda = make_agenda(tmp_path / "valve", space(**strategy))
+    made = [take(agenda) for _ in range(4)]
+    for proposal, score in zip(made, [0.9, 0.5, 0.4], strict=False):
+        end(agenda, proposal, score)
+    assert agenda.closing == "no better score in 2 trials"
+    assert agenda.next(()) is None
+    end(agenda, made[3], 0.95)
+    assert not agenda.closing
+    assert take(agenda).rerun_of is None
 
 
 def test_finalists_are_not_given_out_twice_nor_told_to_the_sampler(tmp_path: Path) -> None:

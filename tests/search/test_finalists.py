@@ -66,6 +66,20 @@ def test_what_was_given_out_is_not_proposed_again(
     )
 
 
+@given(SCORES, st.data(), st.integers(1, 4))
+def test_who_is_certain_is_a_finalist_whatever_the_trials_at_work_bring(
+    scores: list[float | None], data: st.DataObject, top: int
+) -> None:
+    records, finalists = study(scores), Finalists(top=top, seeds=3)
+    known = [record.proposal for record in records]
+    at_work = data.draw(st.sets(st.sampled_from(range(len(scores))))) if scores else set()
+    ended = [record for record in records if record.proposal.number not in at_work]
+    early = reruns(ended, known, finalists, SEED, rivals=len(at_work))
+    whole = reruns(records, known, finalists, SEED)
+    assert {(p.rerun_of, p.seed) for p in early} <= {(p.rerun_of, p.seed) for p in whole}
+    assert len(early) == len(whole) if not at_work else {p.seed for p in early} <= {SEED + 1}
+
+
 def test_trials_that_were_given_up_or_have_no_score_are_no_finalists() -> None:
     records = [
         complete(Proposal(0, 1e-3, 32, 1.0), row("gmm", 1, 0.9), state=State.PRUNED),

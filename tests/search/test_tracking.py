@@ -10,15 +10,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 from mlflow import MlflowClient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from raysearch.errors import UserError
+from raysearch.preloading import Preloading
 from raysearch.search.mlflow_runs import SERVER, check_tracking
+from raysearch.search.tracking import TENSORBOARD, TensorBoard
 from tests.browser import PATIENCE, browser
 from tests.command import Started, raysearch, table, write_space
 from tests.remote.head import free_ports
@@ -87,6 +90,45 @@ COMMAND = (
     *("run", "--machine=valve", "--space=tracked.yaml", "--concurrent=1"),
     *("--no-final", "--no-dashboard"),
 )
+
+
+@dataclass(eq=False)
+class Trial:
+    """As much of a trial of Tune as its loggers ask for."""
+
+    local_path: str
+    evaluated_params: dict[str, float] = field(default_factory=lambda: {"lr": 1e-3})
+    trial_id: str = "0"
+
+    def init_local_path(self) -> None:
+        Path(self.local_path).mkdir(exist_ok=True)
+
+
+class Later(Preloading):
+    """Says when the library is there, which it always is."""
+
+    there = False
+
+    def has(self, module: str) -> bool:
+        return self.there
+
+
+@pytest.mark.parametrize("comes", [1, 2, None], ids=["at once", "later", "in the end"])
+def test_every_epoch_has_its_point_whenever_the_library_comes(
+    tmp_path: Path, comes: int | None
+) -> None:
+    later, trial = Later((TENSORBOARD,)), Trial(str(tmp_path / "trial"))
+    with TensorBoard(later) as board:
+        board.log_trial_start(trial)
+        for epoch in (1, 2, 3):
+            later.there = comes is not None and epoch >= comes
+            result = {"val_loss": 1 / epoch, "training_iteration": epoch, "config": {}}
+            board.log_trial_result(epoch, trial, result)
+            result["val_loss"] = 7.0  # Tune may use it again
+        board.log_trial_end(trial)
+    events = EventAccumulator(str(tmp_path / "trial")).Reload().Scalars("ray/tune/val_loss")
+    assert [event.step for event in events] == [1, 2, 3]
+    assert [event.value for event in events] == pytest.approx([1, 1 / 2, 1 / 3])
 
 
 @pytest.mark.slow

@@ -33,6 +33,8 @@ HYPERPARAMETERS = ("lr", "batch_size", "lambda", "inlier", "p")
 SCORE = "validation score"
 MOST_LINES, MOST_ROWS = 300, 2000
 """Rows that are drawn as lines, and rows that importances follow from: more takes too long."""
+TREES = 32
+"""Of fANOVA's forest: half of Optuna's own number, in half of the time."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def importances(rows: Sequence[Row], space: Space) -> go.Figure:
         warnings.simplefilter("ignore", ExperimentalWarning)
         made = plot_param_importances(
             rebuilt(filled, space),
-            evaluator=FanovaImportanceEvaluator(seed=0),
+            evaluator=FanovaImportanceEvaluator(n_trees=TREES, seed=0),
             params=varied(filled),
             target_name=SCORE,
         )
