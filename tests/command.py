@@ -147,6 +147,14 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
+def title(pid: int) -> str:
+    """Return the command line of a process, which Ray sets to what its worker does."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 def _born(pid: int) -> str:
     """When a process started, which tells it from a later one of the same id; empty if ended."""
     fields = _stat(pid)

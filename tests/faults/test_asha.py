@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import Started, table, write_space
+from tests.command import Started, descendants, table, title, write_space
 from tests.remote.head import Head
 from tests.remote.head import head as head  # a fixture
 from tests.remote.head import ssh as ssh  # another
@@ -80,14 +80,5 @@ def test_six_trials_of_two_workers_under_asha_leave_nothing_behind(
     assert answer.returncode == 0, answer.stderr
     left = json.loads(answer.stdout.splitlines()[-1])
     assert left == {"actors": [], "groups": [], "free": 2}
-    assert not [title for title in titles() if title.startswith("ray::RayTrainWorker")]
-
-
-def titles() -> list[str]:
-    found = []
-    for path in Path("/proc").iterdir():
-        try:
-            found.append((path / "cmdline").read_text() if path.name.isdecimal() else "")
-        except OSError:
-            continue
-    return found
+    ours = [title(pid) for pid in descendants(head.pid)]
+    assert not [name for name in ours if name.startswith("ray::RayTrainWorker")]

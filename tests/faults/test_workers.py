@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from raysearch.audio.demo import write_demo
-from tests.command import Started, descendants, raysearch, table, write_space
+from tests.command import Started, descendants, raysearch, table, title, write_space
 
 pytestmark = pytest.mark.slow
 
@@ -47,13 +47,6 @@ def alone(home: Path) -> Path:
 
 def workers(pid: int) -> list[int]:
     """The workers of a trial, among the processes that a run started."""
-
-    def title(child: int) -> str:
-        try:
-            return Path(f"/proc/{child}/cmdline").read_text()
-        except OSError:
-            return ""
-
     return [child for child in descendants(pid) if title(child).startswith("ray::RayTrainWorker")]
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.command import family
+from tests.command import descendants, family, title
 from tests.packages import PATH, lacking
 
 BIN = Path(sys.executable).parent
@@ -35,13 +35,28 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Head:
-    """A cluster's head on this machine."""
+    """A cluster's head on this machine; `pid` is of the process that started all others."""
 
     file: Path
     url: str
     address: str
     token: str
     home: Path
+    pid: int
+
+    @contextmanager
+    def at_a_standstill(self) -> Iterator[None]:
+        """Halts the processes of trials: so that they are still at work after the block."""
+        own = descendants(self.pid)
+        trials = [pid for pid in own if title(pid).startswith("ray::ImplicitFunc")]
+        assert trials
+        for pid in trials:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in trials:
+                os.kill(pid, signal.SIGCONT)
 
 
 def free_ports(count: int) -> list[int]:
@@ -120,15 +135,15 @@ def head(tmp_path_factory: pytest.TempPathFactory, ssh: None) -> Iterator[Head]:
     with pytest.MonkeyPatch.context() as patch:
         # Where `ray up` notes which clusters it brought up.
         patch.setenv("RAY_TMPDIR", str(home))
-        with _ray(home) as (port, gcs):
+        with _ray(home) as (pid, port, gcs):
             file = write_cluster_file(home, port)
             token = (home / "token").read_text()
             with brought_up(file):
-                yield Head(file, f"http://127.0.0.1:{port}", f"127.0.0.1:{gcs}", token, home)
+                yield Head(file, f"http://127.0.0.1:{port}", f"127.0.0.1:{gcs}", token, home, pid)
 
 
 @contextmanager
-def _ray(home: Path) -> Iterator[tuple[int, int]]:
+def _ray(home: Path) -> Iterator[tuple[int, int, int]]:
     # Paths of sockets are short.
     with tempfile.TemporaryDirectory(prefix="rs", dir="/tmp") as temporary:
         *_, port = ports = free_ports(7)
@@ -167,7 +182,7 @@ def _ray(home: Path) -> Iterator[tuple[int, int]]:
             )
         try:
             _wait(process, port, home / "head.log")
-            yield port, ports[0]
+            yield process.pid, port, ports[0]
         finally:
             with family(process.pid):
                 process.terminate()
