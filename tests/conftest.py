@@ -18,9 +18,25 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 
+LONGEST = (
+    *("cluster/test_search.py", "docs/test_commands.py", "remote/test_jobs.py", "test_run.py"),
+    *("faults/test_asha.py", "faults/test_workers.py", "test_s3.py", "faults/test_kill.py"),
+)
+"""Files whose slow tests take minutes, the longest first."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first, so that a failure shows early."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    """Run the fast tests first, so that a failure shows early, and then the longest files.
+
+    Else one process would be busy with them long after the others have nothing left to do.
+    """
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+
+    def order(item: pytest.Item) -> tuple[bool, int]:
+        slow = item.get_closest_marker("slow") is not None
+        return slow, places.get(item.path, len(LONGEST)) if slow else 0
+
+    items.sort(key=order)
 
 
 @pytest.fixture(autouse=True, scope="session")
