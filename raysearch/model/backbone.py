@@ -6,11 +6,16 @@ Shape letters: B samples, M mel bands, F frames.
 from difflib import get_close_matches
 from pathlib import Path
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from raysearch.errors import UserError
+from raysearch.model.eager import postpone_compiler
+
+# Before timm, which imports torchvision, which imports the compiler.
+postpone_compiler()
+
+import timm  # noqa: E402
 
 
 def new_backbone(name: str, pretrained: bool | str) -> nn.Module:
