@@ -29,7 +29,7 @@ demo: $(VENV)/.installed ## make a small synthetic data set and search on it (CP
 	$(BIN)/raysearch run --machine valve --data demo/data --out demo/runs --space search_spaces/demo.yaml
 
 test: test-fast ## run all tests, the fast ones first
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=25 -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 -m slow
 
 test-fast: $(VENV)/.installed-dev ## run the fast tests only
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
