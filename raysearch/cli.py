@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +30,7 @@ from raysearch.cli_options import (
     Machine,
     Name,
     NoFinal,
+    NoReport,
     Out,
     Seed,
     Space,
@@ -87,6 +89,7 @@ def run(
     keep_checkpoints: KeepCheckpoints = False,
     fresh: Fresh = False,
     no_final: NoFinal = False,
+    no_report: NoReport = False,
 ) -> None:
     """Search the best configuration for a machine type, and test it once.
 
@@ -100,8 +103,8 @@ def run(
     from raysearch.run import Request
 
     request = Request(
-        data=_recordings(data),
-        out=_place(out),
+        *_places(data, out),
+        Resources(gpus, cpus_per_trial, concurrent, workers_per_trial),
         space=space,
         trials=trials,
         epochs=epochs,
@@ -112,22 +115,22 @@ def run(
         time_budget=budget,
         gpu_hours=hours,
         warm_start=tuple(_place(folder) for folder in warm_start or ()),
-        resources=Resources(gpus, cpus_per_trial, concurrent, workers_per_trial),
         address=_address(address),
         dashboard=dashboard,
         keep_checkpoints=keep_checkpoints,
         allow_defects=allow_defects,
         fresh=fresh,
         final=not no_final,
-        command=typed_command(),
+        report=not no_report,
     )
     _run(request, machine)
 
 
-def _recordings(data: str) -> "UPath":
+def _places(data: str, out: str) -> "tuple[UPath, UPath]":
+    """Return the folders of recordings and results, of which the first has to be there."""
     folder = _place(data)
     need_data(folder)
-    return folder
+    return folder, _place(out)
 
 
 def _place(text: str) -> "UPath":
@@ -142,6 +145,7 @@ def _run(request: "Request", asked: list[str]) -> None:
     from raysearch.run import run as run_studies
 
     try:
+        request = replace(request, command=typed_command())
         run_studies(request, _machines(asked, request.data), Console())
     except KeyboardInterrupt:
         raise StoppedError("stopped; the same command goes on from here") from None

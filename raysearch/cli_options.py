@@ -163,6 +163,10 @@ Dashboard = Annotated[
 NoFinal = Annotated[
     bool, typer.Option("--no-final", help="Leave the final test on the test IDs out.")
 ]
+NoReport = Annotated[
+    bool,
+    typer.Option("--no-report", help="Draw no report.html; `raysearch report` draws it later."),
+]
 
 
 def gpus_of(text: str | None) -> float | Literal["auto"] | None:

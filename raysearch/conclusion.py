@@ -1,24 +1,26 @@
-"""The end of a run: the winner is frozen, becomes a detector, and meets the test IDs once."""
+"""The end of a run: the winner is frozen, becomes a detector, and meets the test IDs once.
+
+What embeds clips and what draws is imported when it is needed, which takes seconds: a run that has
+come to its end before needs little of it.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
 from upath import UPath
 
 from raysearch.audio.dataset import Source, TrialData, open_data, source_of
-from raysearch.detector import Detector, load_detector, save_detector
 from raysearch.errors import NoResultError, UserError
 from raysearch.evidence.clips import evidence_folder, has_evidence
-from raysearch.evidence.gather import gather
 from raysearch.opening import Opened
-from raysearch.report.html.page import write_report
 from raysearch.report.progress import progress, say
 from raysearch.report.tables import score_words, write_best
+from raysearch.report.trials import TrialsFile
 from raysearch.report.words import candidate, count
 from raysearch.search.confidence import Confidence, read_confidence, write_confidence
-from raysearch.search.detector import build_detector
-from raysearch.search.final import FinalResult, final_test
 from raysearch.search.ranking import Ranking, rank, shortcomings
 from raysearch.search.resampling import measure
 from raysearch.search.space import Space
@@ -26,9 +28,22 @@ from raysearch.search.study import Record, StudyFolder
 from raysearch.search.winner import Winner, choose, freeze, frozen
 from raysearch.storage import Place, place, remove_tree
 
+if TYPE_CHECKING:
+    from raysearch.detector import Detector
+    from raysearch.search.final import FinalResult
+
+Loading: TypeAlias = "Callable[[], Detector]"
+"""The winner's detector, loaded or built when it is asked for."""
+
 
 def conclude(
-    opened: Opened, *, final: bool, command: str, console: Console, keep_checkpoints: bool = False
+    opened: Opened,
+    *,
+    final: bool,
+    command: str,
+    console: Console,
+    report: bool = True,
+    keep_checkpoints: bool = False,
 ) -> None:
     """Writes best configuration and detector, and runs the final test if it has not been run.
 
@@ -37,15 +52,19 @@ def conclude(
         final: whether the test IDs may be opened.
         command: for the ledger.
         console: for progress and result.
+        report: draw report.html.
         keep_checkpoints: leave those of the other trials, which only take space from here on.
 
     Raises:
         NoResultError: there is nothing to conclude from.
     """
     folder, records = opened.study.path, opened.study.records()
+    # A trial that a budget ended may have written its record when nobody listened any more.
+    TrialsFile(folder, opened.space.validation_ids, records).write()
     ranking = rank(records)
     if ranking is None:
-        draw(folder, console)
+        if report:
+            draw(folder, console)
         raise NoResultError(_fruitless(records))
     winner = choose(opened.source.machine, opened.data.fingerprint, ranking)
     detector = _settle(winner, opened)
@@ -57,7 +76,8 @@ def conclude(
     if final and not (folder / "final_test.csv").exists():
         _test(winner, detector, opened.source, opened.space, folder, command, console)
     _gather(winner, detector, opened.data, folder, console)
-    draw(folder, console)
+    if report:
+        draw(folder, console)
     say(console, f"everything is in {folder}/")
 
 
@@ -89,23 +109,24 @@ def repeat_final(folder: UPath, data: Place | None, command: str, console: Conso
     recordings = open_data(source)
     if recordings.fingerprint != winner.data:
         raise UserError(f"{source.root}: not the recordings that {folder} was searched on")
-    detector = build_detector(winner, space.fixed, recordings, folder)
-    save_detector(detector, folder / "detector")
+    detector = _built(winner, space, recordings, folder)
     _test(winner, detector, source, space, folder, command, console)
     _gather(winner, detector, recordings, folder, console)
     draw(folder, console)
 
 
-def draw(folder: UPath, console: Console, write: Callable[[UPath], UPath] = write_report) -> None:
+def draw(folder: UPath, console: Console, write: Callable[[UPath], UPath] | None = None) -> None:
     """Draws a report; the results stand, whatever becomes of the picture.
 
     Args:
         folder: of a run, or of several.
         console: for where it is, or why it is not.
-        write: that draws it.
+        write: that draws it; None draws that of a run.
     """
+    from raysearch.report.html.page import write_report
+
     try:
-        path = write(folder)
+        path = (write or write_report)(folder)
     except Exception as error:
         say(console, f"no report: {_reason(error)}; `raysearch report {folder}` tries again")
     else:
@@ -113,14 +134,16 @@ def draw(folder: UPath, console: Console, write: Callable[[UPath], UPath] = writ
 
 
 def _gather(
-    winner: Winner, detector: Detector, data: TrialData, folder: UPath, console: Console
+    winner: Winner, detector: Loading, data: TrialData, folder: UPath, console: Console
 ) -> None:
     """Gathers what the report shows of single clips, unless the folder has it; as `draw`."""
     if has_evidence(folder):
         return
+    from raysearch.evidence.gather import gather
+
     try:
         with progress(console, "looking at single clips", None) as advance:
-            gather(detector, data, winner.seed, folder, advance)
+            gather(detector(), data, winner.seed, folder, advance)
     except Exception as error:
         say(console, f"the report has to do without single clips: {_reason(error)}")
 
@@ -137,7 +160,7 @@ def _fruitless(records: Sequence[Record]) -> str:
     return f"none of {len(records)} trials has a score: {reasons}"[:400]
 
 
-def _settle(winner: Winner, opened: Opened) -> Detector:
+def _settle(winner: Winner, opened: Opened) -> Loading:
     """Freezes the winner and builds its detector, unless that is what the folder holds."""
     folder = opened.study.path
     place = folder / "detector"
@@ -146,16 +169,33 @@ def _settle(winner: Winner, opened: Opened) -> Detector:
         # It may have been trained with further seeds meanwhile, or have others to compare with.
         if held != winner:
             freeze(winner, folder)
-        return load_detector(place)
+        return _loaded(place)
     # What another configuration had brought must not stand beside the name of this one.
     for name in ("final_test.csv", "final_scores.csv", "confidence.json"):
         (folder / name).unlink(missing_ok=True)
     for stale in (folder / "submission", evidence_folder(folder), place):
         remove_tree(stale)
     freeze(winner, folder)
-    detector = build_detector(winner, opened.space.fixed, opened.data, folder)
-    save_detector(detector, place)
-    return detector
+    return _built(winner, opened.space, opened.data, folder)
+
+
+def _loaded(place: UPath) -> Loading:
+    @cache
+    def load() -> "Detector":
+        from raysearch.detector import load_detector
+
+        return load_detector(place)
+
+    return load
+
+
+def _built(winner: Winner, space: Space, data: TrialData, folder: UPath) -> Loading:
+    from raysearch.detector import save_detector
+    from raysearch.search.detector import build_detector
+
+    detector = build_detector(winner, space.fixed, data, folder)
+    save_detector(detector, folder / "detector")
+    return lambda: detector
 
 
 def _doubt(
@@ -207,21 +247,23 @@ def _announce(
 
 def _test(
     winner: Winner,
-    detector: Detector,
+    detector: Loading,
     source: Source,
     space: Space,
     folder: UPath,
     command: str,
     console: Console,
 ) -> None:
+    from raysearch.search.final import final_test
+
     with progress(console, "final test", None) as advance:
         result = final_test(
-            winner, detector, source, space.test_ids, folder, command=command, on_clips=advance
+            winner, detector(), source, space.test_ids, folder, command=command, on_clips=advance
         )
     _say_final(result, winner, console)
 
 
-def _say_final(result: FinalResult, winner: Winner, console: Console) -> None:
+def _say_final(result: "FinalResult", winner: Winner, console: Console) -> None:
     for remark in result.remarks:
         say(console, remark)
     if result.score is None:

@@ -38,9 +38,11 @@ from raysearch.storage import Place
 LATER = (
     # TensorBoard's files come first, whose library imports torch.
     *("tensorboardX", "torch", "raysearch.model.backbone", "sklearn.mixture"),
-    *("raysearch.conclusion", "raysearch.report.html.overview"),
+    *("raysearch.search.detector", "raysearch.search.final", "raysearch.evidence.gather"),
 )
 """Modules that a driver needs from its first result on, most of them when the search has ended."""
+REPORT = ("raysearch.report.html.overview",)
+"""What it needs to draw reports."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Request:
         warm_start: studies, or folders of some, whose best configurations are tried first.
         address: of the Ray cluster to join; empty starts one on this machine.
         dashboard: of a Ray that is started on this machine.
+        report: whether report.html is drawn.
         keep_checkpoints: of the trials that did not win.
         command: as it was typed, for study.json and the ledger.
     """
@@ -77,6 +80,7 @@ class Request:
     final: bool = True
     address: str = ""
     dashboard: bool = True
+    report: bool = True
     keep_checkpoints: bool = False
     command: str = ""
 
@@ -233,7 +237,7 @@ def _search(
             # Now: to import Tune takes as long as to read the recordings.
             from raysearch.search.tuning import search
 
-            with Preloading(LATER) as later:
+            with Preloading(LATER + REPORT * request.report) as later:
                 ended = search(
                     agendas, request.resources, view, cluster, budget=budget, later=later
                 )
@@ -261,7 +265,6 @@ def _conclude(opened: Sequence[Opened], request: Request, console: Console) -> N
     """Concludes every study; one without a result does not keep the others from theirs."""
     # Now: what trains, scores and draws takes seconds to import, in which trials were to begin.
     from raysearch.conclusion import conclude, draw
-    from raysearch.report.html.overview import write_overview
 
     fruitless = []
     for one in opened:
@@ -269,13 +272,16 @@ def _conclude(opened: Sequence[Opened], request: Request, console: Console) -> N
             conclude(
                 one,
                 final=request.final,
+                report=request.report,
                 keep_checkpoints=request.keep_checkpoints,
                 command=request.command,
                 console=console,
             )
         except NoResultError as error:
             fruitless.append(f"{one.source.machine}: {error}" if len(opened) > 1 else str(error))
-    if len(opened) > 1:
+    if len(opened) > 1 and request.report:
+        from raysearch.report.html.overview import write_overview
+
         draw(request.out, console, write_overview)
     if fruitless:
         raise NoResultError("; ".join(fruitless))

@@ -230,10 +230,6 @@ def settle(home: Path, data: Path, how: Callable[[Path, Path], object]) -> Path:
     return home
 
 
-def copy_with_times(data: Path, to: Path) -> None:
-    shutil.copytree(data, to)
-
-
 def copy_without_times(data: Path, to: Path) -> None:
     shutil.copytree(data, to, copy_function=shutil.copyfile)
 

@@ -27,7 +27,7 @@ from raysearch.search.strategy import Strategy
 from raysearch.search.study import Proposal
 from raysearch.search.winner import freeze, frozen
 from raysearch.search.worker import work
-from tests.command import contents
+from tests.command import contents, table
 from tests.tiny import TINY, VALIDATION_IDS, open_valve
 
 SPACE = Space.model_validate(
@@ -178,6 +178,18 @@ def test_a_report_that_cannot_be_drawn_costs_no_result(
     assert f"`raysearch report {folder}` tries again" in told.getvalue()
     assert (folder / "final_test.csv").exists()
     assert told.getvalue().endswith(f"everything is in {folder}/\n")
+
+
+def test_the_table_has_every_record_that_the_winner_was_chosen_of(
+    won: Path, root: Path, tmp_path: Path
+) -> None:
+    """Also one that was written when the search had ended, and nobody told the table of it."""
+    folder = storage.place(tmp_path / "run")
+    opened, _ = ended(won, root, folder)
+    assert not (folder / "trials.csv").exists()
+    close(opened, final=False, report=False)
+    assert {row["trial"] for row in table(Path(str(folder / "trials.csv")))} == {"0", "1", "3"}
+    assert not (folder / "report.html").exists()
 
 
 def test_a_search_without_a_score_has_a_report_of_its_failures(

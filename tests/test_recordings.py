@@ -27,7 +27,7 @@ def abroad(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
     search = {"lr": [1e30, 3e-3], "batch_size": 16, "lambda": 1.0}
     write_space(home / "wild.yaml", search=search, strategy={"trials": 2}, **ids)
     write_strangers(home / "data")
-    command = ("run", "--machine", "kettle", "--concurrent", 1, "--no-dashboard")
+    command = ("run", "--machine", "kettle", "--concurrent", 1, "--no-dashboard", "--no-report")
     return home, raysearch(*command, "--space", "wild.yaml", folder=home)
 
 
@@ -102,7 +102,7 @@ def test_real_recordings(tmp_path: Path) -> None:
         else:
             shutil.copyfile(source, target)
     write_space(tmp_path / "tiny.yaml", strategy={"trials": 2})
-    command = ("run", "--machine", "fan", "--space", "tiny.yaml", "--no-dashboard")
+    command = ("run", "--machine", "fan", "--space", "tiny.yaml", "--no-dashboard", "--no-report")
     ended = raysearch(*command, folder=tmp_path)
     assert ended.code == 0, ended
     folder = tmp_path / "runs" / "fan"

@@ -8,6 +8,7 @@ import http.client
 import json
 import shutil
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,11 @@ from raysearch.score.metrics import auc_pauc, harmonic_mean
 from tests.command import (
     ONE_AT_A_TIME,
     TINY,
+    Ended,
     Started,
     Study,
     begin,
     contents,
-    copy_with_times,
     copy_without_times,
     link,
     raysearch,
@@ -50,6 +51,19 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class Blind(Study):
+    """A search that could not have opened the test clips of the test IDs.
+
+    Attributes:
+        ended: its first end. The clips of one test ID and all labels were garbage, other clips
+            were deleted.
+        deleted: its second end, without a trace of any of them.
+    """
+
+    deleted: Ended
+
+
 @pytest.fixture(scope="module")
 def plain(finished: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """The session's finished study, in a folder to which tests may add outputs."""
@@ -57,31 +71,28 @@ def plain(finished: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture(scope="module")
-def blind(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> tuple[Study, Study]:
-    """The same without a trace of the test IDs' test clips, and with garbage in their place."""
-    root = tmp_path_factory.mktemp("blind")
-    homes = [
-        settle(root / "deleted", demo_data, copy_without_times),
-        settle(root / "garbage", demo_data, copy_with_times),
-    ]
-    for path in secrets(homes[0] / "data"):
-        path.unlink()
-    for path in secrets(homes[1] / "data"):
-        path.write_bytes(b"name.wav,7\n" * 100)
-    for home in homes:
-        write_space(home / "tiny.yaml", strategy={"finalists": FINALISTS})
-    both = [begin(home) for home in homes]
-    deleted, garbage = (Study(home, one.wait()) for home, one in zip(homes, both, strict=True))
-    return deleted, garbage
+def blind(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Blind:
+    """The same search, from which the test IDs' test clips are hidden in two ways."""
+    home = settle(tmp_path_factory.mktemp("blind") / "home", demo_data, copy_without_times)
+    hidden = secrets(home / "data")
+    for path in hidden:
+        if path.suffix == ".csv" or "section_03" in path.name:
+            path.write_bytes(b"name.wav,7\n" * 100)
+        else:
+            path.unlink()
+    write_space(home / "tiny.yaml", strategy={"finalists": FINALISTS})
+    spoilt = begin(home, "--no-report").wait()
+    for path in hidden:
+        path.unlink(missing_ok=True)
+    return Blind(home, spoilt, begin(home, "--no-report").wait())
 
 
 @pytest.fixture(scope="module")
-def again(blind: tuple[Study, Study], demo_data: Path) -> Study:
+def again(blind: Blind, demo_data: Path) -> Study:
     """The search that had no test clips, ended by the same command once they were there."""
-    deleted, _ = blind
     for path in secrets(demo_data):
-        shutil.copyfile(path, deleted.home / "data" / path.relative_to(demo_data))
-    study = Study(deleted.home, begin(deleted.home).wait())
+        shutil.copyfile(path, blind.home / "data" / path.relative_to(demo_data))
+    study = Study(blind.home, begin(blind.home).wait())
     assert study.ended.code == 0, study.ended
     return study
 
@@ -272,10 +283,10 @@ def fresh(plain: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """
     study = plain.copy(tmp_path_factory.mktemp("fresh") / "home")
     write_space(study.home / "tiny.yaml", fixed={"epochs": 1})
-    anew = begin(study.home, "--trials", 1, "--fresh", "--no-final").wait()
+    anew = begin(study.home, "--trials", 1, "--fresh", "--no-final", "--no-report").wait()
     assert anew.code == 0, anew
     assert "resuming" not in anew.out
-    limits = ("--trials", 500, "--time-budget", "10s", "--no-final")
+    limits = ("--trials", 500, "--time-budget", "10s", "--no-final", "--no-report")
     return Study(study.home, begin(study.home, *limits).wait())
 
 
@@ -359,25 +370,21 @@ def listeners(port: int) -> set[str]:
 # What a run may depend on, and the same command again.
 
 
-def test_search_is_blind_to_deleted_test_clips(plain: Study, blind: tuple[Study, Study]) -> None:
-    deleted, _ = blind
-    assert deleted.ended.code == 0, deleted.ended
-    assert deleted.trials == plain.trials
-    assert "no final test was possible" in deleted.ended.out
+def test_search_is_blind_to_garbage_in_place_of_test_clips(plain: Study, blind: Blind) -> None:
+    assert blind.trials == plain.trials
+    assert blind.ended.code == 2, blind.ended
+    assert blind.ended.err.count("\n") == 1
+    assert "source_test/section_03_source_test_0000.wav" in blind.ended.err
+
+
+def test_search_is_blind_to_deleted_test_clips(plain: Study, blind: Blind) -> None:
+    assert blind.deleted.code == 0, blind.deleted
+    assert blind.trials == plain.trials
+    assert "no final test was possible" in blind.deleted.out
     best = "best_config.csv"
-    assert (deleted.folder / best).read_bytes() == (plain.folder / best).read_bytes()
+    assert (blind.folder / best).read_bytes() == (plain.folder / best).read_bytes()
     for name in ("final_test.csv", "submission"):
-        assert not (deleted.folder / name).exists()
-
-
-def test_search_is_blind_to_garbage_in_their_place(
-    plain: Study, blind: tuple[Study, Study]
-) -> None:
-    _, garbage = blind
-    assert garbage.trials == plain.trials
-    assert garbage.ended.code == 2, garbage.ended
-    assert garbage.ended.err.count("\n") == 1
-    assert "source_test/section_03_source_test_0000.wav" in garbage.ended.err
+        assert not (blind.folder / name).exists()
 
 
 def test_same_seed_gives_the_same_trials_and_final_test(plain: Study, again: Study) -> None:
@@ -396,7 +403,7 @@ def test_same_command_again_changes_nothing(again: Study) -> None:
     changed = {name for name in before if after[name] != before[name]}
     assert changed <= {"study.journal"}
     assert "trial 0" not in ended.out
-    assert len(ledger(again)) == 1
+    assert len(ledger(again)) == 2  # the first ended at the garbage
 
 
 def test_moved_detector_gives_the_scores_of_the_submission(

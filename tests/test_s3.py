@@ -150,7 +150,7 @@ def test_the_same_command_finds_everything_done(run: Run) -> None:
 def test_recordings_may_lie_there_as_well(run: Run, demo_data: Path) -> None:
     data = place(f"s3://{BUCKET}/dcase")
     data.fs.put(f"{demo_data}/", f"{data.path}/", recursive=True)
-    ended = begin(run.home, "--data", data, "--name", "hosted", "--trials", 1).wait()
+    ended = begin(run.home, "--data", data, "--name=hosted", "--trials=1", "--no-report").wait()
     assert ended.code == 0, ended
     folder = run.home / "runs" / "hosted"
     first = [row for row in timeless(run.local / "trials.csv") if row["trial"] == "0"]
@@ -167,7 +167,8 @@ def test_an_address_with_a_login_shows_no_secret(run: Run, s3_server: S3, tmp_pa
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
             patch.delenv(name)
-        started = begin(run.home, "--out", s3_server.address("login"), "--trials", 1)
+        address = s3_server.address("login")
+        started = begin(run.home, "--out", address, "--trials", 1, "--no-report")
         ended = started.wait()
     assert ended.code == 0, ended
     assert "unspoken" not in ended.out + ended.err

@@ -58,7 +58,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Searc
     earlier.begin({"machine": "slider"})
     earlier.propose(EARLIER)
     earlier.add(complete(EARLIER, row("gmm", 1, 0.9)))
-    first = raysearch(*COMMAND, "--gpu-hours", 1e-6, folder=home)
+    first = raysearch(*COMMAND, "--gpu-hours", 1e-6, "--no-report", folder=home)
     return Searched(home / "runs", first, raysearch(*COMMAND, folder=home))
 
 

@@ -39,7 +39,7 @@ def folder(home: Path) -> Path:
 @pytest.fixture(scope="module")
 def run(home: Path, folder: Path) -> Iterator[Started]:
     """The search, of which one trial has ended."""
-    started = begin(home, "--no-final", "--dashboard")
+    started = begin(home, "--no-final", "--dashboard", "--no-report")
     try:
         started.wait_until(lambda: len(list(folder.glob("records/[0-9]*.json"))) >= 1)
         yield started
@@ -90,7 +90,8 @@ def test_what_is_told_during_a_run_is_what_its_table_has_in_the_end(
     assert run.wait().code == 130
     assert status(home)["state"] == "stopped"
     shorter = len(during["ended"]) + 1
-    assert begin(home, "--no-final", "--trials", shorter).wait().code == 0
+    ended = begin(home, "--no-final", "--no-report", "--trials", shorter).wait()
+    assert ended.code == 0, ended
     after = status(home)
     assert (during["state"], after["state"]) == ("running", "finished")
     assert (during["trials"]["total"], after["trials"]["total"]) == (TRIALS, len(after["ended"]))

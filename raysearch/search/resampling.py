@@ -6,14 +6,11 @@ from dataclasses import replace
 from raysearch.audio.dataset import TrialData
 from raysearch.config import Options
 from raysearch.score.bootstrap import Judged, interval, resampled_scores
-from raysearch.score.inlier import FitError
 from raysearch.score.spec import InlierSpec
 from raysearch.search.confidence import Confidence, Members
 from raysearch.search.ranking import Candidate, Ranking, Training
 from raysearch.search.study import StudyFolder
-from raysearch.train import load_trained
 from raysearch.training_state import is_trained
-from raysearch.trial import validation_scores
 
 SEED = 0
 """Of the draws, which are the same in all studies: two runs of one search agree."""
@@ -73,6 +70,11 @@ def _judged(
     on_encoder: Callable[[int], None],
 ) -> list[Judged]:
     """Scores of the validation clips by each encoder; none if a model cannot be fitted here."""
+    # Now: what was measured before is taken without them, and they import torch.
+    from raysearch.score.inlier import FitError
+    from raysearch.train import load_trained
+    from raysearch.trial import validation_scores
+
     found: list[Judged] = []
     for one in trainings:
         folder = study.encoder(one.record.encoder)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from raysearch.storage import place
+from raysearch.training_state import unfinished
 from tests.cluster.hosts import Host
 from tests.cluster.up import RayCluster
 from tests.command import COMMAND, Started, contents, timeless, write_space
@@ -85,7 +87,7 @@ def begin(cluster: RayCluster, name: str) -> Search:
     output = _output(cluster, name)
     # Recordings and results lie where the cluster file says.
     space = cluster.shared / "tiny.yaml"
-    options = ["--cluster", cluster.file, "--space", space, "--name", name]
+    options = ["--cluster", cluster.file, "--space", space, "--name", name, "--no-report"]
     with output.open("w") as file:
         process = subprocess.Popen(
             [COMMAND, "run", "--machine", "valve", *options],
@@ -101,7 +103,8 @@ def begin(cluster: RayCluster, name: str) -> Search:
 def begin_on_the_head(cluster: RayCluster, name: str) -> Search:
     """Starts a search as somebody does who is logged in on the head."""
     output = _output(cluster, name)
-    command = f"raysearch run --machine valve --space {cluster.shared}/tiny.yaml --name {name}"
+    space = f"{cluster.shared}/tiny.yaml"
+    command = f"raysearch run --machine valve --space {space} --name {name} --no-report"
     process = cluster.head.start(command, output)
     return Search(cluster.shared / "runs" / name, process, output)
 
@@ -134,7 +137,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory, ready: RayCluster) -> Path:
     home = tmp_path_factory.mktemp("alone")
     data, space = ready.shared / "data", ready.shared / "tiny.yaml"
     command = ("run", "--machine", "valve", "--data", data, "--space", space)
-    ended = Started((*command, "--cpus-per-trial", 1, "--concurrent", 2), home).wait()
+    given = ("--cpus-per-trial", 1, "--concurrent", 2, "--no-dashboard", "--no-report")
+    ended = Started((*command, *given), home).wait()
     assert ended.code == 0, ended
     return home / "runs" / "valve"
 
@@ -203,8 +207,10 @@ def test_a_lost_driver_is_taken_up_by_the_same_command(ready: RayCluster, alone:
 
 
 def trains(cluster: RayCluster, search: Search) -> bool:
-    """Whether any host trains an encoder that has a checkpoint."""
-    return any(search.in_a_trial(host) for host in cluster.hosts.hosts)
+    """Whether any host trains an encoder that has a checkpoint, and will for a while."""
+    found = (search.in_a_trial(host) for host in cluster.hosts.hosts)
+    epochs = [len(unfinished(place(search.folder / "encoders" / e))[0]) for e in found if e]
+    return any(1 <= count <= EPOCHS // 2 for count in epochs)
 
 
 def test_results_are_fetched_and_nodes_examined_from_outside(

@@ -45,7 +45,7 @@ class Killed:
 
 
 def begin(home: Path, name: str) -> Started:
-    return Started([*ONE_AT_A_TIME, "--name", name, "--no-final"], home)
+    return Started([*ONE_AT_A_TIME, "--name", name, "--no-final", "--no-report"], home)
 
 
 def in_a_trial(folder: Path, records: int) -> bool:

@@ -30,10 +30,10 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
 
 def test_ctrl_c_stops_and_the_same_command_goes_on(stopped: Path) -> None:
     study = Study(stopped, Ended(0, "", ""))
-    started = begin(stopped)
+    started = begin(stopped, "--no-report")
     try:
         started.wait_until(lambda: (study.folder / "study.json").exists())
-        second = begin(stopped).wait()
+        second = begin(stopped, "--no-report").wait()
         assert (second.code, second.err.count("\n")) == (2, 1)
         assert "another raysearch is running" in second.err
         started.wait_until(lambda: any(study.folder.glob("encoders/*/last.safetensors")))
@@ -48,7 +48,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(stopped: Path) -> None:
     assert not (study.folder / "final_test.csv").exists()
     before = contents(study.folder / "records")
     assert len(before) < 6
-    resumed = begin(stopped).wait()
+    resumed = begin(stopped, "--no-report").wait()
     assert resumed.code == 0, resumed
     after = contents(study.folder / "records")
     assert list(after) == [f"000{n}.json" for n in range(6)]
@@ -67,7 +67,7 @@ def check_loaded(records: list[dict[str, Any]]) -> None:
 
 
 def test_ctrl_c_outside_of_a_trial_says_how_to_go_on(stopped: Path) -> None:
-    started = begin(stopped, "--name", "early")
+    started = begin(stopped, "--no-report", "--name", "early")
     started.wait_until(lambda: (stopped / "runs" / "early" / "study.json").exists())
     started.send(signal.SIGINT)
     ended = started.wait()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 EPOCHS = 6
 TRIAL = (
     *("run", "--machine", "valve", "--space", "tiny.yaml"),
-    *("--no-final", "--no-dashboard", "--trials", 1),
+    *("--no-final", "--no-dashboard", "--no-report", "--trials", 1),
 )
 
 

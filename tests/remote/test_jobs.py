@@ -32,7 +32,7 @@ class Laptop:
     def run(self, *arguments: object) -> Started:
         return self.start(
             *("run", "--machine", "valve", "--space", "tiny.yaml", "--data", self.data),
-            *("--out", self.out, "--concurrent", "1", *arguments),
+            *("--out", self.out, "--concurrent", "1", "--no-report", *arguments),
         )
 
     def start(self, command: str, *arguments: object) -> Started:

@@ -88,7 +88,7 @@ def settle(home: Path, demo_data: Path, trials: int) -> Path:
 
 COMMAND = (
     *("run", "--machine=valve", "--space=tracked.yaml", "--concurrent=1"),
-    *("--no-final", "--no-dashboard"),
+    *("--no-final", "--no-dashboard", "--no-report"),
 )
 
 
