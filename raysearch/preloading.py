@@ -45,5 +45,8 @@ class Preloading:
         for module, loaded in self._events.items():
             if self._ended.is_set():
                 return
-            importlib.import_module(module)
+            try:
+                importlib.import_module(module)
+            except Exception:  # Whoever needs the module imports it again, and meets the reason.
+                return
             loaded.set()

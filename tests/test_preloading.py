@@ -61,3 +61,13 @@ def test_what_never_began_ends_at_once(modules: list[str]) -> None:
         pass
     later.begin()
     assert not set(modules) & sys.modules.keys()
+
+
+def test_a_module_that_cannot_be_imported_disturbs_nobody(
+    modules: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Preloading(["no_such_module", *modules]) as later:
+        later.begin()
+    assert not later.has("no_such_module")
+    assert not later.has(modules[0])
+    assert capsys.readouterr().err == ""
