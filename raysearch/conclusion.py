@@ -123,10 +123,12 @@ def draw(folder: UPath, console: Console, write: Callable[[UPath], UPath] | None
         console: for where it is, or why it is not.
         write: that draws it; None draws that of a run.
     """
-    from raysearch.report.html.page import write_report
-
     try:
-        path = (write or write_report)(folder)
+        if write is None:
+            from raysearch.report.html.page import write_report
+
+            write = write_report
+        path = write(folder)
     except Exception as error:
         say(console, f"no report: {_reason(error)}; `raysearch report {folder}` tries again")
     else:
@@ -139,9 +141,9 @@ def _gather(
     """Gathers what the report shows of single clips, unless the folder has it; as `draw`."""
     if has_evidence(folder):
         return
-    from raysearch.evidence.gather import gather
-
     try:
+        from raysearch.evidence.gather import gather
+
         with progress(console, "looking at single clips", None) as advance:
             gather(detector(), data, winner.seed, folder, advance)
     except Exception as error:

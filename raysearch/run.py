@@ -280,8 +280,13 @@ def _conclude(opened: Sequence[Opened], request: Request, console: Console) -> N
         except NoResultError as error:
             fruitless.append(f"{one.source.machine}: {error}" if len(opened) > 1 else str(error))
     if len(opened) > 1 and request.report:
-        from raysearch.report.html.overview import write_overview
-
-        draw(request.out, console, write_overview)
+        draw(request.out, console, _write_overview)
     if fruitless:
         raise NoResultError("; ".join(fruitless))
+
+
+def _write_overview(folder: UPath) -> UPath:
+    # Imported here, where a library that is broken costs the picture only.
+    from raysearch.report.html.overview import write_overview
+
+    return write_overview(folder)

@@ -1,6 +1,6 @@
 """torch without its compiler, until somebody compiles.
 
-`torch._dynamo` takes longer to import than all the rest of torch. torchvision and the optimisers
+`torch._dynamo` takes as long to import as all the rest of torch. torchvision and the optimisers
 import it only to say what concerns compiled code; without it there is nothing to say. Tried with
 torch 2.14 and torchvision 0.29; where they ask for anything else, they get the compiler itself.
 """
