@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow  # Processes that import whole libraries.
+
 HEAVY = {
     *("torch", "timm", "torchvision", "torchaudio", "sklearn", "scipy", "plotly", "ray", "optuna"),
     *("mlflow", "tensorboardX", "pandas", "pyarrow", "matplotlib"),
@@ -50,3 +52,22 @@ def test_a_command_imports_what_it_uses(modules: list[str], used: set[str]) -> N
 
 def test_an_import_that_is_not_needed_is_seen() -> None:
     assert "pandas" in loaded("raysearch.report.tables")
+
+
+def test_tune_counts_no_callbacks_of_a_search() -> None:
+    """Tried with Ray 2.60, which imports MLflow to tell the kinds of callbacks."""
+    program = """
+import sys
+from ray.air._internal import usage
+from ray.tune import Callback, tune
+from raysearch.search import tuning
+
+with tuning._uncounted():
+    tune.air_usage.tag_callbacks([Callback()])
+print("mlflow" in sys.modules)
+usage._count_callbacks([Callback()])
+print("mlflow" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["False", "True"]

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow  # Processes that import torch, some with its compiler.
+
 BEGIN = """
 import sys
 import torch
@@ -56,7 +58,6 @@ ASKED = (
 )
 
 
-@pytest.mark.slow  # Each way takes seconds and a process of its own.
 def test_who_asks_for_the_compiler_gets_it() -> None:
     forking = f"""
 import os
@@ -72,7 +73,6 @@ for ask in {ASKED!r}:
     assert run(BEGIN + forking) == ["0", *["True"] * 2 * len(ASKED)]
 
 
-@pytest.mark.slow  # A process of its own.
 def test_where_the_compiler_is_there_it_stays() -> None:
     program = """
 import sys
@@ -84,7 +84,6 @@ print(sys.modules["torch._dynamo"] is before)
     assert run(program) == ["True"]
 
 
-@pytest.mark.slow  # A process of its own.
 def test_the_compiler_does_not_look_into_what_was_hidden_from_it() -> None:
     program = """
 import torch
