@@ -11,6 +11,8 @@ from raysearch.storage import tune_storage
 
 # Epochs reach Tune as soon as they are polled.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+# A lost machine is noticed without a process more for each trial, which warns that it will be.
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
 import ray.train
 from ray import tune
