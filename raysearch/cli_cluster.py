@@ -111,15 +111,17 @@ def stop(job: Job = None, cluster: Cluster = Path("cluster.yaml")) -> None:
 
     file = read_cluster_file(cluster)
     from raysearch.remote import jobs
-    from raysearch.remote.follow import STOPPED, follow
+    from raysearch.remote.follow import STOPPED, follow, log_of
 
     with jobs.connected(file) as client:
         run = jobs.latest(client, job)
+        # Before it is stopped: its last words are shown, however soon they come.
+        known = log_of(client, run.id)
         if not run.live or not jobs.stop(client, run.id):
             raise UserError(f"{run.id} is not at work: it {_ended(run.state)}")
         again = run.metadata.get("command", run.entrypoint)
         typer.echo(f"stopping {run.id}")
-        code = follow(client, lambda: jobs.connected(file), run.id, typer.echo, last=0)
+        code = follow(client, lambda: jobs.connected(file), run.id, typer.echo, known=known)
         if code != STOPPED:
             typer.echo(f"{run.id} ended before it was stopped, with exit code {code}")
             return

@@ -30,6 +30,7 @@ def follow(
     show: Callable[[str], None],
     *,
     last: int | None = None,
+    known: str = "",
 ) -> int:
     """Shows the log of a run as it grows, each line once, until the run has ended.
 
@@ -41,6 +42,7 @@ def follow(
         job: its id.
         show: takes a line.
         last: of the lines that are there already, how many to show; None for all.
+        known: beginning of the log, which is not shown.
 
     Returns:
         The exit code of the run; 130 if it was stopped.
@@ -49,13 +51,14 @@ def follow(
         UserError: the cluster does not know the run, or is not up any more.
     """
     log = Log(lambda line: None if _NOISE.match(line) else show(line))
+    log.skip(known, 0)
     way: AbstractContextManager[Client] = nullcontext(jobs)
     pause, told = PAUSES[0], False
     while True:
         seen = log.seen
         try:
             with way as fresh:
-                if last is not None and (text := _log_of(fresh, job)):
+                if last is not None and (text := log_of(fresh, job)):
                     log.skip(text, last)
                 last = None
                 return _follow_once(fresh, job, log)
@@ -78,7 +81,7 @@ def _follow_once(jobs: Client, job: str, log: Log) -> int:
         details = details_of(jobs, job)
         if details.status.is_terminal():
             log.from_its_beginning()
-            log.read(_log_of(jobs, job))
+            log.read(log_of(jobs, job))
             log.end()
             return _code(details, log)
         # The head's agent ended the log before the run ended: it was started anew.
@@ -94,11 +97,12 @@ async def _tail(jobs: Client, job: str, log: Log) -> None:
         raise ConnectionError(str(error)) from error
 
 
-def _log_of(jobs: Client, job: str) -> str:
+def log_of(jobs: Client, job: str) -> str:
+    """Return what a run has printed so far; nothing if the machine that kept it is gone."""
     try:
         return str(jobs.get_job_logs(job))
     except RuntimeError:
-        return ""  # The node that kept the log is gone.
+        return ""
 
 
 def _code(details: Details, log: Log) -> int:

@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from getpass import getuser
 from pathlib import Path
@@ -184,9 +184,12 @@ def _ray(home: Path) -> Iterator[tuple[int, int, int]]:
             _wait(process, port, home / "head.log")
             yield process.pid, port, ports[0]
         finally:
+            # At once: asked to end, the processes of a cluster that was at work wait half a minute.
             with family(process.pid):
-                process.terminate()
-                process.wait(60)
+                for pid in (process.pid, *descendants(process.pid)):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -68,41 +70,79 @@ def said(remote: Started) -> list[str]:
     ]
 
 
-def test_a_run_outlives_what_breaks_on_the_way(laptop: Laptop, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Course:
+    """A run that was stopped in its first trial, and came to its end by the same command.
+
+    Attributes:
+        job: of the first command.
+        first: the command that began it, as it ended when the run was stopped.
+        left: a second command for the same folder, interrupted while it followed the first run.
+        stopped: the command that stopped it.
+        second: the job that went on.
+        resumed: the command that began the second job.
+        broken: processes of its connection, killed while the second job was at work.
+    """
+
+    job: str
+    first: Ended
+    left: Ended
+    stopped: Ended
+    second: str
+    resumed: Started
+    broken: Sequence[int]
+
+
+@pytest.fixture(scope="module")
+def course(laptop: Laptop) -> Course:
     write_space(laptop.folder / "tiny.yaml", fixed={"epochs": 8}, strategy={"trials": 2})
     first = laptop.run()
     job = wait_for(first, ID.pattern)[0]
-    second = laptop.run("--trials", "9")
-    wait_for(second, "trial 0: epoch")
-    second.send(signal.SIGINT)
-    left = second.wait()
+    first.wait_until(lambda: any(laptop.out.glob("valve/encoders/*/last.safetensors")))
+    # The trial would end before the other commands have reached the cluster.
+    with laptop.head.at_a_standstill():
+        other = laptop.run("--trials", "9")
+        wait_for(other, "trial 0: lr")
+        other.send(signal.SIGINT)
+        left = other.wait()
+        stopping = laptop.start("stop")
+        wait_for(stopping, "stopping")
+    stopped = stopping.wait()
+    ended = first.wait()
+    resumed = laptop.run()
+    second = wait_for(resumed, ID.pattern)[0]
+    wait_for(resumed, "trial 0: epoch")
     # The tunnel of a laptop that fell asleep.
     broken = connections(laptop.head.file)
     for pid in broken:
         os.kill(pid, signal.SIGKILL)
-    ended = first.wait()
-    assert broken
+    return Course(job, ended, left, stopped, second, resumed, broken)
+
+
+def test_a_run_outlives_what_breaks_on_the_way(laptop: Laptop, course: Course) -> None:
+    ended = course.resumed.wait()
+    assert course.broken
     assert ended.code == 0, ended
-    assert f"{job} on cluster " in ended.out.splitlines()[0]
+    assert f"{course.second} on cluster " in ended.out.splitlines()[0]
     assert "the connection to the cluster broke" in ended.out
-    log = laptop.log(job)
-    assert said(first) == log
+    log = laptop.log(course.second)
+    assert said(course.resumed) == log
     assert len(set(log)) == len(log)
     assert any(line.startswith("trial 1: COMPLETE") for line in log)
-    check_left(left, job)
-    check_results(laptop, job, tmp_path)
 
 
-def check_left(left: Ended, job: str) -> None:
-    """A second command for the same folder followed the first run, and left it at work."""
+def test_a_second_command_for_the_same_folder_follows_the_run(course: Course) -> None:
+    left, job = course.left, course.job
     assert left.code == 130, left
     assert left.out.startswith(f"{job} is at work on this already")
     assert re.search(f"attach .*{job}.*stop .*{job}.*fetch .*{job}", left.err)
     assert left.err.count("\n") == 1
 
 
-def check_results(laptop: Laptop, job: str, to: Path) -> None:
-    """What the run left can be looked at afterwards."""
+def test_results_can_be_looked_at_afterwards(
+    laptop: Laptop, course: Course, tmp_path: Path
+) -> None:
+    job, to = course.second, tmp_path
     attached = laptop.start("attach").wait()
     assert attached.code == 0
     assert attached.out.splitlines()[0].startswith(f"{job} (succeeded): raysearch run")
@@ -117,30 +157,24 @@ def check_results(laptop: Laptop, job: str, to: Path) -> None:
     assert len({row["trial"] for row in table(to / "here" / "valve" / "trials.csv")}) == 2
 
 
-def test_a_run_is_stopped_and_goes_on(laptop: Laptop) -> None:
-    write_space(laptop.folder / "tiny.yaml", fixed={"epochs": 16}, strategy={"trials": 1})
-    first = laptop.run("--name", "stopped")
-    job = wait_for(first, ID.pattern)[0]
-    wait_for(first, "trial 0: epoch 4/")
-    # The trial would end before the command to stop has reached it.
-    with laptop.head.at_a_standstill():
-        stopping = laptop.start("stop")
-        wait_for(stopping, "stopping")
-    stopped = stopping.wait()
+def test_a_run_is_stopped_and_goes_on(laptop: Laptop, course: Course) -> None:
+    stopped, resumed = course.stopped, course.resumed.wait()
     assert stopped.code == 0, stopped
     lines = stopped.out.splitlines()
-    assert lines[0] == f"stopping {job}"
+    assert lines[0] == f"stopping {course.job}"
     assert lines[-1].startswith("stopped; this goes on from here: raysearch run --cluster ")
     assert "the same command goes on from here" in stopped.out
     assert "Traceback" not in stopped.out
-    assert first.wait().code == 130
-    again = laptop.start("stop", job).wait()
-    assert (again.code, again.err) == (2, f"raysearch: {job} is not at work: it was stopped\n")
-    resumed = laptop.run("--name", "stopped").wait()
+    assert course.first.code == 130
+    again = laptop.start("stop", course.job).wait()
+    assert (again.code, again.err) == (
+        2,
+        f"raysearch: {course.job} is not at work: it was stopped\n",
+    )
     assert resumed.code == 0, resumed
-    assert "resuming: 0 of 1 trials are done" in resumed.out
-    assert not re.search("trial 0: epoch 4/", resumed.out)
-    assert re.search("trial 0: epoch 16/16", resumed.out)
+    assert "resuming: 0 of 2 trials are done" in resumed.out
+    assert not re.search("trial 0: epoch 1/", resumed.out)
+    assert re.search("trial 0: epoch 8/8", resumed.out)
 
 
 def test_the_exit_code_of_the_run_is_ours(laptop: Laptop) -> None:
