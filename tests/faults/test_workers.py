@@ -1,67 +1,127 @@
 """Trials of several workers: as exact as those of one, and they outlive the loss of one.
 
-Only a whole run has workers that Ray Train starts, and starts again.
+Only a whole run has workers that Ray Train starts, and starts again. Only a cluster that was there
+before and stays shows what trials that are given up leave on it.
 """
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raysearch.audio.demo import write_demo
-from tests.command import Started, descendants, raysearch, table, title, write_space
+from tests.command import Ended, Started, descendants, raysearch, table, title, write_space
+from tests.remote.head import Head
+from tests.remote.head import head as head  # a fixture
+from tests.remote.head import ssh as ssh  # another
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 6
-TRIAL = (
+TRIALS, EPOCHS, RUNG = 2, 6, 2
+RUN = (
     *("run", "--machine", "valve", "--space", "tiny.yaml"),
-    *("--no-final", "--no-dashboard", "--no-report", "--trials", 1),
+    *("--no-final", "--no-dashboard", "--no-report"),
 )
 
+# Asked in a process of its own: a test's process keeps no connection to a cluster.
+LEFT = """
+import json, logging, sys, time
+import ray
+from ray.util.state import list_actors, list_placement_groups
+ray.init(address=sys.argv[1], logging_level=logging.ERROR, log_to_driver=False)
+end = time.monotonic() + 30
+while True:
+    actors = [a.class_name for a in list_actors(sys.argv[2], limit=1000) if a.state != "DEAD"]
+    # Ray Train's own, one for all.
+    actors = [name for name in actors if name != "_AutoscalingCoordinatorActor"]
+    groups = [g.name for g in list_placement_groups(sys.argv[2]) if g.state != "REMOVED"]
+    free = ray.available_resources().get("CPU")
+    if (not actors and not groups and free == 2) or time.monotonic() > end:
+        break
+    time.sleep(0.5)
+print(json.dumps({"actors": actors, "groups": groups, "free": free}))
+"""
 
-def record(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "records" / "0000.json").read_text())
+
+def record(folder: Path, number: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "records" / f"{number:04d}.json").read_text())
     return found
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
     home = tmp_path_factory.mktemp("workers")
     # More test clips than elsewhere: with a few, one swapped pair moves an AUC by a tenth.
-    machines = ("valve", "fan", "pump")
-    write_demo(home / "data", machines=machines, train_clips=12, test_clips=40, seconds=3.0)
-    write_space(home / "tiny.yaml", fixed={"epochs": EPOCHS}, search={"lr": 1e-3})
+    write_demo(home / "data", machines=("valve",), train_clips=12, test_clips=40, seconds=3.0)
+    for part, machine in product(("dev_data", "eval_data"), ("fan", "pump")):
+        folder = Path(part, machine)
+        shutil.copytree(demo_data / folder, home / "data" / folder, copy_function=os.link)
+    write_space(
+        home / "tiny.yaml",
+        # The first trial learns; the second does not and is given up.
+        search={"lr": [1e-3, 1e-9], "batch_size": 16, "lambda": 1.0},
+        fixed={"epochs": EPOCHS},
+        strategy={"trials": TRIALS, "scheduler": "asha", "metric": "loss", "grace": RUNG},
+    )
     return home
 
 
 @pytest.fixture(scope="module")
 def alone(home: Path) -> Path:
-    ended = raysearch(*TRIAL, "--name", "alone", folder=home)
+    """The first trial, trained by one process on a Ray of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        # What leads to the cluster of other tests.
+        for name in ("RAY_TMPDIR", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"):
+            patch.delenv(name, raising=False)
+        ended = raysearch(*RUN, "--name", "alone", "--trials", 1, folder=home)
     assert ended.code == 0, ended
     return home / "runs" / "alone"
 
 
+@pytest.fixture(scope="module")
+def on_the_head(head: Head) -> Iterator[Head]:
+    """A cluster that lets this process in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(head.home / "token"))
+        yield head
+
+
 def workers(pid: int) -> list[int]:
-    """The workers of a trial, among the processes that a run started."""
+    """The workers of a trial, among the processes that a cluster started."""
     return [child for child in descendants(pid) if title(child).startswith("ray::RayTrainWorker")]
 
 
 @pytest.fixture(scope="module")
-def together(home: Path) -> Path:
-    """A trial of two workers, one of which was killed in the middle."""
-    folder = home / "runs" / "together"
-    started = Started([*TRIAL, "--name", "together", "--workers-per-trial", 2], home)
+def ended(home: Path, on_the_head: Head) -> Ended:
+    """A search with trials of two workers, one of which was killed in the middle of the first."""
+    folder, address = home / "runs" / "together", on_the_head.address
+    options = ("--name", "together", "--workers-per-trial", 2, "--address", address)
+    started = Started([*RUN, *options], home)
     started.wait_until(lambda: any(folder.glob("encoders/*/last.safetensors")))
-    pids = workers(started.process.pid)
+    pids = workers(on_the_head.pid)
     assert len(pids) == 2, pids
     os.kill(pids[-1], signal.SIGKILL)
-    ended = started.wait()
+    return started.wait()
+
+
+@pytest.fixture(scope="module")
+def together(home: Path, ended: Ended) -> Path:
     assert ended.code == 0, ended
-    return folder
+    return home / "runs" / "together"
+
+
+def test_a_search_joins_a_cluster(ended: Ended, on_the_head: Head) -> None:
+    assert ended.code == 0, ended
+    assert f"joined the Ray cluster at {on_the_head.address}" in ended.out
 
 
 def test_a_trial_goes_on_when_one_of_its_workers_was_killed(together: Path) -> None:
@@ -70,11 +130,11 @@ def test_a_trial_goes_on_when_one_of_its_workers_was_killed(together: Path) -> N
     assert len(found["resumes"]) == 1
     assert 1 <= found["resumes"][0] < EPOCHS
     assert [epoch["epoch"] for epoch in found["history"]] == list(range(1, EPOCHS + 1))
-    assert len(list((together / "records").iterdir())) == 1
 
 
 def test_two_workers_find_what_one_finds(alone: Path, together: Path) -> None:
     one, two = record(alone), record(together)
+    assert one["proposal"]["lr"] == 1e-3
     assert two["encoder"] == one["encoder"]
     for a, b in zip(one["history"], two["history"], strict=True):
         assert b["train_loss"] == pytest.approx(a["train_loss"], rel=0.01)
@@ -87,4 +147,26 @@ def test_two_workers_find_what_one_finds(alone: Path, together: Path) -> None:
 
 def test_the_tables_have_the_same_columns(alone: Path, together: Path) -> None:
     one, two = table(alone / "trials.csv"), table(together / "trials.csv")
-    assert [list(row) for row in one] == [list(row) for row in two]
+    assert list(one[0]) == list(two[0])
+    assert len({tuple(row) for row in (*one, *two)}) == 1
+
+
+def test_each_trial_comes_to_its_rung_or_its_end(together: Path) -> None:
+    assert len(list((together / "records").iterdir())) == TRIALS
+    records = [record(together, number) for number in range(TRIALS)]
+    assert {found["state"] for found in records} == {"COMPLETE", "PRUNED"}
+    for found in records:
+        epochs = EPOCHS if found["state"] == "COMPLETE" else RUNG
+        assert [epoch["epoch"] for epoch in found["history"]] == list(range(1, epochs + 1))
+    assert {row["state"] for row in table(together / "trials.csv")} == {"COMPLETE", "PRUNED"}
+
+
+def test_trials_that_are_given_up_leave_nothing_on_the_cluster(
+    together: Path, on_the_head: Head
+) -> None:
+    asked = [sys.executable, "-c", LEFT, on_the_head.address, on_the_head.url]
+    answer = subprocess.run(asked, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    left = json.loads(answer.stdout.splitlines()[-1])
+    assert left == {"actors": [], "groups": [], "free": 2}
+    assert not workers(on_the_head.pid)
