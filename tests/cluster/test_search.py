@@ -21,7 +21,7 @@ from tests.command import COMMAND, Started, contents, timeless, write_space
 
 pytestmark = pytest.mark.slow
 
-TRIALS, EPOCHS = 6, 12
+TRIALS, EPOCHS = 4, 12
 PATIENCE = 900
 """Seconds after which a search counts as hanging."""
 
@@ -72,9 +72,11 @@ class Search:
 
 
 def open_files(host: Host) -> list[str]:
-    """Paths of the files that processes of a host hold open."""
+    """Paths of the files that trials on a host hold open."""
     found = []
-    for pid in host.processes():
+    for pid, line in host.processes().items():
+        if not line.startswith("ray::ImplicitFunc"):
+            continue
         with suppress(OSError):
             for link in Path(f"/proc/{pid}/fd").iterdir():
                 with suppress(OSError):
@@ -155,15 +157,6 @@ def check_result(search: Search, alone: Path) -> None:
         assert (search.folder / name).read_bytes() == (alone / name).read_bytes()
 
 
-def test_trials_run_on_several_machines_and_give_the_same(ready: RayCluster, alone: Path) -> None:
-    search = begin(ready, "calm")
-    search.wait()
-    hosts = {record["host"] for record in search.records}
-    assert len(hosts) >= 2
-    assert hosts <= {host.name for host in ready.hosts.hosts}
-    check_result(search, alone)
-
-
 def test_a_lost_machine_loses_no_trial(ready: RayCluster, alone: Path) -> None:
     search = begin_on_the_head(ready, "lost")
     hit: dict[str, Host] = {}
@@ -193,7 +186,7 @@ def test_a_lost_machine_loses_no_trial(ready: RayCluster, alone: Path) -> None:
 
 def test_a_lost_driver_is_taken_up_by_the_same_command(ready: RayCluster, alone: Path) -> None:
     search = begin(ready, "driver")
-    search.wait_until(lambda: len(search.records) >= 1 and trains(ready, search))
+    search.wait_until(lambda: len(search.records) >= 1 and trains(search))
     before: Mapping[str, bytes] = contents(search.folder / "records")
     kill_driver(ready)
     assert search.process.wait(30) != 0
@@ -204,12 +197,16 @@ def test_a_lost_driver_is_taken_up_by_the_same_command(ready: RayCluster, alone:
     check_result(again, alone)
     assert before.items() <= contents(again.folder / "records").items()
     assert any(record["resumes"] for record in again.records)
+    # No machine was lost: trials ran on several.
+    hosts = {record["host"] for record in again.records}
+    assert len(hosts) >= 2
+    assert hosts <= {host.name for host in ready.hosts.hosts}
 
 
-def trains(cluster: RayCluster, search: Search) -> bool:
-    """Whether any host trains an encoder that has a checkpoint, and will for a while."""
-    found = (search.in_a_trial(host) for host in cluster.hosts.hosts)
-    epochs = [len(unfinished(place(search.folder / "encoders" / e))[0]) for e in found if e]
+def trains(search: Search) -> bool:
+    """Whether a trial has checkpoints, and many epochs before it."""
+    folders = [path.parent for path in search.folder.glob("encoders/*/last.safetensors")]
+    epochs = [len(unfinished(place(folder))[0]) for folder in folders]
     return any(1 <= count <= EPOCHS // 2 for count in epochs)
 
 
