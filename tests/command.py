@@ -36,6 +36,7 @@ TINY: dict[str, Any] = {
         "n_fft": 512,
         "hop": 512,
         "n_mels": 32,
+        "segments": 4,
     },
     "strategy": {"trials": 3},
 }
@@ -92,7 +93,7 @@ class Started:
         while not condition():
             assert self.process.poll() is None, f"it ended before:\n{self._texts()}"
             assert time.monotonic() < end, f"it never happened:\n{self._texts()}"
-            time.sleep(0.005)
+            time.sleep(0.05)
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal to the process group, as a terminal does."""

@@ -117,10 +117,10 @@ def test_only_what_is_still_needed_keeps_its_checkpoints(
         place = opened.study.encoder(job.config(proposal).signature())
         return [path.name for path in storage.children(place)]
 
-    close(opened, final=False, keep_checkpoints=True)
+    close(opened, final=False, keep_checkpoints=True, report=False)
     both = ["best.safetensors", "error.txt"]
     assert [kept(p) for p in (WINNER, LOSER, OPEN, TWIN)] == [both[:1], both, both, both]
-    close(opened, final=False)
+    close(opened, final=False, report=False)
     assert [kept(p) for p in (WINNER, LOSER, OPEN, TWIN)] == [both[:1], both[1:], both, both]
     assert len(opened.study.records()) == 3
 
@@ -131,7 +131,7 @@ def test_the_final_test_is_repeated_with_what_the_study_allowed(
 ) -> None:
     folder = storage.place(tmp_path / "run")
     opened, _ = ended(won, root, folder, allow_defects=allowed)
-    close(opened, final=True)
+    close(opened, final=True, report=False)
     spoilt = sorted((root / "eval_data/valve/source_test").glob("*.wav"))[0]
     spoilt.unlink()  # it is a link to the recording of all tests
     spoilt.write_bytes(b"garbage")
@@ -150,7 +150,7 @@ def test_another_winner_leaves_nothing_of_the_one_before(
 ) -> None:
     folder = storage.place(tmp_path / "run")
     opened, _ = ended(won, root, folder)
-    close(opened, final=True)
+    close(opened, final=True, report=False)
     held = frozen(folder)
     assert held is not None
     evidence = (folder / "evidence" / "clips.csv").read_bytes()

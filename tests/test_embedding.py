@@ -12,7 +12,7 @@ from raysearch.embedding import CLIPS_AT_ONCE, embed_clips, embed_segments
 from raysearch.model.encoder import Encoder
 from raysearch.model.frontend import LogMel
 from raysearch.network import best_device, frontend, new_encoder
-from tests.tiny import TINY, open_valve
+from tests.tiny import TEN, open_valve
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def data(demo_data: Path) -> TrialData:
 @pytest.fixture(scope="module")
 def encoder(data: TrialData, front: LogMel) -> Encoder:
     torch.manual_seed(0)
-    encoder = new_encoder(TINY, 6, pretrained=False).to(best_device())
+    encoder = new_encoder(TEN, 6, pretrained=False).to(best_device())
     waves = np.stack([data.target.waveform(i)[:32000] for i in range(32)]) / data.target.std
     # A fresh encoder maps all clips to nearly one point until its statistics have seen some.
     with torch.no_grad():
@@ -34,7 +34,7 @@ def encoder(data: TrialData, front: LogMel) -> Encoder:
 
 @pytest.fixture(scope="module")
 def front() -> LogMel:
-    return frontend(TINY).to(best_device())
+    return frontend(TEN).to(best_device())
 
 
 def whole(data: TrialData) -> Part:
@@ -46,7 +46,7 @@ def test_each_clip_has_its_overlapping_segments_in_order(
     data: TrialData, encoder: Encoder, front: LogMel
 ):
     part, clips = whole(data), [7, 2, 30]
-    found = embed_clips(encoder, front, part, TINY, clips)
+    found = embed_clips(encoder, front, part, TEN, clips)
     assert found.shape == (3, 10, 128)
     assert found.dtype == np.float32
     for row, clip in zip(found, clips, strict=True):
@@ -59,7 +59,7 @@ def test_each_clip_has_its_overlapping_segments_in_order(
 
 
 def test_more_clips_than_are_embedded_at_once(data: TrialData, encoder: Encoder, front: LogMel):
-    part, options = whole(data), TINY.model_copy(update={"segments": 2})
+    part, options = whole(data), TEN.model_copy(update={"segments": 2})
     clips = list(range(CLIPS_AT_ONCE + 3))
     together = embed_clips(encoder, front, part, options, clips)
     assert together.shape == (CLIPS_AT_ONCE + 3, 2, 128)
@@ -71,7 +71,7 @@ def test_more_clips_than_are_embedded_at_once(data: TrialData, encoder: Encoder,
 def test_a_clip_shorter_than_a_segment_is_repeated(
     data: TrialData, encoder: Encoder, front: LogMel
 ):
-    options = TINY.model_copy(update={"segment_seconds": 4.0})
+    options = TEN.model_copy(update={"segment_seconds": 4.0})
     found = embed_clips(encoder, front, whole(data), options, [0])
     assert found.shape == (1, 10, 128)
     np.testing.assert_allclose(found[0], np.broadcast_to(found[0, 0], (10, 128)), atol=1e-4)
@@ -81,7 +81,7 @@ def test_embedding_builds_no_graph_and_moves_no_statistics(
     data: TrialData, encoder: Encoder, front: LogMel
 ):
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
-    embed_clips(encoder, front, whole(data), TINY, [0])
+    embed_clips(encoder, front, whole(data), TEN, [0])
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
 
 

@@ -5,7 +5,6 @@ what was on the server when a driver was killed is enough to go on.
 """
 
 import json
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -147,39 +146,62 @@ def test_the_same_command_finds_everything_done(run: Run) -> None:
     assert records(place(f"{OUT}/killed")) == records(run.copy)
 
 
-def test_recordings_may_lie_there_as_well(run: Run, demo_data: Path) -> None:
-    data = place(f"s3://{BUCKET}/dcase")
+@dataclass(frozen=True)
+class Hosted:
+    """A run whose recordings and results both lie behind a login, which stands in their addresses.
+
+    Attributes:
+        final: the command that took the final test again.
+        folder: of the run, reached by the login of the environment.
+        copy: of its folder, on disk.
+    """
+
+    ended: Ended
+    final: Ended
+    folder: Place
+    copy: Path
+
+
+@pytest.fixture(scope="module")
+def hosted(
+    run: Run, demo_data: Path, s3_server: S3, tmp_path_factory: pytest.TempPathFactory
+) -> Hosted:
+    data, folder = place(f"s3://{BUCKET}/dcase"), place(f"s3://{BUCKET}/login/valve")
     data.fs.put(f"{demo_data}/", f"{data.path}/", recursive=True)
-    ended = begin(run.home, "--data", data, "--name=hosted", "--trials=1", "--no-report").wait()
-    assert ended.code == 0, ended
-    folder = run.home / "runs" / "hosted"
-    first = [row for row in timeless(run.local / "trials.csv") if row["trial"] == "0"]
-    assert timeless(folder / "trials.csv") == first
-    assert (folder / "final_test.csv").is_file()
-    again = raysearch("final", "runs/hosted", folder=run.home)
-    assert again.code == 0, again
-    assert len((folder / "test_ledger.jsonl").read_text().splitlines()) == 2
-    shutil.rmtree(folder)
-
-
-def test_an_address_with_a_login_shows_no_secret(run: Run, s3_server: S3, tmp_path: Path) -> None:
-    """The login of an address is used, and stands nowhere but in Ray Tune's own state."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
             patch.delenv(name)
-        address = s3_server.address("login")
-        started = begin(run.home, "--out", address, "--trials", 1, "--no-report")
-        ended = started.wait()
-    assert ended.code == 0, ended
-    assert "unspoken" not in ended.out + ended.err
-    folder = place(f"s3://{BUCKET}/login/valve")
-    assert len(records(folder)) == 1
-    (tmp_path / "trials.csv").write_bytes((folder / "trials.csv").read_bytes())
+        places = ("--data", s3_server.address("dcase"), "--out", s3_server.address("login"))
+        ended = begin(run.home, *places, "--trials", 1, "--no-report").wait()
+        # The study keeps the address of its recordings without the login.
+        again = ("--data", s3_server.address("dcase"))
+        final = raysearch("final", s3_server.address("login/valve"), *again, folder=run.home)
+    copy = tmp_path_factory.mktemp("login") / "valve"
+    folder.fs.get(f"{folder.path}/", f"{copy}/", recursive=True)
+    return Hosted(ended, final, folder, copy)
+
+
+def test_recordings_may_lie_there_as_well(run: Run, hosted: Hosted) -> None:
+    assert hosted.ended.code == 0, hosted.ended
+    assert len(records(hosted.folder)) == 1
     first = [row for row in timeless(run.local / "trials.csv") if row["trial"] == "0"]
-    assert timeless(tmp_path / "trials.csv") == first
-    files = [path for path in folder.rglob("*") if path.is_file() and "/tune/" not in str(path)]
-    assert {"study.json", "test_ledger.jsonl"} <= {path.name for path in files}
-    assert [str(path) for path in files if b"unspoken" in path.read_bytes()] == []
+    assert timeless(hosted.copy / "trials.csv") == first
+    assert (hosted.copy / "final_test.csv").is_file()
+    assert hosted.final.code == 0, hosted.final
+    assert len((hosted.copy / "test_ledger.jsonl").read_text().splitlines()) == 2
+
+
+def test_an_address_with_a_login_shows_no_secret(hosted: Hosted) -> None:
+    """The login of an address is used, and stands nowhere but in Ray Tune's own state."""
+    for ended in (hosted.ended, hosted.final):
+        assert "unspoken" not in ended.out + ended.err
+    files = {
+        name: content
+        for name, content in contents(hosted.copy).items()
+        if not name.startswith("tune/")
+    }
+    assert {"study.json", "test_ledger.jsonl"} <= files.keys()
+    assert [name for name, content in files.items() if b"unspoken" in content] == []
 
 
 def test_tables_over_all_runs_are_written_beside_them(run: Run) -> None:

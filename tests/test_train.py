@@ -82,9 +82,8 @@ def test_golden_loss_curve(data: TrialData, tmp_path: Path):
     # A low learning rate: the gradient of the bias before the batch norm is all rounding error,
     # of which Adam makes steps of full size, so validation differs a little between CPUs
     # (1e-5 here, 7e-5 with lr 1e-3; training losses 1e-7).
-    found = losses(
-        train(tiny_config(data, lr=3e-4, batch_size=16, lam=1.0), data, ignore, tmp_path)
-    )
+    config = tiny_config(data, lr=3e-4, batch_size=16, lam=1.0, segment_seconds=2.0)
+    found = losses(train(config, data, ignore, tmp_path))
     print("GOLDEN: Losses =", [tuple(round(loss, 7) for loss in pair) for pair in found])
     np.testing.assert_allclose(found, GOLDEN, rtol=1e-4)
 
@@ -288,7 +287,8 @@ def test_losses_of_the_kept_epoch_follow_from_its_weights(
     assert set(held.clips).isdisjoint(target.clips)
     rows = [(held, i, k) for i in held.clips for k in [data.products[i]]]
     rows += [(part, part.clips[turn], -1) for turn in range(3) for part in others]
-    waves = [(part.store.waveform(i)[:32000] - part.mean) / part.std for part, i, _ in rows]
+    size = int(config.options.segment_seconds * 16000)
+    waves = [(part.store.waveform(i)[:size] - part.mean) / part.std for part, i, _ in rows]
     with torch.inference_mode():
         spectrograms = frontend(config.options)(torch.tensor(np.array(waves), dtype=torch.float32))
         g, a = (x.double().numpy() for x in trained.encoder(spectrograms))
@@ -465,9 +465,11 @@ def test_out_of_memory_names_the_batch_size(
 # Rungs
 
 
-def judged(
-    data: TrialData, folder: Path, rungs: set[int], **options: object
-) -> tuple[Trained, list[tuple[int, dict[str, torch.Tensor]]]]:
+Judged = tuple[Trained, list[tuple[int, dict[str, torch.Tensor]]]]
+"""A training, and the number of each epoch that was judged with its weights."""
+
+
+def judged(data: TrialData, folder: Path, rungs: set[int], **options: object) -> Judged:
     """Trains, and keeps a copy of every encoder that is judged."""
     seen: list[tuple[int, dict[str, torch.Tensor]]] = []
 
@@ -494,9 +496,17 @@ def test_rungs_carry_what_the_judge_says_and_change_nothing_else(
 WILD = {"lr": 3e-2, "lam": 1.0, "epochs": 6}
 
 
-def test_the_encoder_that_is_judged_is_the_best_so_far(data: TrialData, tmp_path: Path):
-    _, always = judged(data, tmp_path / "always", {1, 2, 3, 4}, **WILD)
-    trained, seen = judged(data, tmp_path / "late", {2}, **WILD)
+@pytest.fixture(scope="module")
+def wild(data: TrialData, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    """Judged at each of its first epochs."""
+    return judged(data, tmp_path_factory.mktemp("wild"), {1, 2, 3, 4}, **WILD)
+
+
+def test_the_encoder_that_is_judged_is_the_best_so_far(
+    data: TrialData, tmp_path: Path, wild: Judged
+):
+    _, always = wild
+    trained, seen = judged(data, tmp_path, {2}, **WILD)
     first, second, *_ = trained.history
     assert first.val_loss < second.val_loss, "the last epoch was the best: the test shows nothing"
     [(number, weights)] = seen
@@ -505,8 +515,8 @@ def test_the_encoder_that_is_judged_is_the_best_so_far(data: TrialData, tmp_path
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
-def test_an_encoder_is_judged_once(data: TrialData, tmp_path: Path):
-    trained, seen = judged(data, tmp_path, {1, 2, 3, 4}, **WILD)
+def test_an_encoder_is_judged_once(wild: Judged):
+    trained, seen = wild
     held = [epoch.val_loss for epoch in trained.history]
     best = [1 + int(np.argmin(held[: k + 1])) for k in range(4)]
     assert len(set(best)) < 4, "every epoch was the best so far: the test shows nothing"

@@ -44,7 +44,7 @@ def data(demo_data: Path) -> TrialData:
 
 @pytest.fixture(scope="module")
 def config(data: TrialData) -> TrialConfig:
-    return tiny_config(data, epochs=2)
+    return tiny_config(data, epochs=2, segment_seconds=2.0, segments=10)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,12 @@ TINY = Options(
     n_fft=512,
     hop=512,
     n_mels=32,
+    segment_seconds=1.0,
+    segments=4,
 )
+TEN = TINY.model_copy(update={"segment_seconds": 2.0, "segments": 10})
+"""The same with a user's segments, for tests of what is made of them."""
+
 VALIDATION_IDS = ("0", "1", "2")
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.command import Study
 
+pytestmark = pytest.mark.slow  # marimo executes the notebook in processes of its own.
+
 NOTEBOOK = Path(__file__).parents[2] / "analysis" / "explore.py"
 
 
@@ -17,7 +19,6 @@ def execute(runs: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.mark.slow
 def test_every_cell_runs_on_a_run(tmp_path: Path, finished: Study) -> None:
     """Only the files of a whole run have all that the cells read."""
     runs = finished.home / "runs"

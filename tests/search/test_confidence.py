@@ -19,7 +19,7 @@ from raysearch.search.study import Proposal, Record, StudyFolder
 from raysearch.train import load_trained
 from raysearch.trial import validation_scores
 from tests.records import complete, row
-from tests.tiny import TINY, open_valve
+from tests.tiny import TEN, open_valve
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def make_study(folder: UPath, data: TrialData) -> StudyFolder:
     found = StudyFolder(folder)
     for number, seed in enumerate([0, 1, 2, 0]):
         torch.manual_seed(seed)
-        tensors = new_encoder(TINY, len(data.ids), pretrained=False).state_dict()
+        tensors = new_encoder(TEN, len(data.ids), pretrained=False).state_dict()
         place = found.encoder(f"encoder{number}") / "best.safetensors"
         checkpoint.save(place, tensors, {"history": [], "resumes": []})
     return found
@@ -59,14 +59,14 @@ def measured(
 ) -> tuple[Confidence, int]:
     """What was found, and how many encoders were asked for it."""
     told: list[int] = []
-    found = measure(asked, known or Confidence(), TINY, data, study, told.append)
+    found = measure(asked, known or Confidence(), TEN, data, study, told.append)
     return found, sum(told)
 
 
 def judged(study: StudyFolder, data: TrialData, number: int) -> float:
     one = trial(number, 0.5)
-    config = one.proposal.config("valve", data.fingerprint, 0, TINY)
-    encoder = load_trained(TINY, len(data.ids), study.encoder(one.encoder)).encoder
+    config = one.proposal.config("valve", data.fingerprint, 0, TEN)
+    encoder = load_trained(TEN, len(data.ids), study.encoder(one.encoder)).encoder
     spec = ranking(one).winner.spec
     found = validation_scores(spec, encoder, config, data)
     labels, scores = ({k: pair[n] for k, pair in found.items()} for n in (0, 1))

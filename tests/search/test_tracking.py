@@ -15,16 +15,16 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from raysearch.errors import UserError
 from raysearch.preloading import Preloading
-from raysearch.search.mlflow_runs import SERVER, check_tracking
 from raysearch.search.tracking import TENSORBOARD, TensorBoard
 from tests.browser import PATIENCE, browser
 from tests.command import Started, raysearch, table, write_space
 from tests.remote.head import free_ports
+
+SERVER = "MLFLOW_TRACKING_URI"
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,8 @@ def test_every_trial_is_a_run_with_its_parameters_and_curves(
     monkeypatch.setenv(SERVER, tracker.address)
     ended = raysearch(*COMMAND, folder=tmp_path)
     assert (ended.code, ended.err) == (0, "")
+    from mlflow import MlflowClient
+
     client = MlflowClient(tracker.address)
     experiment = client.get_experiment_by_name("valve")
     assert experiment is not None
@@ -185,6 +187,8 @@ def test_a_server_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPatc
     [port] = free_ports(1)
     monkeypatch.setenv(SERVER, f"http://me:secret@127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    from raysearch.search.mlflow_runs import check_tracking
+
     with pytest.raises(UserError, match="tracking: none") as refused:
         check_tracking()
     assert f"127.0.0.1:{port}" in str(refused.value)
@@ -192,6 +196,8 @@ def test_a_server_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from raysearch.search.mlflow_runs import check_tracking
+
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(UserError, match=r"pip install 'raysearch\[mlflow\]'"):
         check_tracking()

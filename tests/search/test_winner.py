@@ -19,7 +19,7 @@ from raysearch.search.study import Proposal, Record
 from raysearch.search.winner import Winner, choose, freeze, frozen
 from raysearch.trial import clip_scores
 from tests.records import complete, failed, row
-from tests.tiny import TINY, open_valve
+from tests.tiny import TEN, open_valve
 
 
 def proposal(number: int) -> Proposal:
@@ -68,8 +68,8 @@ def test_of_several_seeds_the_best_encoder_is_the_detectors() -> None:
     assert (found.trial, found.encoder, found.seed) == (7, "encoder7", 7)
     assert (found.val_score, found.seeds) == (0.9, 3)
     assert (found.score, found.std_score) == (pytest.approx(0.75), pytest.approx(0.15))
-    assert found.config(TINY).seed == 7
-    assert found.config(TINY).lr == proposal(0).lr
+    assert found.config(TEN).seed == 7
+    assert found.config(TEN).lr == proposal(0).lr
 
 
 @pytest.fixture
@@ -94,10 +94,10 @@ def test_one_that_was_frozen_before_there_were_finalists_comes_back(
 
 
 def test_its_configuration_is_that_of_its_encoder(winner: Winner) -> None:
-    config = winner.config(TINY)
+    config = winner.config(TEN)
     assert (config.machine, config.data, config.seed) == ("valve", "data", 0)
     assert (config.lr, config.batch_size, config.lam) == (2e-3, 32, 10.0)
-    assert config.signature() == replace(winner, inlier="gmm", p=1).config(TINY).signature()
+    assert config.signature() == replace(winner, inlier="gmm", p=1).config(TEN).signature()
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def data(demo_data: Path) -> TrialData:
 def study(tmp_path: Path, data: TrialData) -> Path:
     """A study that holds one encoder, which was never trained."""
     torch.manual_seed(0)
-    encoder = new_encoder(TINY, len(data.ids), pretrained=False)
+    encoder = new_encoder(TEN, len(data.ids), pretrained=False)
     path = tmp_path / "encoders" / "encoder1" / "best.safetensors"
     checkpoint.save(path, encoder.state_dict(), {"history": [], "resumes": []})
     return tmp_path
@@ -120,13 +120,13 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
     study: Path, data: TrialData, winner: Winner, inlier: str, p: int | None
 ) -> None:
     chosen = replace(winner, inlier=inlier, p=p)
-    detector = build_detector(chosen, TINY, data, study)
+    detector = build_detector(chosen, TEN, data, study)
     assert detector.ids == ["0", "1", "2", "3", "4", "5"]
     assert detector.spec == chosen.spec
     assert (detector.mean, detector.std) == (data.target.mean, data.target.std)
     assert not detector.encoder.training
     # The threshold is that of normal clips which the model was not fitted on.
-    train, held = data.target_parts(TINY.validation_share, chosen.seed)
+    train, held = data.target_parts(TEN.validation_share, chosen.seed)
     assert held.clips.size == 6
     for identity in ("0", "5"):
         clips = [n for n in train.clips if data.target.clips[n].id == identity]
@@ -134,15 +134,15 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
         embeddings = np.stack([detector.embed(data.target.waveform(n)) for n in clips])
         scores = clip_scores(chosen.spec, detector.models[identity], embeddings, detector.options)
         assert detector.thresholds[identity] == pytest.approx(
-            gamma_threshold(scores, TINY.threshold_quantile), rel=1e-4
+            gamma_threshold(scores, TEN.threshold_quantile), rel=1e-4
         )
 
 
 def test_a_model_of_an_id_is_fitted_on_that_ids_held_clips(
     study: Path, data: TrialData, winner: Winner
 ) -> None:
-    detector = build_detector(winner, TINY, data, study)
-    _, held = data.target_parts(TINY.validation_share, winner.seed)
+    detector = build_detector(winner, TEN, data, study)
+    _, held = data.target_parts(TEN.validation_share, winner.seed)
     for identity in ("1", "4"):
         (clip,) = [n for n in held.clips if data.target.clips[n].id == identity]
         np.testing.assert_allclose(
@@ -157,9 +157,9 @@ def test_a_model_that_cannot_be_fitted_is_named(
     study: Path, data: TrialData, winner: Winner
 ) -> None:
     with pytest.raises(UserError, match=r"no detector: ID 0 of valve: gmm with p=64 .*has 10"):
-        build_detector(replace(winner, inlier="gmm", p=64), TINY, data, study)
+        build_detector(replace(winner, inlier="gmm", p=64), TEN, data, study)
 
 
 def test_a_lost_encoder_is_named(tmp_path: Path, data: TrialData, winner: Winner) -> None:
     with pytest.raises(UserError, match="encoder1/best"):
-        build_detector(winner, TINY, data, tmp_path)
+        build_detector(winner, TEN, data, tmp_path)

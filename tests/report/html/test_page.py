@@ -83,10 +83,32 @@ def unlabelled(study: StudyFolder) -> None:
     runs.write_scores(study.path / "final_scores.csv", runs.final_scores(labelled=False))
 
 
-def page_of(tmp_path: Path, fill: Callable[[StudyFolder], None]) -> Page:
-    study = runs.begin(place(tmp_path / "valve"))
-    fill(study)
-    return study_page(read_results(study.path))
+Fill = Callable[[StudyFolder], None]
+"""Brings a study into a state."""
+
+
+class Pages:
+    """The pages of studies in all states, each made once. Read only."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self._made = home, dict[Fill, Page]()
+
+    def folder(self, fill: Fill) -> UPath:
+        return place(self.home / fill.__name__ / "valve")
+
+    def __call__(self, fill: Fill) -> Page:
+        if fill not in self._made:
+            fill(runs.begin(self.folder(fill)))
+            self._made[fill] = self.again(fill)
+        return self._made[fill]
+
+    def again(self, fill: Fill) -> Page:
+        return study_page(read_results(self.folder(fill)))
+
+
+@pytest.fixture(scope="module")
+def page_of(tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    return Pages(tmp_path_factory.mktemp("pages"))
 
 
 def absent(page: Page) -> dict[str, str]:
@@ -98,10 +120,8 @@ STATES = [whole, at_work, all_failed, nothing, untested, one_trial, unlabelled]
 
 
 @pytest.mark.parametrize("fill", STATES)
-def test_every_state_has_its_page_and_no_chart_is_empty(
-    tmp_path: Path, fill: Callable[[StudyFolder], None]
-) -> None:
-    page = page_of(tmp_path, fill)
+def test_every_state_has_its_page_and_no_chart_is_empty(page_of: Pages, fill: Fill) -> None:
+    page = page_of(fill)
     assert page.title.startswith("valve: ")
     assert len({chart.name for chart in page.charts}) == len(page.charts)
     for chart in page.charts:
@@ -133,10 +153,8 @@ def test_every_state_has_its_page_and_no_chart_is_empty(
         (nothing, {"History", "Time of trials", "The best configurations"}),
     ],
 )
-def test_what_is_missing_is_said(
-    tmp_path: Path, fill: Callable[[StudyFolder], None], missing: set[str]
-) -> None:
-    found = absent(page_of(tmp_path, fill))
+def test_what_is_missing_is_said(page_of: Pages, fill: Fill, missing: set[str]) -> None:
+    found = absent(page_of(fill))
     assert missing <= found.keys()
     if fill is whole:
         assert not found
@@ -156,8 +174,8 @@ def test_a_run_that_inlier_models_were_sampled_in_has_its_page(tmp_path: Path) -
     assert {"history", "inliers", "parallel", "importances"} <= {c.name for c in page.charts}
 
 
-def test_nothing_of_a_file_becomes_part_of_the_page(tmp_path: Path) -> None:
-    html = render(page_of(tmp_path, whole))
+def test_nothing_of_a_file_becomes_part_of_the_page(page_of: Pages) -> None:
+    html = render(page_of(whole))
     reader = Reader(html)
     assert runs.HOSTILE in "".join(reader.texts)  # as a text
     assert "<b>" not in html.replace("&lt;b>", "").partition("<script>{")[0].partition("<style>")[0]
@@ -165,19 +183,15 @@ def test_nothing_of_a_file_becomes_part_of_the_page(tmp_path: Path) -> None:
     found = re.search(r'<script type="application/json" id="charts">(.*?)</script>', html)
     assert found is not None
     charts = json.loads(found[1])
-    assert [chart["name"] for chart in charts] == [c.name for c in page_of_again(tmp_path).charts]
+    assert [chart["name"] for chart in charts] == [c.name for c in page_of(whole).charts]
     hovers = json.dumps([chart["figure"] for chart in charts if chart["name"] == "plane"])
     assert "&lt;/script&gt;&lt;b&gt;" in hovers
     assert "</script>" not in hovers
 
 
-def page_of_again(tmp_path: Path) -> Page:
-    return study_page(read_results(place(tmp_path / "valve")))
-
-
-def test_the_same_folder_gives_the_same_page(tmp_path: Path) -> None:
-    page_of(tmp_path, whole)
-    assert render(page_of_again(tmp_path)) == render(page_of_again(tmp_path))
+def test_the_same_folder_gives_the_same_page(page_of: Pages) -> None:
+    first = render(page_of(whole))
+    assert render(page_of.again(whole)) == first
 
 
 def test_a_report_is_written_where_the_run_is(folder: UPath) -> None:
@@ -198,12 +212,12 @@ def test_a_damaged_study_is_refused_with_what_is_missing(tmp_path: Path) -> None
         write_report(place(tmp_path))
 
 
-def test_a_page_without_charts_carries_no_library(tmp_path: Path) -> None:
-    html = render(page_of(tmp_path, nothing))
+def test_a_page_without_charts_carries_no_library(page_of: Pages) -> None:
+    html = render(page_of(nothing))
     assert len(html) < 50_000
     assert "<script" not in html
 
 
-def test_what_is_typed_stands_apart_and_stays_a_text(tmp_path: Path) -> None:
-    page = replace(page_of(tmp_path, nothing), lead="say `a <b> c` to <i>")
+def test_what_is_typed_stands_apart_and_stays_a_text(page_of: Pages) -> None:
+    page = replace(page_of(nothing), lead="say `a <b> c` to <i>")
     assert "say <code>a &lt;b&gt; c</code> to &lt;i&gt;" in render(page)
