@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -21,30 +22,10 @@ from raysearch.errors import UserError
 from raysearch.preloading import Preloading
 from raysearch.search.tracking import TENSORBOARD, TensorBoard
 from tests.browser import PATIENCE, browser
-from tests.command import Started, raysearch, table, write_space
+from tests.command import Ended, Started, table, write_space
 from tests.remote.head import free_ports
 
 SERVER = "MLFLOW_TRACKING_URI"
-
-
-@dataclass(frozen=True)
-class Tracker:
-    """An MLflow server.
-
-    Attributes:
-        end: ends it.
-    """
-
-    address: str
-    end: Callable[[], None]
-
-
-@pytest.fixture(scope="module")
-def tracker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tracker]:
-    """A server for both runs; the second loses it."""
-    with ExitStack() as stack:
-        address = stack.enter_context(server(tmp_path_factory.mktemp("mlflow"), *free_ports(1)))
-        yield Tracker(address, stack.close)
 
 
 @contextmanager
@@ -78,12 +59,6 @@ def _answers(address: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def settle(home: Path, demo_data: Path, trials: int) -> Path:
-    (home / "data").symlink_to(demo_data)
-    space = home / "tracked.yaml"
-    return write_space(space, strategy={"trials": trials}, tracking="mlflow")
 
 
 COMMAND = (
@@ -131,56 +106,103 @@ def test_every_epoch_has_its_point_whenever_the_library_comes(
     assert [event.value for event in events] == pytest.approx([1, 1 / 2, 1 / 3])
 
 
-@pytest.mark.slow
-def test_every_trial_is_a_run_with_its_parameters_and_curves(
-    tmp_path: Path, demo_data: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settle(tmp_path, demo_data, trials=2)
-    monkeypatch.setenv(SERVER, tracker.address)
-    ended = raysearch(*COMMAND, folder=tmp_path)
-    assert (ended.code, ended.err) == (0, "")
-    from mlflow import MlflowClient
+TRIALS, TOLD = 5, 2
+"""Trials of the search, and those of which the server was told before it was lost."""
 
-    client = MlflowClient(tracker.address)
-    experiment = client.get_experiment_by_name("valve")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], order_by=["start_time"])
-    rows = table(tmp_path / "runs" / "valve" / "trials.csv")
-    assert [run.info.run_name for run in runs] == ["valve_0000", "valve_0001"]
-    for number, run in enumerate(runs):
-        mine = [row for row in rows if row["trial"] == str(number)]
+
+@dataclass(frozen=True)
+class Tracked:
+    """A search that lost its server in the middle.
+
+    Attributes:
+        runs: what the server said of the first trials, in their order.
+        curves: their points of the validation loss.
+        page: what a browser shows of them; an error if there is none.
+    """
+
+    home: Path
+    ended: Ended
+    runs: Sequence[Any]
+    curves: Sequence[Sequence[Any]]
+    page: str | LookupError
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        return table(self.home / "runs" / "valve" / "trials.csv")
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Tracked:
+    home, [port] = tmp_path_factory.mktemp("tracked"), free_ports(1)
+    (home / "data").symlink_to(demo_data)
+    write_space(home / "tracked.yaml", strategy={"trials": TRIALS}, tracking="mlflow")
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        address = stack.enter_context(server(tmp_path_factory.mktemp("mlflow"), port))
+        patch.setenv(SERVER, address)
+        from mlflow import MlflowClient
+
+        client, runs = MlflowClient(address), list[Any]()
+
+        def told() -> bool:
+            time.sleep(0.2)  # The server answers the search as well.
+            if (experiment := client.get_experiment_by_name("valve")) is not None:
+                order = ["start_time"]
+                runs[:] = client.search_runs([experiment.experiment_id], order_by=order)[:TOLD]
+            return [run.info.status for run in runs] == ["FINISHED"] * TOLD
+
+        search = Started(COMMAND, home)
+        search.wait_until(told)
+        # The search would be over before a browser has started.
+        os.kill(search.process.pid, signal.SIGSTOP)
+        try:
+            curves = [client.get_metric_history(run.info.run_id, "val_loss") for run in runs]
+            page = shown(f"{address}/#/experiments/{runs[0].info.experiment_id}/runs")
+            stack.close()
+        finally:
+            os.kill(search.process.pid, signal.SIGCONT)
+        return Tracked(home, search.wait(), runs, curves, page)
+
+
+def shown(address: str) -> str | LookupError:
+    """Return what a page says once it shows the last run that was told."""
+    try:
+        with browser() as at:
+            page = at.new_page()
+            page.goto(address)
+            page.get_by_text(f"valve_{TOLD - 1:04d}").first.wait_for(timeout=PATIENCE)
+            return page.inner_text("body")
+    except LookupError as error:
+        return error
+
+
+@pytest.mark.slow
+def test_every_trial_is_a_run_with_its_parameters_and_curves(tracked: Tracked) -> None:
+    assert [run.info.run_name for run in tracked.runs] == ["valve_0000", "valve_0001"]
+    for number, run in enumerate(tracked.runs):
+        mine = [row for row in tracked.rows if row["trial"] == str(number)]
         assert run.info.status == "FINISHED"
         told = {key: float(run.data.params[key]) for key in ("lr", "batch_size", "lambda")}
         assert told == {key: float(mine[0][key]) for key in told}
-        curve = client.get_metric_history(run.info.run_id, "val_loss")
+        curve = tracked.curves[number]
         assert [point.step for point in curve] == [1, 2]
         assert min(point.value for point in curve) == float(mine[0]["val_loss"])
         best = max(float(row["val_score"]) for row in mine)
         assert run.data.metrics["val_score"] == best
-    try:
-        with browser() as at:
-            page = at.new_page()
-            page.goto(f"{tracker.address}/#/experiments/{experiment.experiment_id}/runs")
-            page.get_by_text("valve_0001").first.wait_for(timeout=PATIENCE)
-    except LookupError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.slow
-def test_a_server_that_is_lost_does_not_take_the_search_with_it(
-    tmp_path: Path, demo_data: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settle(tmp_path, demo_data, trials=3)
-    monkeypatch.setenv(SERVER, tracker.address)
-    # Under a name of its own, which no earlier run has told the server.
-    run = Started([*COMMAND, "--name=lost"], tmp_path)
-    run.wait_until(lambda: any((tmp_path / "runs/lost/records").glob("0000.json")))
-    tracker.end()
-    ended = run.wait()
-    assert (ended.code, ended.err) == (0, "")
-    assert ended.out.count("MLflow was lost (") == 1
-    rows = table(tmp_path / "runs" / "lost" / "trials.csv")
-    assert {row["trial"] for row in rows} == {"0", "1", "2"}
+def test_runs_are_seen_in_a_browser(tracked: Tracked) -> None:
+    if isinstance(tracked.page, LookupError):
+        pytest.skip(str(tracked.page))
+    assert "valve_0000" in tracked.page
+    assert "valve_0001" in tracked.page
+
+
+@pytest.mark.slow
+def test_a_server_that_is_lost_does_not_take_the_search_with_it(tracked: Tracked) -> None:
+    assert (tracked.ended.code, tracked.ended.err) == (0, "")
+    assert tracked.ended.out.count("MLflow was lost (") == 1
+    assert {row["trial"] for row in tracked.rows} == set(map(str, range(TRIALS)))
 
 
 def test_a_server_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
