@@ -51,8 +51,11 @@ SPECS = (
 # Batches of 12 and 14 samples. The low learning rate keeps Adam from making full steps of what is
 # but rounding error, as in the golden curve.
 CURVE: dict[str, Any] = {
-    **{"lr": 3e-4, "batch_size": 14, "lam": 1.0, "epochs": 2},
-    **{"segment_seconds": 2.0},
+    "lr": 3e-4,
+    "batch_size": 14,
+    "lam": 1.0,
+    "epochs": 2,
+    "segment_seconds": 2.0,
 }
 CLIPS = [7, 2, 30, 11, 5]
 

@@ -52,7 +52,8 @@ print(len(compiler()) > 9)
 ASKED = (
     "import torch._dynamo; torch._dynamo.reset()",
     "from torch._dynamo import config; config.verbose",
-    "import torch._dynamo.utils; import torch._dynamo.config; torch._dynamo.utils.counters",
+    "import torch._dynamo.utils; torch._dynamo.utils.counters",
+    "import torch._dynamo.config",
     "from torch._dynamo.utils import is_compile_supported; is_compile_supported('cpu')",
 )
 

@@ -13,7 +13,7 @@ from raysearch.errors import UserError
 from raysearch.remote import jobs
 from raysearch.remote.arguments import remote_command
 from raysearch.remote.cluster_file import read_cluster_file
-from raysearch.remote.follow import follow
+from raysearch.remote.follow import follow, log_of
 from tests.command import Ended, Started, contents, table, write_space
 from tests.remote.head import Head, connections
 from tests.remote.head import head as head  # a fixture
@@ -209,6 +209,11 @@ def test_a_job_knows_what_it_was_asked(laptop: Laptop, monkeypatch: pytest.Monke
     shown: list[str] = []
     assert follow(client, never, job, shown.append) == 2
     assert any("no data: /nowhere is not a folder" in line for line in shown)
+    # What somebody knows of the log already is not shown, however late the rest is asked for.
+    log, rest = log_of(client, job), list[str]()
+    known = log[: log.index(shown[-1])]
+    assert follow(client, never, job, rest.append, known=known) == 2
+    assert rest == shown[-1:]
     assert not jobs.latest(client, job).live
     assert jobs.running(client, command.metadata) is None
 

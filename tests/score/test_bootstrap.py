@@ -68,7 +68,7 @@ def test_the_interval_is_that_of_scipy() -> None:
 
     assert score(*strata) == pytest.approx(point(run))
     expected = bootstrap(
-        strata, score, vectorized=False, n_resamples=100, method="percentile", rng=3
+        strata, score, vectorized=False, n_resamples=200, method="percentile", rng=3
     ).confidence_interval
     found = interval(resampled_scores([run], 0)[0])
     # Two draws of a quantile: each a few thousandths off.

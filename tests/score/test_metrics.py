@@ -9,8 +9,6 @@ from raysearch.score.metrics import MachineScore, auc_pauc, harmonic_mean, machi
 
 # A busy machine fails no test, and every run sees the same examples.
 calm = settings(deadline=None, derandomize=True)
-calmer = settings(calm, max_examples=50)
-"""For what asks scikit-learn several times an example."""
 
 
 @st.composite
@@ -68,7 +66,7 @@ def test_agrees_with_counting_pairs_and_trapezoids(data, max_fpr):
     assert auc_pauc(labels, scores, max_fpr) == pytest.approx(expected, abs=1e-9)
 
 
-@calmer
+@calm
 @given(labelled_scores())
 def test_only_the_order_of_scores_counts(data):
     labels, scores = data
@@ -78,7 +76,7 @@ def test_only_the_order_of_scores_counts(data):
     assert auc_pauc(labels[::-1], scores[::-1]) == expected
 
 
-@calmer
+@calm
 @given(labelled_scores())
 def test_flipping_labels_or_scores_mirrors_the_auc(data):
     labels, scores = data

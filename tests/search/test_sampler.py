@@ -177,9 +177,7 @@ def test_a_range_of_batch_sizes_gives_even_sizes_within_it(
     tmp_path: Path, sampler: str, log: bool
 ) -> None:
     asked = space(sampler, "sweep", batch_size={"low": 8, "high": 64, "log": log})
-    # A Gaussian process takes a while to fit.
-    trials = 15 if sampler == "gp" else 30
-    sizes = [p.batch_size for p in Search(asked, tmp_path).run(trials, forget=False)]
+    sizes = [p.batch_size for p in Search(asked, tmp_path).run(30, forget=False)]
     assert all(size % 2 == 0 and 8 <= size <= 64 for size in sizes)
     assert len(set(sizes)) > 5
 
