@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tests.shared import shared_data, shared_study
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# A shell has its commands in the background ignore Ctrl-C, and whatever they start inherits it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # As raysearch does before it imports timm, which some tests import themselves.
 postpone_compiler()
 

@@ -1,14 +1,25 @@
 """A study is one process's at a time, and what was refused leaves nothing behind."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from upath import UPath
 
 from raysearch import storage
 from raysearch.audio.dataset import Source
-from raysearch.errors import UserError
-from raysearch.opening import Opened, _clear, alone, withdraw
+from raysearch.errors import DataError, UserError
+from raysearch.opening import (
+    Opened,
+    _clear,
+    alone,
+    check_recordings,
+    check_same_recordings,
+    check_same_space,
+    withdraw,
+)
+from raysearch.search.space import Space
 from raysearch.search.study import Proposal, StudyFolder
 from tests.records import complete, make_space, row
 from tests.tiny import open_valve
@@ -90,6 +101,68 @@ def test_a_study_with_a_result_or_from_before_is_not_withdrawn(
     opened.study.add(complete(Proposal(0, 1e-3, 16, 1.0), row("gmm", 1, 0.5)))
     withdraw(opened)
     assert len(StudyFolder(folder).records()) == 1
+
+
+def begin(folder: UPath, space: Space) -> None:
+    content = space.model_dump(mode="json", by_alias=True)
+    StudyFolder(folder).begin({"machine": "valve", "space": content, "fingerprint": "f00d"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"lr": {"low": 1e-5, "high": 1e-2, "log": True}},
+            "search.lr.low = 0.0001, now it is 1e-05",
+        ),
+        ({"batch_size": [32]}, "search.batch_size = [32, 64, 128], now it is [32]"),
+        ({"inlier": {"gmm": [1]}}, "search.inlier."),
+        ({"strategy": {"seed": 7}}, "strategy.seed = 0, now it is 7"),
+    ],
+)
+def test_another_space_is_not_mixed_into_a_study(
+    folder: UPath, changes: Mapping[str, Any], said: str
+) -> None:
+    begin(folder, make_space())
+    with pytest.raises(UserError) as caught:
+        check_same_space(folder, make_space(**changes))
+    assert str(caught.value).startswith(f"{folder} was begun with {said}")
+    assert str(caught.value).endswith("use --fresh to start anew or --name to keep both")
+
+
+def test_how_long_a_search_goes_on_and_who_is_told_may_change(folder: UPath) -> None:
+    begin(folder, make_space())
+    check_same_space(folder, make_space())
+    more = {"trials": 99, "patience": 5, "warm_start": "paper", "finalists": {"top": 2, "seeds": 2}}
+    check_same_space(folder, make_space(strategy=more))
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(folder: UPath) -> None:
+    check_same_space(folder, make_space())
+    storage.write_text(folder / "test_ledger.jsonl", "{}")  # of a study that was removed
+    check_same_space(folder, make_space())
+    storage.write_text(folder / "holiday.jpg", "sea")
+    with pytest.raises(UserError, match="is not empty and no study; choose another --name"):
+        check_same_space(folder, make_space())
+
+
+def test_other_recordings_are_not_mixed_into_a_study(folder: UPath) -> None:
+    check_same_recordings(folder, "cafe")
+    begin(folder, make_space())
+    check_same_recordings(folder, "f00d")
+    with pytest.raises(UserError, match="was searched on other recordings; use --fresh"):
+        check_same_recordings(folder, "cafe")
+
+
+def test_a_test_id_that_has_no_training_clips_is_named(demo_data: Path) -> None:
+    source = Source(demo_data, "valve", ("0", "1", "2"))
+    space = make_space()
+    with pytest.raises(DataError) as caught:
+        check_recordings(source, space.model_copy(update={"test_ids": ("3", "9")}))
+    assert str(caught.value).startswith("test ID 9 of valve has no training clips in ")
+    assert str(caught.value).endswith("set test_ids in the space file")
+    # No ID of them at all is a set without its evaluation data, which comes later.
+    assert check_recordings(source, space.model_copy(update={"test_ids": ("8", "9")})) > 0
 
 
 def begun(folder: UPath, demo_data: Path, *, new: bool) -> Opened:

@@ -1,6 +1,8 @@
 """The function that Tune runs for each trial, in a process of its own, on any node."""
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
@@ -27,13 +29,30 @@ def run_proposal(
     job, proposal = jobs[config["study"]], to_proposal(config)
     # The driver imports this module, and needs neither torch nor Ray Train.
     if share.workers > 1:
-        from raysearch.search.group import train_together
+        with _no_garbage():
+            from raysearch.search.group import train_together
 
         train_together(job, proposal, share, tune.get_context().get_trial_id())
         return
     if instead is not None:
         instead(job, proposal, share, tune.report)
         return
-    from raysearch.search.worker import work
+    with _no_garbage():
+        import raysearch.model.backbone  # noqa: F401 - an encoder is built of it
+        from raysearch.search.worker import work
 
     work(job, proposal, share, tune.report)
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Import in this block without a search for garbage, which takes a tenth of the time.
+
+    What was imported is left out of later searches, too.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -1,4 +1,4 @@
-"""Which Ray cluster is joined."""
+"""Which Ray cluster is joined, and what it holds."""
 
 import socket
 from collections.abc import Iterator
@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from raysearch.errors import UserError
+from raysearch.search import cluster
 from raysearch.search.address import check_address, running_here
+from raysearch.search.resources import Cluster, Node
 
 
 @pytest.fixture
@@ -50,3 +52,56 @@ def test_an_address_is_checked_before_a_search_begins(listening: str, silent: st
         check_address(silent)
     assert str(caught.value).startswith(f"no Ray cluster can be joined at {silent} (")
     assert "--address local" in str(caught.value)
+
+
+BOOTSTRAP = """
+head_node_type: head
+max_workers: 3
+available_node_types:
+  head: {resources: {CPU: 2}}
+  worker: {resources: {CPU: 8, GPU: 1}, max_workers: 5}
+"""
+"""A cluster file as Ray leaves it on the head."""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
+    """CPUs and GPUs of the machines that have started, besides one that was lost."""
+    machines = [(2.0, 0.0)]
+
+    def nodes() -> list[dict[str, object]]:
+        there = [{"Alive": True, "Resources": {"CPU": c, "GPU": g}} for c, g in machines]
+        return [*there, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}]
+
+    monkeypatch.setattr("ray.nodes", nodes)
+    return machines
+
+
+def test_machines_that_were_lost_do_not_count(
+    home: Path, started: list[tuple[float, float]]
+) -> None:
+    assert cluster._nodes("127.0.0.1:6379") == (Node(2),)
+
+
+def test_a_cluster_counts_the_machines_that_it_may_grow_to(
+    home: Path, started: list[tuple[float, float]]
+) -> None:
+    (home / "ray_bootstrap_config.yaml").write_text(BOOTSTRAP)
+    assert cluster._nodes("127.0.0.1:6379") == (Node(2), *[Node(8, 1)] * 3)
+    # Ray on this machine alone does not grow.
+    assert cluster._nodes("") == (Node(2),)
+    # What was added by hand is there all the same.
+    started[:] = [(64.0, 8.0)]
+    assert cluster._nodes("127.0.0.1:6379") == (Node(64, 8),)
+
+
+def test_a_cluster_without_a_dashboard_has_no_address_for_it() -> None:
+    joined = Cluster("127.0.0.1:6379", "", (Node(2),))
+    assert cluster.with_dashboard(joined, "").dashboard == ""
+    assert cluster.with_dashboard(joined, "127.0.0.1:8265").dashboard == "http://127.0.0.1:8265"

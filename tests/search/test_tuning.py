@@ -2,10 +2,21 @@
 
 from pathlib import Path
 
+import pytest
+from ray.tune import Tuner
+from ray.tune.experiment import Trial
+
+from raysearch.preloading import Preloading
+from raysearch.search.agenda import Agenda
+from raysearch.search.budget import Budget
+from raysearch.search.callbacks import Relay
+from raysearch.search.joining import Joining
+from raysearch.search.resources import Cluster, Node, Resources, Share
 from raysearch.search.study import Proposal
-from raysearch.search.tracking import to_config, to_proposal
-from raysearch.search.tuning import _Searcher
+from raysearch.search.tracking import TensorBoard, to_config, to_proposal
+from raysearch.search.tuning import DRIVER_CPUS, RETRIES, _packed, _Searcher, _tuner
 from tests.search.agendas import end, make_agenda, space
+from tests.search.test_callbacks import Notes
 
 
 def test_trials_are_handed_out_as_plain_configurations(tmp_path: Path) -> None:
@@ -42,3 +53,51 @@ def test_every_part_of_a_proposal_comes_through() -> None:
     assert to_proposal(to_config("valve", Proposal(0, 1e-3, 32, 10.0))) == Proposal(
         0, 1e-3, 32, 10.0
     )
+
+
+def tuner(share: Share, *agendas: Agenda) -> Tuner:
+    """Tune's part of a search that nobody starts."""
+    later = Preloading(())
+    relay = Relay(agendas, Notes(), Joining("", Resources()), share, later)
+    return _tuner(agendas, share, relay, Budget(), None, TensorBoard(later))
+
+
+@pytest.mark.parametrize(
+    ("share", "cpus", "gpus"),
+    [
+        (Share(workers=1, cpus=2, gpus=0.25, concurrent=3), 2, 0.25),
+        # Its workers hold what it asked for.
+        (Share(workers=2, cpus=2, gpus=1.0, concurrent=1), DRIVER_CPUS, 0),
+    ],
+)
+def test_a_trial_holds_its_share_and_not_that_of_its_workers(
+    tmp_path: Path, share: Share, cpus: float, gpus: float
+) -> None:
+    made = tuner(share, make_agenda(tmp_path / "valve", space()))._local_tuner
+    held = made.converted_trainable._resources
+    assert held.head_cpus == cpus
+    assert held.required_resources == {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+    assert made._tune_config.max_concurrent_trials == share.concurrent
+    # A process that waits for its workers cannot be reused.
+    assert made._tune_config.reuse_actors is (share.workers == 1)
+    assert made.get_run_config().failure_config.max_failures == RETRIES
+
+
+def test_what_tune_writes_lies_beside_the_studies_that_it_searches(tmp_path: Path) -> None:
+    share = Share(workers=1, cpus=1, gpus=0.0, concurrent=1)
+    valve, fan = (make_agenda(tmp_path / name, space(), name) for name in ("valve", "fan"))
+    trial = Trial("trial", config={"study": "valve", "number": 7}, stub=True)
+    for agendas, folder, name in (
+        ([valve], tmp_path / "valve", "trial_0007"),
+        ([valve, fan], tmp_path, "valve_0007"),
+    ):
+        made = tuner(share, *agendas)._local_tuner
+        run, asked = made.get_run_config(), made._tune_config
+        assert (run.storage_path, run.name) == (str(folder), "tune")
+        assert asked.trial_dirname_creator(trial) == name
+        assert asked.trial_name_creator(trial) == "valve_0007"
+
+
+def test_nothing_is_packed_where_there_is_no_gpu(tmp_path: Path) -> None:
+    agenda = make_agenda(tmp_path / "valve", space())
+    assert _packed([agenda], Cluster("", "", (Node(2), Node(4)))) is None

@@ -1,0 +1,32 @@
+"""The function that Tune runs for each trial, with something else than training to do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysearch.search.job import Job
+from raysearch.search.resources import Share
+from raysearch.search.study import Proposal
+from raysearch.search.tracking import to_config
+from raysearch.search.trainable import run_proposal
+from tests.search.agendas import make_job, space
+
+
+def test_a_trial_is_done_for_its_own_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports, done = list[dict[str, Any]](), list[tuple[Job, Proposal, Share]]()
+    monkeypatch.setattr("ray.tune.report", reports.append)
+
+    def work(
+        job: Job, proposal: Proposal, share: Share, report: Callable[[dict[str, Any]], None]
+    ) -> None:
+        done.append((job, proposal, share))
+        report({"epoch": 1})
+
+    jobs = {name: make_job(tmp_path / name, space(), name) for name in ("fan", "valve")}
+    share = Share(workers=1, cpus=1, gpus=0.0, concurrent=1)
+    proposal = Proposal(3, 1e-3, 32, 10.0, "gmm", 4.0, seed=2, rerun_of=1)
+    run_proposal(to_config("fan", proposal), (jobs, share, work))
+    assert done == [(jobs["fan"], proposal, share)]
+    assert reports == [{"epoch": 1}]
