@@ -1,0 +1,92 @@
+"""The golden run: what a search leaves is what it left before the code was rearranged.
+
+Only whole runs show that a study begun, or ended, by an earlier version is taken up by this one.
+"""
+
+import csv
+import io
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.command import COMMAND as RAYSEARCH
+from tests.command import table
+from tests.golden import search
+from tests.golden.clips import SEARCHED
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        platform.machine() != "x86_64", reason="recorded on x86-64: elsewhere sums are rounded so"
+    ),
+]
+
+
+def command(home: Path, *arguments: object) -> str:
+    """Run a command to its good end; return what it printed."""
+    done = subprocess.run(
+        [RAYSEARCH, *map(str, arguments)],
+        cwd=home,
+        env=search.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("golden")
+    search.settle(home)
+    return home
+
+
+def compare(home: Path) -> None:
+    found, expected = search.outcome(home), search.expected()
+    assert found.keys() == expected.keys()
+    for name, text in expected.items():
+        assert found[name] == text, name
+
+
+def test_a_search_leaves_what_it_left(home: Path) -> None:
+    command(home, *search.COMMAND)
+    compare(home)
+    (home / "runs").rename(home / "whole")
+
+
+def test_a_search_that_an_earlier_version_began_comes_to_the_same_end(home: Path) -> None:
+    search.unpack(search.INTERRUPTED, home)
+    said = command(home, *search.COMMAND)
+    assert "valve: resuming: " in said
+    compare(home)
+    resumes = [json.loads(p.read_text())["resumes"] for p in home.glob("runs/valve/records/*")]
+    assert any(resumes)
+    (home / "runs").rename(home / "resumed")
+
+
+def test_a_search_that_an_earlier_version_ended_is_read(home: Path) -> None:
+    search.unpack(search.FINISHED, home)
+    expected = search.expected()
+    found = json.loads(command(home, "status", "runs/valve", "--json"))
+    frozen = json.loads(expected["valve/frozen.json"])
+    assert (found["state"], found["winner"]) == ("finished", frozen)
+    assert found["trials"]["given_out"] == len(list(home.glob("runs/valve/records/*.json")))
+
+    command(home, "report", "runs/valve")
+    assert frozen["encoder"] in (home / "runs" / "valve" / "report.html").read_text("utf-8")
+
+    command(home, "export", "--out", "runs")
+    rows = {row["machine"]: row for row in table(home / "runs" / "best_configs.csv")}
+    for machine in SEARCHED:
+        [best] = csv.DictReader(io.StringIO(expected[f"{machine}/best_config.csv"]))
+        assert best.items() <= rows[machine].items()
+
+    kind = "valve_section_03_source_test.csv"
+    for line in expected[f"valve/submission/anomaly_score_{kind}"].splitlines()[:2]:
+        name, score = line.split(",")
+        said = command(home, "score", "runs/valve/detector", f"data/valve/source_test/{name}")
+        assert said.splitlines()[1].split(",")[:3] == [f"data/valve/source_test/{name}", "3", score]
