@@ -3,6 +3,7 @@
 Only what is meant to change what a run leaves is a reason for it; a refactoring never is.
 """
 
+import json
 import shutil
 import signal
 import subprocess
@@ -45,20 +46,27 @@ def _command(home: Path) -> subprocess.Popen[bytes]:
 
 
 def _interrupt(home: Path) -> None:
-    """Stop the search within a training, with two trials behind it."""
+    """Stop the search within the training of a trial that is not pruned."""
     study = home / "runs" / "valve"
     while True:
         running = _command(home)
         while running.poll() is None:
-            done = len(list(study.glob("records/*.json")))
-            if done >= 2 and list(study.glob("encoders/*/last.safetensors")):
+            if _unfinished(study):
                 running.send_signal(signal.SIGINT)
                 break
             time.sleep(0.002)
         assert running.wait() == 130, "it was not stopped"
-        if list(study.glob("encoders/*/last.safetensors")):
+        if _unfinished(study):
             return
         shutil.rmtree(home / "runs")
+
+
+def _unfinished(study: Path) -> bool:
+    """Tell whether four trials have ended, and another, which is not pruned, has a checkpoint."""
+    records = [json.loads(path.read_text()) for path in study.glob("records/*.json")]
+    ended = {record["encoder"] for record in records}
+    trained = {path.parent.name for path in study.glob("encoders/*/last.safetensors")}
+    return len(records) == 4 and bool(trained - ended)
 
 
 def _pack(home: Path, packed: Path) -> None:
