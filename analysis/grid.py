@@ -90,7 +90,7 @@ def _one_thread() -> None:
 
 def _train(task: tuple[Point, Path, Path]) -> str:
     from raysearch.audio.dataset import open_data, source_of
-    from raysearch.config import TrialConfig
+    from raysearch.config import Configuration, TrialConfig
     from raysearch.model.encoder import Encoder
     from raysearch.outcome import InlierResult, best_row
     from raysearch.search.space import find_space, load_space
@@ -106,9 +106,7 @@ def _train(task: tuple[Point, Path, Path]) -> str:
     config = TrialConfig(
         machine=point.machine,
         data=data.fingerprint,
-        lr=point.lr,
-        batch_size=point.batch_size,
-        lam=point.lam,
+        configuration=Configuration(point.lr, point.batch_size, point.lam),
         seed=0,
         options=options,
     )

@@ -46,11 +46,14 @@ NEAR = (0.005, 0.01, 0.02)
 
 @cache
 def _grids(out: Path) -> tuple[Grid, list[Any]]:
+    from raysearch.config import Configuration
     from raysearch.search.warm import Start
 
     fan = read(table("fan", out))
     ranked = sorted(fan.scores, key=lambda encoder: -float(np.nanmax(fan.scores[encoder][-1])))
-    return read(table("valve", out)), [Start(*encoder, "fan") for encoder in ranked[:3]]
+    return read(table("valve", out)), [
+        Start(Configuration(*encoder), "fan") for encoder in ranked[:3]
+    ]
 
 
 def searches(grid: Grid, starts: Sequence[Any]) -> dict[str, Callable[[int], Search]]:

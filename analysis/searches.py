@@ -172,7 +172,7 @@ class Raysearch:
 
     def _record(self, trial: Any, state: str) -> Any:
         from raysearch.outcome import InlierResult
-        from raysearch.search.study import Record, State
+        from raysearch.search.records import Record, State
 
         scores = self.grid.scores[_encoder(trial)][-1]
         rows = [
@@ -184,7 +184,8 @@ class Raysearch:
 
 
 def _encoder(proposal: Any) -> Encoder:
-    return (proposal.lr, proposal.batch_size, proposal.lam)
+    encoder = proposal.configuration
+    return (encoder.lr, encoder.batch_size, encoder.lam)
 
 
 def _epoch(grid: Grid, encoder: Encoder, epoch: int) -> Any:

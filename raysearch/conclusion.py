@@ -19,12 +19,13 @@ from raysearch.opening import Opened
 from raysearch.report.progress import progress, say
 from raysearch.report.tables import score_words, write_best
 from raysearch.report.trials import TrialsFile
-from raysearch.report.words import candidate, count
+from raysearch.report.words import count, settings
 from raysearch.search.confidence import Confidence, read_confidence, write_confidence
 from raysearch.search.ranking import Ranking, rank, shortcomings
+from raysearch.search.records import Record
 from raysearch.search.resampling import measure
 from raysearch.search.space import Space
-from raysearch.search.study import Record, StudyFolder
+from raysearch.search.study import StudyFolder
 from raysearch.search.winner import Winner, choose, freeze, frozen
 from raysearch.storage import Place, place, remove_tree
 
@@ -210,7 +211,7 @@ def _doubt(
         found = measure(ranking, known, opened.space.fixed, opened.data, opened.study, advance)
     notes = [ranking.winner.best.row.remark]
     if second is not None and found.is_noise:
-        notes.append(f"within noise of the second, {candidate(second)}")
+        notes.append(f"within noise of the second, {settings(second)}")
     notes += shortcomings(ranking, records, opened.space.finalists)
     notes = [note for note in notes if note]
     found = replace(found, note="; ".join(notes))
@@ -241,7 +242,7 @@ def _announce(
 ) -> None:
     write_best(opened.study.path, winner, confidence, opened.space)
     score = score_words(winner, confidence)
-    what = f"best configuration of {winner.machine}: {candidate(ranking.winner)}"
+    what = f"best configuration of {winner.machine}: {settings(winner)}"
     say(console, f"{what}; validation score {score}")
     for note in notes:
         say(console, f"note: {note}")

@@ -6,8 +6,10 @@ ones (resources, folders) are flags of the command line and never reach a signat
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -130,31 +132,77 @@ SCORING_ONLY = frozenset(
 """Options that say how an encoder is judged, not what it is."""
 
 
+@dataclass(frozen=True)
+class Configuration:
+    """The hyperparameters of an encoder that a search samples.
+
+    Attributes:
+        lr: peak learning rate.
+        batch_size: samples, half of them of the target machine type.
+        lam: λ, the weight of the product loss.
+
+    Raises:
+        ValueError: a value that nothing can be trained with.
+    """
+
+    lr: float
+    batch_size: int
+    lam: float
+
+    def __post_init__(self) -> None:
+        for name, value, fine in (
+            ("lr", self.lr, self.lr > 0),
+            ("batch_size", self.batch_size, self.batch_size > 1),
+            ("lambda", self.lam, self.lam >= 0),
+        ):
+            if not (fine and math.isfinite(value)):
+                raise ValueError(f"{name}: nothing can be trained with {value:g}")
+        # One encoder has one signature, however its numbers were written.
+        object.__setattr__(self, "lr", float(self.lr))
+        object.__setattr__(self, "lam", float(self.lam))
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Return the hyperparameters by their names in space files and tables."""
+        return {"lr": self.lr, "batch_size": self.batch_size, "lambda": self.lam}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` returned; other keys are left alone."""
+        return cls(values["lr"], values["batch_size"], values["lambda"])
+
+
 class TrialConfig(Strict):
     """One encoder to train: what was searched, and everything that was not.
 
     Attributes:
         machine: target machine type.
         data: fingerprint of the recordings that a search may see.
-        lr: peak learning rate.
-        batch_size: half target, half other machine types.
-        lam: λ, the weight of the product loss.
+        configuration: the sampled hyperparameters.
         seed: of split, initial weights, crops and Mixup.
     """
 
     method: Literal["proposed"] = "proposed"
     machine: str
     data: str
-    lr: float = Field(gt=0)
-    batch_size: int = Field(gt=1)
-    lam: float = Field(ge=0)
+    configuration: Configuration
     seed: int = Field(ge=0)
     options: Options
 
     def signature(self) -> str:
-        """Hash of what defines the encoder; names its folder, so that it is trained once."""
-        options = self.options.model_dump(exclude=set(SCORING_ONLY))
-        return digest({**self.model_dump(exclude={"options"}), **options})
+        """Return the hash of what defines the encoder; it names the folder of its checkpoints.
+
+        It is that of a flat dump: every encoder that was trained hangs on it, so it must not
+        change with the classes.
+        """
+        flat = {
+            "method": self.method,
+            "machine": self.machine,
+            "data": self.data,
+            **asdict(self.configuration),
+            "seed": self.seed,
+            **self.options.model_dump(exclude=set(SCORING_ONLY)),
+        }
+        return digest(flat)
 
 
 def digest(content: Mapping[str, Any]) -> str:

@@ -48,7 +48,8 @@ class Learner:
         )
         # With one clip an ID there is nothing to hold out; a biased loss beats a blind one.
         self.held_others = held if any(part.clips.size for part in held) else self.others
-        steps = batch_count(self.target.clips.size, config.batch_size)
+        configuration = config.configuration
+        steps = batch_count(self.target.clips.size, configuration.batch_size)
         _check_batches(config, 2 * (self.target.clips.size // steps))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream(config.seed, _WEIGHTS))
@@ -57,10 +58,10 @@ class Learner:
         self.frontend = frontend(options).to(self.device)
         self.network = wrap(self.encoder)
         self.optimiser = torch.optim.AdamW(
-            self.encoder.parameters(), lr=config.lr, weight_decay=options.weight_decay
+            self.encoder.parameters(), lr=configuration.lr, weight_decay=options.weight_decay
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, max_lr=config.lr, total_steps=steps * options.epochs
+            self.optimiser, max_lr=configuration.lr, total_steps=steps * options.epochs
         )
 
     @property
@@ -98,7 +99,7 @@ class Learner:
             self.target,
             self.data.products,
             self.others,
-            batch_size=config.batch_size,
+            batch_size=config.configuration.batch_size,
             segment=config.options.segment,
             seed=config.seed,
             epoch=number,
@@ -106,7 +107,7 @@ class Learner:
         # The generators of an epoch follow from (seed, epoch): to resume needs only its number.
         generator = torch.Generator().manual_seed(stream(config.seed, _MIXUP, number))
         self.network.train()
-        meter = _Meter(config.lam, self.device)
+        meter = _Meter(config.configuration.lam, self.device)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(stream(config.seed, _DROPOUT, number))
@@ -114,7 +115,7 @@ class Learner:
                 machine, product, count = self._losses(batch, generator, number)
                 self.optimiser.zero_grad(set_to_none=True)
                 # Workers' losses add up to that of the batch, but their gradients are averaged.
-                loss = total_loss(machine, product, config.lam) * workers()
+                loss = total_loss(machine, product, config.configuration.lam) * workers()
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimiser.step()
                 self.schedule.step()
@@ -124,7 +125,7 @@ class Learner:
     def validate(self) -> Means:
         """Losses of the held-out clips."""
         self.network.eval()
-        meter = _Meter(self.config.lam, self.device)
+        meter = _Meter(self.config.configuration.lam, self.device)
         batches = validation_batches(
             self.held_target,
             self.data.products,
@@ -180,8 +181,8 @@ _WEIGHTS, _MIXUP, _DROPOUT = range(3)
 def _check_batches(config: TrialConfig, smallest: int) -> None:
     if smallest < workers():
         raise TrialError(
-            f"batch_size {config.batch_size}: {workers()} workers cannot share a batch of "
-            f"{smallest} samples; choose a larger batch_size or fewer workers a trial"
+            f"batch_size {config.configuration.batch_size}: {workers()} workers cannot share a "
+            f"batch of {smallest} samples; choose a larger batch_size or fewer workers a trial"
         )
 
 

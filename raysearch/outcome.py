@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from raysearch.score.spec import InlierSpec
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -46,6 +48,11 @@ class InlierResult:
     pauc: dict[str, float] = field(default_factory=dict)
     error: str = ""
     remark: str = ""
+
+    @property
+    def spec(self) -> InlierSpec:
+        """Its inlier model and p."""
+        return InlierSpec(self.inlier, self.p)
 
 
 @dataclass(frozen=True)

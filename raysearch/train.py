@@ -163,7 +163,7 @@ class _Run:
             reason = ". ".join(str(error).split(". ")[1:3]) or str(error)
         # Raised out here, since the caught error holds on to the tensors that filled the memory.
         raise TrialError(
-            f"out of GPU memory at batch size {self.config.batch_size} "
+            f"out of GPU memory at batch size {self.config.configuration.batch_size} "
             f"({' '.join(reason.split())}); choose a smaller batch_size in the space or more GPUs "
             "a trial"
         )

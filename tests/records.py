@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysearch.outcome import Epoch, InlierResult
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.space import Space
-from raysearch.search.study import Proposal, Record, State
 
 SPACE: dict[str, Any] = {
     "search": {

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from upath import UPath
 
+from raysearch.config import Configuration
 from raysearch.evidence.clips import Part, ShownClip, write_clips
 from raysearch.evidence.picture import write_wrong
 from raysearch.evidence.wrong import WrongClip
@@ -16,9 +17,10 @@ from raysearch.score.metrics import machine_score
 from raysearch.search.confidence import Confidence, write_confidence
 from raysearch.search.final import FinalScore
 from raysearch.search.ranking import rank
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.scores import write_scores
 from raysearch.search.space import Space
-from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.search.study import StudyFolder
 from raysearch.search.winner import choose, freeze
 from raysearch.storage import append_line, write_text
 from tests.detectors import make_detector
@@ -71,7 +73,7 @@ def records(count: int = 8) -> list[Record]:
     rng, found = np.random.default_rng(0), []
     for number in range(count):
         lr, size = float(10 ** rng.uniform(-4, -2)), int(rng.choice([32, 64, 128]))
-        proposal = Proposal(number, lr, size, float(rng.choice([0.1, 1.0, 10.0])))
+        proposal = Proposal(number, Configuration(lr, size, float(rng.choice([0.1, 1.0, 10.0]))))
         base = 0.55 + 0.02 * number
         rows = [
             row(name, p, round(base + float(rng.uniform(-0.03, 0.03)), 4))

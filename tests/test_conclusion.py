@@ -15,16 +15,17 @@ from upath import UPath
 from raysearch import storage
 from raysearch.audio.dataset import source_of
 from raysearch.conclusion import conclude, repeat_final
+from raysearch.config import Configuration
 from raysearch.errors import DataError, NoResultError
 from raysearch.opening import Opened, begin
 from raysearch.report.tables import score_words
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.confidence import read_confidence
 from raysearch.search.job import Job, failed
+from raysearch.search.records import Proposal
 from raysearch.search.resources import Share
 from raysearch.search.space import Space
 from raysearch.search.strategy import Strategy
-from raysearch.search.study import Proposal
 from raysearch.search.winner import freeze, frozen
 from raysearch.search.worker import work
 from tests.command import contents, table
@@ -43,10 +44,12 @@ SPACE = Space.model_validate(
     }
 )
 WINNER, LOSER, OPEN, TWIN = (
-    Proposal(0, 3e-3, 16, 1.0, "gmm", 1),
-    Proposal(1, 3e-3, 32, 1.0, "gmm", 1),
-    Proposal(2, 3e-3, 32, 10.0, "gmm", 1),
-    Proposal(3, 3e-3, 32, 10.0, "none", None),  # of the encoder of the one that is open
+    Proposal(0, Configuration(3e-3, 16, 1.0), InlierSpec("gmm", 1)),
+    Proposal(1, Configuration(3e-3, 32, 1.0), InlierSpec("gmm", 1)),
+    Proposal(2, Configuration(3e-3, 32, 10.0), InlierSpec("gmm", 1)),
+    Proposal(
+        3, Configuration(3e-3, 32, 10.0), InlierSpec("none", None)
+    ),  # of the encoder of the one that is open
 )
 
 
@@ -258,7 +261,7 @@ def finalists(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Conc
     job = Job(folder, source, data.fingerprint, space.fixed, space.search.specs, 0)
     for number, (size, seed) in enumerate([(16, None), (32, None), (16, 1), (32, 1)]):
         of = None if seed is None else number - 2
-        proposal = Proposal(number, 3e-3, size, 1.0, seed=seed, rerun_of=of)
+        proposal = Proposal(number, Configuration(3e-3, size, 1.0), seed=seed, rerun_of=of)
         opened.study.propose(proposal)
         work(job, proposal, Share(1, 1, 0, 1), lambda result: None)
     return replace(study := Concluded(opened, job, ""), out=study.again())
@@ -279,7 +282,10 @@ def test_the_best_mean_is_frozen_with_its_better_encoder(finalists: Concluded) -
     (number, spec), best = max(scores.items(), key=lambda found: fmean(found[1]))
     winner = frozen(finalists.path)
     assert winner is not None
-    assert (winner.batch_size, winner.inlier) == (records[number].proposal.batch_size, spec)
+    assert (winner.configuration, winner.inlier.name) == (
+        records[number].proposal.configuration,
+        spec,
+    )
     assert (winner.seeds, winner.score) == (2, pytest.approx(fmean(best)))
     assert (winner.val_score, winner.std_score) == (max(best), pytest.approx(stdev(best)))
     chosen = records[number + 2 * best.index(max(best))]
@@ -298,7 +304,7 @@ def test_how_sure_it_is_is_said(finalists: Concluded) -> None:
     assert len(sure.against) == 2
     assert f"validation score {score_words(winner, sure)}\n" in finalists.out
     assert " over 2 seeds (95 % interval " in finalists.out
-    other = {16: 32, 32: 16}[winner.batch_size]
+    other = {16: 32, 32: 16}[winner.configuration.batch_size]
     noise = f"note: within noise of the second, lr 0.003, batch size {other}, λ 1, "
     assert (noise in finalists.out) == sure.is_noise
     assert ("within noise of the second" in sure.note) == sure.is_noise

@@ -9,6 +9,7 @@ from upath import UPath
 
 from raysearch import storage
 from raysearch.audio.dataset import Source
+from raysearch.config import Configuration
 from raysearch.errors import DataError, UserError
 from raysearch.opening import (
     Opened,
@@ -19,8 +20,9 @@ from raysearch.opening import (
     check_same_space,
     withdraw,
 )
+from raysearch.search.records import Proposal
 from raysearch.search.space import Space
-from raysearch.search.study import Proposal, StudyFolder
+from raysearch.search.study import StudyFolder
 from tests.records import complete, make_space, row
 from tests.tiny import open_valve
 
@@ -98,7 +100,7 @@ def test_a_study_with_a_result_or_from_before_is_not_withdrawn(
     withdraw(begun(folder, demo_data, new=False))
     assert StudyFolder(folder).exists()
     opened = begun(folder, demo_data, new=True)
-    opened.study.add(complete(Proposal(0, 1e-3, 16, 1.0), row("gmm", 1, 0.5)))
+    opened.study.add(complete(Proposal(0, Configuration(1e-3, 16, 1.0)), row("gmm", 1, 0.5)))
     withdraw(opened)
     assert len(StudyFolder(folder).records()) == 1
 

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from upath import UPath
 
-from raysearch.search.study import Proposal, StudyFolder
+from raysearch.config import Configuration
+from raysearch.search.records import Proposal
+from raysearch.search.study import StudyFolder
 from tests.command import Ended, contents, raysearch, table, write_space
 from tests.records import complete, row
 
@@ -24,7 +26,7 @@ COMMAND = (
     *("run", *(f"--machine={machine}" for machine in MACHINES), "--warm-start", "runs/earlier"),
     *("--concurrent", 2, "--no-final", "--no-dashboard"),
 )
-EARLIER = Proposal(0, 2e-3, 16, 10.0)
+EARLIER = Proposal(0, Configuration(2e-3, 16, 10.0))
 
 
 @dataclass(frozen=True)

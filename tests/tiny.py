@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.audio.dataset import TrialData, open_data, source_of
-from raysearch.config import Options, TrialConfig
+from raysearch.config import Configuration, Options, TrialConfig
 
 TINY = Options(
     epochs=3,
@@ -40,9 +40,7 @@ def tiny_config(
     return TrialConfig(
         machine=data.machine,
         data=data.fingerprint,
-        lr=lr,
-        batch_size=batch_size,
-        lam=lam,
+        configuration=Configuration(lr, batch_size, lam),
         seed=seed,
         options=TINY.model_copy(update=options),
     )

@@ -13,7 +13,7 @@ from upath import UPath
 from raysearch.audio.batches import batch_count
 from raysearch.audio.dataset import TrialData, open_data, source_of
 from raysearch.audio.demo import write_demo
-from raysearch.config import Options, TrialConfig
+from raysearch.config import Configuration, Options, TrialConfig
 from raysearch.score.spec import InlierSpec
 
 MACHINE, OTHERS, VALIDATION_IDS = "valve", ("fan", "pump"), ("0", "1", "2")
@@ -73,9 +73,7 @@ class Plan:
         return TrialConfig(
             machine=data.machine,
             data=data.fingerprint,
-            lr=1e-3,
-            batch_size=batch_size,
-            lam=1.0,
+            configuration=Configuration(1e-3, batch_size, 1.0),
             seed=seed,
             options=self.options.model_copy(update={"precision": precision, "epochs": epochs}),
         )
@@ -143,7 +141,7 @@ def open_recordings(plan: Plan, root: Path) -> TrialData:
 def clips_and_steps(config: TrialConfig, data: TrialData) -> tuple[int, int]:
     """Return the training samples and the steps of an epoch."""
     target, _ = data.target_parts(config.options.validation_share, config.seed)
-    return 2 * target.clips.size, batch_count(target.clips.size, config.batch_size)
+    return 2 * target.clips.size, batch_count(target.clips.size, config.configuration.batch_size)
 
 
 def machine() -> dict[str, Any]:

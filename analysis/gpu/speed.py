@@ -48,7 +48,7 @@ def measure(config: TrialConfig, data: TrialData, epoch: float | None, seconds: 
         seconds: time for which the bare step is repeated.
     """
     alone, syncs = training_alone(config, data)
-    bare = repeated(bare_step(config, len(data.ids)), config.batch_size, seconds)
+    bare = repeated(bare_step(config, len(data.ids)), config.configuration.batch_size, seconds)
     _, steps = clips_and_steps(config, data)
     return {
         "epoch": epoch,
@@ -99,7 +99,7 @@ def feeding(config: TrialConfig, data: TrialData) -> float:
         target,
         data.products,
         others,
-        batch_size=config.batch_size,
+        batch_size=config.configuration.batch_size,
         segment=options.segment,
         seed=config.seed,
         epoch=0,
@@ -116,10 +116,10 @@ def bare_step(config: TrialConfig, products: int) -> Callable[[], None]:
     options, device = config.options, best_device()
     encoder = new_encoder(options, products, pretrained=False).to(device).train()
     front = frontend(options).to(device)
-    optimiser = torch.optim.AdamW(encoder.parameters(), lr=config.lr)
-    waves = torch.randn(config.batch_size, options.segment).to(device)
-    numbers = torch.arange(config.batch_size)
-    machine = (numbers < config.batch_size // 2).float().to(device)
+    optimiser = torch.optim.AdamW(encoder.parameters(), lr=config.configuration.lr)
+    waves = torch.randn(config.configuration.batch_size, options.segment).to(device)
+    numbers = torch.arange(config.configuration.batch_size)
+    machine = (numbers < config.configuration.batch_size // 2).float().to(device)
     targets = one_hot(numbers % products, products).to(device) * machine[:, None]
 
     def step() -> None:
@@ -127,7 +127,7 @@ def bare_step(config: TrialConfig, products: int) -> Callable[[], None]:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             product_logits, machine_logits = encoder(front(waves))
         product = product_loss(product_logits, targets, machine)
-        loss = total_loss(machine_loss(machine_logits, machine), product, config.lam)
+        loss = total_loss(machine_loss(machine_logits, machine), product, config.configuration.lam)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

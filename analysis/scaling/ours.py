@@ -15,6 +15,7 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch.audio.dataset import Source
+from raysearch.config import Configuration
 from raysearch.outcome import Epoch, InlierResult
 from raysearch.report.recorder import Recorder
 from raysearch.report.trials import TrialsFile
@@ -22,10 +23,11 @@ from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
 from raysearch.search.job import Job
 from raysearch.search.joining import joining
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.resources import Resources, Share
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space, load_space
-from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.search.study import StudyFolder
 from raysearch.search.trainable import Work
 from raysearch.search.tuning import search
 from raysearch.search.view import View
@@ -115,7 +117,7 @@ def proposals(count: int) -> list[Proposal]:
     rng = random.Random(0)
     sizes, lams = (32, 64, 128), (0.1, 1.0, 10.0)
     return [
-        Proposal(n, 10 ** rng.uniform(-4, -2.6), rng.choice(sizes), rng.choice(lams))
+        Proposal(n, Configuration(10 ** rng.uniform(-4, -2.6), rng.choice(sizes), rng.choice(lams)))
         for n in range(count)
     ]
 

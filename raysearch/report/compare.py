@@ -20,8 +20,9 @@ from raysearch.report.tables import number, score_words
 from raysearch.score.bootstrap import Judged, interval, resampled_scores
 from raysearch.score.metrics import machine_score
 from raysearch.search.confidence import read_confidence
+from raysearch.search.records import State
 from raysearch.search.scores import read_scores
-from raysearch.search.study import State, StudyFolder
+from raysearch.search.study import StudyFolder
 from raysearch.search.winner import Winner, frozen
 
 VALIDATION, FINAL = "validation", "final test"
@@ -124,11 +125,11 @@ def _facts(folder: UPath, winner: Winner) -> dict[str, str]:
     states = [record.state for record in records]
     ended = ", ".join(f"{states.count(state)} {state.lower()}" for state in State)
     values: dict[str, Any] = {
-        "lr": winner.lr,
-        "batch size": winner.batch_size,
-        "λ": winner.lam,
-        "inlier model": winner.inlier,
-        "p": winner.p,
+        "lr": winner.configuration.lr,
+        "batch size": winner.configuration.batch_size,
+        "λ": winner.configuration.lam,
+        "inlier model": winner.inlier.name,
+        "p": winner.inlier.p,
         "trials": ended,
         "epochs trained": sum(len(record.history) for record in records),
         "device hours": sum(record.device_seconds for record in records) / 3600,

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from raysearch.report.picture import Followed, Running, name_of, picture, trial_of
 from raysearch.report.progress import say
-from raysearch.report.words import configuration, count, duration, held, inlier, origin
+from raysearch.report.words import count, duration, held, inlier_words, origin, settings
 from raysearch.search.budget import Budget
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.resources import Cluster, Share
-from raysearch.search.study import Proposal, Record, State
 
 SUSPICIOUS = 3
 """Failures on one machine, one after the other, from which on it is named."""
@@ -78,7 +78,7 @@ class LiveView:
         )
         self.running[study, proposal.number] = trial
         idea = f" ({trial.note})" if trial.note else ""
-        self._line(f"{self._trial(study, proposal.number)}: {configuration(proposal)}{idea}")
+        self._line(f"{self._trial(study, proposal.number)}: {settings(proposal)}{idea}")
 
     def epoch(self, study: str, number: int, result: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""
@@ -116,7 +116,8 @@ class LiveView:
         trial = self.running.pop((study, number), None)
         best = record.best
         if best is not None:
-            model = "without an inlier model" if best.inlier == "none" else f"with {inlier(best)}"
+            model = f"with {inlier_words(best.spec)}"
+            model = "without an inlier model" if best.inlier == "none" else model
             what = f"{best.val_score:.4f} {model}"
         elif record.state is State.PRUNED:
             what = f"after {len(record.history)} of {followed.epochs} epochs"

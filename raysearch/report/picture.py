@@ -10,8 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from raysearch.report.words import best_of, configuration, duration, inlier
-from raysearch.search.study import Proposal, Record, State
+from raysearch.report.words import best_of, duration, encoder_words, inlier_words
+from raysearch.search.records import Proposal, Record, State
 
 
 class Followed(Protocol):
@@ -116,7 +116,7 @@ def _best(studies: Studies) -> Iterator[str]:
         if best is not None:
             record, row = best
             trial = trial_of(studies, name, record.proposal.number)
-            what = f"{configuration(record.proposal)}, {inlier(row)}"
+            what = f"{encoder_words(record.proposal.configuration)}, {inlier_words(row.spec)}"
             yield f"best so far  {row.val_score:.4f}  {trial}: {what}"
 
 
@@ -129,13 +129,13 @@ def _table(running: Trials, *, several: bool) -> Table:
         table.add_column(name, justify="right")
     now = time.monotonic()
     for (study, number), trial in sorted(running.items()):
-        proposal = trial.proposal
+        configuration = trial.proposal.configuration
         table.add_row(
             *([study] if several else []),
             str(number),
-            f"{proposal.lr:.3g}",
-            str(proposal.batch_size),
-            f"{proposal.lam:.3g}",
+            f"{configuration.lr:.3g}",
+            str(configuration.batch_size),
+            f"{configuration.lam:.3g}",
             f"{trial.epoch}/{trial.epochs}",
             _figure(trial.train_loss),
             _figure(trial.val_loss),

@@ -9,7 +9,7 @@ from raysearch.report.live import LiveView
 from raysearch.report.trials import TrialsFile
 from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
-from raysearch.search.study import Record
+from raysearch.search.records import Record
 
 
 class Recorder(LiveView):

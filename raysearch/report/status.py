@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +19,10 @@ from raysearch.report.picture import Running, picture
 from raysearch.report.trials import trial_rows
 from raysearch.report.words import best_of, count, origin, settings
 from raysearch.search.agenda import Agenda, look_at
+from raysearch.search.records import Proposal, Record
 from raysearch.search.scores import final_score
 from raysearch.search.space import check_space
-from raysearch.search.study import Proposal, Record, StudyFolder, studies_at
+from raysearch.search.study import StudyFolder, studies_at
 from raysearch.search.winner import Winner, frozen
 from raysearch.training_state import unfinished
 
@@ -122,7 +123,8 @@ def show(statuses: Sequence[Status], console: Console) -> None:
 def _outcome(status: Status) -> Iterator[str]:
     if (winner := status.winner) is not None:
         seeds = f" over {count(winner.seeds, 'seed')}" if winner.seeds > 1 else ""
-        yield f"winner      {winner.score:.4f}{seeds}  trial {winner.trial}: {settings(winner)}"
+        what = settings(winner)
+        yield f"winner      {winner.score:.4f}{seeds}  trial {winner.trial}: {what}"
     if status.final_score is not None:
         yield f"final test  {status.final_score:.4f}"
 
@@ -165,7 +167,7 @@ def facts_of(status: Status) -> dict[str, Any]:
         },
         "device_seconds": agenda.device_seconds,
         "best": _row(best[0]) if best else None,
-        "winner": asdict(status.winner) if status.winner else None,
+        "winner": status.winner.to_json() if status.winner else None,
         "final_score": status.final_score,
         "open": [_open_row(proposal, history) for proposal, history in status.open],
         "ended": [_row(record) for record in records],
@@ -183,11 +185,9 @@ def _open_row(proposal: Proposal, history: Sequence[Epoch]) -> dict[str, Any]:
     last = history[-1] if history else None
     return {
         "trial": proposal.number,
-        "lr": proposal.lr,
-        "batch_size": proposal.batch_size,
-        "lambda": proposal.lam,
-        "inlier": proposal.inlier,
-        "p": proposal.p,
+        **proposal.configuration.to_dict(),
+        "inlier": proposal.inlier.name if proposal.inlier else "",
+        "p": proposal.inlier.p if proposal.inlier else None,
         "rerun_of": proposal.rerun_of,
         "origin": proposal.origin,
         "epoch": last.epoch if last else 0,

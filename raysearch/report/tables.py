@@ -46,10 +46,8 @@ def _rerun(winner: Winner, confidence: Confidence, space: Space) -> str:
         "validation_ids": list(space.validation_ids),
         "test_ids": list(space.test_ids),
         "search": {
-            "lr": winner.lr,
-            "batch_size": winner.batch_size,
-            "lambda": winner.lam,
-            "inlier": {winner.inlier: [] if winner.p is None else [winner.p]},
+            **winner.configuration.to_dict(),
+            "inlier": {winner.inlier.name: [] if winner.inlier.p is None else [winner.inlier.p]},
         },
         "fixed": space.fixed.model_dump(),
         "strategy": {"trials": 1, "finalists": "none", "seed": winner.seed},
@@ -132,11 +130,9 @@ def machine_order(machine: str, column: str) -> tuple[int, str]:
 
 def _table_one(winner: Winner, confidence: Confidence) -> dict[str, Any]:
     return {
-        "lr": winner.lr,
-        "batch_size": winner.batch_size,
-        "lambda": winner.lam,
-        "inlier": winner.inlier,
-        "p": winner.p,
+        **winner.configuration.to_dict(),
+        "inlier": winner.inlier.name,
+        "p": winner.inlier.p,
         "val_score": winner.val_score,
         "seeds": winner.seeds,
         "mean_score": winner.score,

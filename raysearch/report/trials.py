@@ -8,7 +8,7 @@ from typing import Any
 
 from upath import UPath
 
-from raysearch.search.study import Record
+from raysearch.search.records import Record
 from raysearch.storage import write_text
 
 PAUSE = 50
@@ -85,11 +85,9 @@ def trial_rows(record: Record) -> list[dict[str, Any]]:
     common = {
         "trial": proposal.number,
         "state": str(record.state),
-        "lr": proposal.lr,
-        "batch_size": proposal.batch_size,
-        "lambda": proposal.lam,
-        "inlier": proposal.inlier,
-        "p": proposal.p,
+        **proposal.configuration.to_dict(),
+        "inlier": proposal.inlier.name if proposal.inlier else "",
+        "p": proposal.inlier.p if proposal.inlier else None,
         "epochs": record.epochs,
         "best_epoch": record.best_epoch,
         "seed": record.seed if proposal.seed is None else proposal.seed,

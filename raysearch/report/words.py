@@ -1,12 +1,12 @@
 """Trials, their results and times in a few words."""
 
-from dataclasses import replace
+from typing import Protocol
 
+from raysearch.config import Configuration
 from raysearch.outcome import InlierResult
-from raysearch.search.ranking import Candidate
+from raysearch.score.spec import InlierSpec
+from raysearch.search.records import Proposal, Record
 from raysearch.search.resources import Share
-from raysearch.search.study import Proposal, Record
-from raysearch.search.winner import Winner
 
 
 def origin(proposal: Proposal) -> str:
@@ -23,30 +23,34 @@ def best_of(records: list[Record]) -> tuple[Record, InlierResult] | None:
     return max(pairs, key=lambda pair: pair[1].val_score or 0.0, default=None)
 
 
-def configuration(proposal: Proposal) -> str:
-    """A configuration in a few words."""
-    text = f"lr {proposal.lr:.3g}, batch size {proposal.batch_size}, λ {proposal.lam:.3g}"
-    if proposal.inlier:
-        text += f", {proposal.inlier}" + ("" if proposal.p is None else f" p={proposal.p}")
-    return text
+class Configured(Protocol):
+    """Anything that has a configuration: a proposal, a candidate, a winner."""
+
+    @property
+    def configuration(self) -> Configuration:
+        """Of the encoder."""
+
+    @property
+    def inlier(self) -> InlierSpec | None:
+        """The inlier model; None where all are swept."""
 
 
-def settings(winner: Winner) -> str:
-    """The five hyperparameters of a winner in a few words."""
-    return configuration(
-        Proposal(winner.trial, winner.lr, winner.batch_size, winner.lam, winner.inlier, winner.p)
-    )
+def settings(configured: Configured) -> str:
+    """Name all hyperparameters in a few words."""
+    text = encoder_words(configured.configuration)
+    inlier = configured.inlier
+    return text if inlier is None else f"{text}, {inlier_words(inlier)}"
 
 
-def inlier(row: InlierResult) -> str:
-    """An inlier model and its p in a few words."""
-    return row.inlier if row.p is None else f"{row.inlier} p={row.p}"
+def encoder_words(configuration: Configuration) -> str:
+    """Name the hyperparameters of an encoder in a few words."""
+    lr, lam = f"lr {configuration.lr:.3g}", f"λ {configuration.lam:.3g}"
+    return f"{lr}, batch size {configuration.batch_size}, {lam}"
 
 
-def candidate(one: Candidate) -> str:
-    """A configuration with its inlier model in a few words."""
-    encoder = replace(one.proposal, inlier="", p=None)
-    return f"{configuration(encoder)}, {inlier(one.best.row)}"
+def inlier_words(inlier: InlierSpec) -> str:
+    """Name an inlier model and its p in a few words."""
+    return inlier.name if inlier.p is None else f"{inlier.name} p={inlier.p}"
 
 
 def held(share: Share) -> str:

@@ -12,8 +12,9 @@ from raysearch.outcome import Epoch
 from raysearch.search.axis import is_exhausted
 from raysearch.search.finalists import reruns
 from raysearch.search.job import Job, pruned
+from raysearch.search.records import Known, Proposal, Record, State
 from raysearch.search.space import Space
-from raysearch.search.study import Known, Proposal, Record, State, StudyFolder
+from raysearch.search.study import StudyFolder
 from raysearch.search.warm import good_starts, paper_start, together
 from raysearch.training_state import unfinished
 

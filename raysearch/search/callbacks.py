@@ -16,9 +16,8 @@ from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
 from raysearch.search.job import failed, pruned
 from raysearch.search.joining import Joining
+from raysearch.search.records import Proposal
 from raysearch.search.resources import Share
-from raysearch.search.study import Proposal
-from raysearch.search.tracking import to_proposal
 from raysearch.search.view import View
 
 
@@ -145,7 +144,7 @@ class Relay(Stateless, Callback):
             self.view.cluster(self.cluster.joined(), self.share)
 
     def _whose(self, trial: Any) -> tuple[Agenda, Proposal]:
-        return self.agendas[trial.config["study"]], to_proposal(trial.config)
+        return self.agendas[trial.config["study"]], Proposal.from_tune(trial.config)
 
     def _end(self, trial: Any) -> None:
         agenda, proposal = self._whose(trial)

@@ -40,13 +40,13 @@ def build_detector(winner: Winner, options: Options, data: TrialData, folder: UP
     models, thresholds = {}, {}
     for identity in data.ids:
         try:
-            models[identity] = fit_inlier(winner.spec, identity, encoder, config, data, fits)
+            models[identity] = fit_inlier(winner.inlier, identity, encoder, config, data, fits)
         except FitError as error:
             raise UserError(f"no detector: ID {identity} of {winner.machine}: {error}") from error
         clips = [i for i in unseen if data.target.clips[i].id == identity]
         embeddings = embed_clips(encoder, front, part, options, clips)
-        scores = clip_scores(winner.spec, models[identity], embeddings, options)
+        scores = clip_scores(winner.inlier, models[identity], embeddings, options)
         thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)
     return Detector(
-        winner.machine, options, part.mean, part.std, winner.spec, encoder, models, thresholds
+        winner.machine, options, part.mean, part.std, winner.inlier, encoder, models, thresholds
     )

@@ -8,7 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -153,7 +153,7 @@ def _note(folder: UPath, winner: Winner, test_ids: Sequence[str], clips: int, co
         "command": command,
         "test_ids": list(test_ids),
         "clips": clips,
-        "frozen": asdict(winner),
+        "frozen": winner.to_json(),
     }
     append_line(folder / LEDGER, json.dumps(entry))
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.strategy import Finalists
-from raysearch.search.study import Proposal, Record, State
 
 
 def best_trials(records: Sequence[Record], top: int) -> list[Record]:

@@ -4,8 +4,9 @@ import os
 from typing import Any
 
 from raysearch.search.job import Job
+from raysearch.search.records import Proposal
 from raysearch.search.resources import Share
-from raysearch.search.study import Proposal, StudyFolder
+from raysearch.search.study import StudyFolder
 from raysearch.search.worker import work
 from raysearch.storage import tune_storage
 

@@ -3,16 +3,15 @@
 A trial whose process was killed, or that is pruned, has its record from the driver.
 """
 
-import socket
 from dataclasses import dataclass
-from typing import Any
 
 from upath import UPath
 
 from raysearch.audio.dataset import Source
 from raysearch.config import Options, TrialConfig
 from raysearch.score.spec import InlierSpec
-from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.search.records import Proposal, Record
+from raysearch.search.study import StudyFolder
 from raysearch.training_state import unfinished
 
 
@@ -42,23 +41,25 @@ class Job:
 
 
 def failed(job: Job, proposal: Proposal, host: str, reason: str, devices: float) -> Record:
-    """The record of a trial that cannot be finished.
+    """Make the record of a trial that cannot be finished.
 
     Args:
         job: what all trials share.
         proposal: the trial.
-        host: that it failed on, if known.
+        host: that it failed on; empty if unknown.
         reason: one line.
         devices: that it held.
     """
     # What it took counts, though nothing came of it.
     seconds = sum(epoch.seconds for epoch in unfinished(job.encoder(proposal))[0])
-    facts = record_facts(job, proposal) | {"host": host, "devices": devices}
-    return Record(state=State.FAIL, error=reason, train_seconds=seconds, **facts)
+    config = job.config(proposal)
+    return Record.failed(
+        proposal, config, reason, train_seconds=seconds, host=host, devices=devices
+    )
 
 
 def pruned(job: Job, proposal: Proposal, host: str, devices: float) -> Record | None:
-    """The record of a trial that is given up.
+    """Make the record of a trial that is pruned.
 
     Args:
         job: what all trials share.
@@ -72,24 +73,5 @@ def pruned(job: Job, proposal: Proposal, host: str, devices: float) -> Record | 
     history, resumes = unfinished(job.encoder(proposal))
     if not history:
         return None
-    best = min(history, key=lambda epoch: epoch.val_loss)
-    return Record(
-        state=State.PRUNED,
-        best_epoch=best.epoch,
-        val_loss=best.val_loss,
-        train_seconds=sum(epoch.seconds for epoch in history),
-        history=history,
-        resumes=resumes,
-        **record_facts(job, proposal) | {"host": host, "devices": devices},
-    )
-
-
-def record_facts(job: Job, proposal: Proposal) -> dict[str, Any]:
-    """Return what every record of a trial says, however the trial ended."""
-    return {
-        "proposal": proposal,
-        "encoder": job.config(proposal).signature(),
-        "epochs": job.options.epochs,
-        "seed": job.config(proposal).seed,
-        "host": socket.gethostname(),
-    }
+    config = job.config(proposal)
+    return Record.pruned(proposal, config, history, resumes, host=host, devices=devices)

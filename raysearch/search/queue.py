@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from raysearch.search.agenda import Agenda
-from raysearch.search.study import Proposal
+from raysearch.search.records import Proposal
 
 
 class Queue:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, stdev
 
+from raysearch.config import Configuration
 from raysearch.outcome import InlierResult
 from raysearch.score.spec import InlierSpec
 from raysearch.search.finalists import best_trials
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.strategy import Finalists
-from raysearch.search.study import Proposal, Record, State
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,14 @@ class Candidate:
         return self.trainings[0].record.proposal
 
     @property
-    def spec(self) -> InlierSpec:
+    def inlier(self) -> InlierSpec:
         """Its inlier model."""
-        row = self.trainings[0].row
-        return InlierSpec(row.inlier, row.p)
+        return self.trainings[0].row.spec
 
     @property
-    def encoder(self) -> tuple[float, int, float]:
-        """What it shares with others that differ in the inlier model alone."""
-        return self.proposal.lr, self.proposal.batch_size, self.proposal.lam
+    def configuration(self) -> Configuration:
+        """Of its encoder, which others share that differ in the inlier model alone."""
+        return self.proposal.configuration
 
     @property
     def best(self) -> Training:
@@ -96,16 +96,16 @@ class Ranking:
         An encoder that has more seeds than it is compared by shows with all of them which of its
         inlier models is the best.
         """
-        encoder = self.candidates[0].encoder
-        own = [one for one in self.candidates if one.encoder == encoder]
+        configuration = self.candidates[0].configuration
+        own = [one for one in self.candidates if one.configuration == configuration]
         most = max(len(one.trainings) for one in own)
         return max((one for one in own if len(one.trainings) == most), key=Candidate.mean)
 
     @property
     def second(self) -> Candidate | None:
         """The best one with another encoder; else the best other inlier model of the winner's."""
-        encoder = self.winner.encoder
-        apart = (one for one in self.candidates if one.encoder != encoder)
+        configuration = self.winner.configuration
+        apart = (one for one in self.candidates if one.configuration != configuration)
         others = (one for one in self.candidates if one is not self.winner)
         return next(apart, next(others, None))
 
@@ -128,9 +128,10 @@ def rank(records: Sequence[Record]) -> Ranking | None:
         return None
     if any(one.sound and len(one.trainings) > 1 for one in found):
         found = [one for one in found if one.sound]
-    most: dict[tuple[float, int, float], int] = {}
+    most: dict[Configuration, int] = {}
     for one in found:
-        most[one.encoder] = max(most.get(one.encoder, 0), len(one.trainings))
+        known = most.get(one.configuration, 0)
+        most[one.configuration] = max(known, len(one.trainings))
     seeds = sorted(most.values())[-2:][0]
     compared = [one for one in found if len(one.trainings) >= seeds]
     compared.sort(key=lambda one: -one.mean(seeds))  # stable: of equals the earlier stays first

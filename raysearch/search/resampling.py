@@ -6,7 +6,6 @@ from dataclasses import replace
 from raysearch.audio.dataset import TrialData
 from raysearch.config import Options
 from raysearch.score.bootstrap import Judged, interval, resampled_scores
-from raysearch.score.spec import InlierSpec
 from raysearch.search.confidence import Confidence, Members
 from raysearch.search.ranking import Candidate, Ranking, Training
 from raysearch.search.study import StudyFolder
@@ -54,7 +53,7 @@ def measure(
 def _members(candidate: Candidate | None, seeds: int | None = None) -> Members:
     if candidate is None:
         return ()
-    name, p = candidate.spec.name, candidate.spec.p
+    name, p = candidate.inlier.name, candidate.inlier.p
     return tuple((one.record.encoder, name, p) for one in candidate.trainings[:seeds])
 
 
@@ -79,7 +78,7 @@ def _judged(
     for one in trainings:
         folder = study.encoder(one.record.encoder)
         encoder = load_trained(options, len(data.ids), folder).encoder
-        spec = InlierSpec(one.row.inlier, one.row.p)
+        spec = one.row.spec
         config = one.record.proposal.config(data.machine, data.fingerprint, one.seed, options)
         try:
             found.append(validation_scores(spec, encoder, config, data))

@@ -16,12 +16,13 @@ from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from raysearch.config import Configuration
 from raysearch.outcome import Epoch
 from raysearch.score.spec import InlierSpec
 from raysearch.search.axis import Axis, axes, is_exhausted, p_axes
 from raysearch.search.engine import new_sampler, new_study, note_rung
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.space import Space
-from raysearch.search.study import Proposal, Record, State
 from raysearch.search.warm import Start
 
 ATTEMPTS = 16
@@ -141,16 +142,10 @@ class Sampler:
         """What could be tried next, the best idea first; endless."""
         while self.starts:
             start = self.starts.pop(0)
-            params: dict[str, Any] = {
-                "lr": start.lr,
-                "batch_size": start.batch_size,
-                "lambda": start.lam,
-            }
-            if self.sampled:
-                if start.inlier not in self.space.search.inlier:
-                    continue
-                params |= {"inlier": start.inlier, f"p_{start.inlier}": start.p}
-            yield self._proposal(params, start.origin)
+            if not self.sampled:
+                yield self._proposal(start.configuration.to_dict(), start.origin)
+            elif start.inlier and start.inlier.name in self.space.search.inlier:
+                yield self._of(start.configuration.to_dict(), start.inlier, start.origin)
         if self.space.strategy.sampler == "grid":
             yield from self._grid()
         for attempt in range(self._attempts()):
@@ -184,17 +179,16 @@ class Sampler:
         return self._proposal(trial.params)
 
     def _proposal(self, params: Mapping[str, Any], origin: str = "") -> Proposal:
-        inlier = params.get("inlier", "")
-        axis = self.p_axes.get(inlier)
-        return Proposal(
-            self.next_number,
-            float(self.axes["lr"].nearest(params["lr"])),
-            int(self.axes["batch_size"].nearest(params["batch_size"])),
-            float(self.axes["lambda"].nearest(params["lambda"])),
-            inlier,
-            axis.nearest(params[f"p_{inlier}"]) if axis else None,
-            origin=origin,
-        )
+        near = {name: axis.nearest(params[name]) for name, axis in self.axes.items()}
+        configuration = Configuration.from_dict(near | {"batch_size": int(near["batch_size"])})
+        return Proposal(self.next_number, configuration, self._inlier(params), origin=origin)
+
+    def _inlier(self, params: Mapping[str, Any]) -> InlierSpec | None:
+        name = params.get("inlier")
+        if name is None:
+            return None
+        axis = self.p_axes.get(name)
+        return InlierSpec(name, axis.nearest(params[f"p_{name}"]) if axis else None)
 
     def _grid(self) -> Iterator[Proposal]:
         """All of a finite space, in an order that follows from the seed."""
@@ -213,10 +207,9 @@ class Sampler:
             spec = rng.choice(self.space.search.specs) if self.sampled else None
             yield self._of({name: _draw(axis, rng) for name, axis in self.axes.items()}, spec)
 
-    def _of(self, params: dict[str, Any], spec: InlierSpec | None) -> Proposal:
-        if spec is not None:
-            params |= {"inlier": spec.name, f"p_{spec.name}": spec.p}
-        return self._proposal(params)
+    def _of(self, params: Mapping[str, Any], spec: InlierSpec | None, origin: str = "") -> Proposal:
+        own = {} if spec is None else {"inlier": spec.name, f"p_{spec.name}": spec.p}
+        return self._proposal({**params, **own}, origin)
 
     def _add(self, proposal: Proposal) -> None:
         frozen = self._running(proposal)
@@ -228,18 +221,14 @@ class Sampler:
         self.open[proposal.number] = (asked, given)
 
     def _running(self, proposal: Proposal) -> FrozenTrial:
-        params: dict[str, Any] = {
-            "lr": proposal.lr,
-            "batch_size": proposal.batch_size,
-            "lambda": proposal.lam,
-        }
+        params: dict[str, Any] = proposal.configuration.to_dict()
         distributions = {name: axis.distribution for name, axis in self.axes.items()}
-        if self.sampled:
-            params["inlier"] = proposal.inlier
+        if (inlier := proposal.inlier) is not None:
+            params["inlier"] = inlier.name
             distributions["inlier"] = CategoricalDistribution(list(self.space.search.inlier))
-            if axis := self.p_axes.get(proposal.inlier):
-                params[f"p_{proposal.inlier}"] = proposal.p
-                distributions[f"p_{proposal.inlier}"] = axis.distribution
+            if axis := self.p_axes.get(inlier.name):
+                params[f"p_{inlier.name}"] = inlier.p
+                distributions[f"p_{inlier.name}"] = axis.distribution
         return create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
 
 

@@ -10,121 +10,17 @@ study.journal        mirror of the Optuna study, for dashboards
 import gc
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from upath import UPath
 
 from raysearch import storage
-from raysearch.config import Options, TrialConfig
 from raysearch.errors import UserError
-from raysearch.outcome import Epoch, InlierResult, best_row
+from raysearch.search.records import Known, Proposal, Record
 
 LEDGER = "test_ledger.jsonl"
 """A line for each time the test IDs were opened."""
-
-
-class State(StrEnum):
-    """How a trial ended."""
-
-    COMPLETE = "COMPLETE"
-    PRUNED = "PRUNED"
-    FAIL = "FAIL"
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A configuration that was given out.
-
-    Attributes:
-        number: of the trial, from 0.
-        inlier: with `inlier: sample` the sampled inlier model, else empty.
-        p: and its p.
-        seed: of the trial; None is the study's.
-        rerun_of: of a finalist, the trial whose configuration is trained again.
-        origin: whose idea it was; empty for the sampler's.
-    """
-
-    number: int
-    lr: float
-    batch_size: int
-    lam: float
-    inlier: str = ""
-    p: float | None = None
-    seed: int | None = None
-    rerun_of: int | None = None
-    origin: str = ""
-
-    @property
-    def key(self) -> tuple[float, int, float, str, float | None]:
-        """What makes two proposals of a sampler the same."""
-        return (self.lr, self.batch_size, self.lam, self.inlier, self.p)
-
-    def config(self, machine: str, data: str, seed: int, options: Options) -> TrialConfig:
-        """The configuration of its encoder; `seed` is the study's."""
-        return TrialConfig(
-            machine=machine,
-            data=data,
-            lr=self.lr,
-            batch_size=self.batch_size,
-            lam=self.lam,
-            seed=seed if self.seed is None else self.seed,
-            options=options,
-        )
-
-
-@dataclass(frozen=True)
-class Record:
-    """A trial that ended.
-
-    Attributes:
-        encoder: signature of the encoder, and name of its folder.
-        resumes: epochs that were finished each time the trial was taken up again.
-        host: of the node that finished it.
-        devices: GPUs that it held (a part counts as such), or worker processes on CPUs.
-    """
-
-    proposal: Proposal
-    state: State
-    encoder: str
-    epochs: int
-    seed: int
-    host: str
-    best_epoch: int | None = None
-    val_loss: float | None = None
-    train_seconds: float = 0.0
-    score_seconds: float = 0.0
-    error: str = ""
-    rows: tuple[InlierResult, ...] = ()
-    history: tuple[Epoch, ...] = ()
-    resumes: tuple[int, ...] = ()
-    devices: float = 1.0
-
-    @property
-    def device_seconds(self) -> float:
-        """What it cost."""
-        return self.devices * (self.train_seconds + self.score_seconds)
-
-    @cached_property
-    def best(self) -> InlierResult | None:
-        """See `best_row`; found once, since a live view asks all records at each frame."""
-        return best_row(self.rows)
-
-
-@dataclass(frozen=True)
-class Known:
-    """The trials of a study: all that were given out, and the records of those that ended."""
-
-    proposals: tuple[Proposal, ...]
-    records: tuple[Record, ...]
-
-    @property
-    def searched(self) -> list[Proposal]:
-        """Proposals of the search itself, without the finalists' further seeds."""
-        return [proposal for proposal in self.proposals if proposal.rerun_of is None]
 
 
 class StudyFolder:
@@ -199,14 +95,14 @@ class StudyFolder:
             UserError: another search has given out the same number.
         """
         path = self.path / "proposals" / f"{proposal.number:04d}.json"
-        if not storage.create_once(path, (json.dumps(asdict(proposal)) + "\n").encode()):
+        if not storage.create_once(path, (json.dumps(proposal.to_json()) + "\n").encode()):
             raise UserError(
                 f"another raysearch is running {self.path}; wait for it or choose another --name"
             )
 
     def proposals(self) -> list[Proposal]:
         """All trials that were given out, by number."""
-        return [Proposal(**json.loads(text)) for text in _texts(self.path / "proposals")]
+        return [Proposal.from_json(json.loads(text)) for text in _texts(self.path / "proposals")]
 
     def add(self, record: Record) -> bool:
         """Writes a record, unless the trial has one.
@@ -214,13 +110,13 @@ class StudyFolder:
         Returns:
             Whether it was written; a second record of a trial never replaces the first.
         """
-        text = json.dumps(asdict(record), indent=1) + "\n"
+        text = json.dumps(record.to_json(), indent=1) + "\n"
         return storage.create_once(self._record(record.proposal.number), text.encode())
 
     def record(self, number: int) -> Record | None:
         """The record of a trial, if it ended."""
         try:
-            return _read(self._record(number).read_text())
+            return Record.from_json(json.loads(self._record(number).read_text()))
         except FileNotFoundError:
             return None
 
@@ -230,7 +126,7 @@ class StudyFolder:
         # A million epochs are no garbage; looking for some among them takes as long as reading.
         gc.disable()
         try:
-            return [_read(text) for text in texts]
+            return [Record.from_json(json.loads(text)) for text in texts]
         finally:
             gc.enable()
 
@@ -255,13 +151,3 @@ def studies_at(folder: UPath) -> list[UPath]:
 def _texts(folder: UPath) -> list[str]:
     numbered = [path for path in storage.children(folder) if path.stem.isdecimal()]
     return storage.read_texts([path for path in numbered if path.suffix == ".json"])
-
-
-def _read(text: str) -> Record:
-    content = json.loads(text)
-    content["proposal"] = Proposal(**content["proposal"])
-    content["state"] = State(content["state"])
-    content["rows"] = tuple(InlierResult(**row) for row in content["rows"])
-    content["history"] = tuple(Epoch(**epoch) for epoch in content["history"])
-    content["resumes"] = tuple(content["resumes"])
-    return Record(**content)

@@ -1,29 +1,14 @@
-"""Trials as trackers show them: their configurations, and their curves in TensorBoard."""
+"""The curves of trials, as TensorBoard shows them."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
 from typing import Any, Self
 
 from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 
 from raysearch.preloading import Preloading
-from raysearch.search.study import Proposal
 
 TENSORBOARD = "tensorboardX"
 """The library that writes TensorBoard's files."""
-
-
-def to_config(study: str, proposal: Proposal) -> dict[str, Any]:
-    """A proposal as trackers show it: flat, by the names of space files, without what is unset."""
-    names = {"lam": "lambda"}
-    given = {k: v for k, v in asdict(proposal).items() if v is not None and v != ""}
-    return {"study": study, **{names.get(key, key): value for key, value in given.items()}}
-
-
-def to_proposal(config: Mapping[str, Any]) -> Proposal:
-    """The proposal that a configuration was made of."""
-    names = {"lambda": "lam"}
-    return Proposal(**{names.get(k, k): v for k, v in config.items() if k != "study"})
 
 
 class TensorBoard(LoggerCallback):

@@ -8,9 +8,8 @@ from typing import Any
 from ray import tune
 
 from raysearch.search.job import Job
+from raysearch.search.records import Proposal
 from raysearch.search.resources import Share
-from raysearch.search.study import Proposal
-from raysearch.search.tracking import to_proposal
 
 Work = Callable[[Job, Proposal, Share, Callable[[dict[str, Any]], None]], None]
 """What a trial's process does, see `worker.work`."""
@@ -22,11 +21,11 @@ def run_proposal(
     """Run a trial from its proposal to its record.
 
     Args:
-        config: the proposal, see `tracking.to_config`.
+        config: the proposal, see `Proposal.to_tune`.
         given: the job of each study, what a trial holds, and what is done instead of `work`.
     """
     jobs, share, instead = given
-    job, proposal = jobs[config["study"]], to_proposal(config)
+    job, proposal = jobs[config["study"]], Proposal.from_tune(config)
     # The driver imports this module, and needs neither torch nor Ray Train.
     if share.workers > 1:
         with _no_garbage():

@@ -25,7 +25,7 @@ from raysearch.search.callbacks import Ended, Pruned, Relay, Stateless
 from raysearch.search.joining import Joining
 from raysearch.search.queue import Queue
 from raysearch.search.resources import Cluster, Resources, Share, fit
-from raysearch.search.tracking import TENSORBOARD, TensorBoard, to_config
+from raysearch.search.tracking import TENSORBOARD, TensorBoard
 from raysearch.search.trainable import Work, run_proposal
 from raysearch.search.view import View
 from raysearch.storage import tune_storage
@@ -203,7 +203,7 @@ class _Searcher(Stateless, Searcher):
         if given is None:
             return str(Searcher.FINISHED) if self.queue.over else None
         study, proposal = given
-        return to_config(study, proposal)
+        return proposal.to_tune(study)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from raysearch.search.records import Proposal, Record
 from raysearch.search.resources import Cluster, Share
-from raysearch.search.study import Proposal, Record
 
 
 class View(Protocol):

@@ -6,9 +6,12 @@ from itertools import zip_longest
 
 from upath import UPath
 
+from raysearch.config import Configuration
 from raysearch.errors import UserError
+from raysearch.score.spec import InlierSpec
 from raysearch.search.finalists import best_trials
-from raysearch.search.study import Record, StudyFolder, studies_at
+from raysearch.search.records import Record
+from raysearch.search.study import StudyFolder, studies_at
 
 GOOD = 3
 """Configurations that are taken over from each study."""
@@ -21,15 +24,11 @@ class Start:
     Attributes:
         origin: where it was found, for people.
         inlier: its inlier model, which counts only where that is sampled.
-        p: and its p.
     """
 
-    lr: float
-    batch_size: int
-    lam: float
+    configuration: Configuration
     origin: str
-    inlier: str = ""
-    p: float | None = None
+    inlier: InlierSpec | None = None
 
 
 _PAPER = {
@@ -56,7 +55,7 @@ def paper_start(machine: str) -> Start:
             "leave the key out of the space file"
         )
     lr, batch_size, lam, inlier, p = _PAPER[machine]
-    return Start(lr, batch_size, lam, "paper", inlier, p)
+    return Start(Configuration(lr, batch_size, lam), "paper", InlierSpec(inlier, p))
 
 
 def good_starts(records: Sequence[Record], name: str) -> list[Start]:
@@ -71,9 +70,7 @@ def good_starts(records: Sequence[Record], name: str) -> list[Start]:
         proposal, row = record.proposal, record.best
         assert row is not None
         origin = f"{name} trial {proposal.number}"
-        starts.append(
-            Start(proposal.lr, proposal.batch_size, proposal.lam, origin, row.inlier, row.p)
-        )
+        starts.append(Start(proposal.configuration, origin, row.spec))
     return starts
 
 

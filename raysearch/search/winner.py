@@ -1,14 +1,15 @@
 """The best configuration of a study, frozen."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 from upath import UPath
 
-from raysearch.config import Options, TrialConfig
+from raysearch.config import Configuration, Options, TrialConfig
 from raysearch.score.spec import InlierSpec
 from raysearch.search.ranking import Ranking
-from raysearch.search.study import Proposal
 from raysearch.storage import write_text
 
 
@@ -31,11 +32,8 @@ class Winner:
     machine: str
     trial: int
     encoder: str
-    lr: float
-    batch_size: int
-    lam: float
-    inlier: str
-    p: float | None
+    configuration: Configuration
+    inlier: InlierSpec
     val_score: float
     seed: int
     data: str
@@ -44,24 +42,59 @@ class Winner:
     std_score: float | None = None
 
     @property
-    def spec(self) -> InlierSpec:
-        """Its inlier model."""
-        return InlierSpec(self.inlier, self.p)
-
-    @property
     def score(self) -> float:
         """What it won by."""
         return self.val_score if self.mean_score is None else self.mean_score
 
     @property
-    def detector(self) -> tuple[str, str, float | None]:
+    def detector(self) -> tuple[str, InlierSpec]:
         """What its detector is made of."""
-        return self.encoder, self.inlier, self.p
+        return self.encoder, self.inlier
 
     def config(self, options: Options) -> TrialConfig:
         """The configuration of its encoder."""
-        proposal = Proposal(self.trial, self.lr, self.batch_size, self.lam)
-        return proposal.config(self.machine, self.data, self.seed, options)
+        return TrialConfig(
+            machine=self.machine,
+            data=self.data,
+            configuration=self.configuration,
+            seed=self.seed,
+            options=options,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the winner flat, as `frozen.json` and the ledger hold it."""
+        return {
+            "machine": self.machine,
+            "trial": self.trial,
+            "encoder": self.encoder,
+            **asdict(self.configuration),
+            "inlier": self.inlier.name,
+            "p": self.inlier.p,
+            "val_score": self.val_score,
+            "seed": self.seed,
+            "data": self.data,
+            "seeds": self.seeds,
+            "mean_score": self.mean_score,
+            "std_score": self.std_score,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read what `to_json` returned."""
+        return cls(
+            content["machine"],
+            content["trial"],
+            content["encoder"],
+            Configuration(content["lr"], content["batch_size"], content["lam"]),
+            InlierSpec(content["inlier"], content["p"]),
+            content["val_score"],
+            content["seed"],
+            content["data"],
+            content.get("seeds", 1),
+            # Before there were finalists, a configuration had one seed.
+            content.get("mean_score", content["val_score"]),
+            content.get("std_score"),
+        )
 
 
 def choose(machine: str, data: str, ranking: Ranking) -> Winner:
@@ -73,16 +106,13 @@ def choose(machine: str, data: str, ranking: Ranking) -> Winner:
         ranking: of the study.
     """
     candidate = ranking.winner
-    best, proposal, spec = candidate.best, candidate.proposal, candidate.spec
+    best = candidate.best
     return Winner(
         machine=machine,
         trial=best.record.proposal.number,
         encoder=best.record.encoder,
-        lr=proposal.lr,
-        batch_size=proposal.batch_size,
-        lam=proposal.lam,
-        inlier=spec.name,
-        p=spec.p,
+        configuration=candidate.configuration,
+        inlier=candidate.inlier,
         val_score=best.score,
         seed=best.seed,
         data=data,
@@ -94,7 +124,7 @@ def choose(machine: str, data: str, ranking: Ranking) -> Winner:
 
 def freeze(winner: Winner, folder: UPath) -> None:
     """Writes `frozen.json`."""
-    write_text(folder / "frozen.json", json.dumps(asdict(winner), indent=2) + "\n")
+    write_text(folder / "frozen.json", json.dumps(winner.to_json(), indent=2) + "\n")
 
 
 def frozen(folder: UPath) -> Winner | None:
@@ -102,6 +132,4 @@ def frozen(folder: UPath) -> Winner | None:
     path = folder / "frozen.json"
     if not path.is_file():
         return None
-    content = json.loads(path.read_text())
-    # Before there were finalists, a configuration had one seed.
-    return Winner(**{"mean_score": content["val_score"]} | content)
+    return Winner.from_json(json.loads(path.read_text()))

@@ -18,10 +18,10 @@ from raysearch.distributed import from_first, rank, workers
 from raysearch.errors import DataError, TrialError, UserError
 from raysearch.network import check_network
 from raysearch.outcome import Epoch
-from raysearch.score.spec import InlierSpec
-from raysearch.search.job import Job, failed, record_facts
+from raysearch.search.job import Job, failed
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.resources import Share
-from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.search.study import StudyFolder
 from raysearch.storage import lock, write_text
 from raysearch.trial import run_trial
 
@@ -59,7 +59,8 @@ def work(
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         if isinstance(error, torch.OutOfMemoryError):
-            reason = f"out of GPU memory at batch size {proposal.batch_size}: {reason}"
+            size = proposal.configuration.batch_size
+            reason = f"out of GPU memory at batch size {size}: {reason}"
         study.add(failed(job, proposal, socket.gethostname(), reason, share.devices))
         if workers() > 1:
             # The others may wait for this one: all are ended, and find the record when they are
@@ -117,7 +118,7 @@ def _complete(
             raise _GivenUpError
 
     config = job.config(proposal)
-    inliers = (InlierSpec(proposal.inlier, proposal.p),) if proposal.inlier else job.inliers
+    inliers = (proposal.inlier,) if proposal.inlier else job.inliers
     folder = study.encoder(config.signature())
     data = _recordings(job, report)
     # A trial outlives a driver that was killed for a moment, in which the next has begun it anew.
@@ -129,8 +130,8 @@ def _complete(
         # The encoder of another trial, which was compared by another inlier model at its rungs.
         history = tuple(replace(epoch, val_score=None) for epoch in result.history)
         result = replace(result, history=history)
-    facts = record_facts(job, proposal) | {"devices": share.devices}
-    return Record(state=State.COMPLETE, **facts, **vars(result))
+    host = socket.gethostname()
+    return Record.completed(proposal, config, result, host=host, devices=share.devices)
 
 
 @cache

@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 from upath import UPath
 
-from raysearch.search.study import State, StudyFolder
+from raysearch.search.records import State
+from raysearch.search.study import StudyFolder
 
 ANALYSIS = Path(__file__).parents[2] / "analysis"
 

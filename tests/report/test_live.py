@@ -7,14 +7,16 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from raysearch.config import Configuration
 from raysearch.outcome import Epoch, InlierResult
 from raysearch.report.live import LiveView
 from raysearch.report.words import best_of, duration
+from raysearch.score.spec import InlierSpec
 from raysearch.search.budget import Budget
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.resources import Cluster, Node, Share
-from raysearch.search.study import Proposal, Record, State
 
-PROPOSALS = [Proposal(n, 10**-n, 32, 10.0) for n in range(1, 6)]
+PROPOSALS = [Proposal(n, Configuration(10**-n, 32, 10.0)) for n in range(1, 6)]
 
 
 def complete(proposal: Proposal, score: float = 0.75) -> Record:
@@ -134,7 +136,7 @@ def terminal(file: StringIO) -> Console:
 
 def test_on_a_terminal_there_is_a_table():
     file = StringIO()
-    earlier = [complete(Proposal(0, 0.5, 64, 0.1, "gmm", 2), 0.5)]
+    earlier = [complete(Proposal(0, Configuration(0.5, 64, 0.1), InlierSpec("gmm", 2)), 0.5)]
     run(terminal(file), earlier)
     shown = file.getvalue()
     picture = shown[shown.rindex("valve   ") :].splitlines()
@@ -180,7 +182,7 @@ def test_the_time_left_counts_new_trials_and_begun_epochs(monkeypatch: pytest.Mo
     now = 1000.0
     monkeypatch.setattr("raysearch.report.live.time.monotonic", lambda: now)
     file = StringIO()
-    view = follow(Console(file=file), 6, [complete(Proposal(0, 0.5, 64, 0.1))])
+    view = follow(Console(file=file), 6, [complete(Proposal(0, Configuration(0.5, 64, 0.1)))])
     view.cluster(Cluster("", "", (Node(2),)), Share(1, 1, 0, 2))
     view.started("valve", PROPOSALS[0])
     view.started("valve", PROPOSALS[1])

@@ -10,9 +10,11 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch import storage
+from raysearch.config import Configuration
 from raysearch.errors import UserError
 from raysearch.report.status import facts_of, read_status, read_statuses, show
 from raysearch.report.trials import TrialsFile
+from raysearch.score.spec import InlierSpec
 from raysearch.search.agenda import Agenda
 from raysearch.search.study import StudyFolder
 from raysearch.search.winner import Winner, freeze
@@ -91,7 +93,19 @@ def test_a_study_whose_winner_is_frozen_is_finished(tmp_path: Path, agenda: Agen
     end(agenda, last, None)
     assert read_status(agenda.study.path).state == "stopped"
     best = last.number
-    winner = Winner("valve", best, "0a1b", 0.001, 32, 10.0, "gmm", 4, 0.81, 0, "data", 2, 0.8, 0.01)
+    winner = Winner(
+        "valve",
+        best,
+        "0a1b",
+        Configuration(0.001, 32, 10.0),
+        InlierSpec("gmm", 4),
+        0.81,
+        0,
+        "data",
+        2,
+        0.8,
+        0.01,
+    )
     freeze(winner, agenda.study.path)
     (agenda.study.path / "final_test.csv").write_text(
         "machine,id,auc,pauc\nvalve,3,0.8,0.8\nvalve,4,0.6,0.6\nvalve,hmean,0.6857,0.6857\n"

@@ -36,7 +36,7 @@ COLUMNS = [
 
 
 def winner(machine: str = "valve", **changes: Any) -> Winner:
-    facts: dict[str, Any] = {
+    content: dict[str, Any] = {
         "machine": machine,
         "trial": 3,
         "encoder": "0123456789ab",
@@ -49,7 +49,7 @@ def winner(machine: str = "valve", **changes: Any) -> Winner:
         "seed": 7,
         "data": "data",
     }
-    return Winner(**(facts | changes))
+    return Winner.from_json(content | changes)
 
 
 def space(**fixed: Any) -> Space:
@@ -107,9 +107,9 @@ def test_the_yaml_is_a_space_of_this_one_configuration(
     assert again.fixed == asked.fixed
     assert again.fixed != Options()
     assert (again.validation_ids, again.test_ids) == (("1", "left"), ("10",))
-    assert again.search.lr == (best.lr,)
-    assert again.search.batch_size == (best.batch_size,)
-    assert again.search.lam == (best.lam,)
+    assert again.search.lr == (best.configuration.lr,)
+    assert again.search.batch_size == (best.configuration.batch_size,)
+    assert again.search.lam == (best.configuration.lam,)
     assert again.search.specs == (InlierSpec(inlier, p),)
     assert (again.strategy.trials, again.strategy.seed) == (1, 7)
     assert again.finalists is None

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from upath import UPath
 
+from raysearch.config import Configuration
 from raysearch.outcome import InlierResult
 from raysearch.report.trials import PAUSE, TrialsFile, columns
-from raysearch.search.study import Proposal, Record, State
+from raysearch.score.spec import InlierSpec
+from raysearch.search.records import Proposal, Record, State
 from tests.records import complete, failed, row
 
 VALIDATION_IDS = ("0", "1", "2")
@@ -34,12 +36,12 @@ def records() -> list[Record]:
     auc, pauc = {"0": 0.1, "1": 0.2, "2": 0.3}, {"0": 0.4, "1": 0.5, "2": 0.6}
     return [
         complete(
-            Proposal(0, 0.1 + 0.2, 32, 0.1),
+            Proposal(0, Configuration(0.1 + 0.2, 32, 0.1)),
             InlierResult("gmm", 4, 1 / 3, auc, pauc, remark="degenerate"),
             row("gmm", 64, None, "gmm with p=64 needs 64 segments, has 10"),
             row("none", None, 0.25),
         ),
-        failed(Proposal(1, 1e-3, 64, 1.0), 'the loss is NaN in epoch 1, "so what"'),
+        failed(Proposal(1, Configuration(1e-3, 64, 1.0)), 'the loss is NaN in epoch 1, "so what"'),
     ]
 
 
@@ -76,15 +78,15 @@ def test_a_study_without_records_has_a_table_all_the_same(tmp_path: Path) -> Non
 
 
 def test_a_failed_trial_of_a_sampled_inlier_model_names_it(tmp_path: Path) -> None:
-    write(tmp_path, failed(Proposal(0, 1e-3, 64, 1.0, "lof", 8)))
+    write(tmp_path, failed(Proposal(0, Configuration(1e-3, 64, 1.0), InlierSpec("lof", 8))))
     head, line = read(tmp_path)
     found = dict(zip(head, line, strict=True))
     assert (found["state"], found["inlier"], found["p"]) == ("FAIL", "lof", "8")
 
 
 def test_whose_idea_a_trial_was_can_be_seen(tmp_path: Path) -> None:
-    warm = Proposal(0, 1e-3, 64, 1.0, origin="runs/fan trial 3")
-    again = Proposal(1, 1e-3, 64, 1.0, seed=7, rerun_of=0)
+    warm = Proposal(0, Configuration(1e-3, 64, 1.0), origin="runs/fan trial 3")
+    again = Proposal(1, Configuration(1e-3, 64, 1.0), seed=7, rerun_of=0)
     write(tmp_path, complete(warm, row("none", None, 0.5)), complete(again, row("none", None, 0.5)))
     table = pd.read_csv(tmp_path / "trials.csv", dtype=str, keep_default_na=False)
     assert list(table["origin"]) == ["runs/fan trial 3", ""]
@@ -93,7 +95,7 @@ def test_whose_idea_a_trial_was_can_be_seen(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_was_given_up_has_no_score(tmp_path: Path) -> None:
-    write(tmp_path, complete(Proposal(0, 1e-3, 64, 1.0), state=State.PRUNED))
+    write(tmp_path, complete(Proposal(0, Configuration(1e-3, 64, 1.0)), state=State.PRUNED))
     table = pd.read_csv(tmp_path / "trials.csv")
     assert list(table["state"]) == ["PRUNED"]
     assert table["val_score"].isna().all()
@@ -136,7 +138,7 @@ def numbers(file: TrialsFile) -> list[int]:
 
 
 def scored(number: int) -> Record:
-    return complete(Proposal(number, 1e-3, 64, 1.0), row("none", None, 0.5))
+    return complete(Proposal(number, Configuration(1e-3, 64, 1.0)), row("none", None, 0.5))
 
 
 def test_the_order_is_that_of_the_trials_and_not_of_their_ends(file: TrialsFile) -> None:

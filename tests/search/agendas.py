@@ -11,9 +11,10 @@ from raysearch.audio.dataset import Source
 from raysearch.outcome import Epoch
 from raysearch.search.agenda import Agenda
 from raysearch.search.job import Job
+from raysearch.search.records import Proposal, Record
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space
-from raysearch.search.study import Proposal, Record, StudyFolder
+from raysearch.search.study import StudyFolder
 from tests.records import complete, failed, make_space, row
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.config import Configuration
 from raysearch.errors import UserError
 from raysearch.search.agenda import Agenda, idle
-from raysearch.search.study import Proposal, Record, State
+from raysearch.search.records import Proposal, Record, State
 from tests.records import complete, failed, make_space, row
 from tests.search.agendas import end, epoch, interrupt, make_agenda, space
 
@@ -115,7 +116,7 @@ def test_patience_ends_the_search_when_nothing_gets_better(tmp_path: Path) -> No
 
 
 def test_pruned_trials_use_up_patience_and_failed_ones_do_not() -> None:
-    proposals = [Proposal(number, 1e-3, 32, 1.0) for number in range(4)]
+    proposals = [Proposal(number, Configuration(1e-3, 32, 1.0)) for number in range(4)]
     records = [
         complete(proposals[0], row("gmm", 1, 0.5)),
         failed(proposals[1]),
@@ -223,7 +224,7 @@ def test_a_study_begins_with_the_paper_then_with_what_other_studies_found(tmp_pa
     valve = make_agenda(tmp_path / "valve", space(trials=9, warm_start="paper"))
     valve.begin([fan])
     made = [take(valve) for _ in range(5)]
-    assert (made[0].lr, made[0].batch_size, made[0].lam) == (5e-4, 128, 10.0)
+    assert made[0].configuration == Configuration(5e-4, 128, 10.0)
     best = [fan.records[number].proposal.key for number in (0, 2, 3)]
     assert [proposal.key for proposal in made[1:4]] == best
     assert [proposal.origin for proposal in made] == [

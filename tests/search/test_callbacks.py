@@ -18,9 +18,8 @@ from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
 from raysearch.search.callbacks import Ended, Pruned, Relay
 from raysearch.search.joining import Joining, joining
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.resources import Cluster, Node, Resources, Share
-from raysearch.search.study import Proposal, Record, State
-from raysearch.search.tracking import to_config
 from tests.records import complete, row
 from tests.search.agendas import epoch, interrupt, make_agenda, space
 
@@ -93,7 +92,7 @@ class Search:
             str(self.folder), "tune", trial_dir_name=f"trial_{proposal.number:04d}"
         )
         Path(storage.trial_fs_path).mkdir(parents=True)
-        config = to_config(self.agenda.name, proposal)
+        config = proposal.to_tune(self.agenda.name)
         return Trial("trial", config=config, storage=storage, stub=True)
 
     def report(self, trial: Trial, result: Mapping[str, Any]) -> None:

@@ -10,12 +10,14 @@ from upath import UPath
 
 from raysearch import checkpoint
 from raysearch.audio.dataset import TrialData
+from raysearch.config import Configuration
 from raysearch.network import new_encoder
 from raysearch.score.metrics import machine_score
 from raysearch.search.confidence import Confidence, read_confidence, write_confidence
 from raysearch.search.ranking import Ranking, rank
+from raysearch.search.records import Proposal, Record
 from raysearch.search.resampling import measure
-from raysearch.search.study import Proposal, Record, StudyFolder
+from raysearch.search.study import StudyFolder
 from raysearch.train import load_trained
 from raysearch.trial import validation_scores
 from tests.records import complete, row
@@ -45,7 +47,7 @@ def make_study(folder: UPath, data: TrialData) -> StudyFolder:
 
 def trial(number: int, score: float, of: int | None = None) -> Record:
     lr = 1e-3 * (1 + (number if of is None else of))
-    return complete(Proposal(number, lr, 16, 1.0, rerun_of=of), row("lof", 4, score))
+    return complete(Proposal(number, Configuration(lr, 16, 1.0), rerun_of=of), row("lof", 4, score))
 
 
 def ranking(*records: Record) -> Ranking:
@@ -67,7 +69,7 @@ def judged(study: StudyFolder, data: TrialData, number: int) -> float:
     one = trial(number, 0.5)
     config = one.proposal.config("valve", data.fingerprint, 0, TEN)
     encoder = load_trained(TEN, len(data.ids), study.encoder(one.encoder)).encoder
-    spec = ranking(one).winner.spec
+    spec = ranking(one).winner.inlier
     found = validation_scores(spec, encoder, config, data)
     labels, scores = ({k: pair[n] for k, pair in found.items()} for n in (0, 1))
     assert all(label.shape == (12,) and label.sum() == 6 for label in labels.values())
@@ -127,8 +129,8 @@ def test_a_model_that_cannot_be_fitted_here_leaves_no_interval(
     study: StudyFolder, data: TrialData
 ) -> None:
     records = [
-        complete(Proposal(0, 1e-3, 16, 1.0), row("lof", 4, 0.9)),
-        complete(Proposal(1, 2e-3, 16, 1.0), row("gmm", 64, 0.8)),
+        complete(Proposal(0, Configuration(1e-3, 16, 1.0)), row("lof", 4, 0.9)),
+        complete(Proposal(1, Configuration(2e-3, 16, 1.0)), row("gmm", 64, 0.8)),
     ]
     found, _ = measured(ranking(*records), study, data)
     assert found.low is not None

@@ -12,15 +12,19 @@ import torch
 
 from raysearch.audio.dataset import Source
 from raysearch.audio.index import Clip, read_ground_truth
+from raysearch.config import Configuration
 from raysearch.detector import Detector
 from raysearch.errors import DataError, UserError
 from raysearch.score.metrics import auc_pauc, harmonic_mean
+from raysearch.score.spec import InlierSpec
 from raysearch.search.final import FinalResult, Scores, final_test, judge
 from raysearch.search.winner import Winner
 from tests.detectors import make_detector
 
 TEST_IDS = ("3", "4", "5")
-WINNER = Winner("valve", 0, "encoder0", 1e-3, 32, 10.0, "gmm", 2, 0.7, 0, "data")
+WINNER = Winner(
+    "valve", 0, "encoder0", Configuration(1e-3, 32, 10.0), InlierSpec("gmm", 2), 0.7, 0, "data"
+)
 
 
 def scored(identity: str, *rows: tuple[int | None, float]) -> Scores:

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raysearch.config import Configuration
+from raysearch.score.spec import InlierSpec
 from raysearch.search.finalists import best_trials, reruns
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.strategy import Finalists
-from raysearch.search.study import Proposal, Record, State
 from tests.command import Study, table
 from tests.records import complete, failed, row
 
@@ -18,7 +20,10 @@ SEED = 5
 
 def study(scores: list[float | None]) -> list[Record]:
     """Trials of a search; None is one that failed."""
-    proposals = [Proposal(n, 1e-3 * (n + 1), 32, 1.0, origin="paper") for n in range(len(scores))]
+    proposals = [
+        Proposal(n, Configuration(1e-3 * (n + 1), 32, 1.0), origin="paper")
+        for n in range(len(scores))
+    ]
     return [
         failed(proposal) if score is None else complete(proposal, row("gmm", 1, score))
         for proposal, score in zip(proposals, scores, strict=True)
@@ -82,9 +87,9 @@ def test_who_is_certain_is_a_finalist_whatever_the_trials_at_work_bring(
 
 def test_trials_that_were_given_up_or_have_no_score_are_no_finalists() -> None:
     records = [
-        complete(Proposal(0, 1e-3, 32, 1.0), row("gmm", 1, 0.9), state=State.PRUNED),
-        complete(Proposal(1, 2e-3, 32, 1.0), row("gmm", 1, None, "too few")),
-        complete(Proposal(2, 3e-3, 32, 1.0), row("gmm", 1, 0.1)),
+        complete(Proposal(0, Configuration(1e-3, 32, 1.0)), row("gmm", 1, 0.9), state=State.PRUNED),
+        complete(Proposal(1, Configuration(2e-3, 32, 1.0)), row("gmm", 1, None, "too few")),
+        complete(Proposal(2, Configuration(3e-3, 32, 1.0)), row("gmm", 1, 0.1)),
     ]
     assert [record.proposal.number for record in best_trials(records, 3)] == [2]
 
@@ -92,13 +97,25 @@ def test_trials_that_were_given_up_or_have_no_score_are_no_finalists() -> None:
 def test_an_encoder_is_a_finalist_once_with_its_best_inlier_model() -> None:
     """As with `inlier: sample`, where two trials may share an encoder."""
     records = [
-        complete(Proposal(0, 1e-3, 32, 1.0, "gmm", 1), row("gmm", 1, 0.8), encoder="a"),
-        complete(Proposal(1, 1e-3, 32, 1.0, "lof", 8), row("lof", 8, 0.9), encoder="a"),
-        complete(Proposal(2, 2e-3, 32, 1.0, "lof", 8), row("lof", 8, 0.7), encoder="b"),
+        complete(
+            Proposal(0, Configuration(1e-3, 32, 1.0), InlierSpec("gmm", 1)),
+            row("gmm", 1, 0.8),
+            encoder="a",
+        ),
+        complete(
+            Proposal(1, Configuration(1e-3, 32, 1.0), InlierSpec("lof", 8)),
+            row("lof", 8, 0.9),
+            encoder="a",
+        ),
+        complete(
+            Proposal(2, Configuration(2e-3, 32, 1.0), InlierSpec("lof", 8)),
+            row("lof", 8, 0.7),
+            encoder="b",
+        ),
     ]
     known = [record.proposal for record in records]
     found = reruns(records, known, Finalists(top=2, seeds=2), SEED)
-    assert [(p.rerun_of, p.inlier, p.p) for p in found] == [(1, "lof", 8), (2, "lof", 8)]
+    assert [(p.rerun_of, p.inlier) for p in found] == [(k, InlierSpec("lof", 8)) for k in (1, 2)]
 
 
 def test_seeds_stay_what_numpy_takes() -> None:

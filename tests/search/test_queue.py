@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from raysearch.config import Configuration
+from raysearch.score.spec import InlierSpec
 from raysearch.search.agenda import Agenda
 from raysearch.search.queue import Queue
-from raysearch.search.study import Proposal
+from raysearch.search.records import Proposal
 from tests.records import complete, row
 from tests.search.agendas import end, make_agenda, space
 
@@ -67,9 +69,9 @@ def test_two_trials_of_one_encoder_run_one_after_the_other(tmp_path: Path) -> No
     asked = space(inlier="sample", trials=3)
     before = make_agenda(tmp_path / "valve", asked)
     same = [
-        Proposal(0, 0.001, 32, 1.0, "gmm", 1),
-        Proposal(1, 0.001, 32, 1.0, "lof", 4),
-        Proposal(2, 0.002, 32, 1.0, "gmm", 1),
+        Proposal(0, Configuration(0.001, 32, 1.0), InlierSpec("gmm", 1)),
+        Proposal(1, Configuration(0.001, 32, 1.0), InlierSpec("lof", 4)),
+        Proposal(2, Configuration(0.002, 32, 1.0), InlierSpec("gmm", 1)),
     ]
     for proposal in same:
         before.study.propose(proposal)

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raysearch.config import Configuration
 from raysearch.outcome import InlierResult
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.ranking import Candidate, Ranking, rank, shortcomings
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.strategy import Finalists
-from raysearch.search.study import Proposal, Record, State
 from tests.records import complete, failed, row
 
 SPECS = (("gmm", 1), ("lof", 8))
@@ -21,7 +22,7 @@ ASKED = Finalists(top=3, seeds=3)
 def trial(number: int, *scores: float | None, of: int | None = None) -> Record:
     """A trial of the search, or one `of` it with another seed; without scores, one that failed."""
     base = number if of is None else of
-    proposal = Proposal(number, 1e-3 * (1 + base), 32, 1.0, rerun_of=of)
+    proposal = Proposal(number, Configuration(1e-3 * (1 + base), 32, 1.0), rerun_of=of)
     if of is not None:
         proposal = replace(proposal, seed=number)
     return complete(proposal, *rows(scores)) if scores else failed(proposal)
@@ -38,12 +39,12 @@ def ranked(*records: Record) -> Ranking:
 
 
 def named(candidate: Candidate | None) -> tuple[int, str] | None:
-    return None if candidate is None else (candidate.proposal.number, candidate.spec.name)
+    return None if candidate is None else (candidate.proposal.number, candidate.inlier.name)
 
 
 def test_without_finalists_the_best_score_wins() -> None:
     found = ranked(trial(0, 0.7, 0.6), trial(1, 0.5, 0.8), trial(2), trial(3, 0.75, None))
-    assert (named(found.winner), found.winner.spec) == ((1, "lof"), InlierSpec("lof", 8))
+    assert (named(found.winner), found.winner.inlier) == ((1, "lof"), InlierSpec("lof", 8))
     assert (named(found.second), found.seeds) == ((3, "gmm"), 1)
     assert (found.winner.mean(), found.winner.std) == (0.8, None)
 
@@ -163,9 +164,9 @@ def test_nobody_who_compares_has_a_better_mean_than_the_winner(records: list[Rec
     means = [one.mean(found.seeds) for one in found.candidates]
     assert means == sorted(means, reverse=True)
     assert all(len(one.trainings) >= found.seeds for one in found.candidates)
-    assert found.winner.encoder == found.candidates[0].encoder
+    assert found.winner.configuration == found.candidates[0].configuration
     assert found.second is not found.winner
-    if found.second and found.second.encoder != found.winner.encoder:
+    if found.second and found.second.configuration != found.winner.configuration:
         assert found.second.mean(found.seeds) <= found.candidates[0].mean(found.seeds)
     for one in found.candidates:
         assert len({training.record.proposal.number for training in one.trainings}) == len(

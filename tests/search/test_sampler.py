@@ -12,11 +12,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from raysearch.config import Configuration
 from raysearch.outcome import Epoch
+from raysearch.score.spec import InlierSpec
 from raysearch.search.engine import BEST, RECALL
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space
-from raysearch.search.study import Proposal, Record, State
 from raysearch.search.warm import Start
 from tests.records import complete, failed, make_space, row
 
@@ -30,13 +32,14 @@ KINDS = [(s, m) for s in (*SAMPLERS, "grid") for m in MODES if m == "sweep" or s
 
 def objective(proposal: Proposal) -> float:
     """A score with one best configuration, which depends on everything."""
+    encoder, inlier = proposal.configuration, proposal.inlier
     return (
         0.9
-        - 0.1 * abs(math.log10(proposal.lr) + 3)
-        - 0.001 * abs(proposal.batch_size - 64)
-        - 0.05 * abs(math.log10(proposal.lam))
-        + 0.01 * (proposal.inlier == "gmm")
-        - 0.002 * (proposal.p or 0)
+        - 0.1 * abs(math.log10(encoder.lr) + 3)
+        - 0.001 * abs(encoder.batch_size - 64)
+        - 0.05 * abs(math.log10(encoder.lam))
+        + 0.01 * (inlier is not None and inlier.name == "gmm")
+        - 0.002 * (inlier.p or 0 if inlier else 0)
     )
 
 
@@ -51,7 +54,8 @@ def end(proposal: Proposal) -> Record:
     """How its trial ends: every fifth fails."""
     if proposal.number % 5 == 3:
         return failed(proposal)
-    return complete(proposal, row(proposal.inlier or "gmm", proposal.p or 1, objective(proposal)))
+    inlier = proposal.inlier or InlierSpec("gmm", 1)
+    return complete(proposal, row(inlier.name, inlier.p, objective(proposal)))
 
 
 @dataclass
@@ -129,7 +133,7 @@ def test_a_finite_space_is_exhausted_without_repeats(tmp_path: Path, sampler: st
     asked = space(sampler, "sweep", lr=[1e-3, 3e-3, 1e-2])
     found = exhaust(asked, tmp_path)
     assert len(found) == len({proposal.key for proposal in found}) == 3 * 3 * 3
-    assert {(p.inlier, p.p) for p in found} == {("", None)}
+    assert {p.inlier for p in found} == {None}
 
 
 @pytest.mark.parametrize("sampler", [name for name in CONDITIONAL if name != "gp"])
@@ -137,7 +141,7 @@ def test_the_same_when_inlier_models_are_sampled(tmp_path: Path, sampler: str) -
     asked = space(sampler, "sample", lr=[1e-3], batch_size=[32], **{"lambda": [0.1, 1.0]})
     found = exhaust(asked, tmp_path)
     expected = {
-        (1e-3, 32, lam, spec.name, spec.p) for lam in (0.1, 1.0) for spec in asked.search.specs
+        (Configuration(1e-3, 32, lam), spec) for lam in (0.1, 1.0) for spec in asked.search.specs
     }
     assert len(expected) == 12
     assert len(found) == 12
@@ -147,7 +151,7 @@ def test_the_same_when_inlier_models_are_sampled(tmp_path: Path, sampler: str) -
 def test_a_space_of_one_configuration_is_tried_once(tmp_path: Path) -> None:
     asked = space("tpe", "sweep", lr=1e-3, batch_size=32, **{"lambda": 1})
     sampler = Sampler(asked, tmp_path / "study.journal")
-    assert sampler.ask() == Proposal(0, 1e-3, 32, 1.0)
+    assert sampler.ask() == Proposal(0, Configuration(1e-3, 32, 1.0))
     assert sampler.ask() is None
 
 
@@ -155,8 +159,8 @@ def test_a_space_of_one_configuration_is_tried_once(tmp_path: Path) -> None:
 def test_an_endless_space_never_repeats(tmp_path: Path, sampler: str) -> None:
     found = Search(space(sampler, "sweep"), tmp_path).run(40, forget=False)
     assert len({proposal.key for proposal in found}) == 40
-    assert all(1e-4 <= proposal.lr <= 1e-2 for proposal in found)
-    assert {proposal.batch_size for proposal in found} <= {32, 64, 128}
+    assert all(1e-4 <= proposal.configuration.lr <= 1e-2 for proposal in found)
+    assert {proposal.configuration.batch_size for proposal in found} <= {32, 64, 128}
 
 
 def test_a_failed_trial_is_not_tried_again(tmp_path: Path) -> None:
@@ -177,7 +181,7 @@ def test_a_range_of_batch_sizes_gives_even_sizes_within_it(
     tmp_path: Path, sampler: str, log: bool
 ) -> None:
     asked = space(sampler, "sweep", batch_size={"low": 8, "high": 64, "log": log})
-    sizes = [p.batch_size for p in Search(asked, tmp_path).run(30, forget=False)]
+    sizes = [p.configuration.batch_size for p in Search(asked, tmp_path).run(30, forget=False)]
     assert all(size % 2 == 0 and 8 <= size <= 64 for size in sizes)
     assert len(set(sizes)) > 5
 
@@ -191,7 +195,7 @@ def test_a_range_of_few_batch_sizes_is_exhausted(
 ) -> None:
     asked = space(sampler, "sweep", lr=[1e-3, 1e-2], batch_size=sizes, **{"lambda": [1.0]})
     found = exhaust(asked, tmp_path)
-    assert {(p.lr, p.batch_size) for p in found} == {
+    assert {(p.configuration.lr, p.configuration.batch_size) for p in found} == {
         (lr, size) for lr in (1e-3, 1e-2) for size in (8, 10, 12)
     }
     assert len(found) == 6
@@ -202,8 +206,8 @@ def test_p_belongs_to_its_inlier_model(tmp_path: Path, sampler: str) -> None:
     asked = space(sampler, "sample")
     found = Search(asked, tmp_path).run(20, forget=False)
     specs = {(spec.name, spec.p) for spec in asked.search.specs}
-    assert {(p.inlier, p.p) for p in found} <= specs
-    assert {p.inlier for p in found} == {"gmm", "lof", "none"}
+    assert {(p.inlier.name, p.inlier.p) for p in found if p.inlier} <= specs
+    assert {p.inlier.name for p in found if p.inlier} == {"gmm", "lof", "none"}
     for trial in mirrored(tmp_path):
         inlier = trial.params["inlier"]
         assert [n for n in trial.params if n.startswith("p_")] == (
@@ -268,9 +272,9 @@ def test_optuna_reads_the_study_in_the_journal(tmp_path: Path, mode: str) -> Non
     records = {record.proposal.number: record for record in search.records}
     assert [trial.number for trial in trials] == list(range(12))
     for trial, proposal in zip(trials, search.proposals, strict=True):
-        assert trial.params["lr"] == proposal.lr
-        assert trial.params["batch_size"] == proposal.batch_size
-        assert trial.params["lambda"] == proposal.lam
+        assert trial.params["lr"] == proposal.configuration.lr
+        assert trial.params["batch_size"] == proposal.configuration.batch_size
+        assert trial.params["lambda"] == proposal.configuration.lam
         record = records.get(proposal.number)
         if record is None:
             assert trial.state is TrialState.RUNNING
@@ -440,16 +444,16 @@ def test_without_a_scheduler_no_trial_is_given_up(tmp_path: Path) -> None:
 def test_starts_come_first_once_and_moved_into_the_space(tmp_path: Path) -> None:
     asked = space("tpe", "sweep", lr=[1e-3, 1e-2])
     starts = [
-        Start(1.2e-3, 60, 3.3, "runs/fan trial 3"),
-        Start(1e-3, 64, 10.0, "the same again"),
-        Start(1.0, 500, 0.0, "paper"),
+        Start(Configuration(1.2e-3, 60, 3.3), "runs/fan trial 3"),
+        Start(Configuration(1e-3, 64, 10.0), "the same again"),
+        Start(Configuration(1.0, 500, 0.0), "paper"),
     ]
     sampler = Sampler(asked, tmp_path / "study.journal")
     sampler.enqueue(starts)
     made = [proposal for _ in range(3) if (proposal := sampler.ask())]
     assert made[:2] == [
-        Proposal(0, 1e-3, 64, 10.0, origin="runs/fan trial 3"),
-        Proposal(1, 1e-2, 128, 0.1, origin="paper"),
+        Proposal(0, Configuration(1e-3, 64, 10.0), origin="runs/fan trial 3"),
+        Proposal(1, Configuration(1e-2, 128, 0.1), origin="paper"),
     ]
     assert made[2].origin == ""
     again = Sampler(asked, tmp_path / "study.journal", made[:1])
@@ -459,7 +463,12 @@ def test_starts_come_first_once_and_moved_into_the_space(tmp_path: Path) -> None
 
 def test_a_start_brings_its_inlier_model_where_that_is_sampled(tmp_path: Path) -> None:
     sampler = Sampler(space("tpe", "sample"), tmp_path / "study.journal")
-    sampler.enqueue([Start(1e-3, 64, 1.0, "a", "ocsvm", 0.5), Start(1e-3, 64, 1.0, "b", "gmm", 3)])
+    sampler.enqueue(
+        [
+            Start(Configuration(1e-3, 64, 1.0), "a", InlierSpec("ocsvm", 0.5)),
+            Start(Configuration(1e-3, 64, 1.0), "b", InlierSpec("gmm", 3)),
+        ]
+    )
     first = sampler.ask()
     assert first is not None
-    assert (first.inlier, first.p, first.origin) == ("gmm", 4, "b")
+    assert (first.inlier, first.origin) == (InlierSpec("gmm", 4), "b")

@@ -7,14 +7,16 @@ import pytest
 from upath import UPath
 
 from raysearch import storage
-from raysearch.config import TrialConfig
+from raysearch.config import Configuration, TrialConfig
 from raysearch.errors import UserError
-from raysearch.search.study import Proposal, State, StudyFolder
+from raysearch.score.spec import InlierSpec
+from raysearch.search.records import Proposal, State
+from raysearch.search.study import StudyFolder
 from tests.records import complete, failed, row
 from tests.s3 import BUCKET, S3
 from tests.tiny import TINY
 
-PROPOSAL = Proposal(7, 0.1 + 0.2, 32, 1 / 3, "gmm", 4)
+PROPOSAL = Proposal(7, Configuration(0.1 + 0.2, 32, 1 / 3), InlierSpec("gmm", 4))
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_the_facts_come_back(study: StudyFolder) -> None:
     [
         complete(PROPOSAL, row("gmm", 4, 0.1 + 0.2), row("none", None, None, "collapsed")),
         failed(PROPOSAL),
-        complete(Proposal(3, 1e-3, 2, 0.0), state=State.PRUNED, val_loss=None),
+        complete(Proposal(3, Configuration(1e-3, 2, 0.0)), state=State.PRUNED, val_loss=None),
     ],
 )
 def test_a_record_comes_back_as_it_was(study: StudyFolder, record) -> None:
@@ -82,7 +84,7 @@ def test_a_record_is_one_file_of_json(study: StudyFolder) -> None:
 
 def test_records_and_proposals_are_sorted_by_number(study: StudyFolder) -> None:
     for number in (11, 2, 9, 123):
-        proposal = Proposal(number, 1e-3, 32, 1.0)
+        proposal = Proposal(number, Configuration(1e-3, 32, 1.0))
         study.propose(proposal)
         study.add(failed(proposal))
     assert [p.number for p in study.proposals()] == [2, 9, 11, 123]
@@ -148,14 +150,12 @@ def test_a_proposal_has_one_encoder() -> None:
     assert config == TrialConfig(
         machine="valve",
         data="data",
-        lr=PROPOSAL.lr,
-        batch_size=32,
-        lam=PROPOSAL.lam,
+        configuration=PROPOSAL.configuration,
         seed=3,
         options=TINY,
     )
     # The inlier model is no part of it.
-    other = Proposal(8, PROPOSAL.lr, 32, PROPOSAL.lam, "lof", 8)
+    other = Proposal(8, PROPOSAL.configuration, InlierSpec("lof", 8))
     assert other.config("valve", "data", 3, TINY).signature() == config.signature()
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from raysearch.config import Configuration
+from raysearch.score.spec import InlierSpec
 from raysearch.search.job import Job
+from raysearch.search.records import Proposal
 from raysearch.search.resources import Share
-from raysearch.search.study import Proposal
-from raysearch.search.tracking import to_config
 from raysearch.search.trainable import run_proposal
 from tests.search.agendas import make_job, space
 
@@ -26,7 +27,7 @@ def test_a_trial_is_done_for_its_own_study(tmp_path: Path, monkeypatch: pytest.M
 
     jobs = {name: make_job(tmp_path / name, space(), name) for name in ("fan", "valve")}
     share = Share(workers=1, cpus=1, gpus=0.0, concurrent=1)
-    proposal = Proposal(3, 1e-3, 32, 10.0, "gmm", 4.0, seed=2, rerun_of=1)
-    run_proposal(to_config("fan", proposal), (jobs, share, work))
+    proposal = Proposal(3, Configuration(1e-3, 32, 10.0), InlierSpec("gmm", 4), seed=2, rerun_of=1)
+    run_proposal(proposal.to_tune("fan"), (jobs, share, work))
     assert done == [(jobs["fan"], proposal, share)]
     assert reports == [{"epoch": 1}]

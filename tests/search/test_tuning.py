@@ -6,14 +6,16 @@ import pytest
 from ray.tune import Tuner
 from ray.tune.experiment import Trial
 
+from raysearch.config import Configuration
 from raysearch.preloading import Preloading
+from raysearch.score.spec import InlierSpec
 from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
 from raysearch.search.callbacks import Relay
 from raysearch.search.joining import Joining
+from raysearch.search.records import Proposal
 from raysearch.search.resources import Cluster, Node, Resources, Share
-from raysearch.search.study import Proposal
-from raysearch.search.tracking import TensorBoard, to_config, to_proposal
+from raysearch.search.tracking import TensorBoard
 from raysearch.search.tuning import DRIVER_CPUS, RETRIES, _packed, _Searcher, _tuner
 from tests.search.agendas import end, make_agenda, space
 from tests.search.test_callbacks import Notes
@@ -25,9 +27,8 @@ def test_trials_are_handed_out_as_plain_configurations(tmp_path: Path) -> None:
     found = searcher.suggest("a")
     assert isinstance(found, dict)
     [proposal] = agenda.proposals
-    facts = {"lr": proposal.lr, "batch_size": proposal.batch_size, "lambda": proposal.lam}
-    assert found == {"study": "valve", "number": 0, **facts}
-    assert to_proposal(found) == proposal
+    assert found == {"study": "valve", "number": 0, **proposal.configuration.to_dict()}
+    assert Proposal.from_tune(found) == proposal
     # Nothing to do just now is not the end.
     assert searcher.suggest("b") is None
     end(agenda, proposal)
@@ -45,14 +46,20 @@ def test_a_study_that_is_over_has_nothing_to_hand_out(tmp_path: Path) -> None:
 
 
 def test_every_part_of_a_proposal_comes_through() -> None:
-    proposal = Proposal(7, 1e-3, 32, 10.0, "gmm", 4.0, seed=3, rerun_of=1, origin="fan trial 2")
-    config = to_config("valve", proposal)
+    proposal = Proposal(
+        7,
+        Configuration(1e-3, 32, 10.0),
+        InlierSpec("gmm", 4),
+        seed=3,
+        rerun_of=1,
+        origin="fan trial 2",
+    )
+    config = proposal.to_tune("valve")
     assert config["lambda"] == 10.0
     assert None not in config.values()
-    assert to_proposal(config) == proposal
-    assert to_proposal(to_config("valve", Proposal(0, 1e-3, 32, 10.0))) == Proposal(
-        0, 1e-3, 32, 10.0
-    )
+    assert Proposal.from_tune(config) == proposal
+    plain = Proposal(0, Configuration(1e-3, 32, 10.0))
+    assert Proposal.from_tune(plain.to_tune("valve")) == plain
 
 
 def tuner(share: Share, *agendas: Agenda) -> Tuner:

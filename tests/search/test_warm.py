@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
+from raysearch.config import Configuration
 from raysearch.errors import UserError
-from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.score.spec import InlierSpec
+from raysearch.search.records import Proposal, Record, State
+from raysearch.search.study import StudyFolder
 from raysearch.search.warm import Start, good_starts, paper_start, starts_of, together
 from tests.records import complete, failed, row
 
-PROPOSALS = [Proposal(number, 1e-3 * (number + 1), 32, 1.0) for number in range(6)]
+PROPOSALS = [Proposal(number, Configuration(1e-3 * (number + 1), 32, 1.0)) for number in range(6)]
 
 
 def scored(number: int, score: float) -> Record:
@@ -18,8 +21,12 @@ def scored(number: int, score: float) -> Record:
 
 
 def test_table_one_of_the_paper() -> None:
-    assert paper_start("valve") == Start(5e-4, 128, 10.0, "paper", "gmm", 32)
-    assert paper_start("ToyTrain") == Start(5e-4, 32, 0.1, "paper", "lof", 8)
+    assert paper_start("valve") == Start(
+        Configuration(5e-4, 128, 10.0), "paper", InlierSpec("gmm", 32)
+    )
+    assert paper_start("ToyTrain") == Start(
+        Configuration(5e-4, 32, 0.1), "paper", InlierSpec("lof", 8)
+    )
 
 
 def test_the_best_configurations_of_a_study_come_best_first() -> None:
@@ -33,21 +40,34 @@ def test_the_best_configurations_of_a_study_come_best_first() -> None:
     ]
     found = good_starts(records, "runs/fan")
     assert found == [
-        Start(PROPOSALS[n].lr, 32, 1.0, f"runs/fan trial {n}", "gmm", 2) for n in (1, 5, 3)
+        Start(PROPOSALS[n].configuration, f"runs/fan trial {n}", InlierSpec("gmm", 2))
+        for n in (1, 5, 3)
     ]
 
 
 def test_an_encoder_counts_once_and_finalists_not_at_all() -> None:
     twice = [
-        complete(Proposal(0, 1e-3, 32, 1.0, "gmm", 2), row("gmm", 2, 0.8), encoder="same"),
-        complete(Proposal(1, 1e-3, 32, 1.0, "lof", 4), row("lof", 4, 0.9), encoder="same"),
-        complete(Proposal(2, 1e-3, 32, 1.0, seed=1, rerun_of=0), row("lof", 4, 0.99)),
+        complete(
+            Proposal(0, Configuration(1e-3, 32, 1.0), InlierSpec("gmm", 2)),
+            row("gmm", 2, 0.8),
+            encoder="same",
+        ),
+        complete(
+            Proposal(1, Configuration(1e-3, 32, 1.0), InlierSpec("lof", 4)),
+            row("lof", 4, 0.9),
+            encoder="same",
+        ),
+        complete(
+            Proposal(2, Configuration(1e-3, 32, 1.0), seed=1, rerun_of=0), row("lof", 4, 0.99)
+        ),
     ]
-    assert good_starts(twice, "x") == [Start(1e-3, 32, 1.0, "x trial 1", "lof", 4)]
+    assert good_starts(twice, "x") == [
+        Start(Configuration(1e-3, 32, 1.0), "x trial 1", InlierSpec("lof", 4))
+    ]
 
 
 def test_every_studys_best_comes_before_any_second_best() -> None:
-    a, b, c = (Start(1e-3, 32, 1.0, name) for name in "abc")
+    a, b, c = (Start(Configuration(1e-3, 32, 1.0), name) for name in "abc")
     assert together([[a, b], [], [c]]) == [a, c, b]
     assert together([]) == []
 

@@ -1,7 +1,7 @@
 """The best of some records, and the detector that is made of it."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,14 @@ import torch
 
 from raysearch import checkpoint
 from raysearch.audio.dataset import TrialData
+from raysearch.config import Configuration
 from raysearch.errors import UserError
 from raysearch.network import new_encoder
+from raysearch.score.spec import InlierSpec
 from raysearch.score.threshold import gamma_threshold
 from raysearch.search.detector import build_detector
 from raysearch.search.ranking import rank
-from raysearch.search.study import Proposal, Record
+from raysearch.search.records import Proposal, Record
 from raysearch.search.winner import Winner, choose, freeze, frozen
 from raysearch.trial import clip_scores
 from tests.records import complete, failed, row
@@ -23,7 +25,7 @@ from tests.tiny import TEN, open_valve
 
 
 def proposal(number: int) -> Proposal:
-    return Proposal(number, 1e-3 * (number + 1), 32, 10.0)
+    return Proposal(number, Configuration(1e-3 * (number + 1), 32, 10.0))
 
 
 def chosen_of(*records: Record) -> Winner:
@@ -43,11 +45,8 @@ def test_the_highest_score_wins_with_its_inlier_model() -> None:
         machine="valve",
         trial=1,
         encoder="encoder1",
-        lr=2e-3,
-        batch_size=32,
-        lam=10.0,
-        inlier="lof",
-        p=8,
+        configuration=Configuration(2e-3, 32, 10.0),
+        inlier=InlierSpec("lof", 8),
         val_score=0.8,
         seed=0,
         data="data",
@@ -69,7 +68,7 @@ def test_of_several_seeds_the_best_encoder_is_the_detectors() -> None:
     assert (found.val_score, found.seeds) == (0.9, 3)
     assert (found.score, found.std_score) == (pytest.approx(0.75), pytest.approx(0.15))
     assert found.config(TEN).seed == 7
-    assert found.config(TEN).lr == proposal(0).lr
+    assert found.config(TEN).configuration == proposal(0).configuration
 
 
 @pytest.fixture
@@ -86,7 +85,7 @@ def test_a_frozen_winner_comes_back(tmp_path: Path, winner: Winner) -> None:
 def test_one_that_was_frozen_before_there_were_finalists_comes_back(
     tmp_path: Path, winner: Winner
 ) -> None:
-    content = asdict(winner)
+    content = winner.to_json()
     for key in ("seeds", "mean_score", "std_score"):
         del content[key]
     (tmp_path / "frozen.json").write_text(json.dumps(content))
@@ -96,8 +95,10 @@ def test_one_that_was_frozen_before_there_were_finalists_comes_back(
 def test_its_configuration_is_that_of_its_encoder(winner: Winner) -> None:
     config = winner.config(TEN)
     assert (config.machine, config.data, config.seed) == ("valve", "data", 0)
-    assert (config.lr, config.batch_size, config.lam) == (2e-3, 32, 10.0)
-    assert config.signature() == replace(winner, inlier="gmm", p=1).config(TEN).signature()
+    assert config.configuration == Configuration(2e-3, 32, 10.0)
+    assert (
+        config.signature() == replace(winner, inlier=InlierSpec("gmm", 1)).config(TEN).signature()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +120,10 @@ def study(tmp_path: Path, data: TrialData) -> Path:
 def test_the_detector_has_a_model_and_a_threshold_for_every_id(
     study: Path, data: TrialData, winner: Winner, inlier: str, p: int | None
 ) -> None:
-    chosen = replace(winner, inlier=inlier, p=p)
+    chosen = replace(winner, inlier=InlierSpec(inlier, p))
     detector = build_detector(chosen, TEN, data, study)
     assert detector.ids == ["0", "1", "2", "3", "4", "5"]
-    assert detector.spec == chosen.spec
+    assert detector.spec == chosen.inlier
     assert (detector.mean, detector.std) == (data.target.mean, data.target.std)
     assert not detector.encoder.training
     # The threshold is that of normal clips which the model was not fitted on.
@@ -132,7 +133,7 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
         clips = [n for n in train.clips if data.target.clips[n].id == identity]
         assert len(clips) == 11
         embeddings = np.stack([detector.embed(data.target.waveform(n)) for n in clips])
-        scores = clip_scores(chosen.spec, detector.models[identity], embeddings, detector.options)
+        scores = clip_scores(chosen.inlier, detector.models[identity], embeddings, detector.options)
         assert detector.thresholds[identity] == pytest.approx(
             gamma_threshold(scores, TEN.threshold_quantile), rel=1e-4
         )
@@ -157,7 +158,7 @@ def test_a_model_that_cannot_be_fitted_is_named(
     study: Path, data: TrialData, winner: Winner
 ) -> None:
     with pytest.raises(UserError, match=r"no detector: ID 0 of valve: gmm with p=64 .*has 10"):
-        build_detector(replace(winner, inlier="gmm", p=64), TEN, data, study)
+        build_detector(replace(winner, inlier=InlierSpec("gmm", 64)), TEN, data, study)
 
 
 def test_a_lost_encoder_is_named(tmp_path: Path, data: TrialData, winner: Winner) -> None:

@@ -10,17 +10,19 @@ import pytest
 import torch
 
 from raysearch.audio.dataset import open_data, source_of
+from raysearch.config import Configuration
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.job import Job, failed, pruned
+from raysearch.search.records import Proposal, Record, State
 from raysearch.search.resources import Share
-from raysearch.search.study import Proposal, Record, State, StudyFolder
+from raysearch.search.study import StudyFolder
 from raysearch.search.worker import work
 from raysearch.training_state import unfinished
 from tests.tiny import TINY, VALIDATION_IDS
 
 SPECS = (InlierSpec("gmm", 1), InlierSpec("gmm", 64), InlierSpec("none", None))
 SHARE = Share(workers=1, cpus=1, gpus=0, concurrent=1)
-PROPOSAL = Proposal(number=3, lr=3e-3, batch_size=16, lam=10.0)
+PROPOSAL = Proposal(3, Configuration(3e-3, 16, 10.0))
 Told = list[dict[str, Any]]
 
 
@@ -80,7 +82,7 @@ def test_the_threads_of_a_trial_are_its_cpus(job: Job):
 
 
 def test_a_diverged_trial_leaves_a_failed_record_with_its_reason(job: Job):
-    wild = replace(PROPOSAL, lr=1e30)
+    wild = replace(PROPOSAL, configuration=Configuration(1e30, 16, 10.0))
     record, told = run(job, wild)
     assert record is not None
     assert record.state is State.FAIL
@@ -104,18 +106,18 @@ def test_a_trial_that_has_its_record_is_not_run(job: Job):
 
 
 def test_a_failed_trial_is_not_tried_again(job: Job):
-    wild = replace(PROPOSAL, lr=1e30)
+    wild = replace(PROPOSAL, configuration=Configuration(1e30, 16, 10.0))
     run(job, wild)
     work(job, wild, SHARE, forbidden)
 
 
 def test_a_sampled_inlier_model_is_the_only_one_that_is_judged(job: Job):
-    first, told = run(job, replace(PROPOSAL, inlier="gmm", p=1))
+    first, told = run(job, replace(PROPOSAL, inlier=InlierSpec("gmm", 1)))
     assert first is not None
     assert [(row.inlier, row.p) for row in first.rows] == [("gmm", 1)]
     assert len(told) == 3
     # Another inlier model on the same encoder: it is loaded, not trained.
-    second, told = run(job, replace(PROPOSAL, number=4, inlier="none", p=None))
+    second, told = run(job, replace(PROPOSAL, number=4, inlier=InlierSpec("none", None)))
     assert second is not None
     assert [(row.inlier, row.p) for row in second.rows] == [("none", None)]
     assert second.encoder == first.encoder
@@ -137,8 +139,8 @@ def test_rungs_are_told_with_the_score_so_far(job: Job):
 
 def test_an_encoder_of_another_trial_brings_no_scores_of_its_rungs(job: Job):
     job = replace(job, rungs=frozenset({1}))
-    first, _ = run(job, replace(PROPOSAL, inlier="gmm", p=1))
-    second, _ = run(job, replace(PROPOSAL, number=4, inlier="none", p=None))
+    first, _ = run(job, replace(PROPOSAL, inlier=InlierSpec("gmm", 1)))
+    second, _ = run(job, replace(PROPOSAL, number=4, inlier=InlierSpec("none", None)))
     assert first is not None
     assert second is not None
     assert first.history[0].val_score is not None

@@ -8,7 +8,7 @@ from raysearch.report.html.look import ACCENT, MUTED, figure
 from raysearch.report.html.parts import Absent, Chart, Facts, Part, Section, Table
 from raysearch.report.html.results import Results
 from raysearch.report.words import count, duration
-from raysearch.search.study import Record, State
+from raysearch.search.records import Record, State
 
 MOST_BARS = 200
 

@@ -26,8 +26,8 @@ from optuna.visualization import (
 from raysearch.outcome import InlierResult
 from raysearch.report.html.look import ACCENT, GRID, MUTED, SCALE, dress, shade
 from raysearch.search.axis import axes
+from raysearch.search.records import Record
 from raysearch.search.space import Space
-from raysearch.search.study import Record
 
 HYPERPARAMETERS = ("lr", "batch_size", "lambda", "inlier", "p")
 SCORE = "validation score"
@@ -56,13 +56,7 @@ def rows_of(records: Sequence[Record]) -> list[Row]:
 
 
 def _params(record: Record, row: InlierResult) -> dict[str, Any]:
-    proposal = record.proposal
-    params: dict[str, Any] = {
-        "lr": proposal.lr,
-        "batch_size": proposal.batch_size,
-        "lambda": proposal.lam,
-        "inlier": row.inlier,
-    }
+    params = {**record.proposal.configuration.to_dict(), "inlier": row.inlier}
     return params if row.p is None else params | {"p": row.p}
 
 

@@ -175,7 +175,15 @@ def _row(one: Results) -> list[str | Link]:
         ahead = f"{'~ ' if one.confidence.is_noise else ''}{advantage(one.ranking):+.4f}"
     state = "provisional" if one.held is None else "finished"
     final = "–" if one.final_score is None else f"{one.final_score:.4f}"
-    return [link, state, settings(one.winner), f"{one.winner.score:.4f}", ahead, final, trials]
+    return [
+        link,
+        state,
+        settings(one.winner),
+        f"{one.winner.score:.4f}",
+        ahead,
+        final,
+        trials,
+    ]
 
 
 def _tables(tables: Overview | None) -> list[Part]:

@@ -17,9 +17,10 @@ from raysearch.evidence.wrong import WrongClip, read_wrong
 from raysearch.score.metrics import harmonic_mean
 from raysearch.search.confidence import Confidence, read_confidence
 from raysearch.search.ranking import Candidate, Ranking, rank
+from raysearch.search.records import Record, State
 from raysearch.search.scores import FinalScore, read_scores
 from raysearch.search.space import Space, check_space
-from raysearch.search.study import LEDGER, Record, State, StudyFolder
+from raysearch.search.study import LEDGER, StudyFolder
 from raysearch.search.winner import Winner, choose, frozen
 
 NEEDED = {

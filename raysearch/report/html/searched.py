@@ -12,8 +12,8 @@ from raysearch.report.html import optuna_charts
 from raysearch.report.html.look import ACCENT, ANOMALOUS, INK, MUTED, SCALE, figure
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, View
 from raysearch.report.html.results import Results
-from raysearch.report.words import configuration, inlier, origin
-from raysearch.search.study import Record, State
+from raysearch.report.words import inlier_words, origin, settings
+from raysearch.search.records import Record, State
 
 MOST_FAILURES = 20
 
@@ -161,9 +161,9 @@ def _dots(
 def _told(record: Record) -> str:
     """A trial, for who points at it."""
     proposal, best = record.proposal, record.best
-    lines = [f"trial {proposal.number}: {configuration(proposal)}"]
+    lines = [f"trial {proposal.number}: {settings(proposal)}"]
     if best is not None and record.state is State.COMPLETE:
-        lines.append(f"{best.val_score:.4f} with {inlier(best)}")
+        lines.append(f"{best.val_score:.4f} with {inlier_words(best.spec)}")
     lines += [origin(proposal), record.error[:120]]
     return "<br>".join(escape(line) for line in lines if line)
 
@@ -214,7 +214,12 @@ def _failures(records: Sequence[Record]) -> Table | None:
     if not failed:
         return None
     rows = [
-        [str(r.proposal.number), configuration(r.proposal), r.host, _reason(r)]
+        [
+            str(r.proposal.number),
+            settings(r.proposal),
+            r.host,
+            _reason(r),
+        ]
         for r in failed[:MOST_FAILURES]
     ]
     more = len(failed) - len(rows)

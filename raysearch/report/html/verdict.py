@@ -8,9 +8,9 @@ from raysearch.report.html.look import ACCENT, INK, MUTED, figure
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, Tile
 from raysearch.report.html.results import Results
 from raysearch.report.tables import score_words
-from raysearch.report.words import candidate, count, inlier, settings
+from raysearch.report.words import count, inlier_words, settings
 from raysearch.search.ranking import Candidate, Ranking
-from raysearch.search.study import State
+from raysearch.search.records import State
 
 LEADERS = 10
 """Configurations that are shown, at most: the best of so many encoders."""
@@ -37,9 +37,7 @@ def lead(results: Results) -> str:
     sentences = [f"{kind} score {score_words(winner, results.confidence)}."]
     if (second := results.second) is not None and results.ranking is not None:
         ahead = f"{advantage(results.ranking):.4f}"
-        sentences.append(
-            f"It is {ahead} ahead of the second, {candidate(second)}{_doubt(results)}."
-        )
+        sentences.append(f"It is {ahead} ahead of the second, {settings(second)}{_doubt(results)}.")
     if results.final_score is not None:
         sentences.append(
             f"On test IDs {_listed([one.id for one in results.final])}, which the search never "
@@ -136,14 +134,14 @@ def _parts(results: Results) -> list[Part]:
 
 def _leaders(ranking: Ranking) -> list[Candidate]:
     """The winner, then the best configuration of each other encoder."""
-    best = {ranking.winner.encoder: ranking.winner}
+    best = {ranking.winner.configuration: ranking.winner}
     for one in ranking.candidates:
-        best.setdefault(one.encoder, one)
+        best.setdefault(one.configuration, one)
     return list(best.values())[:LEADERS]
 
 
 def _chart(leaders: list[Candidate], results: Results) -> Chart:
-    names = [f"trial {one.proposal.number}, {inlier(one.best.row)}" for one in leaders]
+    names = [f"trial {one.proposal.number}, {inlier_words(one.inlier)}" for one in leaders]
     seeds = go.Scatter(
         x=[training.score for one in leaders for training in one.trainings],
         y=[name for name, one in zip(names, leaders, strict=True) for _ in one.trainings],
@@ -189,16 +187,16 @@ def _interval(name: str, low: float, high: float) -> go.Scatter:
 def _table(leaders: list[Candidate]) -> Table:
     rows = []
     for place, one in enumerate(leaders, start=1):
-        proposal, spec = one.proposal, one.spec
+        configuration, inlier = one.configuration, one.inlier
         rows.append(
             [
                 str(place),
-                str(proposal.number),
-                f"{proposal.lr:.3g}",
-                str(proposal.batch_size),
-                f"{proposal.lam:.3g}",
-                spec.name,
-                "–" if spec.p is None else f"{spec.p:g}",
+                str(one.proposal.number),
+                f"{configuration.lr:.3g}",
+                str(configuration.batch_size),
+                f"{configuration.lam:.3g}",
+                inlier.name,
+                "–" if inlier.p is None else f"{inlier.p:g}",
                 f"{one.mean():.4f}",
                 "–" if one.std is None else f"{one.std:.4f}",
                 str(len(one.trainings)),

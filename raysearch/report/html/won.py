@@ -24,7 +24,7 @@ from raysearch.report.html.look import (
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Sound, Sounds, View
 from raysearch.report.html.results import Results
 from raysearch.report.words import score
-from raysearch.search.study import Record
+from raysearch.search.records import Record
 
 LOSSES = (
     ("total", "train_loss", "val_loss"),

@@ -3,21 +3,33 @@
 from dataclasses import replace
 from pathlib import Path
 
+from raysearch.config import Configuration
 from raysearch.report.html.cost import cost_section
 from raysearch.report.html.parts import Chart, Facts, Part, Table
 from raysearch.report.html.results import read_results
-from raysearch.search.study import Proposal, Record, State
+from raysearch.search.records import Proposal, Record, State
 from raysearch.storage import place
 from tests import runs
 from tests.records import complete, row
 
 FIRST = complete(
-    Proposal(0, 1e-3, 32, 1.0), row("gmm", 1, 0.7), train_seconds=3000.0, score_seconds=600.0
+    Proposal(0, Configuration(1e-3, 32, 1.0)),
+    row("gmm", 1, 0.7),
+    train_seconds=3000.0,
+    score_seconds=600.0,
 )
 RECORDS = [
     replace(FIRST, devices=2.0, host="a"),
-    replace(FIRST, proposal=Proposal(1, 2e-3, 32, 1.0), state=State.PRUNED, rows=(), host="b"),
-    replace(FIRST, proposal=Proposal(2, 1e-3, 32, 1.0, seed=1, rerun_of=0), host="b"),
+    replace(
+        FIRST,
+        proposal=Proposal(1, Configuration(2e-3, 32, 1.0)),
+        state=State.PRUNED,
+        rows=(),
+        host="b",
+    ),
+    replace(
+        FIRST, proposal=Proposal(2, Configuration(1e-3, 32, 1.0), seed=1, rerun_of=0), host="b"
+    ),
 ]
 
 
@@ -58,7 +70,11 @@ def test_every_trial_has_its_bar(tmp_path: Path) -> None:
 
 def test_of_very_many_trials_the_longest_have_bars(tmp_path: Path) -> None:
     many = [
-        replace(FIRST, proposal=Proposal(k, 1e-3 + 1e-6 * k, 32, 1.0), train_seconds=float(k))
+        replace(
+            FIRST,
+            proposal=Proposal(k, Configuration(1e-3 + 1e-6 * k, 32, 1.0)),
+            train_seconds=float(k),
+        )
         for k in range(210)
     ]
     chart = parts(tmp_path, many)["Time of trials"]

@@ -14,7 +14,9 @@ from raysearch.errors import UserError
 from raysearch.report.html.page import render, study_page, write_report
 from raysearch.report.html.parts import Absent, Page
 from raysearch.report.html.results import read_results
-from raysearch.search.study import State, StudyFolder
+from raysearch.score.spec import InlierSpec
+from raysearch.search.records import State
+from raysearch.search.study import StudyFolder
 from raysearch.storage import place
 from tests import runs
 from tests.records import make_space
@@ -165,8 +167,9 @@ def test_a_run_that_inlier_models_were_sampled_in_has_its_page(tmp_path: Path) -
     study = runs.begin(place(tmp_path / "valve"), make_space(strategy=strategy))
     whole_records = [r for r in runs.records() if r.proposal.rerun_of is None]
     sampled = [
-        replace(r, rows=r.rows[k % 6 : k % 6 + 1], proposal=replace(r.proposal, inlier="gmm", p=1))
+        replace(r, rows=rows, proposal=replace(r.proposal, inlier=InlierSpec("gmm", 1)))
         for k, r in enumerate(whole_records)
+        for rows in [r.rows[k % 6 : k % 6 + 1]]
     ]
     runs.add(study, sampled)
     runs.conclude(study)

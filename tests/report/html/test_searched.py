@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+from raysearch.config import Configuration
 from raysearch.report.html.parts import Chart, Part, Table
 from raysearch.report.html.results import read_results
 from raysearch.report.html.searched import search_section
-from raysearch.search.study import Proposal, State
+from raysearch.search.records import Proposal, State
 from raysearch.storage import place
 from tests import runs
 from tests.records import complete, row
@@ -76,7 +77,7 @@ def test_a_trial_none_of_whose_inlier_models_could_be_fitted_has_failed(tmp_path
         row("lof", 4, None, "so"),
     )
     study = runs.begin(place(tmp_path / "valve"))
-    runs.add(study, [complete(Proposal(0, 1e-3, 32, 1.0), *rows)])
+    runs.add(study, [complete(Proposal(0, Configuration(1e-3, 32, 1.0)), *rows)])
     history, table = search_section(read_results(study.path)).parts
     assert isinstance(history, Chart)
     assert [trace.name for trace in history.figure.data] == ["failed"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.config import Configuration
 from raysearch.report.html.parts import Chart, Table
 from raysearch.report.html.results import Results, read_results
 from raysearch.report.html.verdict import (
@@ -16,7 +17,7 @@ from raysearch.report.html.verdict import (
     title,
 )
 from raysearch.search.confidence import Confidence, write_confidence
-from raysearch.search.study import Proposal
+from raysearch.search.records import Proposal
 from raysearch.storage import place
 from tests import runs
 from tests.records import complete, row
@@ -24,7 +25,10 @@ from tests.records import complete, row
 
 def results(tmp_path: Path, *, concluded: bool = True) -> Results:
     study = runs.begin(place(tmp_path / "valve"))
-    first, second = Proposal(0, 1e-3, 32, 1.0), Proposal(1, 2e-3, 64, 10.0)
+    first, second = (
+        Proposal(0, Configuration(1e-3, 32, 1.0)),
+        Proposal(1, Configuration(2e-3, 64, 10.0)),
+    )
     runs.add(
         study,
         [
@@ -90,7 +94,7 @@ def test_while_the_search_is_at_work_all_is_provisional(tmp_path: Path) -> None:
 
 def test_a_winner_that_was_overtaken_is_said(tmp_path: Path) -> None:
     found = results(tmp_path)
-    better = Proposal(4, 3e-3, 64, 1.0)
+    better = Proposal(4, Configuration(3e-3, 64, 1.0))
     seeds = [
         complete(better, row("gmm", 1, 0.9)),
         complete(replace(better, number=5, seed=1, rerun_of=4), row("gmm", 1, 0.9)),
