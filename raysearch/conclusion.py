@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, TypeAlias
 from rich.console import Console
 from upath import UPath
 
-from raysearch.audio.dataset import Source, TrialData, open_data, source_of
+from raysearch.audio.dataset import TrialData, open_data, source_of
 from raysearch.errors import NoResultError, UserError
 from raysearch.evidence.clips import evidence_folder, has_evidence
-from raysearch.opening import Opened
 from raysearch.report.progress import progress, say
 from raysearch.report.tables import score_words, write_best
 from raysearch.report.trials import TrialsFile
 from raysearch.report.words import count, settings
 from raysearch.search.confidence import Confidence, read_confidence, write_confidence
+from raysearch.search.context import StudyContext
 from raysearch.search.ranking import Ranking, rank, shortcomings
 from raysearch.search.records import Record
 from raysearch.search.resampling import measure
@@ -38,7 +38,8 @@ Loading: TypeAlias = "Callable[[], Detector]"
 
 
 def conclude(
-    opened: Opened,
+    context: StudyContext,
+    data: TrialData,
     *,
     final: bool,
     command: str,
@@ -49,7 +50,8 @@ def conclude(
     """Writes best configuration and detector, and runs the final test if it has not been run.
 
     Args:
-        opened: the study.
+        context: of the study.
+        data: recordings of the search.
         final: whether the test IDs may be opened.
         command: for the ledger.
         console: for progress and result.
@@ -59,24 +61,24 @@ def conclude(
     Raises:
         NoResultError: there is nothing to conclude from.
     """
-    folder, records = opened.study.path, opened.study.records()
+    folder, records = context.folder, context.study.records()
     # A trial that a budget ended may have written its record when nobody listened any more.
-    TrialsFile(folder, opened.space.validation_ids, records).write()
+    TrialsFile(folder, context.space.validation_ids, records).write()
     ranking = rank(records)
     if ranking is None:
         if report:
             draw(folder, console)
         raise NoResultError(_fruitless(records))
-    winner = choose(opened.source.machine, opened.data.fingerprint, ranking)
-    detector = _settle(winner, opened)
-    confidence, notes = _doubt(ranking, opened, records, console)
-    opened.study.publish_journal()
+    winner = choose(context.source.machine, context.fingerprint, ranking)
+    detector = _settle(winner, context, data)
+    confidence, notes = _doubt(ranking, context, data, records, console)
+    context.study.publish_journal()
     if not keep_checkpoints:
-        _drop_losers(ranking, opened, records)
-    _announce(winner, ranking, confidence, notes, opened, console)
+        _drop_losers(ranking, context, records)
+    _announce(winner, confidence, notes, context, console)
     if final and not (folder / "final_test.csv").exists():
-        _test(winner, detector, opened.source, opened.space, folder, command, console)
-    _gather(winner, detector, opened.data, folder, console)
+        _test(winner, detector, context, command, console)
+    _gather(winner, detector, data, folder, console)
     if report:
         draw(folder, console)
     say(console, f"everything is in {folder}/")
@@ -111,7 +113,8 @@ def repeat_final(folder: UPath, data: Place | None, command: str, console: Conso
     if recordings.fingerprint != winner.data:
         raise UserError(f"{source.root}: not the recordings that {folder} was searched on")
     detector = _built(winner, space, recordings, folder)
-    _test(winner, detector, source, space, folder, command, console)
+    context = StudyContext(folder, source, recordings.fingerprint, space)
+    _test(winner, detector, context, command, console)
     _gather(winner, detector, recordings, folder, console)
     draw(folder, console)
 
@@ -163,9 +166,9 @@ def _fruitless(records: Sequence[Record]) -> str:
     return f"none of {len(records)} trials has a score: {reasons}"[:400]
 
 
-def _settle(winner: Winner, opened: Opened) -> Loading:
+def _settle(winner: Winner, context: StudyContext, data: TrialData) -> Loading:
     """Freezes the winner and builds its detector, unless that is what the folder holds."""
-    folder = opened.study.path
+    folder = context.folder
     place = folder / "detector"
     held = frozen(folder)
     if held is not None and held.detector == winner.detector and (place / "detector.json").exists():
@@ -179,7 +182,7 @@ def _settle(winner: Winner, opened: Opened) -> Loading:
     for stale in (folder / "submission", evidence_folder(folder), place):
         remove_tree(stale)
     freeze(winner, folder)
-    return _built(winner, opened.space, opened.data, folder)
+    return _built(winner, context.space, data, folder)
 
 
 def _loaded(place: UPath) -> Loading:
@@ -202,17 +205,21 @@ def _built(winner: Winner, space: Space, data: TrialData, folder: UPath) -> Load
 
 
 def _doubt(
-    ranking: Ranking, opened: Opened, records: Sequence[Record], console: Console
+    ranking: Ranking,
+    context: StudyContext,
+    data: TrialData,
+    records: Sequence[Record],
+    console: Console,
 ) -> tuple[Confidence, list[str]]:
     """How sure the winner is, and all that a reader must know of it, a line each."""
-    folder, second = opened.study.path, ranking.second
+    folder, second = context.folder, ranking.second
     known = read_confidence(folder)
     with progress(console, "resampling the validation clips", None) as advance:
-        found = measure(ranking, known, opened.space.fixed, opened.data, opened.study, advance)
+        found = measure(ranking, known, context.options, data, context.study, advance)
     notes = [ranking.winner.best.row.remark]
     if second is not None and found.is_noise:
         notes.append(f"within noise of the second, {settings(second)}")
-    notes += shortcomings(ranking, records, opened.space.finalists)
+    notes += shortcomings(ranking, records, context.space.finalists)
     notes = [note for note in notes if note]
     found = replace(found, note="; ".join(notes))
     if found != known:
@@ -220,27 +227,25 @@ def _doubt(
     return found, notes
 
 
-def _drop_losers(ranking: Ranking, opened: Opened, records: Sequence[Record]) -> None:
+def _drop_losers(ranking: Ranking, context: StudyContext, records: Sequence[Record]) -> None:
     """Deletes the checkpoints that neither the winner nor a trial yet to be finished needs."""
     ended = {record.proposal.number for record in records}
     needed, useless = {one.record.encoder for one in ranking.winner.trainings}, set[str]()
-    machine, data = opened.source.machine, opened.data.fingerprint
-    for proposal in opened.study.proposals():
-        config = proposal.config(machine, data, opened.space.strategy.seed, opened.space.fixed)
-        (useless if proposal.number in ended else needed).add(config.signature())
+    for proposal in context.study.proposals():
+        signature = context.config(proposal).signature()
+        (useless if proposal.number in ended else needed).add(signature)
     for signature in sorted(useless - needed):
-        opened.study.drop_checkpoints(signature)
+        context.study.drop_checkpoints(signature)
 
 
 def _announce(
     winner: Winner,
-    ranking: Ranking,
     confidence: Confidence,
     notes: Sequence[str],
-    opened: Opened,
+    context: StudyContext,
     console: Console,
 ) -> None:
-    write_best(opened.study.path, winner, confidence, opened.space)
+    write_best(context.folder, winner, confidence, context.space)
     score = score_words(winner, confidence)
     what = f"best configuration of {winner.machine}: {settings(winner)}"
     say(console, f"{what}; validation score {score}")
@@ -249,19 +254,19 @@ def _announce(
 
 
 def _test(
-    winner: Winner,
-    detector: Loading,
-    source: Source,
-    space: Space,
-    folder: UPath,
-    command: str,
-    console: Console,
+    winner: Winner, detector: Loading, context: StudyContext, command: str, console: Console
 ) -> None:
     from raysearch.search.final import final_test
 
     with progress(console, "final test", None) as advance:
         result = final_test(
-            winner, detector(), source, space.test_ids, folder, command=command, on_clips=advance
+            winner,
+            detector(),
+            context.source,
+            context.space.test_ids,
+            context.folder,
+            command=command,
+            on_clips=advance,
         )
     _say_final(result, winner, console)
 

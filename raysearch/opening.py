@@ -21,6 +21,7 @@ from raysearch.config import Options
 from raysearch.errors import DataError, UserError
 from raysearch.model.names import is_written
 from raysearch.report.progress import progress
+from raysearch.search.context import StudyContext
 from raysearch.search.space import Space
 from raysearch.search.study import LEDGER, StudyFolder
 
@@ -29,15 +30,13 @@ LIBRARIES = ("torch", "timm", "ray", "optuna", "scikit-learn", "numpy")
 
 @dataclass(frozen=True)
 class Opened:
-    """A study with all that its search needs.
+    """A study with the recordings of its search.
 
     Attributes:
         new: it was begun by this command, in an empty folder.
     """
 
-    study: StudyFolder
-    space: Space
-    source: Source
+    context: StudyContext
     data: TrialData
     new: bool = False
 
@@ -172,7 +171,7 @@ def begin(
             },
         }
     )
-    return Opened(study, space, source, data, new)
+    return Opened(StudyContext(folder.absolute(), source, data.fingerprint, space), data, new)
 
 
 def _counts(data: TrialData) -> dict[str, Any]:
@@ -193,11 +192,12 @@ def _counts(data: TrialData) -> dict[str, Any]:
 
 def withdraw(opened: Opened) -> None:
     """Remove a study that this command began, and in which no trial has ended."""
-    if opened.new and not opened.study.records():
-        opened.study.publish_journal()
-        _clear(opened.study.path)
-        if not storage.children(opened.study.path):
-            storage.remove_tree(opened.study.path)
+    study = opened.context.study
+    if opened.new and not study.records():
+        study.publish_journal()
+        _clear(study.path)
+        if not storage.children(study.path):
+            storage.remove_tree(study.path)
 
 
 def _clear(folder: UPath) -> None:

@@ -210,8 +210,7 @@ def _summary(data: TrialData) -> str:
 
 
 def _agenda(opened: Opened, starts: Sequence[Start]) -> Agenda:
-    study = opened.study
-    agenda = take_up(study, opened.space, opened.source, opened.data.fingerprint, study.journal)
+    agenda = take_up(opened.context, opened.context.study.journal)
     agenda.sampler.enqueue(starts)
     return agenda
 
@@ -270,7 +269,8 @@ def _conclude(opened: Sequence[Opened], request: Request, console: Console) -> N
     for one in opened:
         try:
             conclude(
-                one,
+                one.context,
+                one.data,
                 final=request.final,
                 report=request.report,
                 keep_checkpoints=request.keep_checkpoints,
@@ -278,7 +278,8 @@ def _conclude(opened: Sequence[Opened], request: Request, console: Console) -> N
                 console=console,
             )
         except NoResultError as error:
-            fruitless.append(f"{one.source.machine}: {error}" if len(opened) > 1 else str(error))
+            which = f"{one.context.source.machine}: " if len(opened) > 1 else ""
+            fruitless.append(f"{which}{error}")
     if len(opened) > 1 and request.report:
         draw(request.out, console, _write_overview)
     if fruitless:

@@ -21,7 +21,7 @@ from raysearch.opening import Opened, begin
 from raysearch.report.tables import score_words
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.confidence import read_confidence
-from raysearch.search.job import Job, failed
+from raysearch.search.context import failed
 from raysearch.search.records import Proposal
 from raysearch.search.resources import Share
 from raysearch.search.space import Space
@@ -63,17 +63,17 @@ def root(tmp_path: Path, demo_data: Path) -> Path:
 def won(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
     """A study in which the winner has ended, the only trial that is really trained."""
     folder = tmp_path_factory.mktemp("won") / "run"
-    opened, job = opening(demo_data, storage.place(folder))
-    opened.study.propose(WINNER)
-    work(job, WINNER, Share(1, 1, 0, 1), lambda result: None)
+    context = opening(demo_data, storage.place(folder)).context
+    context.study.propose(WINNER)
+    work(context, WINNER, Share(1, 1, 0, 1), lambda result: None)
     return folder
 
 
-def opening(root: Path, folder: UPath, *, allow_defects: bool = False) -> tuple[Opened, Job]:
+def opening(root: Path, folder: UPath, *, allow_defects: bool = False) -> Opened:
     """A study in which nothing has happened yet."""
     source = source_of(root, "valve", VALIDATION_IDS, SPACE.fixed, allow_defects=allow_defects)
     data = open_valve(root)
-    opened = begin(
+    return begin(
         folder,
         space=SPACE,
         space_file=Path("tiny.yaml"),
@@ -82,20 +82,17 @@ def opening(root: Path, folder: UPath, *, allow_defects: bool = False) -> tuple[
         command="raysearch run",
         fresh=False,
     )
-    job = Job(folder, source, data.fingerprint, SPACE.fixed, (InlierSpec("gmm", 1),), 0)
-    return opened, job
 
 
-def ended(
-    won: Path, root: Path, folder: UPath, *, allow_defects: bool = False
-) -> tuple[Opened, Job]:
+def ended(won: Path, root: Path, folder: UPath, *, allow_defects: bool = False) -> Opened:
     """A search in which one trial won, two ended otherwise, and one was not finished."""
-    opened, job = opening(root, folder, allow_defects=allow_defects)
+    opened = opening(root, folder, allow_defects=allow_defects)
+    context = opened.context
     for proposal in (WINNER, LOSER, OPEN, TWIN):
-        opened.study.propose(proposal)
+        context.study.propose(proposal)
         for name in ("best.safetensors", "error.txt"):
             if proposal is not WINNER:
-                place = opened.study.encoder(job.config(proposal).signature())
+                place = context.encoder(proposal)
                 storage.write_text(place / name, name)
     for path in won.rglob("*"):
         if path.parts[-2] == "records" or path.name == "best.safetensors":
@@ -103,21 +100,23 @@ def ended(
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(path.read_bytes())
     for proposal in (LOSER, TWIN):
-        opened.study.add(failed(job, proposal, "here", "so", 1.0))
-    return opened, job
+        context.study.add(failed(context, proposal, "here", "so", 1.0))
+    return opened
 
 
 def close(opened: Opened, **how: bool) -> None:
-    conclude(opened, command="raysearch run", console=Console(file=io.StringIO()), **how)
+    console = Console(file=io.StringIO())
+    conclude(opened.context, opened.data, command="raysearch run", console=console, **how)
 
 
 def test_only_what_is_still_needed_keeps_its_checkpoints(
     won: Path, root: Path, folder: UPath
 ) -> None:
-    opened, job = ended(won, root, folder)
+    opened = ended(won, root, folder)
+    context = opened.context
 
     def kept(proposal: Proposal) -> list[str]:
-        place = opened.study.encoder(job.config(proposal).signature())
+        place = context.encoder(proposal)
         return [path.name for path in storage.children(place)]
 
     close(opened, final=False, keep_checkpoints=True, report=False)
@@ -125,7 +124,7 @@ def test_only_what_is_still_needed_keeps_its_checkpoints(
     assert [kept(p) for p in (WINNER, LOSER, OPEN, TWIN)] == [both[:1], both, both, both]
     close(opened, final=False, report=False)
     assert [kept(p) for p in (WINNER, LOSER, OPEN, TWIN)] == [both[:1], both[1:], both, both]
-    assert len(opened.study.records()) == 3
+    assert len(context.study.records()) == 3
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -133,7 +132,7 @@ def test_the_final_test_is_repeated_with_what_the_study_allowed(
     won: Path, root: Path, tmp_path: Path, allowed: bool
 ) -> None:
     folder = storage.place(tmp_path / "run")
-    opened, _ = ended(won, root, folder, allow_defects=allowed)
+    opened = ended(won, root, folder, allow_defects=allowed)
     close(opened, final=True, report=False)
     spoilt = sorted((root / "eval_data/valve/source_test").glob("*.wav"))[0]
     spoilt.unlink()  # it is a link to the recording of all tests
@@ -152,7 +151,7 @@ def test_another_winner_leaves_nothing_of_the_one_before(
     won: Path, root: Path, tmp_path: Path
 ) -> None:
     folder = storage.place(tmp_path / "run")
-    opened, _ = ended(won, root, folder)
+    opened = ended(won, root, folder)
     close(opened, final=True, report=False)
     held = frozen(folder)
     assert held is not None
@@ -173,10 +172,11 @@ def test_a_report_that_cannot_be_drawn_costs_no_result(
     won: Path, root: Path, tmp_path: Path
 ) -> None:
     folder = storage.place(tmp_path / "run")
-    opened, _ = ended(won, root, folder)
+    opened = ended(won, root, folder)
     (folder / "report.html").mkdir()
     told = io.StringIO()
-    conclude(opened, final=True, command="raysearch run", console=Console(file=told, width=400))
+    console = Console(file=told, width=400)
+    conclude(opened.context, opened.data, final=True, command="raysearch run", console=console)
     assert "no report: IsADirectoryError" in told.getvalue()
     assert f"`raysearch report {folder}` tries again" in told.getvalue()
     assert (folder / "final_test.csv").exists()
@@ -188,7 +188,7 @@ def test_the_table_has_every_record_that_the_winner_was_chosen_of(
 ) -> None:
     """Also one that was written when the search had ended, and nobody told the table of it."""
     folder = storage.place(tmp_path / "run")
-    opened, _ = ended(won, root, folder)
+    opened = ended(won, root, folder)
     assert not (folder / "trials.csv").exists()
     close(opened, final=False, report=False)
     assert {row["trial"] for row in table(Path(str(folder / "trials.csv")))} == {"0", "1", "3"}
@@ -199,7 +199,7 @@ def test_a_search_without_a_score_has_a_report_of_its_failures(
     won: Path, root: Path, tmp_path: Path
 ) -> None:
     folder = storage.place(tmp_path / "run")
-    opened, _ = ended(won, root, folder)
+    opened = ended(won, root, folder)
     for path in (folder / "records").iterdir():
         if path.name == "0000.json":
             path.unlink()
@@ -218,15 +218,14 @@ class Concluded:
     """A study of two configurations, each with two seeds."""
 
     opened: Opened
-    job: Job
     out: str
 
     @property
     def path(self) -> UPath:
-        return self.opened.study.path
+        return self.opened.context.folder
 
     def encoders(self, *numbers: int) -> set[str]:
-        records = self.opened.study.records()
+        records = self.opened.context.study.records()
         return {records[number].encoder for number in numbers}
 
     @property
@@ -237,7 +236,8 @@ class Concluded:
 
     def again(self) -> str:
         console = Console(file=io.StringIO())
-        conclude(self.opened, final=True, command="raysearch run", console=console)
+        context, data = self.opened.context, self.opened.data
+        conclude(context, data, final=True, command="raysearch run", console=console)
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue()
 
@@ -258,17 +258,16 @@ def finalists(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Conc
         command="raysearch run",
         fresh=False,
     )
-    job = Job(folder, source, data.fingerprint, space.fixed, space.search.specs, 0)
     for number, (size, seed) in enumerate([(16, None), (32, None), (16, 1), (32, 1)]):
         of = None if seed is None else number - 2
         proposal = Proposal(number, Configuration(3e-3, size, 1.0), seed=seed, rerun_of=of)
-        opened.study.propose(proposal)
-        work(job, proposal, Share(1, 1, 0, 1), lambda result: None)
-    return replace(study := Concluded(opened, job, ""), out=study.again())
+        opened.context.study.propose(proposal)
+        work(opened.context, proposal, Share(1, 1, 0, 1), lambda result: None)
+    return replace(study := Concluded(opened, ""), out=study.again())
 
 
 def test_the_best_mean_is_frozen_with_its_better_encoder(finalists: Concluded) -> None:
-    records = finalists.opened.study.records()
+    records = finalists.opened.context.study.records()
     scores = {
         (number, spec): [
             row.val_score

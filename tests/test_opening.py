@@ -20,6 +20,7 @@ from raysearch.opening import (
     check_same_space,
     withdraw,
 )
+from raysearch.search.context import StudyContext
 from raysearch.search.records import Proposal
 from raysearch.search.space import Space
 from raysearch.search.study import StudyFolder
@@ -100,7 +101,9 @@ def test_a_study_with_a_result_or_from_before_is_not_withdrawn(
     withdraw(begun(folder, demo_data, new=False))
     assert StudyFolder(folder).exists()
     opened = begun(folder, demo_data, new=True)
-    opened.study.add(complete(Proposal(0, Configuration(1e-3, 16, 1.0)), row("gmm", 1, 0.5)))
+    opened.context.study.add(
+        complete(Proposal(0, Configuration(1e-3, 16, 1.0)), row("gmm", 1, 0.5))
+    )
     withdraw(opened)
     assert len(StudyFolder(folder).records()) == 1
 
@@ -172,4 +175,5 @@ def begun(folder: UPath, demo_data: Path, *, new: bool) -> Opened:
     study.begin({"machine": "valve"})
     study.journal.touch()
     source = Source(demo_data, "valve", ("0", "1", "2"))
-    return Opened(study, make_space(), source, open_valve(demo_data), new)
+    data = open_valve(demo_data)
+    return Opened(StudyContext(folder, source, data.fingerprint, make_space()), data, new)

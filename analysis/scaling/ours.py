@@ -21,7 +21,7 @@ from raysearch.report.recorder import Recorder
 from raysearch.report.trials import TrialsFile
 from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
-from raysearch.search.job import Job
+from raysearch.search.context import StudyContext
 from raysearch.search.joining import joining
 from raysearch.search.records import Proposal, Record, State
 from raysearch.search.resources import Resources, Share
@@ -39,19 +39,23 @@ EPOCHS = 300
 # Trials
 
 
-def nothing(job: Job, proposal: Proposal, share: Share, report: Callable[..., None]) -> None:
+def nothing(
+    context: StudyContext, proposal: Proposal, share: Share, report: Callable[..., None]
+) -> None:
     """A trial that writes a record of 14 rows, as if it had trained, and reports once."""
-    record = complete(job, proposal, random.Random(proposal.number), epochs=1)
-    StudyFolder(job.folder).add(record)
+    record = complete(context, proposal, random.Random(proposal.number), epochs=1)
+    StudyFolder(context.folder).add(record)
     assert record.best is not None
     report({"state": str(record.state), "val_score": record.best.val_score})
 
 
-def reporting(job: Job, proposal: Proposal, share: Share, report: Callable[..., None]) -> None:
+def reporting(
+    context: StudyContext, proposal: Proposal, share: Share, report: Callable[..., None]
+) -> None:
     """A trial that reports epochs as fast as it can."""
-    for number in range(1, job.options.epochs + 1):
+    for number in range(1, context.options.epochs + 1):
         report({**asdict(epoch(number, random.random())), "timesteps_total": number})
-    nothing(job, proposal, share, report)
+    nothing(context, proposal, share, report)
 
 
 def epoch(number: int, score: float) -> Epoch:
@@ -59,15 +63,17 @@ def epoch(number: int, score: float) -> Epoch:
     return Epoch(number, 1.5, 0.5, 1.0, 1.0 - score / 2, 0.5, 0.5 - score / 2, 1e-3, 40.0, score)
 
 
-def complete(job: Job, proposal: Proposal, rng: random.Random, *, epochs: int) -> Record:
+def complete(
+    context: StudyContext, proposal: Proposal, rng: random.Random, *, epochs: int
+) -> Record:
     """The record of a trial that was finished."""
-    scores = [{identity: rng.random() for identity in IDS} for _ in job.inliers]
+    scores = [{identity: rng.random() for identity in IDS} for _ in context.inliers]
     return Record(
         proposal,
         State.COMPLETE,
-        job.config(proposal).signature(),
-        job.options.epochs,
-        job.seed,
+        context.config(proposal).signature(),
+        context.options.epochs,
+        context.seed,
         "host",
         epochs,
         0.5,
@@ -75,19 +81,21 @@ def complete(job: Job, proposal: Proposal, rng: random.Random, *, epochs: int) -
         30.0,
         rows=tuple(
             InlierResult(spec.name, spec.p, rng.random(), auc, auc)
-            for spec, auc in zip(job.inliers, scores, strict=True)
+            for spec, auc in zip(context.inliers, scores, strict=True)
         ),
         history=tuple(epoch(number, rng.random()) for number in range(1, epochs + 1)),
     )
 
 
-def as_asha_leaves_it(job: Job, space: Space, proposal: Proposal, rng: random.Random) -> Record:
+def as_asha_leaves_it(
+    context: StudyContext, space: Space, proposal: Proposal, rng: random.Random
+) -> Record:
     """The record of a trial of which one in four goes on at each rung, with its history."""
     for rung in sorted(space.rungs):
         if rng.random() < 3 / 4:
-            given_up = complete(job, proposal, rng, epochs=rung)
+            given_up = complete(context, proposal, rng, epochs=rung)
             return replace(given_up, state=State.PRUNED, rows=())
-    return complete(job, proposal, rng, epochs=space.fixed.epochs)
+    return complete(context, proposal, rng, epochs=space.fixed.epochs)
 
 
 # Studies
@@ -105,11 +113,11 @@ def load(trials: int, epochs: int = EPOCHS, scheduler: str = "auto") -> Space:
     )
 
 
-def begin(folder: Path, space: Space) -> Job:
+def begin(folder: Path, space: Space) -> StudyContext:
     """A study without recordings, which such trials do not need."""
     StudyFolder(UPath(folder)).begin({"space": space.model_dump(mode="json", by_alias=True)})
     source = Source(folder, "fan", IDS)
-    return Job(UPath(folder), source, "none", space.fixed, space.search.specs, 0, space.rungs)
+    return StudyContext(UPath(folder), source, "none", space)
 
 
 def proposals(count: int) -> list[Proposal]:
@@ -122,9 +130,9 @@ def proposals(count: int) -> list[Proposal]:
     ]
 
 
-def fill(job: Job, made: Callable[[Proposal], Record], count: int) -> None:
+def fill(context: StudyContext, made: Callable[[Proposal], Record], count: int) -> None:
     """Writes a study of so many finished trials; nothing of it is measured, so nothing waits."""
-    study = StudyFolder(job.folder)
+    study = StudyFolder(context.folder)
     with patch.object(os, "fsync", lambda _: None):
         for proposal in proposals(count):
             study.propose(proposal)
@@ -155,15 +163,15 @@ class Watched:
 
 
 def run_search(
-    job: Job, space: Space, resources: Resources, work: Work, address: str = ""
+    context: StudyContext, space: Space, resources: Resources, work: Work, address: str = ""
 ) -> Times:
     """Runs what a study has left to do, as `raysearch run` does it; its lines go to a file."""
-    study = StudyFolder(job.folder)
+    study = StudyFolder(context.folder)
     known = study.known()
     sampler = Sampler(space, study.journal, known.proposals, known.records)
-    agendas, budget, times = [Agenda(job, space, known, sampler)], Budget(), Times()
+    agendas, budget, times = [Agenda(context, known, sampler)], Budget(), Times()
     with (
-        Path(str(job.folder), "log").open("w") as file,
+        Path(str(context.folder), "log").open("w") as file,
         Recorder(agendas, budget, Console(file=file)) as view,
         joining(address, resources) as cluster,
     ):
@@ -176,20 +184,20 @@ def run_search(
 def raysearch_trials(folder: Path, trials: int, before: int) -> Facts:
     """Trials that do nothing, through raysearch's own search."""
     space = load(before + trials)
-    job = begin(folder / "study", space)
+    context = begin(folder / "study", space)
     rng = random.Random(1)
-    fill(job, lambda proposal: complete(job, proposal, rng, epochs=1), before)
-    return run_search(job, space, Resources(cpus=1, concurrent=2), nothing).facts()
+    fill(context, lambda proposal: complete(context, proposal, rng, epochs=1), before)
+    return run_search(context, space, Resources(cpus=1, concurrent=2), nothing).facts()
 
 
 def raysearch_reports(folder: Path, reporters: int, reports: int) -> Facts:
     """Trials that report epochs, all at once, through raysearch's own search."""
     space = load(reporters, reports)
-    job = begin(folder / "study", space)
+    context = begin(folder / "study", space)
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": reporters})
     try:
         all_at_once = Resources(cpus=1, concurrent=reporters)
-        times = run_search(job, space, all_at_once, reporting, address=nodes.address)
+        times = run_search(context, space, all_at_once, reporting, address=nodes.address)
     finally:
         nodes.shutdown()  # type: ignore[no-untyped-call]
     return times.reporting(reporters)
@@ -198,14 +206,14 @@ def raysearch_reports(folder: Path, reporters: int, reports: int) -> Facts:
 def raysearch_ask(folder: Path, before: int) -> Facts:
     """The time of a proposal after so many trials, and of taking its result."""
     space = load(before + ASKS)
-    job, known, rng = begin(folder, space), proposals(before), random.Random(1)
-    done = [complete(job, proposal, rng, epochs=1) for proposal in known]
+    context, known, rng = begin(folder, space), proposals(before), random.Random(1)
+    done = [complete(context, proposal, rng, epochs=1) for proposal in known]
     sampler = Sampler(space, folder / "study.journal", known, done)
 
     def step() -> None:
         proposal = sampler.ask()
         assert proposal is not None
-        sampler.tell(complete(job, proposal, rng, epochs=1))
+        sampler.tell(complete(context, proposal, rng, epochs=1))
 
     return {"ask_ms": timed(step)}
 
@@ -213,17 +221,17 @@ def raysearch_ask(folder: Path, before: int) -> Facts:
 def resume(folder: Path, before: int, asha: bool) -> Facts:
     """What a run does before its first trial, where so many have ended."""
     space = load(before + 1, scheduler="asha" if asha else "none")
-    job, rng = begin(folder, space), random.Random(1)
+    context, rng = begin(folder, space), random.Random(1)
     fill(
-        job,
+        context,
         lambda proposal: (
-            as_asha_leaves_it(job, space, proposal, rng)
+            as_asha_leaves_it(context, space, proposal, rng)
             if asha
-            else complete(job, proposal, rng, epochs=1)
+            else complete(context, proposal, rng, epochs=1)
         ),
         before,
     )
-    study, begun = StudyFolder(job.folder), time.perf_counter()
+    study, begun = StudyFolder(context.folder), time.perf_counter()
     facts: Facts = {}
 
     def took(what: str) -> None:
@@ -233,7 +241,7 @@ def resume(folder: Path, before: int, asha: bool) -> Facts:
     took("read_s")
     Sampler(space, study.journal, given, done)
     took("rebuild_s")
-    TrialsFile(job.folder, IDS, done).write()
+    TrialsFile(context.folder, IDS, done).write()
     took("table_s")
     return facts | {"resume_s": sum(facts.values()), "peak_mb": peak()}
 

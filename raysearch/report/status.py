@@ -19,6 +19,7 @@ from raysearch.report.picture import Running, picture
 from raysearch.report.trials import trial_rows
 from raysearch.report.words import best_of, count, origin, settings
 from raysearch.search.agenda import Agenda, look_at
+from raysearch.search.context import StudyContext
 from raysearch.search.records import Proposal, Record
 from raysearch.search.scores import final_score
 from raysearch.search.space import check_space
@@ -79,7 +80,7 @@ def read_status(folder: UPath) -> Status:
         facts["started"],
         frozen(folder),
         final_score(folder / "final_test.csv"),
-        tuple((proposal, unfinished(agenda.job.encoder(proposal))[0]) for proposal in given),
+        tuple((proposal, unfinished(agenda.context.encoder(proposal))[0]) for proposal in given),
     )
 
 
@@ -105,7 +106,7 @@ def _agenda(study: StudyFolder, facts: dict[str, Any]) -> Agenda:
     # Only named: the recordings may be out of reach here.
     data = UPath(facts["data"])
     source = source_of(data, facts["machine"], space.validation_ids, space.fixed)
-    return look_at(study, space, source, facts["fingerprint"])
+    return look_at(StudyContext(study.path.absolute(), source, facts["fingerprint"], space))
 
 
 def show(statuses: Sequence[Status], console: Console) -> None:
@@ -157,7 +158,7 @@ def facts_of(status: Status) -> dict[str, Any]:
     best = best_of(records)
     return {
         "run": str(agenda.study.path),
-        "machine": agenda.job.source.machine,
+        "machine": agenda.context.source.machine,
         "state": status.state,
         "started": status.started,
         "trials": {

@@ -7,14 +7,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raysearch.audio.dataset import Source
 from raysearch.outcome import Epoch
 from raysearch.search.axis import is_exhausted
+from raysearch.search.context import StudyContext, pruned
 from raysearch.search.finalists import reruns
-from raysearch.search.job import Job, pruned
 from raysearch.search.records import Known, Proposal, Record, State
 from raysearch.search.space import Space
-from raysearch.search.study import StudyFolder
 from raysearch.search.warm import good_starts, paper_start, together
 from raysearch.training_state import unfinished
 
@@ -26,18 +24,17 @@ class Agenda:
     """Hands out the trials of one study."""
 
     def __init__(
-        self, job: Job, space: Space, known: Known, sampler: "Sampler | None" = None
+        self, context: StudyContext, known: Known, sampler: "Sampler | None" = None
     ) -> None:
-        """Takes up a study where it stands.
+        """Resume a study where it stands.
 
         Args:
-            job: what its trials share.
-            space: what is searched, and how.
+            context: of the study.
             known: its trials so far.
             sampler: that knows them; None to look at the study only, which needs no Optuna.
         """
-        self.job, self.space, self.known_sampler = job, space, sampler
-        self.study = StudyFolder(job.folder)
+        self.context, self.known_sampler = context, sampler
+        self.study = context.study
         self.proposals = list(known.proposals)
         self.records = {record.proposal.number: record for record in known.records}
         self.devices = 1.0
@@ -48,18 +45,18 @@ class Agenda:
         self.waiting = [p for p in self.proposals if p.number not in self.records]
         self.at_work: dict[int, float] = {}
         """Number of a trial -> seconds that its epochs took."""
-        self.exhausted = is_exhausted(space, {p.key for p in known.searched})
+        self.exhausted = is_exhausted(self.space, {p.key for p in known.searched})
         self.spent = sum(record.device_seconds for record in self.records.values())
         self.behind: list[Proposal] = []
         for proposal in self.waiting:
             # The pruner must know the rungs that they have behind them; what it says of the last
             # epoch nobody may have heard.
-            history, _ = unfinished(job.encoder(proposal))
+            history, _ = unfinished(context.encoder(proposal))
             verdicts = [self.report(proposal.number, epoch) for epoch in history]
             if verdicts and verdicts[-1]:
                 self.behind.append(proposal)
-        if sampler is not None and space.strategy.warm_start == "paper":
-            sampler.enqueue([paper_start(job.source.machine)])
+        if sampler is not None and self.space.strategy.warm_start == "paper":
+            sampler.enqueue([paper_start(context.source.machine)])
 
     @property
     def sampler(self) -> "Sampler":
@@ -68,14 +65,19 @@ class Agenda:
         return self.known_sampler
 
     @property
+    def space(self) -> Space:
+        """Space of the study."""
+        return self.context.space
+
+    @property
     def name(self) -> str:
-        """Of the study."""
-        return self.study.path.name
+        """Name of the study."""
+        return self.context.name
 
     @property
     def epochs(self) -> int:
         """Of a trial."""
-        return self.job.options.epochs
+        return self.context.options.epochs
 
     def begin(self, finished: Sequence["Agenda"]) -> None:
         """Begins where studies of other machine types, which ended meanwhile, found something.
@@ -83,7 +85,7 @@ class Agenda:
         Trials that were interrupted at a rung, at which they are behind, end here.
         """
         for proposal in self.behind:
-            record = pruned(self.job, proposal, "", self.devices)
+            record = pruned(self.context, proposal, "", self.devices)
             if record is not None:
                 self.study.add(record)
                 self.waiting.remove(proposal)
@@ -102,7 +104,7 @@ class Agenda:
         """
         for place, proposal in enumerate(self.waiting):
             # With `inlier: sample` two trials may want one encoder: the second loads it later.
-            if self.job.config(proposal).signature() not in busy:
+            if self.context.config(proposal).signature() not in busy:
                 self.at_work.setdefault(proposal.number, 0.0)
                 return self.waiting.pop(place)
         proposed = self._propose()
@@ -113,7 +115,7 @@ class Agenda:
         self.searched += proposed.rerun_of is None
         self.next_number = proposed.number + 1
         self.waiting.append(proposed)
-        return self.next(busy) if self.job.config(proposed).signature() not in busy else None
+        return self.next(busy) if self.context.config(proposed).signature() not in busy else None
 
     @property
     def over(self) -> bool:
@@ -188,50 +190,26 @@ class Agenda:
         if finalists is None:
             return []
         records = [self.records[number] for number in sorted(self.records)]
-        return reruns(records, self.proposals, finalists, self.job.seed, rivals)
+        return reruns(records, self.proposals, finalists, self.context.seed, rivals)
 
 
-def look_at(study: StudyFolder, space: Space, source: Source, fingerprint: str) -> Agenda:
-    """Read how a study stands; nothing is asked of the result that would change the folder.
-
-    Args:
-        study: that was begun.
-        space: of the study.
-        source: of its recordings.
-        fingerprint: of its recordings.
-    """
-    return Agenda(_job(study, space, source, fingerprint), space, study.known())
+def look_at(context: StudyContext) -> Agenda:
+    """Read how a study stands; nothing is asked of the result that would change the folder."""
+    return Agenda(context, context.study.known())
 
 
-def take_up(
-    study: StudyFolder, space: Space, source: Source, fingerprint: str, journal: Path | None
-) -> Agenda:
-    """Read how a study stands, to go on with it.
+def take_up(context: StudyContext, journal: Path | None) -> Agenda:
+    """Read how a study stands, to resume it.
 
     Args:
-        study: that was begun.
-        space: of the study.
-        source: of its recordings.
-        fingerprint: of its recordings.
+        context: of the study.
         journal: see `Sampler`; with None nothing is written.
     """
     from raysearch.search.sampler import Sampler
 
-    known = study.known()
-    sampler = Sampler(space, journal, known.searched, known.records)
-    return Agenda(_job(study, space, source, fingerprint), space, known, sampler)
-
-
-def _job(study: StudyFolder, space: Space, source: Source, fingerprint: str) -> Job:
-    return Job(
-        study.path.absolute(),
-        source,
-        fingerprint,
-        space.fixed,
-        space.search.specs,
-        space.strategy.seed,
-        space.rungs,
-    )
+    known = context.study.known()
+    sampler = Sampler(context.space, journal, known.searched, known.records)
+    return Agenda(context, known, sampler)
 
 
 def idle(records: Sequence[Record]) -> int:

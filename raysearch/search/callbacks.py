@@ -14,7 +14,7 @@ from raysearch.outcome import Epoch
 from raysearch.preloading import Preloading
 from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
-from raysearch.search.job import failed, pruned
+from raysearch.search.context import failed, pruned
 from raysearch.search.joining import Joining
 from raysearch.search.records import Proposal
 from raysearch.search.resources import Share
@@ -89,7 +89,7 @@ class Relay(Stateless, Callback):
         epoch = Epoch(**{field.name: result[field.name] for field in fields(Epoch)})
         if not agenda.report(proposal.number, epoch):
             return False
-        record = pruned(agenda.job, proposal, result["hostname"], agenda.devices)
+        record = pruned(agenda.context, proposal, result["hostname"], agenda.devices)
         if record is not None:
             self.given_up.add((agenda.name, proposal.number))
             agenda.study.add(record)
@@ -128,7 +128,7 @@ class Relay(Stateless, Callback):
         """Record a trial that Tune does not start again."""
         host = trial.last_result.get("hostname", "")
         agenda, proposal = self._whose(trial)
-        agenda.study.add(failed(agenda.job, proposal, host, _reason(trial), agenda.devices))
+        agenda.study.add(failed(agenda.context, proposal, host, _reason(trial), agenda.devices))
         self._end(trial)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from raysearch.search.job import Job
+from raysearch.search.context import StudyContext
 from raysearch.search.records import Proposal
 from raysearch.search.resources import Share
 from raysearch.search.study import StudyFolder
@@ -25,20 +25,20 @@ SLACK = 0.1
 """What a worker asks less than its whole CPUs, so that the drivers find room beside the workers."""
 
 
-def train_together(job: Job, proposal: Proposal, share: Share, name: str) -> None:
+def train_together(context: StudyContext, proposal: Proposal, share: Share, name: str) -> None:
     """Runs a trial on its workers; the first of them writes the record.
 
     Args:
-        job: what all trials share.
+        context: what all trials share.
         proposal: the trial.
         share: what the workers hold.
         name: of the trial, unlike any other.
     """
     each = {"CPU": share.cpus - SLACK} | ({"GPU": share.gpus} if share.gpus else {})
-    storage, filesystem = tune_storage(job.folder / "tune")
+    storage, filesystem = tune_storage(context.folder / "tune")
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"job": job, "proposal": proposal, "share": share},
+        train_loop_config={"context": context, "proposal": proposal, "share": share},
         scaling_config=ScalingConfig(
             num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=each
         ),
@@ -56,11 +56,11 @@ def train_together(job: Job, proposal: Proposal, share: Share, name: str) -> Non
         trainer.fit()
     except TrainingFailedError:
         # One of the workers may have said why the trial cannot be finished.
-        record = StudyFolder(job.folder).record(proposal.number)
+        record = StudyFolder(context.folder).record(proposal.number)
         if record is None:
             raise
         tune.report({"state": str(record.state)})
 
 
 def _worker(config: dict[str, Any]) -> None:
-    work(config["job"], config["proposal"], config["share"], ray.train.report)
+    work(config["context"], config["proposal"], config["share"], ray.train.report)

@@ -39,7 +39,7 @@ class Queue:
             for agenda in sorted(self.active, key=lambda a: len(self._busy(a))):
                 proposal = agenda.next(self._busy(agenda))
                 if proposal is not None:
-                    signature = agenda.job.config(proposal).signature()
+                    signature = agenda.context.config(proposal).signature()
                     self.at_work[name] = (agenda.name, signature)
                     return agenda.name, proposal
             # Who has nothing to give just now leaves its slots to the next.

@@ -6,16 +6,16 @@ from upath import UPath
 
 from raysearch.errors import UserError
 from raysearch.search.cluster import on_each_node
-from raysearch.search.job import Job
+from raysearch.search.context import StudyContext
 
 
-def check_reach(job: Job) -> None:
+def check_reach(context: StudyContext) -> None:
     """Looks from every machine of the joined cluster.
 
     Raises:
         UserError: one of them does not reach the study, the recordings or the weights.
     """
-    for host, problem in on_each_node(unreached, job).items():
+    for host, problem in on_each_node(unreached, context).items():
         # One that is silent may just have been lost, and keeps nobody from going on.
         if problem:
             raise UserError(
@@ -24,11 +24,11 @@ def check_reach(job: Job) -> None:
             )
 
 
-def unreached(job: Job) -> str:
+def unreached(context: StudyContext) -> str:
     """What this machine does not reach; empty if there is nothing."""
-    needed = {"--out": job.folder / "study.json", "--data": job.source.root}
-    if isinstance(job.options.pretrained, str):
-        needed["pretrained:"] = UPath(job.options.pretrained)
+    needed = {"--out": context.folder / "study.json", "--data": context.source.root}
+    if isinstance(context.options.pretrained, str):
+        needed["pretrained:"] = UPath(context.options.pretrained)
     for name, path in needed.items():
         try:
             there = path.exists()

@@ -7,40 +7,40 @@ from typing import Any
 
 from ray import tune
 
-from raysearch.search.job import Job
+from raysearch.search.context import StudyContext
 from raysearch.search.records import Proposal
 from raysearch.search.resources import Share
 
-Work = Callable[[Job, Proposal, Share, Callable[[dict[str, Any]], None]], None]
+Work = Callable[[StudyContext, Proposal, Share, Callable[[dict[str, Any]], None]], None]
 """What a trial's process does, see `worker.work`."""
 
 
 def run_proposal(
-    config: dict[str, Any], given: tuple[Mapping[str, Job], Share, Work | None]
+    config: dict[str, Any], given: tuple[Mapping[str, StudyContext], Share, Work | None]
 ) -> None:
     """Run a trial from its proposal to its record.
 
     Args:
         config: the proposal, see `Proposal.to_tune`.
-        given: the job of each study, what a trial holds, and what is done instead of `work`.
+        given: the context of each study, what a trial holds, and what is done instead of `work`.
     """
-    jobs, share, instead = given
-    job, proposal = jobs[config["study"]], Proposal.from_tune(config)
+    contexts, share, instead = given
+    context, proposal = contexts[config["study"]], Proposal.from_tune(config)
     # The driver imports this module, and needs neither torch nor Ray Train.
     if share.workers > 1:
         with _no_garbage():
             from raysearch.search.group import train_together
 
-        train_together(job, proposal, share, tune.get_context().get_trial_id())
+        train_together(context, proposal, share, tune.get_context().get_trial_id())
         return
     if instead is not None:
-        instead(job, proposal, share, tune.report)
+        instead(context, proposal, share, tune.report)
         return
     with _no_garbage():
         import raysearch.model.backbone  # noqa: F401 - an encoder is built of it
         from raysearch.search.worker import work
 
-    work(job, proposal, share, tune.report)
+    work(context, proposal, share, tune.report)
 
 
 @contextmanager

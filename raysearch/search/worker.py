@@ -18,7 +18,7 @@ from raysearch.distributed import from_first, rank, workers
 from raysearch.errors import DataError, TrialError, UserError
 from raysearch.network import check_network
 from raysearch.outcome import Epoch
-from raysearch.search.job import Job, failed
+from raysearch.search.context import StudyContext, failed
 from raysearch.search.records import Proposal, Record, State
 from raysearch.search.resources import Share
 from raysearch.search.study import StudyFolder
@@ -27,12 +27,15 @@ from raysearch.trial import run_trial
 
 
 def work(
-    job: Job, proposal: Proposal, share: Share, report: Callable[[dict[str, Any]], None]
+    context: StudyContext,
+    proposal: Proposal,
+    share: Share,
+    report: Callable[[dict[str, Any]], None],
 ) -> None:
     """Runs a trial to its record, be it COMPLETE or FAIL, alone or as one of its workers.
 
     Args:
-        job: what all trials share.
+        context: what all trials share.
         proposal: the trial.
         share: what it holds.
         report: told of every epoch, and of the end; or, instead, of why no trial of the study can
@@ -42,26 +45,26 @@ def work(
         Exception: whatever is no fault of the trial, such as storage that does not answer; the
             trial may be taken up again.
     """
-    study = StudyFolder(job.folder)
+    study = StudyFolder(context.folder)
     if _has_ended(study, proposal):
         return
     try:
         _settle(share)
-        if problem := _problem(job.options.model_dump_json()):
+        if problem := _problem(context.options.model_dump_json()):
             report({"refused": problem})
             return
-        record = _complete(job, proposal, share, report)
+        record = _complete(context, proposal, share, report)
     except _GivenUpError:
         return
     except Exception as error:
-        _keep_traceback(job, proposal)
+        _keep_traceback(context, proposal)
         if not isinstance(error, TrialError | UserError | torch.OutOfMemoryError):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         if isinstance(error, torch.OutOfMemoryError):
             size = proposal.configuration.batch_size
             reason = f"out of GPU memory at batch size {size}: {reason}"
-        study.add(failed(job, proposal, socket.gethostname(), reason, share.devices))
+        study.add(failed(context, proposal, socket.gethostname(), reason, share.devices))
         if workers() > 1:
             # The others may wait for this one: all are ended, and find the record when they are
             # started again.
@@ -105,9 +108,12 @@ def _settle(share: Share) -> None:
 
 
 def _complete(
-    job: Job, proposal: Proposal, share: Share, report: Callable[[dict[str, Any]], None]
+    context: StudyContext,
+    proposal: Proposal,
+    share: Share,
+    report: Callable[[dict[str, Any]], None],
 ) -> Record:
-    study = StudyFolder(job.folder)
+    study = StudyFolder(context.folder)
 
     told: list[Epoch] = []
 
@@ -117,14 +123,14 @@ def _complete(
         if workers() > 1 and _has_ended(study, proposal):
             raise _GivenUpError
 
-    config = job.config(proposal)
-    inliers = (proposal.inlier,) if proposal.inlier else job.inliers
+    config = context.config(proposal)
+    inliers = (proposal.inlier,) if proposal.inlier else context.inliers
     folder = study.encoder(config.signature())
-    data = _recordings(job, report)
+    data = _recordings(context, report)
     # A trial outlives a driver that was killed for a moment, in which the next has begun it anew.
     with lock(folder) if rank() == 0 else nullcontext():
         # A finalist is trained to its end.
-        rungs = job.rungs if proposal.rerun_of is None else ()
+        rungs = context.rungs if proposal.rerun_of is None else ()
         result = run_trial(config, data, inliers, report_epoch, folder, rungs)
     if proposal.inlier and not told:
         # The encoder of another trial, which was compared by another inlier model at its rungs.
@@ -151,13 +157,13 @@ _REPORT_EVERY = 5.0
 """Seconds between two reports of how many recordings were decoded."""
 
 
-def _recordings(job: Job, report: Callable[[dict[str, Any]], None]) -> TrialData:
+def _recordings(context: StudyContext, report: Callable[[dict[str, Any]], None]) -> TrialData:
     """Opens the recordings, which decodes them the first time a machine needs them.
 
     Raises:
         DataError: they cannot be used, or are not those that the search began with.
     """
-    if job.source not in _opened:
+    if context.source not in _opened:
         done, last = 0, time.monotonic()
 
         def on_clips(more: int) -> None:
@@ -168,17 +174,17 @@ def _recordings(job: Job, report: Callable[[dict[str, Any]], None]) -> TrialData
                 last = time.monotonic()
                 report({"clips_read": done})
 
-        data = open_data(job.source, on_clips)
+        data = open_data(context.source, on_clips)
         _opened.clear()
-        _opened[job.source] = data
-    data = _opened[job.source]
-    if data.fingerprint != job.fingerprint:
-        raise DataError(f"{job.source.root} holds other recordings than the search began with")
+        _opened[context.source] = data
+    data = _opened[context.source]
+    if data.fingerprint != context.fingerprint:
+        raise DataError(f"{context.source.root} holds other recordings than the search began with")
     return data
 
 
-def _keep_traceback(job: Job, proposal: Proposal) -> None:
-    folder = job.encoder(proposal)
+def _keep_traceback(context: StudyContext, proposal: Proposal) -> None:
+    folder = context.encoder(proposal)
     # A disk that is full must not hide what it did to the trial.
     with suppress(Exception):
         write_text(folder / "error.txt", traceback.format_exc())

@@ -85,8 +85,8 @@ def test_the_plot_is_drawn(scale: ModuleType, tmp_path: Path) -> None:
 def test_a_study_is_filled_with_records_that_a_run_takes_up(
     ours: ModuleType, tmp_path: Path
 ) -> None:
-    job, rng = ours.begin(tmp_path, ours.load(12)), random.Random(0)
-    ours.fill(job, lambda proposal: ours.complete(job, proposal, rng, epochs=1), 10)
+    context, rng = ours.begin(tmp_path, ours.load(12)), random.Random(0)
+    ours.fill(context, lambda proposal: ours.complete(context, proposal, rng, epochs=1), 10)
     study = StudyFolder(UPath(tmp_path))
     records = study.records()
     assert [record.proposal for record in records] == study.proposals()
@@ -95,8 +95,8 @@ def test_a_study_is_filled_with_records_that_a_run_takes_up(
 
 def test_asha_leaves_one_in_four_at_each_rung(ours: ModuleType, tmp_path: Path) -> None:
     space = ours.load(100, scheduler="asha")
-    job, rng = ours.begin(tmp_path, space), random.Random(0)
-    made = [ours.as_asha_leaves_it(job, space, p, rng) for p in ours.proposals(400)]
+    context, rng = ours.begin(tmp_path, space), random.Random(0)
+    made = [ours.as_asha_leaves_it(context, space, p, rng) for p in ours.proposals(400)]
     epochs = Counter(len(record.history) for record in made)
     assert set(epochs) == {*space.rungs, space.fixed.epochs}
     assert 250 < epochs[min(space.rungs)] < 350

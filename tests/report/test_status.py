@@ -32,7 +32,7 @@ def agenda(tmp_path: Path) -> Agenda:
         {
             "machine": "valve",
             "data": "/recordings",
-            "fingerprint": agenda.job.fingerprint,
+            "fingerprint": agenda.context.fingerprint,
             "started": "2026-11-25T22:33:00+00:00",
             "space": asked.model_dump(mode="json", by_alias=True),
         }

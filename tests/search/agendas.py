@@ -10,7 +10,7 @@ from raysearch import checkpoint
 from raysearch.audio.dataset import Source
 from raysearch.outcome import Epoch
 from raysearch.search.agenda import Agenda
-from raysearch.search.job import Job
+from raysearch.search.context import StudyContext
 from raysearch.search.records import Proposal, Record
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space
@@ -18,19 +18,19 @@ from raysearch.search.study import StudyFolder
 from tests.records import complete, failed, make_space, row
 
 
-def make_job(folder: Path, space: Space, machine: str = "valve") -> Job:
+def make_context(folder: Path, space: Space, machine: str = "valve") -> StudyContext:
     study = StudyFolder(UPath(folder))
     study.begin({"machine": machine})
     source = Source(folder, machine, ("0",))
-    return Job(study.path, source, "data", space.fixed, space.search.specs, 0, space.rungs)
+    return StudyContext(study.path, source, "data", space)
 
 
 def make_agenda(folder: Path, space: Space, machine: str = "valve") -> Agenda:
     """An agenda as a run makes it, from what the folder holds."""
-    job = make_job(folder, space, machine)
-    study = StudyFolder(job.folder)
-    known = study.known()
-    return Agenda(job, space, known, Sampler(space, study.journal, known.searched, known.records))
+    context = make_context(folder, space, machine)
+    known = context.study.known()
+    sampler = Sampler(space, context.study.journal, known.searched, known.records)
+    return Agenda(context, known, sampler)
 
 
 def space(**strategy: object) -> Space:
@@ -54,4 +54,4 @@ def epoch(number: int, score: float | None = None) -> Epoch:
 def interrupt(agenda: Agenda, proposal: Proposal, scores: Sequence[float | None]) -> None:
     """Leaves the checkpoint of a trial that was killed."""
     facts = {"history": [asdict(epoch(n, s)) for n, s in enumerate(scores, 1)], "resumes": []}
-    checkpoint.save(agenda.job.encoder(proposal) / "last.safetensors", {}, facts)
+    checkpoint.save(agenda.context.encoder(proposal) / "last.safetensors", {}, facts)

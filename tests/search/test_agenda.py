@@ -49,7 +49,7 @@ def test_an_encoder_at_work_is_waited_for(tmp_path: Path) -> None:
     )
     agenda = make_agenda(tmp_path / "valve", one)
     first = take(agenda)
-    busy = [agenda.job.config(first).signature()]
+    busy = [agenda.context.config(first).signature()]
     assert agenda.next(busy) is None
     assert not agenda.over
     end(agenda, first)
@@ -155,8 +155,8 @@ def test_finalists_come_when_all_trials_have_ended(tmp_path: Path) -> None:
     reruns = [take(agenda) for _ in range(4)]
     assert [proposal.number for proposal in reruns] == [4, 5, 6, 7]
     assert {(p.rerun_of, p.seed) for p in reruns} == {(0, 1), (0, 2), (2, 1), (2, 2)}
-    assert {agenda.job.config(p).signature() for p in reruns}.isdisjoint(
-        agenda.job.config(p).signature() for p in made
+    assert {agenda.context.config(p).signature() for p in reruns}.isdisjoint(
+        agenda.context.config(p).signature() for p in made
     )
     assert agenda.next(()) is None
     for proposal in reruns:

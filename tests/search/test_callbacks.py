@@ -268,7 +268,7 @@ def test_a_trial_whose_training_has_ended_may_as_well_be_scored(
     behind: tuple[Search, Trial],
 ) -> None:
     search, bad = behind
-    (search.agenda.job.encoder(proposal(search, bad)) / "last.safetensors").unlink()
+    (search.agenda.context.encoder(proposal(search, bad)) / "last.safetensors").unlink()
     scheduler = Pruned(search.relay, together=False)
     assert scheduler.on_trial_result(None, bad, result(epoch(2, 0.1))) == TrialScheduler.CONTINUE
     assert search.record(bad) is None

@@ -8,25 +8,30 @@ from upath import UPath
 
 from raysearch.audio.dataset import Source
 from raysearch.config import Options
-from raysearch.search.job import Job
+from raysearch.search.context import StudyContext
 from raysearch.search.reach import unreached
+from raysearch.search.space import Space
 from raysearch.search.study import StudyFolder
+from tests.records import make_space
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def context(tmp_path: Path) -> StudyContext:
     study = StudyFolder(UPath(tmp_path / "runs" / "valve"))
     study.begin({"machine": "valve"})
     (tmp_path / "data").mkdir()
-    options = Options(pretrained=str(tmp_path / "weights"))
     (tmp_path / "weights").touch()
     source = Source(tmp_path / "data", "valve", ("0",))
-    return Job(study.path, source, "data", options, (), seed=0)
+    return StudyContext(study.path, source, "data", pretrained(str(tmp_path / "weights")))
 
 
-def test_a_machine_that_reaches_everything(job: Job) -> None:
-    assert unreached(job) == ""
-    assert unreached(replace(job, options=Options(pretrained=True))) == ""
+def pretrained(weights: str | bool) -> Space:
+    return make_space().model_copy(update={"fixed": Options(pretrained=weights)})
+
+
+def test_a_machine_that_reaches_everything(context: StudyContext) -> None:
+    assert unreached(context) == ""
+    assert unreached(replace(context, space=pretrained(True))) == ""
 
 
 @pytest.mark.parametrize(
@@ -37,12 +42,12 @@ def test_a_machine_that_reaches_everything(job: Job) -> None:
     ],
 )
 def test_a_file_that_is_missing_here_is_named(
-    job: Job, tmp_path: Path, gone: str, told: str
+    context: StudyContext, tmp_path: Path, gone: str, told: str
 ) -> None:
     (tmp_path / gone).unlink()
-    assert unreached(job) == told.format(tmp_path)
+    assert unreached(context) == told.format(tmp_path)
 
 
-def test_recordings_that_are_missing_here_are_named(job: Job, tmp_path: Path) -> None:
+def test_recordings_that_are_missing_here_are_named(context: StudyContext, tmp_path: Path) -> None:
     (tmp_path / "data").rmdir()
-    assert unreached(job) == f"--data {tmp_path}/data"
+    assert unreached(context) == f"--data {tmp_path}/data"

@@ -8,26 +8,29 @@ import pytest
 
 from raysearch.config import Configuration
 from raysearch.score.spec import InlierSpec
-from raysearch.search.job import Job
+from raysearch.search.context import StudyContext
 from raysearch.search.records import Proposal
 from raysearch.search.resources import Share
 from raysearch.search.trainable import run_proposal
-from tests.search.agendas import make_job, space
+from tests.search.agendas import make_context, space
 
 
 def test_a_trial_is_done_for_its_own_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reports, done = list[dict[str, Any]](), list[tuple[Job, Proposal, Share]]()
+    reports, done = list[dict[str, Any]](), list[tuple[StudyContext, Proposal, Share]]()
     monkeypatch.setattr("ray.tune.report", reports.append)
 
     def work(
-        job: Job, proposal: Proposal, share: Share, report: Callable[[dict[str, Any]], None]
+        context: StudyContext,
+        proposal: Proposal,
+        share: Share,
+        report: Callable[[dict[str, Any]], None],
     ) -> None:
-        done.append((job, proposal, share))
+        done.append((context, proposal, share))
         report({"epoch": 1})
 
-    jobs = {name: make_job(tmp_path / name, space(), name) for name in ("fan", "valve")}
+    contexts = {name: make_context(tmp_path / name, space(), name) for name in ("fan", "valve")}
     share = Share(workers=1, cpus=1, gpus=0.0, concurrent=1)
     proposal = Proposal(3, Configuration(1e-3, 32, 10.0), InlierSpec("gmm", 4), seed=2, rerun_of=1)
-    run_proposal(proposal.to_tune("fan"), (jobs, share, work))
-    assert done == [(jobs["fan"], proposal, share)]
+    run_proposal(proposal.to_tune("fan"), (contexts, share, work))
+    assert done == [(contexts["fan"], proposal, share)]
     assert reports == [{"epoch": 1}]
