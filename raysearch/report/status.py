@@ -187,8 +187,7 @@ def _open_row(proposal: Proposal, history: Sequence[Epoch]) -> dict[str, Any]:
     return {
         "trial": proposal.number,
         **proposal.configuration.to_dict(),
-        "inlier": proposal.inlier.name if proposal.inlier else "",
-        "p": proposal.inlier.p if proposal.inlier else None,
+        **proposal.inlier_columns,
         "rerun_of": proposal.rerun_of,
         "origin": proposal.origin,
         "epoch": last.epoch if last else 0,

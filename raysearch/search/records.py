@@ -44,13 +44,18 @@ class Proposal:
         """What makes two proposals of a sampler the same."""
         return self.configuration, self.inlier
 
+    @property
+    def inlier_columns(self) -> dict[str, Any]:
+        """The sampled inlier model and its p as tables and files have them."""
+        name, p = (self.inlier.name, self.inlier.p) if self.inlier else ("", None)
+        return {"inlier": name, "p": p}
+
     def to_json(self) -> dict[str, Any]:
         """Return the proposal flat, as `proposals/` and `records/` hold it."""
         return {
             "number": self.number,
             **asdict(self.configuration),
-            "inlier": self.inlier.name if self.inlier else "",
-            "p": self.inlier.p if self.inlier else None,
+            **self.inlier_columns,
             "seed": self.seed,
             "rerun_of": self.rerun_of,
             "origin": self.origin,
