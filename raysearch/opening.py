@@ -171,7 +171,7 @@ def begin(
             },
         }
     )
-    return Opened(StudyContext(folder.absolute(), source, data.fingerprint, space), data, new)
+    return Opened(StudyContext(folder, source, data.fingerprint, space), data, new)
 
 
 def _counts(data: TrialData) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,16 @@ def contents(folder: Path) -> Mapping[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def digests(folder: Path) -> Mapping[str, str]:
+    """SHA-256 of every file under a folder: pytest compares long contents for minutes."""
+    return {name: sha256(content).hexdigest() for name, content in contents(folder).items()}
+
+
+def record_files(folder: Path) -> Mapping[str, bytes]:
+    """Bytes of every record of a study; a file that is still being written is none."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("records/*.json"))}
 
 
 @dataclass(frozen=True)

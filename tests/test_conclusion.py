@@ -28,7 +28,7 @@ from raysearch.search.space import Space
 from raysearch.search.strategy import Strategy
 from raysearch.search.winner import freeze, frozen
 from raysearch.search.worker import work
-from tests.command import contents, table
+from tests.command import digests, table
 from tests.tiny import TINY, VALIDATION_IDS, open_valve
 
 SPACE = Space.model_validate(
@@ -312,21 +312,21 @@ def test_how_sure_it_is_is_said(finalists: Concluded) -> None:
 
 
 def test_concluding_again_changes_nothing_and_asks_no_encoder(finalists: Concluded) -> None:
-    before = contents(Path(str(finalists.path)))
+    before = digests(Path(str(finalists.path)))
     # The second's encoders are gone: what is said of them was not measured again.
     assert finalists.again() == finalists.out.partition("  ID ")[0] + (
         f"report: {finalists.path}/report.html\neverything is in {finalists.path}/\n"
     )
-    assert contents(Path(str(finalists.path))) == before
+    assert digests(Path(str(finalists.path))) == before
 
 
 def test_who_wins_by_further_seeds_with_the_same_encoder_meets_the_test_ids_once(
     finalists: Concluded,
 ) -> None:
     path = Path(str(finalists.path))
-    before = contents(path)
+    before = digests(path)
     held = frozen(finalists.path)
     assert held is not None
     freeze(replace(held, seeds=1, mean_score=held.val_score, std_score=None), finalists.path)
     finalists.again()
-    assert contents(path) == before
+    assert digests(path) == before

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from upath import UPath
 
-from raysearch import storage
+from raysearch import opening, storage
 from raysearch.audio.dataset import Source
 from raysearch.config import Configuration
 from raysearch.errors import DataError, UserError
@@ -24,6 +24,7 @@ from raysearch.search.context import StudyContext
 from raysearch.search.records import Proposal
 from raysearch.search.space import Space
 from raysearch.search.study import StudyFolder
+from raysearch.storage import place
 from tests.records import complete, make_space, row
 from tests.tiny import open_valve
 
@@ -168,6 +169,24 @@ def test_a_test_id_that_has_no_training_clips_is_named(demo_data: Path) -> None:
     assert str(caught.value).endswith("set test_ids in the space file")
     # No ID of them at all is a set without its evaluation data, which comes later.
     assert check_recordings(source, space.model_copy(update={"test_ids": ("8", "9")})) > 0
+
+
+def test_a_study_is_called_what_its_user_called_it(
+    demo_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = open_valve(demo_data)
+    opened = opening.begin(
+        place("runs/valve"),
+        space=make_space(),
+        space_file=Path("tiny.yaml"),
+        source=Source(demo_data, "valve", ("0", "1", "2")),
+        data=data,
+        command="raysearch run",
+        fresh=False,
+    )
+    assert str(opened.context.folder) == "runs/valve"
+    assert (tmp_path / "runs" / "valve" / "study.json").exists()
 
 
 def begun(folder: UPath, demo_data: Path, *, new: bool) -> Opened:

@@ -30,6 +30,7 @@ from tests.command import (
     begin,
     contents,
     copy_without_times,
+    digests,
     link,
     raysearch,
     settle,
@@ -256,9 +257,9 @@ def test_final_opens_the_test_set_again_and_says_so(plain: Study, tmp_path: Path
     first, second = ledger(copy)
     assert second["command"] == "raysearch final runs/valve"
     assert second["frozen"] == first["frozen"]
-    assert contents(copy.folder / "submission") == contents(plain.folder / "submission")
-    assert contents(copy.folder / "detector") == contents(plain.folder / "detector")
-    assert contents(copy.folder / "evidence") == contents(plain.folder / "evidence")
+    assert digests(copy.folder / "submission") == digests(plain.folder / "submission")
+    assert digests(copy.folder / "detector") == digests(plain.folder / "detector")
+    assert digests(copy.folder / "evidence") == digests(plain.folder / "evidence")
     scores = "final_scores.csv"
     assert (copy.folder / scores).read_bytes() == (plain.folder / scores).read_bytes()
     # The report tells of the second opening.
@@ -266,13 +267,13 @@ def test_final_opens_the_test_set_again_and_says_so(plain: Study, tmp_path: Path
 
 
 def test_changed_space_is_refused(plain: Study) -> None:
-    before = contents(plain.folder)
+    before = digests(plain.folder)
     refused = begin(plain.home, "--epochs", 1).wait()
     assert refused.code == 2
     assert refused.err.count("\n") == 1
     assert "fixed.epochs = 2, now it is 1" in refused.err
     assert "--fresh" in refused.err
-    assert contents(plain.folder) == before
+    assert digests(plain.folder) == before
 
 
 @pytest.fixture(scope="module")
@@ -394,10 +395,10 @@ def test_same_seed_gives_the_same_trials_and_final_test(plain: Study, again: Stu
 
 
 def test_same_command_again_changes_nothing(again: Study) -> None:
-    before = contents(again.folder)
+    before = digests(again.folder)
     ended = begin(again.home).wait()
     assert ended.code == 0, ended
-    after = contents(again.folder)
+    after = digests(again.folder)
     assert after.keys() == before.keys()
     # The journal mirrors the records and is written anew, with other time stamps.
     changed = {name for name in before if after[name] != before[name]}

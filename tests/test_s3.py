@@ -20,6 +20,7 @@ from tests.command import (
     Started,
     begin,
     contents,
+    digests,
     family,
     link,
     raysearch,
@@ -102,7 +103,7 @@ def records(folder: Place) -> dict[str, bytes]:
 def test_the_results_are_those_of_a_local_run(run: Run) -> None:
     assert timeless(run.copy / "trials.csv") == timeless(run.local / "trials.csv")
     assert table(run.copy / "final_test.csv") == table(run.local / "final_test.csv")
-    local, copied = contents(run.local / "submission"), contents(run.copy / "submission")
+    local, copied = digests(run.local / "submission"), digests(run.copy / "submission")
     assert local == copied
     assert len(local) == 6
 

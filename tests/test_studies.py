@@ -16,7 +16,7 @@ from upath import UPath
 from raysearch.config import Configuration
 from raysearch.search.records import Proposal
 from raysearch.search.study import StudyFolder
-from tests.command import Ended, contents, raysearch, table, write_space
+from tests.command import Ended, digests, raysearch, record_files, table, write_space
 from tests.records import complete, row
 
 pytestmark = pytest.mark.slow
@@ -65,7 +65,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Searc
 
 
 def records(searched: Searched, machine: str) -> list[dict[str, Any]]:
-    return [json.loads(r) for r in contents(searched.runs / machine / "records").values()]
+    return [json.loads(r) for r in record_files(searched.runs / machine).values()]
 
 
 def test_gpu_hours_end_a_search(searched: Searched) -> None:
@@ -140,11 +140,11 @@ def test_one_wrong_study_keeps_all_from_being_touched(searched: Searched) -> Non
     shutil.copytree(searched.runs / "fan", searched.runs / "other-fan")
     (searched.runs / "other-valve").mkdir()
     (searched.runs / "other-valve" / "notes.txt").write_text("mine")
-    before = contents(searched.runs)
+    before = digests(searched.runs)
     refused = raysearch(*COMMAND, "--name", "other", "--fresh", folder=searched.runs.parent)
     assert refused.code == 2, refused
     assert refused.err.count("\n") == 1
     assert "other-valve is not empty and no study" in refused.err
-    after = contents(searched.runs)
+    after = digests(searched.runs)
     assert before.items() <= after.items()
     assert {Path(name).suffix for name in after.keys() - before.keys()} == {".lock"}

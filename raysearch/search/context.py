@@ -3,7 +3,7 @@
 A trial whose process was killed, or that is pruned, has its record from the driver.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from upath import UPath
 
@@ -21,7 +21,7 @@ class StudyContext:
     """A study: where it lies, its recordings and its space; small, since it travels to each node.
 
     Attributes:
-        folder: absolute path.
+        folder: as the user named it, which is how messages name it.
         source: of the recordings.
         fingerprint: of the recordings.
         space: that is searched.
@@ -31,6 +31,10 @@ class StudyContext:
     source: Source
     fingerprint: str
     space: Space
+
+    def absolute(self) -> "StudyContext":
+        """Return the context for processes that have another working folder."""
+        return replace(self, folder=self.folder.absolute())
 
     @property
     def name(self) -> str:

@@ -120,7 +120,7 @@ def _check_reach(agendas: Sequence[Agenda]) -> None:
     from raysearch.search.reach import check_reach
 
     for agenda in agendas:
-        check_reach(agenda.context)
+        check_reach(agenda.context.absolute())
 
 
 def _packed(agendas: Sequence[Agenda], joined: Cluster) -> float | None:
@@ -143,7 +143,7 @@ def _tuner(
     work: Work | None,
     board: TensorBoard,
 ) -> tune.Tuner:
-    contexts = {agenda.name: agenda.context for agenda in agendas}
+    contexts = {agenda.name: agenda.context.absolute() for agenda in agendas}
     # One parameter rather than three: each is fetched anew for every trial.
     trainable = tune.with_parameters(run_proposal, given=(contexts, share, work))
     cpus = DRIVER_CPUS if share.workers > 1 else share.cpus

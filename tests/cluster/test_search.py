@@ -17,7 +17,7 @@ from raysearch.storage import place
 from raysearch.training_state import unfinished
 from tests.cluster.hosts import Host
 from tests.cluster.up import RayCluster
-from tests.command import COMMAND, Started, contents, timeless, write_space
+from tests.command import COMMAND, Started, record_files, timeless, write_space
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ class Search:
     @property
     def records(self) -> list[dict[str, Any]]:
         """Its trials' records, in their order."""
-        return [json.loads(content) for content in contents(self.folder / "records").values()]
+        return [json.loads(content) for content in record_files(self.folder).values()]
 
     def in_a_trial(self, host: Host) -> str:
         """The encoder that a host trains and has a checkpoint of; empty if there is none."""
@@ -167,13 +167,13 @@ def test_a_lost_machine_loses_no_trial(ready: RayCluster, alone: Path) -> None:
 
     search.wait_until(in_the_middle)
     (encoder, host), *_ = ((encoder, host) for encoder, host in hit.items() if encoder)
-    before = contents(search.folder / "records")
+    before = record_files(search.folder)
     host.kill()
     search.wait()
     assert f"joined the Ray cluster at {ready.head.address}:6379 (3 machines)" in search.text
     assert f"lost on {host.name} (" in search.text
     check_result(search, alone)
-    assert before.items() <= contents(search.folder / "records").items()
+    assert before.items() <= record_files(search.folder).items()
     (record,) = (record for record in search.records if record["encoder"] == encoder)
     assert record["host"] != host.name
     assert 1 <= record["resumes"][0] < EPOCHS
@@ -187,15 +187,15 @@ def test_a_lost_machine_loses_no_trial(ready: RayCluster, alone: Path) -> None:
 def test_a_lost_driver_is_taken_up_by_the_same_command(ready: RayCluster, alone: Path) -> None:
     search = begin(ready, "driver")
     search.wait_until(lambda: len(search.records) >= 1 and trains(search))
-    before: Mapping[str, bytes] = contents(search.folder / "records")
+    before: Mapping[str, bytes] = record_files(search.folder)
     kill_driver(ready)
     assert search.process.wait(30) != 0
-    assert len(contents(search.folder / "records")) < TRIALS
+    assert len(record_files(search.folder)) < TRIALS
     again = begin(ready, "driver")
     again.wait()
     assert f"of {TRIALS} trials are done" in again.text
     check_result(again, alone)
-    assert before.items() <= contents(again.folder / "records").items()
+    assert before.items() <= record_files(again.folder).items()
     assert any(record["resumes"] for record in again.records)
     # No machine was lost: trials ran on several.
     hosts = {record["host"] for record in again.records}

@@ -14,7 +14,7 @@ from raysearch.evidence.clips import Part, ShownClip, read_clips
 from raysearch.evidence.gather import gather
 from raysearch.evidence.wrong import read_wrong
 from raysearch.storage import place
-from tests.command import contents
+from tests.command import digests
 from tests.detectors import make_detector
 from tests.tiny import open_valve
 
@@ -86,7 +86,7 @@ def test_again_replaces_all_and_gives_the_same(gathered: Gathered, tmp_path: Pat
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"of another winner")
     gather(gathered.detector, gathered.data, 0, run, lambda clips: None)
-    assert contents(Path(str(run))) == contents(Path(str(gathered.run)))
+    assert digests(Path(str(run))) == digests(Path(str(gathered.run)))
 
 
 def test_a_large_data_set_is_thinned_evenly(

@@ -17,7 +17,16 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from raysearch.search.strategy import REDUCTION
-from tests.command import ONE_AT_A_TIME, Started, contents, family, table, timeless, write_space
+from tests.command import (
+    ONE_AT_A_TIME,
+    Started,
+    contents,
+    family,
+    record_files,
+    table,
+    timeless,
+    write_space,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +60,7 @@ def begin(home: Path, name: str) -> Started:
 def in_a_trial(folder: Path, records: int) -> bool:
     """Whether so many trials have ended and another has an epoch behind it."""
     running = any(folder.glob("encoders/*/last.safetensors"))
-    return running and len(contents(folder / "records")) >= records
+    return running and len(record_files(folder)) >= records
 
 
 @pytest.fixture(scope="module")
@@ -70,21 +79,21 @@ def killed(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Killed:
             left.enter_context(family(started.process.pid))
             started.send(signal.SIGKILL)
             started.process.wait()
-            seen.append(contents(folder / "records"))
+            seen.append(record_files(folder))
         for ended in (begin(home, "killed").wait(), untouched.wait()):
             assert ended.code == 0, ended
     return Killed(folder, home / "runs" / "untouched", tuple(seen))
 
 
 def test_every_trial_has_one_record(killed: Killed) -> None:
-    records = contents(killed.folder / "records")
+    records = record_files(killed.folder)
     assert list(records) == [f"000{number}.json" for number in range(ENDED)]
     assert [json.loads(r)["proposal"]["number"] for r in records.values()] == list(range(ENDED))
     assert {row["trial"] for row in timeless(killed.folder / "trials.csv")} == set("0123456")
 
 
 def test_no_record_changes_after_it_was_written(killed: Killed) -> None:
-    last = contents(killed.folder / "records")
+    last = record_files(killed.folder)
     for earlier in killed.seen:
         assert earlier.items() <= last.items()
     counts = [len(records) for records in killed.seen]
@@ -93,7 +102,7 @@ def test_no_record_changes_after_it_was_written(killed: Killed) -> None:
 
 
 def test_an_interrupted_trial_goes_on_from_its_epoch(killed: Killed) -> None:
-    records = [json.loads(r) for r in contents(killed.folder / "records").values()]
+    records = [json.loads(r) for r in record_files(killed.folder).values()]
     resumed = [record for record in records if record["resumes"]]
     assert resumed
     for record in resumed:
@@ -103,7 +112,7 @@ def test_an_interrupted_trial_goes_on_from_its_epoch(killed: Killed) -> None:
 
 
 def test_what_was_given_up_stays_so_and_nothing_is_told_twice(killed: Killed) -> None:
-    records = [json.loads(r) for r in contents(killed.folder / "records").values()]
+    records = [json.loads(r) for r in record_files(killed.folder).values()]
     states = [record["state"] for record in records]
     assert set(states) == {"COMPLETE", "PRUNED"}
     journal = JournalStorage(JournalFileBackend(str(killed.folder / "study.journal")))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.command import Ended, Study, begin, contents, link, settle, write_space
+from tests.command import Ended, Study, begin, link, record_files, settle, write_space
 
 pytestmark = pytest.mark.slow
 
@@ -46,11 +46,11 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(stopped: Path) -> None:
     assert "the same command goes on" in ended.err
     assert "Traceback" not in ended.err
     assert not (study.folder / "final_test.csv").exists()
-    before = contents(study.folder / "records")
+    before = record_files(study.folder)
     assert len(before) < 6
     resumed = begin(stopped, "--no-report").wait()
     assert resumed.code == 0, resumed
-    after = contents(study.folder / "records")
+    after = record_files(study.folder)
     assert list(after) == [f"000{n}.json" for n in range(6)]
     assert before.items() <= after.items()
     records = [json.loads(content) for content in after.values()]

@@ -14,7 +14,7 @@ from raysearch.remote import jobs
 from raysearch.remote.arguments import remote_command
 from raysearch.remote.cluster_file import read_cluster_file
 from raysearch.remote.follow import follow, log_of
-from tests.command import Ended, Started, contents, table, write_space
+from tests.command import Ended, Started, digests, table, write_space
 from tests.remote.head import Head, connections
 from tests.remote.head import head as head  # a fixture
 from tests.remote.head import ssh as ssh  # another
@@ -149,7 +149,7 @@ def test_results_can_be_looked_at_afterwards(
     assert attached.out.splitlines()[1:] == laptop.log(job)[-20:]
     fetched = laptop.start("fetch", "--to", to / "here").wait()
     assert (fetched.code, fetched.out) == (0, f"{to / 'here' / 'valve'}\n"), fetched
-    here, there = contents(to / "here" / "valve"), contents(laptop.out / "valve")
+    here, there = digests(to / "here" / "valve"), digests(laptop.out / "valve")
     assert here.items() <= there.items()
     assert {"best_config.yaml", "final_test.csv", "trials.csv", "study.json"} <= here.keys()
     assert any(name.startswith("detector/") for name in here)

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser import NARROW, WIDE, browser, opened
-from tests.command import Study, contents, raysearch
+from tests.command import Study, digests, raysearch
 
 pytestmark = pytest.mark.slow
 
@@ -160,11 +160,11 @@ def test_headings_go_down_in_order_and_every_picture_has_words(
 def test_the_command_draws_the_same_again_and_one_over_all(
     chromium: Browser, study: Study, report: Path
 ) -> None:
-    before = contents(study.folder)
+    before = digests(study.folder)
     ended = raysearch("report", folder=study.home)
     assert ended.code == 0, ended
     assert ended.out.split() == ["runs/valve/report.html", "runs/report.html"]
-    assert contents(study.folder) == before
+    assert digests(study.folder) == before
     with opened(chromium, study.home / "runs" / "report.html", NARROW) as seen:
         assert seen.page.evaluate(UNDRAWN) == []
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= NARROW
