@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from raysearch.score.metrics import MAX_FPR, standardised
+
 Floats = NDArray[np.float64]
 Judged = Mapping[str, tuple[NDArray[np.int64], Floats]]
 """Product ID -> labels (C,), 1 for an anomaly, and scores (C,), higher = more anomalous."""
 
 RESAMPLES = 1000
 LEVEL = 0.95
-MAX_FPR = 0.1
-"""As `metrics.auc_pauc` has it."""
 
 
 def resampled_scores(runs: Sequence[Judged], seed: int, resamples: int = RESAMPLES) -> Floats:
@@ -81,9 +81,7 @@ def resampled_areas(
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     fpr = _rates(np.where(labels == 0, counts, 0)[:, order], starts)
     tpr = _rates(np.where(labels == 1, counts, 0)[:, order], starts)
-    least = MAX_FPR**2 / 2
-    partial = _area(fpr, tpr, MAX_FPR)
-    return _area(fpr, tpr, 1.0), (1 + (partial - least) / (MAX_FPR - least)) / 2
+    return _area(fpr, tpr, 1.0), standardised(_area(fpr, tpr, MAX_FPR))
 
 
 def _rates(counts: NDArray[np.int64], starts: NDArray[np.int64]) -> Floats:

@@ -5,14 +5,19 @@ Scores are higher where a clip is more anomalous; labels are 1 for an anomaly, 0
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_FPR = 0.1
+"""False-positive rate at which the partial area of the DCASE 2021 Task 2 evaluator ends."""
+
+Area = TypeVar("Area", float, NDArray[np.float64])
+
 
 def auc_pauc(
-    labels: NDArray[Any], scores: NDArray[Any], max_fpr: float = 0.1
+    labels: NDArray[Any], scores: NDArray[Any], max_fpr: float = MAX_FPR
 ) -> tuple[float, float]:
     """Area under the ROC curve and under its part with a low false-positive rate.
 
@@ -46,13 +51,27 @@ def auc_pauc(
         raise ValueError(f"{np.count_nonzero(~np.isfinite(scores))} scores are not finite")
     if not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr must lie in (0, 1], is {max_fpr}")
-    # Here: it takes seconds, and who only averages scores need not wait for it.
-    from sklearn.metrics import roc_auc_score
+    fpr, tpr = roc(labels, scores)
+    auc = float(np.trapezoid(tpr, fpr))
+    if max_fpr == 1:
+        return auc, auc
+    # roc_auc_score finds the same, bit for bit, from two curves more: six times as slow, and a
+    # trial asks for dozens.
+    inside = fpr <= max_fpr
+    end = np.interp(max_fpr, fpr, tpr)
+    part = np.trapezoid(np.append(tpr[inside], end), np.append(fpr[inside], max_fpr))
+    return auc, float(standardised(part, max_fpr))
 
-    return (
-        float(roc_auc_score(labels, scores)),
-        float(roc_auc_score(labels, scores, max_fpr=max_fpr)),
-    )
+
+def standardised(area: Area, max_fpr: float = MAX_FPR) -> Area:
+    """Put a partial area on the scale of McClish, where 0.5 is chance and 1 is perfect.
+
+    Args:
+        area: under the ROC curve up to `max_fpr`.
+        max_fpr: in (0, 1).
+    """
+    least = max_fpr**2 / 2
+    return (1 + (area - least) / (max_fpr - least)) / 2
 
 
 def roc(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -65,6 +84,7 @@ def roc(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArr
     Returns:
         False-positive rates (K,) and true-positive rates (K,), both from 0 to 1.
     """
+    # Here: it takes seconds, and who only averages scores need not wait for it.
     from sklearn.metrics import roc_curve
 
     fpr, tpr, _ = roc_curve(labels, scores)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from raysearch.score.metrics import MachineScore, auc_pauc, harmonic_mean, machine_score
 
@@ -64,6 +65,13 @@ def test_agrees_with_counting_pairs_and_trapezoids(data, max_fpr):
     # Without a bound the partial area is the whole one, which stays as it is.
     expected = (auc, auc if max_fpr == 1.0 else pauc)
     assert auc_pauc(labels, scores, max_fpr) == pytest.approx(expected, abs=1e-9)
+
+
+@calm
+@given(labelled_scores(), st.sampled_from([0.05, 0.1, 0.5, 1.0]))
+def test_agrees_with_scikit_learn_bit_for_bit(data, max_fpr):
+    expected = roc_auc_score(*data), roc_auc_score(*data, max_fpr=max_fpr)
+    assert auc_pauc(*data, max_fpr) == expected
 
 
 @calm
