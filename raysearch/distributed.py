@@ -13,10 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, dropout
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
+
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 def rank() -> int:
@@ -120,7 +121,7 @@ def wrap(network: nn.Module) -> nn.Module:
 def globalise(network: nn.Module) -> None:
     """Replaces layers that look at a whole batch by such as look at that of all workers."""
     for name, child in network.named_children():
-        if isinstance(child, _BatchNorm):
+        if isinstance(child, BatchNorm):
             setattr(network, name, GlobalBatchNorm(child))
         elif isinstance(child, nn.Dropout):
             setattr(network, name, GlobalDropout(child.p))
@@ -142,14 +143,14 @@ class GlobalDropout(nn.Dropout):
         return x * dropout(x.new_ones((size, *x.shape[1:])), self.p)[rows()]
 
 
-class GlobalBatchNorm(_BatchNorm):
+class GlobalBatchNorm(nn.BatchNorm2d):
     """Batch norm over the samples of all workers, which may hold unequal numbers of them.
 
     torch's SyncBatchNorm wants a GPU, and timm's batch norms apply an activation of their own.
     Parameters, buffers and their names are those of the batch norm that is replaced.
     """
 
-    def __init__(self, replaced: _BatchNorm) -> None:
+    def __init__(self, replaced: BatchNorm) -> None:
         """Takes the place of another batch norm, and takes over its parameters and buffers."""
         super().__init__(
             replaced.num_features,
@@ -158,8 +159,10 @@ class GlobalBatchNorm(_BatchNorm):
             replaced.affine,
             replaced.track_running_stats,
         )
-        self._parameters.update(replaced._parameters)
-        self._buffers.update(replaced._buffers)
+        for name, parameter in replaced.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
+        for name, buffer in replaced.named_buffers(recurse=False):
+            self.register_buffer(name, buffer)
         self.drop = getattr(replaced, "drop", nn.Identity())
         self.act = getattr(replaced, "act", nn.Identity())
         self.train(replaced.training)

@@ -48,6 +48,7 @@ HOMES = {
     "ray": (
         "raysearch/search/cluster.py",
         "raysearch/search/local_ray.py",
+        "raysearch/search/ray_internals.py",
         "raysearch/search/tuning.py",
         "raysearch/search/trainable.py",
         "raysearch/search/callbacks.py",
@@ -65,6 +66,14 @@ HOMES = {
     "plotly": ("raysearch/report/",),
     "mlflow": ("raysearch/search/mlflow_runs.py",),
     "jinja2": ("raysearch/report/html/page.py",),
+}
+
+# Where private parts of other libraries may be used: a module for each of these, whose tests name
+# the version that it was tried with.
+PRIVATE_HOMES = {
+    "raysearch/search/engine.py",  # Optuna
+    "raysearch/search/ray_internals.py",  # Ray
+    "raysearch/model/losses.py",  # torch
 }
 
 # Functions that open what may belong to test IDs, and who else than their own module may name
@@ -156,6 +165,24 @@ def library_faults(module: Module) -> list[str]:
     ]
 
 
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def private_faults(module: Module) -> list[str]:
+    if module.path in PRIVATE_HOMES:
+        return []
+    dotted = (part for name in imports(module) for part in name.split("."))
+    reached = (
+        node.attr
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node.value) not in ("self", "cls", "super()")
+    )
+    names = sorted({name for name in (*dotted, *reached) if private(name)})
+    return [f"{module.path} must not use {name}" for name in names]
+
+
 def named(module: Module) -> set[str]:
     """Every identifier, attribute and string constant of a module, but for what it defines."""
     names: set[str] = set()
@@ -221,6 +248,12 @@ def test_libraries_stay_in_their_place() -> None:
     assert [fault for module in read("raysearch") for fault in library_faults(module)] == []
 
 
+def test_private_parts_of_other_libraries_stay_in_one_module_each() -> None:
+    modules = read("raysearch")
+    assert [fault for module in modules for fault in private_faults(module)] == []
+    assert {module.path for module in modules} >= PRIVATE_HOMES
+
+
 def test_only_the_final_test_reads_test_ids() -> None:
     modules = read("raysearch")
     assert guard_faults(modules) == []
@@ -276,6 +309,18 @@ def test_a_wrong_floor_is_seen(path: str, source: str) -> None:
 )
 def test_a_library_out_of_place_is_seen(path: str, source: str) -> None:
     assert len(library_faults(Module(path, source))) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "study._storage.get_trial(0)",
+        "from ray._private import node",
+        "from torch.nn import _x as y",
+    ],
+)
+def test_a_private_part_of_another_library_is_seen(source: str) -> None:
+    assert len(private_faults(Module("raysearch/train.py", source))) == 1
 
 
 def test_a_look_at_the_test_ids_is_seen() -> None:

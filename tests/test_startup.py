@@ -60,9 +60,9 @@ def test_tune_counts_no_callbacks_of_a_search() -> None:
 import sys
 from ray.air._internal import usage
 from ray.tune import Callback, tune
-from raysearch.search import tuning
+from raysearch.search.ray_internals import uncounted
 
-with tuning._uncounted():
+with uncounted():
     tune.air_usage.tag_callbacks([Callback()])
 print("mlflow" in sys.modules)
 usage._count_callbacks([Callback()])

@@ -2,6 +2,7 @@
 
 import heapq
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
-from optuna.storages import JournalStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -48,6 +49,30 @@ RECALL, BEST = 128, 25
 good (its default gamma). With all of them the time of a proposal would grow with the study."""
 
 
+@dataclass(frozen=True)
+class StoredStudy:
+    """A study with its storage, which tells the ID of a trial that is added."""
+
+    study: Study
+    storage: BaseStorage
+
+    def add(self, trial: FrozenTrial) -> int:
+        """Add a trial and return Optuna's ID of it."""
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        return self.storage.create_new_trial(study_id, trial)
+
+    def trial(self, trial_id: int) -> FrozenTrial:
+        """Return a trial by Optuna's ID."""
+        return self.storage.get_trial(trial_id)
+
+    def note_rung(self, trial_id: int) -> None:
+        """Have the pruner note that a trial came to the rung that it reported last.
+
+        It does not compare the trial, which would take longer the more trials there are.
+        """
+        self.study.pruner.prune(cast(Study, _Alone(self.study)), self.trial(trial_id))
+
+
 class _Seen:
     """A study of which somebody shall not see all trials."""
 
@@ -59,7 +84,10 @@ class _Seen:
 
 
 class _Recalled(_Seen):
-    """A study as TPE sees it: its latest trials that ended, and the best of those before."""
+    """A study as TPE sees it: its latest trials that ended, and the best of those before.
+
+    TPE asks for trials by a private method, and has no setting for fewer. Tried with Optuna 5.0.
+    """
 
     def _get_trials(self, *arguments: Any, **settings: Any) -> list[FrozenTrial]:
         if "_kept" not in vars(self):
@@ -102,19 +130,21 @@ class _KnownSpaceTPE(TPESampler):
         return super().sample_relative(cast(Study, _Recalled(study)), trial, search_space)
 
 
-def new_study(space: Space, journal: Path | None) -> Study:
-    """A study that gives up trials as the space asks.
+def new_study(space: Space, journal: Path | None = None) -> StoredStudy:
+    """Make a study that prunes as the space asks.
 
     Args:
         space: that is searched.
         journal: file that the study is written to, anew; None keeps it in memory.
     """
-    storage, name = None, "raysearch"
+    storage: BaseStorage = InMemoryStorage()
+    name = "raysearch"
     if journal is not None:
         storage, name = JournalStorage(OneWriterJournal(journal)), journal.parent.name
-    return optuna.create_study(
+    study = optuna.create_study(
         storage=storage, study_name=name, direction="maximize", pruner=_pruner(space)
     )
+    return StoredStudy(study, storage)
 
 
 def new_sampler(space: Space, seed: int, study: Study) -> BaseSampler:
@@ -155,18 +185,6 @@ def new_sampler(space: Space, seed: int, study: Study) -> BaseSampler:
                         warn_independent_sampling=False,
                     )
     return chance
-
-
-def note_rung(study: Study, trial_id: int) -> None:
-    """Has the pruner of a study note that a trial came to the rung that it reported last.
-
-    Whether it would go on is not looked at, which would take longer the more trials there are.
-
-    Args:
-        study: from `new_study`.
-        trial_id: of the trial.
-    """
-    study.pruner.prune(cast(Study, _Alone(study)), study._storage.get_trial(trial_id))
 
 
 def _pruner(space: Space) -> BasePruner:

@@ -13,14 +13,13 @@ from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution
-from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from raysearch.config import Configuration
 from raysearch.outcome import Epoch
 from raysearch.score.spec import InlierSpec
 from raysearch.search.axis import Axis, axes, is_exhausted, p_axes
-from raysearch.search.engine import new_sampler, new_study, note_rung
+from raysearch.search.engine import new_sampler, new_study
 from raysearch.search.records import Proposal, Record, State
 from raysearch.search.space import Space
 from raysearch.search.warm import Start
@@ -52,7 +51,7 @@ class Sampler:
         self.rungs = space.rungs
         self.sampled = space.strategy.inlier == "sample"
         # What was only asked stays in a study, so there is another of what was given out.
-        self.asked = optuna.create_study(direction="maximize")
+        self.asked = new_study(space)
         self.study = new_study(space, journal)
         self.starts: list[Start] = []
         self.seen = {proposal.key for proposal in proposals}
@@ -66,7 +65,7 @@ class Sampler:
                 record = ended[proposal.number]
                 for epoch in record.history:
                     if self._report(proposal.number, epoch):
-                        note_rung(self.study, self.open[proposal.number][1])
+                        self.study.note_rung(self.open[proposal.number][1])
                 self.tell(record)
 
     def enqueue(self, starts: Sequence[Start]) -> None:
@@ -102,18 +101,17 @@ class Sampler:
         """
         if not self._report(number, epoch):
             return False
-        return Trial(self.study, self.open[number][1]).should_prune()
+        return Trial(self.study.study, self.open[number][1]).should_prune()
 
     def _report(self, number: int, epoch: Epoch) -> bool:
         """Whether the epoch is a rung that the trial had not come to before."""
         if epoch.epoch not in self.rungs or (value := self._value(epoch)) is None:
             return False
         for study, trial_id in zip((self.asked, self.study), self.open[number], strict=True):
-            trial = Trial(study, trial_id)
             # A trial that lost its process repeats an epoch.
-            if epoch.epoch in trial.storage.get_trial(trial_id).intermediate_values:
+            if epoch.epoch in study.trial(trial_id).intermediate_values:
                 return False
-            trial.report(value, epoch.epoch)
+            Trial(study.study, trial_id).report(value, epoch.epoch)
         return True
 
     def _value(self, epoch: Epoch) -> float | None:
@@ -130,13 +128,13 @@ class Sampler:
             return
         best = record.best if record.state is State.COMPLETE else None
         for study, trial_id in zip((self.asked, self.study), trial_ids, strict=True):
-            number = study._storage.get_trial(trial_id).number
+            number = study.trial(trial_id).number
             if best is not None:
-                study.tell(number, best.val_score)
+                study.study.tell(number, best.val_score)
             elif record.state is State.PRUNED:
-                study.tell(number, state=TrialState.PRUNED)
+                study.study.tell(number, state=TrialState.PRUNED)
             else:
-                study.tell(number, state=TrialState.FAIL)
+                study.study.tell(number, state=TrialState.FAIL)
 
     def _ideas(self) -> Iterator[Proposal]:
         """What could be tried next, the best idea first; endless."""
@@ -161,11 +159,11 @@ class Sampler:
         return ATTEMPTS
 
     def _optunas(self, attempt: int) -> Proposal:
-        study, strategy = self.asked, self.space.strategy
+        study, strategy = self.asked.study, self.space.strategy
         if strategy.sampler == "cmaes":
             # It takes the number of the trial, which must not depend on what was only asked.
             study = optuna.create_study(direction="maximize")
-            study.add_trials(_listed(self.asked))
+            study.add_trials(self.asked.study.get_trials(deepcopy=False))
         if strategy.sampler != "qmc" or attempt == 0:
             key = f"{strategy.seed}/{self.next_number}/{attempt}"
             study.sampler = new_sampler(self.space, random.Random(key).getrandbits(32), study)
@@ -212,13 +210,8 @@ class Sampler:
         return self._proposal({**params, **own}, origin)
 
     def _add(self, proposal: Proposal) -> None:
-        frozen = self._running(proposal)
-        # Study.add_trial keeps to itself which trial it added.
-        asked, given = (
-            study._storage.create_new_trial(study._study_id, frozen)
-            for study in (self.asked, self.study)
-        )
-        self.open[proposal.number] = (asked, given)
+        trial = self._running(proposal)
+        self.open[proposal.number] = (self.asked.add(trial), self.study.add(trial))
 
     def _running(self, proposal: Proposal) -> FrozenTrial:
         params: dict[str, Any] = proposal.configuration.to_dict()
@@ -230,10 +223,6 @@ class Sampler:
                 params[f"p_{inlier.name}"] = inlier.p
                 distributions[f"p_{inlier.name}"] = axis.distribution
         return create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
-
-
-def _listed(study: Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False)
 
 
 def _draw(axis: Axis, rng: random.Random) -> float:

@@ -6,14 +6,12 @@ searcher asks the agendas and reads records back, so nothing of Tune's state is 
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.air._internal import usage
 from ray.tune import Callback, RunConfig
 from ray.tune.search import Searcher
 
@@ -24,6 +22,7 @@ from raysearch.search.budget import Budget
 from raysearch.search.callbacks import Ended, Pruned, Relay, Stateless
 from raysearch.search.joining import Joining
 from raysearch.search.queue import Queue
+from raysearch.search.ray_internals import uncounted
 from raysearch.search.resources import Cluster, Resources, Share, fit
 from raysearch.search.tracking import TENSORBOARD, TensorBoard
 from raysearch.search.trainable import Work, run_proposal
@@ -89,31 +88,13 @@ def search(
         budget = replace(budget or Budget(), start=time.monotonic())
         with later or Preloading((TENSORBOARD,)) as later, TensorBoard(later) as board:
             relay = Relay(agendas, view, cluster, share, later)
-            with _uncounted():
+            with uncounted():
                 _tuner(agendas, share, relay, budget, work, board).fit()
     except KeyboardInterrupt:
         return False
     if relay.refused:
         raise UserError(relay.refused)
     return True
-
-
-@contextmanager
-def _uncounted() -> Iterator[None]:
-    """Keep Tune from counting callbacks for Ray's usage report.
-
-    To tell their kinds it imports MLflow and the like where they are installed: seconds before the
-    first trial. Ray has no setting for it, even where the report is switched off.
-    """
-    count = getattr(usage, "tag_callbacks", None)
-    if count is None:  # Ray 2.60 has it; without it nothing is counted.
-        yield
-        return
-    usage.tag_callbacks = lambda callbacks: False
-    try:
-        yield
-    finally:
-        usage.tag_callbacks = count
 
 
 def _check_reach(agendas: Sequence[Agenda]) -> None:

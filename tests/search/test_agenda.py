@@ -208,7 +208,7 @@ def test_finalists_are_not_given_out_twice_nor_told_to_the_sampler(tmp_path: Pat
     assert take(again) == second
     assert [take(again).number for _ in range(2)] == [6, 7]
     assert again.next(()) is None
-    assert len(again.sampler.study.trials) == 4
+    assert len(again.sampler.study.study.trials) == 4
     # More trials later: their numbers go on behind the finalists'.
     more = finalists(tmp_path, trials=5)
     assert [take(more).number for _ in range(4)] == [5, 6, 7, 8]

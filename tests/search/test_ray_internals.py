@@ -1,8 +1,8 @@
-"""The parts of Ray that are left out on one machine, against the Ray that is installed."""
+"""The private parts of Ray that are used, against the Ray that is installed."""
 
 from ray._private.node import Node
 
-from raysearch.search.local_ray import DASHBOARD, UNUSED, _without_unused
+from raysearch.search.ray_internals import DASHBOARD, UNUSED, without_unused
 
 
 def test_the_methods_that_are_replaced_are_those_of_ray_2_60() -> None:
@@ -14,7 +14,7 @@ def test_the_methods_that_are_replaced_are_those_of_ray_2_60() -> None:
 def test_methods_are_put_back_whatever_happens() -> None:
     before = {name: getattr(Node, name) for name in (*UNUSED, DASHBOARD)}
     try:
-        with _without_unused(None):
+        with without_unused(None):
             assert all(getattr(Node, name) is not method for name, method in before.items())
             raise RuntimeError
     except RuntimeError:
@@ -24,6 +24,6 @@ def test_methods_are_put_back_whatever_happens() -> None:
 
 def test_a_method_that_ray_no_longer_has_is_not_made_up(monkeypatch) -> None:
     monkeypatch.delattr(Node, UNUSED[0])
-    with _without_unused(None):
+    with without_unused(None):
         assert not hasattr(Node, UNUSED[0])
     assert not hasattr(Node, UNUSED[0])
