@@ -84,7 +84,7 @@ def demo(
     from rich.console import Console
 
     from raysearch.audio.demo import write_demo
-    from raysearch.audio.plant import MACHINES
+    from raysearch.config import MACHINES
     from raysearch.report.progress import progress
 
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

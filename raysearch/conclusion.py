@@ -13,7 +13,7 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch.audio.dataset import TrialData, open_data, source_of
-from raysearch.errors import NoResultError, UserError
+from raysearch.errors import NoResultError, UserError, named
 from raysearch.evidence.clips import evidence_folder, has_evidence
 from raysearch.report.progress import progress, say
 from raysearch.report.tables import score_words, write_best
@@ -21,11 +21,11 @@ from raysearch.report.trials import TrialsFile
 from raysearch.report.words import count, settings
 from raysearch.search.confidence import Confidence, read_confidence, write_confidence
 from raysearch.search.context import StudyContext
+from raysearch.search.manifest import read_manifest
 from raysearch.search.ranking import Ranking, rank, shortcomings
 from raysearch.search.records import Record
 from raysearch.search.resampling import measure
 from raysearch.search.space import Space
-from raysearch.search.study import StudyFolder
 from raysearch.search.winner import Winner, choose, freeze, frozen
 from raysearch.storage import Place, place, remove_tree
 
@@ -96,18 +96,18 @@ def repeat_final(folder: UPath, data: Place | None, command: str, console: Conso
     Raises:
         UserError: there is no frozen configuration, or other recordings than it was chosen on.
     """
-    facts = StudyFolder(folder).facts
+    manifest = read_manifest(folder)
     winner = frozen(folder)
     if winner is None:
         raise UserError(f"{folder} has no frozen configuration yet; let its run end first")
-    space, truth = Space.model_validate(facts["space"]), facts["ground_truth"]
+    space, truth = Space.model_validate(manifest.space), manifest.ground_truth
     source = source_of(
-        data or place(facts["data"]),
+        data or place(manifest.data),
         winner.machine,
         space.validation_ids,
         space.fixed,
         ground_truth=place(truth) if truth else None,
-        allow_defects=facts["allow_defects"],
+        allow_defects=manifest.allow_defects,
     )
     recordings = open_data(source)
     if recordings.fingerprint != winner.data:
@@ -134,7 +134,7 @@ def draw(folder: UPath, console: Console, write: Callable[[UPath], UPath] | None
             write = write_report
         path = write(folder)
     except Exception as error:
-        say(console, f"no report: {_reason(error)}; `raysearch report {folder}` tries again")
+        say(console, f"no report: {named(error)}; `raysearch report {folder}` tries again")
     else:
         say(console, f"report: {path}")
 
@@ -151,11 +151,7 @@ def _gather(
         with progress(console, "looking at single clips", None) as advance:
             gather(detector(), data, winner.seed, folder, advance)
     except Exception as error:
-        say(console, f"the report has to do without single clips: {_reason(error)}")
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        say(console, f"the report has to do without single clips: {named(error)}")
 
 
 def _fruitless(records: Sequence[Record]) -> str:

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from raysearch.errors import UserError
 
+MACHINES = ("fan", "gearbox", "pump", "valve", "slider", "ToyCar", "ToyTrain")
+"""Machine types of DCASE 2021 Task 2, in the order of the paper's tables."""
+
 Inlier = Literal[
     "gmm",
     "gmm_diag",
@@ -34,6 +37,11 @@ Inlier = Literal[
 
 Aggregator = Literal["mean", "above_median", "max"]
 """How the scores of a clip's segments become the score of the clip."""
+
+
+def id_order(product_id: str) -> tuple[int, int, str]:
+    """Return the sorting key of a product ID: numbers by value, then names."""
+    return (0, int(product_id), "") if product_id.isdecimal() else (1, 0, product_id)
 
 
 class Strict(BaseModel):

@@ -18,9 +18,9 @@ from upath import UPath
 
 from raysearch import __version__, checkpoint
 from raysearch.audio.batches import segments
-from raysearch.audio.index import id_order, parse, product_id
+from raysearch.audio.index import parse, product_id
 from raysearch.audio.store import Int16, decode
-from raysearch.config import Options
+from raysearch.config import Options, id_order
 from raysearch.embedding import embed_segments
 from raysearch.errors import DataError, UserError
 from raysearch.model.encoder import Encoder

@@ -1,7 +1,6 @@
 """What may be wrong with a machine or a cluster, found before a search stumbles over it."""
 
 import os
-import platform
 import shutil
 import socket
 import stat
@@ -10,7 +9,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -22,10 +20,10 @@ from rich.table import Table
 from raysearch.errors import UserError
 from raysearch.report.progress import say
 from raysearch.search.cluster import cluster, on_each_node
+from raysearch.search.manifest import library_versions
 from raysearch.search.resources import Cluster
 from raysearch.storage import Place, cache_folder, check_writable, write_text
 
-LIBRARIES = ("raysearch", "torch", "timm", "ray", "optuna", "scikit-learn")
 CLOCK_SECONDS = 5.0
 """How far two clocks may lie apart before it is hard to tell from the times what came first."""
 
@@ -81,7 +79,7 @@ def doctor(data: Place, out: Place, address: str, console: Console) -> bool:
         wrong = problems(found, (start, time.time())) + exposures(joined)
     answers = [one for one in found.values() if one is not None]
     if answers:
-        names = ("python", *LIBRARIES)
+        names = answers[0].versions
         say(console, ", ".join(f"{n} {_usual([a.versions[n] for a in answers])}" for n in names))
     console.print(_table(found))
     for problem in wrong:
@@ -122,7 +120,7 @@ def examine(data: Place, out: Place, mark: Place | None = None) -> Examination:
     there = next(folder for folder in (cache, *cache.parents) if folder.exists())
     return Examination(
         host=socket.gethostname(),
-        versions={"python": platform.python_version(), **{n: _version(n) for n in LIBRARIES}},
+        versions=library_versions(),
         gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
         boards=len(list(Path("/proc/driver/nvidia/gpus").glob("*"))),
         clock=time.time(),
@@ -131,13 +129,6 @@ def examine(data: Place, out: Place, mark: Place | None = None) -> Examination:
         data="" if data.exists() else f"{data} does not exist",
         out=_unwritable(out, mark),
     )
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return ""
 
 
 def _unwritable(out: Place, mark: Place | None) -> str:
@@ -191,7 +182,7 @@ def problems(found: Mapping[str, Examination | None], window: tuple[float, float
 def _differences(answers: Mapping[str, Examination]) -> list[str]:
     """Libraries that are missing or of another version than on most machines."""
     lines = []
-    for name in ("python", *LIBRARIES):
+    for name in library_versions():
         versions = {host: one.versions[name] for host, one in answers.items()}
         if not versions:
             continue

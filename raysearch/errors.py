@@ -28,6 +28,16 @@ class StoppedError(Exception):
     """The user stopped a run. The message says how to go on."""
 
 
+def one_line(error: object) -> str:
+    """Return the text of an error, or the text itself, on one line."""
+    return " ".join(str(error).split())
+
+
+def named(error: Exception) -> str:
+    """Return an error as Python shows it, on one line: its class and its text."""
+    return one_line(f"{type(error).__name__}: {error}")
+
+
 def brief(error: Exception) -> str:
-    """The first line of an error that is not ours, and not too much of it."""
+    """Return the first line of a third-party error, at most 200 characters."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -1,12 +1,10 @@
 """The beginning of a run: everything is checked, the recordings are opened, then it is written."""
 
-import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from filelock import Timeout
 from rich.console import Console
 from upath import UPath
 
-from raysearch import __version__, storage
+from raysearch import storage
 from raysearch.audio.dataset import Source, TrialData, open_data, search_index
 from raysearch.audio.index import PLAIN_RULE, Index
 from raysearch.config import Options
@@ -22,23 +20,28 @@ from raysearch.errors import DataError, UserError
 from raysearch.model.names import is_written
 from raysearch.report.progress import progress
 from raysearch.search.context import StudyContext
+from raysearch.search.manifest import ClipCounts, Manifest, TestClips, library_versions
 from raysearch.search.space import Space
 from raysearch.search.study import LEDGER, StudyFolder
 
-LIBRARIES = ("torch", "timm", "ray", "optuna", "scikit-learn", "numpy")
-
 
 @dataclass(frozen=True)
-class Opened:
-    """A study with the recordings of its search.
+class Prepared:
+    """A study that can be run, of which nothing is written yet.
 
     Attributes:
-        new: it was begun by this command, in an empty folder.
+        folder: of the study.
+        space_file: that the space was read from.
+        space: that is searched.
+        source: of the recordings.
+        index: of the recordings.
     """
 
-    context: StudyContext
-    data: TrialData
-    new: bool = False
+    folder: UPath
+    space_file: Path
+    space: Space
+    source: Source
+    index: Index
 
 
 @contextmanager
@@ -66,18 +69,15 @@ def alone(folder: UPath) -> Iterator[None]:
         lock.release()
 
 
-def check_recordings(source: Source, space: Space) -> int:
-    """Looks at the names of the recordings, before anything is written or downloaded.
-
-    Returns:
-        How many clips a search reads.
+def check_recordings(source: Source, space: Space) -> Index:
+    """Index the recordings by their names, before anything is written or downloaded.
 
     Raises:
         DataError: they cannot answer what the space asks.
     """
     index = search_index(source)
     _check_test_ids(index, source, space)
-    return len(index.clips)
+    return index
 
 
 def check_network(options: Options, *, thoroughly: bool) -> None:
@@ -102,14 +102,15 @@ def check_network(options: Options, *, thoroughly: bool) -> None:
         try_network(options)
 
 
-def read_recordings(source: Source, clips: int, console: Console) -> TrialData:
-    """Opens the recordings of a search, with a progress bar.
+def read_recordings(prepared: Prepared, console: Console) -> TrialData:
+    """Open the recordings of a search, with a progress bar.
 
     Raises:
         DataError: too many are defective, or what is left cannot answer what the space asks.
     """
-    with progress(console, "reading recordings", clips) as advance:
-        return open_data(source, advance)
+    index = prepared.index
+    with progress(console, "reading recordings", len(index.clips)) as advance:
+        return open_data(prepared.source, advance, index=index)
 
 
 def _check_test_ids(index: Index, source: Source, space: Space) -> None:
@@ -123,77 +124,72 @@ def _check_test_ids(index: Index, source: Source, space: Space) -> None:
         )
 
 
-def begin(
-    folder: UPath,
-    *,
-    space: Space,
-    space_file: Path,
-    source: Source,
-    data: TrialData,
-    command: str,
-    fresh: bool,
-) -> Opened:
-    """Begins a study in a folder, or finds that the one there is the same.
+def begin(prepared: Prepared, data: TrialData, *, command: str, fresh: bool) -> StudyContext:
+    """Begin a study in its folder, or find that the one there is the same.
+
+    Args:
+        prepared: the study.
+        data: recordings of the search.
+        command: as it was typed.
+        fresh: an earlier study in the folder makes way.
 
     Raises:
         UserError: the folder holds another study, or something else.
     """
+    folder, space, source = prepared.folder, prepared.space, prepared.source
     study = StudyFolder(folder)
     if fresh and study.exists():
         _clear(folder)
     check_same_space(folder, space)
     check_same_recordings(folder, data.fingerprint)
-    new = not study.exists()
-    content = space.model_dump(mode="json", by_alias=True)
-    truth = source.ground_truth
     now = datetime.now(UTC).isoformat(timespec="seconds")
     study.begin(
-        {
-            "machine": source.machine,
-            "ids": list(data.ids),
-            "validation_ids": list(space.validation_ids),
-            "test_ids": list(space.test_ids),
-            "data": str(source.root.absolute()),
-            "ground_truth": str(truth.absolute()) if truth else None,
-            "allow_defects": source.allow_defects,
-            "fingerprint": data.fingerprint,
-            "clips": _counts(data),
-            "plain_layout_rule": f"{PLAIN_RULE}; seed 0",
-            "space_file": str(space_file),
-            "space": content,
-            "seed": space.strategy.seed,
-            "command": command,
-            "started": study.facts["started"] if study.exists() else now,
-            "versions": {
-                "raysearch": __version__,
-                "python": platform.python_version(),
-                **{name: version(name) for name in LIBRARIES},
-            },
-        }
+        Manifest(
+            machine=source.machine,
+            ids=data.ids,
+            validation_ids=space.validation_ids,
+            test_ids=space.test_ids,
+            data=str(source.root),
+            ground_truth=str(source.ground_truth) if source.ground_truth else None,
+            allow_defects=source.allow_defects,
+            fingerprint=data.fingerprint,
+            clips=_counts(data),
+            plain_layout_rule=f"{PLAIN_RULE}; seed 0",
+            space_file=str(prepared.space_file),
+            space=space.model_dump(mode="json", by_alias=True),
+            seed=space.strategy.seed,
+            command=command,
+            started=study.manifest.started if study.exists() else now,
+            versions=library_versions(),
+        )
     )
-    return Opened(StudyContext(folder, source, data.fingerprint, space), data, new)
+    return StudyContext(folder, source, data.fingerprint, space)
 
 
-def _counts(data: TrialData) -> dict[str, Any]:
-    """How many clips the search hears, for people."""
+def _counts(data: TrialData) -> ClipCounts:
+    """Count the clips that the search hears, for people."""
     tests = Counter((clip.id, clip.label) for clip in data.validation.clips)
     trained = Counter(clip.id for clip in data.target.clips)
-    return {
-        "training": {identity: trained[identity] for identity in data.ids},
-        "validation": {
-            identity: {"normal": tests[identity, 0], "anomalous": tests[identity, 1]}
+    return ClipCounts(
+        training={identity: trained[identity] for identity in data.ids},
+        validation={
+            identity: TestClips(normal=tests[identity, 0], anomalous=tests[identity, 1])
             for identity in data.ids
             if tests[identity, 0]
         },
-        "other machine types": {store.clips[0].machine: len(store.clips) for store in data.others},
-        "left out": len(data.defects),
-    }
+        others={store.clips[0].machine: len(store.clips) for store in data.others},
+        left_out=len(data.defects),
+    )
 
 
-def withdraw(opened: Opened) -> None:
-    """Remove a study that this command began, and in which no trial has ended."""
-    study = opened.context.study
-    if opened.new and not study.records():
+def withdraw(study: StudyFolder, *, new: bool) -> None:
+    """Remove a study that this command began, and in which no trial has ended.
+
+    Args:
+        study: that was begun or resumed.
+        new: this command began it.
+    """
+    if new and not study.records():
         study.publish_journal()
         _clear(study.path)
         if not storage.children(study.path):
@@ -232,7 +228,7 @@ def check_same_space(folder: UPath, space: Space) -> None:
         if folder.exists() and any(path.name != LEDGER for path in storage.children(folder)):
             raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
         return
-    before = _flat(study.facts["space"])
+    before = _flat(study.manifest.space)
     now = _flat(space.model_dump(mode="json", by_alias=True))
     for key in sorted(before.keys() | now.keys()):
         free = key in FREE or key.startswith("strategy.finalists")
@@ -250,7 +246,7 @@ def check_same_recordings(folder: UPath, fingerprint: str) -> None:
         UserError: the study in the folder was searched on others.
     """
     study = StudyFolder(folder)
-    if study.exists() and study.facts["fingerprint"] != fingerprint:
+    if study.exists() and study.manifest.fingerprint != fingerprint:
         raise UserError(f"{study.path} was searched on other recordings; {WAY_OUT}")
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 from upath import UPath
 
-from raysearch.audio.dataset import Source, TrialData, source_of
+from raysearch.audio.dataset import TrialData, source_of
 from raysearch.errors import NoResultError, StoppedError, UserError
 from raysearch.opening import (
-    Opened,
+    Prepared,
     alone,
     begin,
     check_network,
@@ -28,10 +28,11 @@ from raysearch.report.recorder import Recorder
 from raysearch.search.address import check_address
 from raysearch.search.agenda import Agenda, take_up
 from raysearch.search.budget import Budget
+from raysearch.search.context import StudyContext
 from raysearch.search.joining import Joining, joining
 from raysearch.search.resources import Resources, check_gpus
 from raysearch.search.space import Space, find_space, load_space
-from raysearch.search.study import StudyFolder
+from raysearch.search.study import StudyFolder, study_name
 from raysearch.search.warm import Start, paper_start, starts_of, together
 from raysearch.storage import Place
 
@@ -85,17 +86,6 @@ class Request:
     command: str = ""
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A study that was asked for, and found to be possible."""
-
-    folder: UPath
-    space_file: Path
-    space: Space
-    source: Source
-    clips: int
-
-
 def run(request: Request, machines: Sequence[str], console: Console) -> None:
     """Runs or resumes the studies of some machine types and writes all that comes out of them.
 
@@ -104,29 +94,32 @@ def run(request: Request, machines: Sequence[str], console: Console) -> None:
         StoppedError: by Ctrl-C.
         NoResultError: every trial of a study failed; the others have theirs.
     """
-    asked = [_check(request, machine, len(machines) > 1) for machine in machines]
+    several = len(machines) > 1
+    prepared = [_prepare(request, machine, several=several) for machine in machines]
     check_gpus(request.resources, request.address)
     check_address(request.address)
     starts = together([starts_of(place) for place in request.warm_start])
+    known = [each.folder for each in prepared if StudyFolder(each.folder).exists()]
     with ExitStack() as held:
-        for one in asked:
-            held.enter_context(alone(one.folder))
-            if not (request.fresh and StudyFolder(one.folder).exists()):
-                check_same_space(one.folder, one.space)
+        for each in prepared:
+            held.enter_context(alone(each.folder))
+            if not (request.fresh and StudyFolder(each.folder).exists()):
+                check_same_space(each.folder, each.space)
         with joining(request.address, request.resources, dashboard=request.dashboard) as cluster:
-            opened = _open(asked, cluster, request, console)
+            studies = _begin(prepared, cluster, request, console)
             try:
-                _search(opened, starts, cluster, request, console)
+                _search([context for context, _ in studies], starts, cluster, request, console)
             except UserError:
                 # The process of the first trial or the cluster refused what was asked.
-                for begun in opened:
-                    withdraw(begun)
+                for context, _ in studies:
+                    new = request.fresh or context.folder not in known
+                    withdraw(context.study, new=new)
                 raise
-        _conclude(opened, request, console)
+        _conclude(studies, request, console)
 
 
-def _check(request: Request, machine: str, several: bool) -> _Asked:
-    """Checks all that can be checked before anything is written."""
+def _prepare(request: Request, machine: str, *, several: bool) -> Prepared:
+    """Check all that can be checked of a study before anything is written."""
     path = find_space(machine, request.space)
     space = _override(load_space(path), request)
     if space.strategy.warm_start == "paper":
@@ -144,45 +137,36 @@ def _check(request: Request, machine: str, several: bool) -> _Asked:
         ground_truth=request.ground_truth,
         allow_defects=request.allow_defects,
     )
-    clips = check_recordings(source, space)
-    name = f"{request.name}-{machine}" if request.name and several else request.name
-    folder = request.out / (name or machine)
+    index = check_recordings(source, space)
+    folder = request.out / study_name(machine, request.name, several=several)
     check_network(space.fixed, thoroughly=request.fresh and StudyFolder(folder).exists())
-    return _Asked(folder, path, space, source, clips)
+    return Prepared(folder, path, space, source, index)
 
 
-def _open(
-    asked: Sequence[_Asked], cluster: Joining, request: Request, console: Console
-) -> list[Opened]:
-    """Reads the recordings of all studies while Ray starts, then begins all of them."""
+def _begin(
+    prepared: Sequence[Prepared], cluster: Joining, request: Request, console: Console
+) -> list[tuple[StudyContext, TrialData]]:
+    """Read the recordings of all studies while Ray starts, then begin all of them."""
     # One that has its winner has, most likely, nothing left to search.
-    if request.fresh or not all((one.folder / "frozen.json").is_file() for one in asked):
+    if request.fresh or not all((each.folder / "frozen.json").is_file() for each in prepared):
         cluster.begin()
-    read = []
-    for one in asked:
-        data = read_recordings(one.source, one.clips, console)
-        say(console, f"{data.machine}: {_summary(data)}; space {one.space_file}")
+    recordings = []
+    for each in prepared:
+        data = read_recordings(each, console)
+        say(console, f"{data.machine}: {_summary(data)}; space {each.space_file}")
         for defect in data.defects:
             say(console, f"left out: {defect.path}: {defect.reason}")
         if not request.fresh:
-            check_same_recordings(one.folder, data.fingerprint)
-        read.append(data)
+            check_same_recordings(each.folder, data.fingerprint)
+        recordings.append(data)
     if cluster.has_begun:
         # Optuna is imported while Ray starts.
         import raysearch.search.sampler  # noqa: F401
 
         cluster.check()
     return [
-        begin(
-            one.folder,
-            space=one.space,
-            space_file=one.space_file,
-            source=one.source,
-            data=data,
-            command=request.command,
-            fresh=request.fresh,
-        )
-        for one, data in zip(asked, read, strict=True)
+        (begin(each, data, command=request.command, fresh=request.fresh), data)
+        for each, data in zip(prepared, recordings, strict=True)
     ]
 
 
@@ -209,20 +193,20 @@ def _summary(data: TrialData) -> str:
     )
 
 
-def _agenda(opened: Opened, starts: Sequence[Start]) -> Agenda:
-    agenda = take_up(opened.context, opened.context.study.journal)
+def _agenda(context: StudyContext, starts: Sequence[Start]) -> Agenda:
+    agenda = take_up(context, context.study.journal)
     agenda.sampler.enqueue(starts)
     return agenda
 
 
 def _search(
-    opened: Sequence[Opened],
+    contexts: Sequence[StudyContext],
     starts: Sequence[Start],
     cluster: Joining,
     request: Request,
     console: Console,
 ) -> None:
-    agendas = [_agenda(one, starts) for one in opened]
+    agendas = [_agenda(context, starts) for context in contexts]
     budget = Budget(request.time_budget, request.gpu_hours)
     with Recorder(agendas, budget, console) as view:
         if all(agenda.over for agenda in agendas):
@@ -260,17 +244,19 @@ def _done(agendas: Sequence[Agenda]) -> str:
     return f"with {done} of {sum(agenda.total for agenda in agendas)} trials done"
 
 
-def _conclude(opened: Sequence[Opened], request: Request, console: Console) -> None:
+def _conclude(
+    studies: Sequence[tuple[StudyContext, TrialData]], request: Request, console: Console
+) -> None:
     """Concludes every study; one without a result does not keep the others from theirs."""
     # Now: what trains, scores and draws takes seconds to import, in which trials were to begin.
     from raysearch.conclusion import conclude, draw
 
     fruitless = []
-    for one in opened:
+    for context, data in studies:
         try:
             conclude(
-                one.context,
-                one.data,
+                context,
+                data,
                 final=request.final,
                 report=request.report,
                 keep_checkpoints=request.keep_checkpoints,
@@ -278,9 +264,9 @@ def _conclude(opened: Sequence[Opened], request: Request, console: Console) -> N
                 console=console,
             )
         except NoResultError as error:
-            which = f"{one.context.source.machine}: " if len(opened) > 1 else ""
+            which = f"{context.source.machine}: " if len(studies) > 1 else ""
             fruitless.append(f"{which}{error}")
-    if len(opened) > 1 and request.report:
+    if len(studies) > 1 and request.report:
         draw(request.out, console, _write_overview)
     if fruitless:
         raise NoResultError("; ".join(fruitless))

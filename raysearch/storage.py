@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from filelock import FileLock
 from upath import UPath
 
-from raysearch.errors import UserError
+from raysearch.errors import UserError, one_line
 
 Place: TypeAlias = UPath | Path
 """A local path or one on an object store."""
@@ -127,7 +127,7 @@ def check_writable(folder: Place) -> None:
 
 
 def _refusal(path: Place, what: str, error: Exception) -> UserError:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = one_line(error) or type(error).__name__
     way_out = ""
     if isinstance(path, UPath) and path.protocol in _CREDENTIALS:
         way_out = f"; set {_CREDENTIALS[path.protocol]} to what may"

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from raysearch import storage
-from raysearch.errors import UserError
+from raysearch.errors import UserError, one_line
 from raysearch.outcome import Epoch
 from raysearch.storage import Place
 
@@ -78,5 +78,5 @@ def facts_of_head(content: bytes) -> dict[str, Any]:
 
 def unreadable(path: Place, error: Exception) -> UserError:
     """Make the error of a checkpoint that cannot be read."""
-    reason = " ".join(str(error).split())
+    reason = one_line(error)
     return UserError(f"{path} is not a readable checkpoint: {reason}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysearch.outcome import Epoch, InlierResult
+from raysearch.search.manifest import Manifest
 from raysearch.search.records import Proposal, Record, State
 from raysearch.search.space import Space
 
@@ -23,6 +24,32 @@ def make_space(*, strategy: Mapping[str, Any] | None = None, **search: Any) -> S
     return Space.model_validate(content)
 
 
+def make_manifest(space: Space | None = None, machine: str = "valve", **changes: Any) -> Manifest:
+    """A study.json."""
+    asked = space or make_space()
+    content: dict[str, Any] = {
+        "machine": machine,
+        "ids": ("0", "1", "2", "3", "4", "5"),
+        "validation_ids": asked.validation_ids,
+        "test_ids": asked.test_ids,
+        "data": "/data",
+        "fingerprint": "f" * 64,
+        "clips": {
+            "training": dict.fromkeys("012345", 40),
+            "validation": {i: {"normal": 20, "anomalous": 20} for i in "012"},
+            "other machine types": {"fan": 240, "pump": 240},
+            "left out": 1,
+        },
+        "space_file": "tiny.yaml",
+        "space": asked.model_dump(mode="json", by_alias=True),
+        "seed": 0,
+        "command": f"raysearch run --machine {machine}",
+        "started": "2026-11-25T10:00:00+00:00",
+        "versions": {"raysearch": "0.2.0", "python": "3.11.2", "torch": "2.14.1"},
+    }
+    return Manifest.model_validate(content | changes)
+
+
 def row(inlier: str, p: int | None, score: float | None, error: str = "") -> InlierResult:
     """A row whose AUCs and pAUCs all are the score."""
     if score is None:
@@ -38,7 +65,7 @@ def complete(proposal: Proposal, *rows: InlierResult, **changes: Any) -> Record:
         "state": State.COMPLETE,
         "encoder": f"encoder{proposal.number}",
         "epochs": 2,
-        "seed": 0,
+        "seed": proposal.seed or 0,
         "host": "here",
         "best_epoch": 1,
         "val_loss": 0.5,

@@ -24,38 +24,10 @@ from raysearch.search.study import StudyFolder
 from raysearch.search.winner import choose, freeze
 from raysearch.storage import append_line, write_text
 from tests.detectors import make_detector
-from tests.records import complete, failed, make_space, row
+from tests.records import complete, failed, make_manifest, make_space, row
 
 HOSTILE = "</script><b>&'\"clip.wav"
 """A file name that must stay a text."""
-
-
-def facts(space: Space, machine: str = "valve", **changes: Any) -> dict[str, Any]:
-    """What study.json says."""
-    found: dict[str, Any] = {
-        "machine": machine,
-        "ids": ["0", "1", "2", "3", "4", "5"],
-        "validation_ids": list(space.validation_ids),
-        "test_ids": list(space.test_ids),
-        "data": "/data",
-        "ground_truth": None,
-        "allow_defects": False,
-        "fingerprint": "f" * 64,
-        "clips": {
-            "training": dict.fromkeys("012345", 40),
-            "validation": {i: {"normal": 20, "anomalous": 20} for i in "012"},
-            "other machine types": {"fan": 240, "pump": 240},
-            "left out": 1,
-        },
-        "plain_layout_rule": "",
-        "space_file": "tiny.yaml",
-        "space": space.model_dump(mode="json", by_alias=True),
-        "seed": 0,
-        "command": f"raysearch run --machine {machine}",
-        "started": "2026-11-25T10:00:00+00:00",
-        "versions": {"raysearch": "0.2.0", "python": "3.11.2", "torch": "2.14.1"},
-    }
-    return found | changes
 
 
 def history(epochs: int, *rungs: int) -> tuple[Epoch, ...]:
@@ -95,14 +67,16 @@ def records(count: int = 8) -> list[Record]:
     if count > 6:
         for place, of in enumerate((count - 1, count - 2)):
             again = replace(found[of].proposal, number=count + place, seed=1, rerun_of=of)
-            found.append(replace(found[of], proposal=again, encoder=f"encoder{count + place}"))
+            found.append(
+                replace(found[of], proposal=again, seed=1, encoder=f"encoder{count + place}")
+            )
     return found
 
 
 def begin(folder: UPath, space: Space | None = None, **changes: Any) -> StudyFolder:
     """A study in which nothing has ended."""
     study = StudyFolder(folder)
-    study.begin(facts(space or make_space(strategy={"trials": 8}), **changes))
+    study.begin(make_manifest(space or make_space(strategy={"trials": 8}), **changes))
     return study
 
 

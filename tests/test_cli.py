@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from upath import UPath
 
 from raysearch import __version__
 from raysearch.cli import main
@@ -19,6 +20,7 @@ from raysearch.cli_options import gpus_of, hours_of, seconds_of
 from raysearch.detector import save_detector
 from tests.command import write_space
 from tests.detectors import make_detector
+from tests.records import make_manifest
 
 COMMANDS = (
     "",
@@ -372,7 +374,7 @@ def test_no_study(command: Command, tmp_path: Path, name: str):
 
 def test_a_study_that_has_not_ended_has_no_final_test(command: Command, tmp_path: Path):
     (tmp_path / "valve").mkdir()
-    (tmp_path / "valve" / "study.json").write_text("{}")
+    make_manifest().write(UPath(tmp_path / "valve"))
     complaint = command("final", "valve").complaint
     assert complaint == "valve has no frozen configuration yet; let its run end first"
     (tmp_path / "valve" / "study.json").write_text("{")

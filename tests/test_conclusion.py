@@ -13,15 +13,15 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch import storage
-from raysearch.audio.dataset import source_of
+from raysearch.audio.dataset import TrialData, search_index, source_of
 from raysearch.conclusion import conclude, repeat_final
 from raysearch.config import Configuration
 from raysearch.errors import DataError, NoResultError
-from raysearch.opening import Opened, begin
+from raysearch.opening import Prepared, begin
 from raysearch.report.tables import score_words
 from raysearch.score.inlier import InlierSpec
 from raysearch.search.confidence import read_confidence
-from raysearch.search.context import failed
+from raysearch.search.context import StudyContext, failed
 from raysearch.search.records import Proposal
 from raysearch.search.resources import Share
 from raysearch.search.space import Space
@@ -69,22 +69,25 @@ def won(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
     return folder
 
 
-def opening(root: Path, folder: UPath, *, allow_defects: bool = False) -> Opened:
+@dataclass(frozen=True)
+class Begun:
+    """A study and its recordings."""
+
+    context: StudyContext
+    data: TrialData
+
+
+def opening(
+    root: Path, folder: UPath, *, space: Space = SPACE, allow_defects: bool = False
+) -> Begun:
     """A study in which nothing has happened yet."""
-    source = source_of(root, "valve", VALIDATION_IDS, SPACE.fixed, allow_defects=allow_defects)
+    source = source_of(root, "valve", VALIDATION_IDS, space.fixed, allow_defects=allow_defects)
     data = open_valve(root)
-    return begin(
-        folder,
-        space=SPACE,
-        space_file=Path("tiny.yaml"),
-        source=source,
-        data=data,
-        command="raysearch run",
-        fresh=False,
-    )
+    prepared = Prepared(folder, Path("tiny.yaml"), space, source, search_index(source))
+    return Begun(begin(prepared, data, command="raysearch run", fresh=False), data)
 
 
-def ended(won: Path, root: Path, folder: UPath, *, allow_defects: bool = False) -> Opened:
+def ended(won: Path, root: Path, folder: UPath, *, allow_defects: bool = False) -> Begun:
     """A search in which one trial won, two ended otherwise, and one was not finished."""
     opened = opening(root, folder, allow_defects=allow_defects)
     context = opened.context
@@ -104,7 +107,7 @@ def ended(won: Path, root: Path, folder: UPath, *, allow_defects: bool = False) 
     return opened
 
 
-def close(opened: Opened, **how: bool) -> None:
+def close(opened: Begun, **how: bool) -> None:
     console = Console(file=io.StringIO())
     conclude(opened.context, opened.data, command="raysearch run", console=console, **how)
 
@@ -217,7 +220,7 @@ def test_a_search_without_a_score_has_a_report_of_its_failures(
 class Concluded:
     """A study of two configurations, each with two seeds."""
 
-    opened: Opened
+    opened: Begun
     out: str
 
     @property
@@ -247,17 +250,7 @@ def finalists(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Conc
     folder = storage.place(tmp_path_factory.mktemp("finalists") / "valve")
     strategy = {"trials": 2, "finalists": {"top": 2, "seeds": 2}}
     space = SPACE.model_copy(update={"strategy": Strategy.model_validate(strategy)})
-    source = source_of(demo_data, "valve", VALIDATION_IDS, space.fixed)
-    data = open_valve(demo_data)
-    opened = begin(
-        folder,
-        space=space,
-        space_file=Path("tiny.yaml"),
-        source=source,
-        data=data,
-        command="raysearch run",
-        fresh=False,
-    )
+    opened = opening(demo_data, folder, space=space)
     for number, (size, seed) in enumerate([(16, None), (32, None), (16, 1), (32, 1)]):
         of = None if seed is None else number - 2
         proposal = Proposal(number, Configuration(3e-3, size, 1.0), seed=seed, rerun_of=of)

@@ -8,11 +8,12 @@ from threading import Thread
 
 import pytest
 
-from raysearch.doctor import LIBRARIES, Examination, examine, exposures, problems
+from raysearch.doctor import Examination, examine, exposures, problems
+from raysearch.search.manifest import library_versions
 from raysearch.search.resources import Cluster, Node
 from tests.command import raysearch
 
-VERSIONS = dict.fromkeys(("python", *LIBRARIES), "1.0")
+VERSIONS = dict.fromkeys(library_versions(), "1.0")
 WELL = Examination("host1", VERSIONS, ("H100",), 1, 1000.0, 10**12, "/cache", "", "")
 NOW = (999.0, 1001.0)
 JOINED = Cluster("10.0.0.1:6379", "http://127.0.0.1:8265", (Node(4),))

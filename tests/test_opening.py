@@ -8,11 +8,11 @@ import pytest
 from upath import UPath
 
 from raysearch import opening, storage
-from raysearch.audio.dataset import Source
+from raysearch.audio.dataset import Source, search_index
 from raysearch.config import Configuration
 from raysearch.errors import DataError, UserError
 from raysearch.opening import (
-    Opened,
+    Prepared,
     _clear,
     alone,
     check_recordings,
@@ -20,12 +20,11 @@ from raysearch.opening import (
     check_same_space,
     withdraw,
 )
-from raysearch.search.context import StudyContext
 from raysearch.search.records import Proposal
 from raysearch.search.space import Space
 from raysearch.search.study import StudyFolder
 from raysearch.storage import place
-from tests.records import complete, make_space, row
+from tests.records import complete, make_manifest, make_space, row
 from tests.tiny import open_valve
 
 
@@ -85,33 +84,26 @@ def test_a_name_that_is_a_pattern_is_refused(s3: object) -> None:
 
 
 @pytest.mark.parametrize("ledger", [False, True])
-def test_a_study_that_was_begun_in_vain_is_withdrawn(
-    folder: UPath, demo_data: Path, ledger: bool
-) -> None:
-    opened = begun(folder, demo_data, new=True)
+def test_a_study_that_was_begun_in_vain_is_withdrawn(folder: UPath, ledger: bool) -> None:
+    study = begun(folder)
     storage.write_text(folder / "proposals" / "0000.json", "{}")
     if ledger:
         storage.write_text(folder / "test_ledger.jsonl", "{}")
-    withdraw(opened)
+    withdraw(study, new=True)
     assert [path.name for path in storage.children(folder)] == ["test_ledger.jsonl"] * ledger
 
 
-def test_a_study_with_a_result_or_from_before_is_not_withdrawn(
-    folder: UPath, demo_data: Path
-) -> None:
-    withdraw(begun(folder, demo_data, new=False))
-    assert StudyFolder(folder).exists()
-    opened = begun(folder, demo_data, new=True)
-    opened.context.study.add(
-        complete(Proposal(0, Configuration(1e-3, 16, 1.0)), row("gmm", 1, 0.5))
-    )
-    withdraw(opened)
-    assert len(StudyFolder(folder).records()) == 1
+def test_a_study_with_a_result_or_from_before_is_not_withdrawn(folder: UPath) -> None:
+    study = begun(folder)
+    withdraw(study, new=False)
+    assert study.exists()
+    study.add(complete(Proposal(0, Configuration(1e-3, 16, 1.0)), row("gmm", 1, 0.5)))
+    withdraw(study, new=True)
+    assert len(study.records()) == 1
 
 
 def begin(folder: UPath, space: Space) -> None:
-    content = space.model_dump(mode="json", by_alias=True)
-    StudyFolder(folder).begin({"machine": "valve", "space": content, "fingerprint": "f00d"})
+    StudyFolder(folder).begin(make_manifest(space, fingerprint="f00d"))
 
 
 @pytest.mark.parametrize(
@@ -168,31 +160,25 @@ def test_a_test_id_that_has_no_training_clips_is_named(demo_data: Path) -> None:
     assert str(caught.value).startswith("test ID 9 of valve has no training clips in ")
     assert str(caught.value).endswith("set test_ids in the space file")
     # No ID of them at all is a set without its evaluation data, which comes later.
-    assert check_recordings(source, space.model_copy(update={"test_ids": ("8", "9")})) > 0
+    assert check_recordings(source, space.model_copy(update={"test_ids": ("8", "9")})).clips
 
 
 def test_a_study_is_called_what_its_user_called_it(
     demo_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    data = open_valve(demo_data)
-    opened = opening.begin(
-        place("runs/valve"),
-        space=make_space(),
-        space_file=Path("tiny.yaml"),
-        source=Source(demo_data, "valve", ("0", "1", "2")),
-        data=data,
-        command="raysearch run",
-        fresh=False,
+    source = Source(demo_data, "valve", ("0", "1", "2"))
+    prepared = Prepared(
+        place("runs/valve"), Path("tiny.yaml"), make_space(), source, search_index(source)
     )
-    assert str(opened.context.folder) == "runs/valve"
+    data = open_valve(demo_data)
+    context = opening.begin(prepared, data, command="raysearch run", fresh=False)
+    assert str(context.folder) == "runs/valve"
     assert (tmp_path / "runs" / "valve" / "study.json").exists()
 
 
-def begun(folder: UPath, demo_data: Path, *, new: bool) -> Opened:
+def begun(folder: UPath) -> StudyFolder:
     study = StudyFolder(folder)
-    study.begin({"machine": "valve"})
+    study.begin(make_manifest())
     study.journal.touch()
-    source = Source(demo_data, "valve", ("0", "1", "2"))
-    data = open_valve(demo_data)
-    return Opened(StudyContext(folder, source, data.fingerprint, make_space()), data, new)
+    return study

@@ -17,7 +17,7 @@ from raysearch.config import Configuration
 from raysearch.search.records import Proposal
 from raysearch.search.study import StudyFolder
 from tests.command import Ended, digests, raysearch, record_files, table, write_space
-from tests.records import complete, row
+from tests.records import complete, make_manifest, row
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Searc
             strategy={"trials": 2},
         )
     earlier = StudyFolder(UPath(home / "runs" / "earlier"))
-    earlier.begin({"machine": "slider"})
+    earlier.begin(make_manifest(machine="slider"))
     earlier.propose(EARLIER)
     earlier.add(complete(EARLIER, row("gmm", 1, 0.9)))
     first = raysearch(*COMMAND, "--gpu-hours", 1e-6, "--no-report", folder=home)

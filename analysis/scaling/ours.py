@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
@@ -23,6 +24,7 @@ from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
 from raysearch.search.context import StudyContext
 from raysearch.search.joining import joining
+from raysearch.search.manifest import Manifest, library_versions
 from raysearch.search.records import Proposal, Record, State
 from raysearch.search.resources import Resources, Share
 from raysearch.search.sampler import Sampler
@@ -114,10 +116,23 @@ def load(trials: int, epochs: int = EPOCHS, scheduler: str = "auto") -> Space:
 
 
 def begin(folder: Path, space: Space) -> StudyContext:
-    """A study without recordings, which such trials do not need."""
-    StudyFolder(UPath(folder)).begin({"space": space.model_dump(mode="json", by_alias=True)})
-    source = Source(folder, "fan", IDS)
-    return StudyContext(UPath(folder), source, "none", space)
+    """Begin a study without recordings, which such trials do not need."""
+    context = StudyContext(UPath(folder), Source(folder, "fan", IDS), "none", space)
+    manifest = Manifest(
+        machine="fan",
+        validation_ids=space.validation_ids,
+        test_ids=space.test_ids,
+        data=str(folder),
+        fingerprint=context.fingerprint,
+        space_file="default.yaml",
+        space=space.model_dump(mode="json", by_alias=True),
+        seed=context.seed,
+        command="",
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=library_versions(),
+    )
+    context.study.begin(manifest)
+    return context
 
 
 def proposals(count: int) -> list[Proposal]:

@@ -164,13 +164,24 @@ def _validation_labels(source: Source, seen: Index) -> dict[tuple[str, str], int
     return read_ground_truth(folder, source.machine, source.validation_ids)
 
 
-def open_data(source: Source, on_clips: Callable[[int], None] | None = None) -> TrialData:
+def open_data(
+    source: Source,
+    on_clips: Callable[[int], None] | None = None,
+    *,
+    index: Index | None = None,
+) -> TrialData:
     """Opens the stores of a search, building those that this node does not have yet.
+
+    Args:
+        source: of the recordings.
+        on_clips: called with the number of clips that were read since the last call.
+        index: as `search_index` returns it; None reads it.
 
     Raises:
         DataError: as `search_index`; too many defective files; clips that cannot be judged.
     """
-    index = search_index(source)
+    if index is None:
+        index = search_index(source)
 
     def store(clips: Sequence[Clip]) -> Store:
         return open_store(

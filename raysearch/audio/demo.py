@@ -19,8 +19,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from raysearch.audio.plant import DIFFICULTY, FAULTS, HEALTHY, MACHINES, PRODUCT_IDS, product
+from raysearch.audio.plant import DIFFICULTY, FAULTS, HEALTHY, PRODUCT_IDS, product
 from raysearch.audio.sounds import SAMPLE_RATE, record
+from raysearch.config import MACHINES
 from raysearch.errors import UserError
 
 _DEV_IDS = frozenset((0, 1, 2))  # the others are under eval_data, their test clips unlabelled

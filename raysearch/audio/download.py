@@ -18,9 +18,9 @@ from filelock import FileLock, Timeout
 
 from raysearch.audio.archive import install, require_space
 from raysearch.audio.zenodo import SITE, RemoteFile, connect, fetch, list_files
+from raysearch.config import MACHINES
 from raysearch.errors import DataError, UserError
 
-MACHINES = ("fan", "gearbox", "pump", "slider", "valve", "ToyCar", "ToyTrain")
 UNPACKED = 1.5
 """Bytes on disk per byte of zip, at most; the development set's 16-bit clips take 1.26."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from raysearch.config import id_order
 from raysearch.errors import DataError
 from raysearch.storage import Place
 
@@ -44,11 +45,6 @@ def product_id(text: str | int) -> str:
     """Returns the product ID (DCASE "section") in its one spelling: `"03"` and `3` are `"3"`."""
     text = str(text)
     return str(int(text)) if text.isdecimal() else text
-
-
-def id_order(identity: str) -> tuple[int, int, str]:
-    """Sorting key of product IDs: numbers by value, then names."""
-    return (0, int(identity), "") if identity.isdecimal() else (1, 0, identity)
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,6 @@ _TYPES = {
     "ToyCar": Product(21.0, 22, (640.0, 1500.0, 4600.0), 12.0, 0.5),
     "ToyTrain": Product(2.3, 150, (480.0, 1350.0, 2900.0), 16.0, 0.36),
 }
-MACHINES = tuple(_TYPES)
 
 # Steps of the IDs along (speed, first, second, third resonance, timing): no two agree in more than
 # one, and neighbours in one are strangers in the others, so that no single cue tells all IDs apart.

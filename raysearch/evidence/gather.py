@@ -18,7 +18,7 @@ from raysearch.evidence.clips import Part, ShownClip, evidence_folder, write_cli
 from raysearch.evidence.picture import write_wrong
 from raysearch.evidence.wrong import WrongClip, worst_wrong
 from raysearch.network import frontend
-from raysearch.score.fitting import Floats
+from raysearch.score.metrics import Floats
 from raysearch.score.projection import project
 from raysearch.storage import remove_tree
 from raysearch.trial import clip_scores

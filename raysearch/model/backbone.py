@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from raysearch.errors import UserError
+from raysearch.errors import UserError, one_line
 from raysearch.model.eager import postpone_compiler
 
 # Before timm, which imports torchvision, which imports the compiler.
@@ -84,7 +84,7 @@ def check_backbone(backbone: str, pretrained: bool | str, spectrograms: Tensor) 
         with torch.inference_mode():
             model(spectrograms)
     except Exception as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error)[:120]
         raise UserError(
             f"backbone: {backbone} does not take spectrograms of {spectrograms.shape[2]} bands and "
             f"{spectrograms.shape[3]} frames ({reason}); choose one that takes any size, such as "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from raysearch.errors import UserError
 from raysearch.search.space import find_space, load_space
+from raysearch.search.study import study_name
 from raysearch.storage import is_uri, redact
 
 SPACES = Path("search_spaces")
@@ -71,10 +72,10 @@ def run_folders(entrypoint: str) -> list[str]:
     name = (values_of(arguments, "--name") or [""])[-1]
     if "all" in machines:
         folders = [out]
-    elif name and len(machines) == 1:
-        folders = [f"{out}/{name}"]
     else:
-        folders = [f"{out}/{name}-{one}" if name else f"{out}/{one}" for one in machines]
+        several = len(machines) > 1
+        names = [study_name(machine, name, several=several) for machine in machines]
+        folders = [f"{out}/{each}" for each in names]
     return [f"{folder}{mark}{endpoint}" for folder in folders]
 
 

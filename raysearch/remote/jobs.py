@@ -22,7 +22,7 @@ from ray.dashboard.modules.job.pydantic_models import JobDetails
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
-from raysearch.errors import UserError
+from raysearch.errors import UserError, one_line
 from raysearch.remote.arguments import same_run
 from raysearch.remote.cluster_file import ClusterFile
 from raysearch.remote.tunnel import UnreachableError, tunnel
@@ -100,7 +100,7 @@ def client(address: str, token: str | None, where: str) -> Client:
                 "RAY_AUTH_MODE=token"
             ) from error
         except (RuntimeError, requests.RequestException, OSError) as error:
-            raise UnreachableError(f"{where}: {_line(error)}") from error
+            raise UnreachableError(f"{where}: {one_line(error)[:300]}") from error
 
 
 def submit(
@@ -200,12 +200,8 @@ def _request() -> Iterator[None]:
         yield
     except (RuntimeError, requests.RequestException, OSError) as error:
         raise UnreachableError(
-            f"the cluster did not answer as it should: {_line(error)}"
+            f"the cluster did not answer as it should: {one_line(error)[:300]}"
         ) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _is_ours(details: Details) -> bool:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from raysearch.errors import UserError
+from raysearch.errors import UserError, one_line
 from raysearch.remote.cluster_file import ClusterFile
 
 PATIENCE = 60.0
@@ -156,7 +156,7 @@ def _reason(text: str, cluster: ClusterFile) -> UserError:
             "cluster up; see `auth` of that file)"
         )
     what = after.partition("The exception is:")[2] or after
-    problem = " ".join(what.split())[:300] or "no reason given"
+    problem = one_line(what)[:300] or "no reason given"
     return UserError(f"--cluster {cluster.path}: Ray cannot use it: {problem}")
 
 

@@ -20,6 +20,7 @@ from raysearch.report.tables import number, score_words
 from raysearch.score.bootstrap import Judged, interval, resampled_scores
 from raysearch.score.metrics import machine_score
 from raysearch.search.confidence import read_confidence
+from raysearch.search.manifest import read_manifest
 from raysearch.search.records import State
 from raysearch.search.scores import read_scores
 from raysearch.search.study import StudyFolder
@@ -113,7 +114,7 @@ def compare(first: UPath, second: UPath) -> Comparison:
 
 
 def _winner(folder: UPath) -> Winner:
-    StudyFolder(folder).facts  # noqa: B018 - says what is wrong with a folder that is no study
+    read_manifest(folder)  # Says what is wrong with a folder that is no study.
     winner = frozen(folder)
     if winner is None:
         raise UserError(f"{folder} has no frozen configuration yet; let its run end first")

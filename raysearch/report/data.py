@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from rich.console import Console
 from rich.table import Table
 
-from raysearch.audio.index import Clip, Index, id_order
+from raysearch.audio.index import Clip, Index
 from raysearch.audio.store import decode, remarks
+from raysearch.config import id_order
 from raysearch.errors import DataError
 from raysearch.report.progress import progress, say
 

@@ -20,6 +20,7 @@ from raysearch.report.trials import trial_rows
 from raysearch.report.words import best_of, count, origin, settings
 from raysearch.search.agenda import Agenda, look_at
 from raysearch.search.context import StudyContext
+from raysearch.search.manifest import Manifest
 from raysearch.search.records import Proposal, Record
 from raysearch.search.scores import final_score
 from raysearch.search.space import check_space
@@ -71,13 +72,13 @@ def read_status(folder: UPath) -> Status:
         UserError: there is no study, or it is of another version.
     """
     study = StudyFolder(folder)
-    facts = study.facts
-    agenda = _agenda(study, facts)
+    manifest = study.manifest
+    agenda = _agenda(study, manifest)
     given = [proposal for proposal in agenda.proposals if proposal.number not in agenda.records]
     return Status(
         agenda,
         _state(folder, agenda),
-        facts["started"],
+        manifest.started,
         frozen(folder),
         final_score(folder / "final_test.csv"),
         tuple((proposal, unfinished(agenda.context.encoder(proposal))[0]) for proposal in given),
@@ -101,12 +102,12 @@ def _at_work(folder: UPath) -> bool:
         return True
 
 
-def _agenda(study: StudyFolder, facts: dict[str, Any]) -> Agenda:
-    space = check_space(facts["space"], str(study.path / "study.json"))
+def _agenda(study: StudyFolder, manifest: Manifest) -> Agenda:
+    space = check_space(manifest.space, str(study.path / "study.json"))
     # Only named: the recordings may be out of reach here.
-    data = UPath(facts["data"])
-    source = source_of(data, facts["machine"], space.validation_ids, space.fixed)
-    return look_at(StudyContext(study.path.absolute(), source, facts["fingerprint"], space))
+    data = UPath(manifest.data)
+    source = source_of(data, manifest.machine, space.validation_ids, space.fixed)
+    return look_at(StudyContext(study.path, source, manifest.fingerprint, space))
 
 
 def show(statuses: Sequence[Status], console: Console) -> None:

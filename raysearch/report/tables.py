@@ -10,17 +10,16 @@ import yaml
 from tabulate import tabulate
 from upath import UPath
 
+from raysearch.config import MACHINES
 from raysearch.errors import UserError
 from raysearch.score.metrics import harmonic_mean
 from raysearch.search.confidence import Confidence, read_confidence
+from raysearch.search.manifest import read_manifest
 from raysearch.search.scores import final_score
 from raysearch.search.space import Space
-from raysearch.search.study import StudyFolder, studies_in
+from raysearch.search.study import studies_in
 from raysearch.search.winner import Winner, frozen
 from raysearch.storage import write_bytes, write_text
-
-MACHINES = ("fan", "gearbox", "pump", "valve", "slider", "ToyCar", "ToyTrain")
-"""The paper's order of columns; other machine types follow by name."""
 
 
 def write_best(folder: UPath, winner: Winner, confidence: Confidence, space: Space) -> None:
@@ -91,7 +90,7 @@ def overview(out: UPath) -> Overview:
         {
             "run": f.name,
             "machine": winners[f].machine,
-            "method": StudyFolder(f).facts["space"]["method"],
+            "method": read_manifest(f).space["method"],
             **configs[columns[f]],
             "final_score": final_score(f / "final_test.csv"),
         }

@@ -89,7 +89,7 @@ def trial_rows(record: Record) -> list[dict[str, Any]]:
         **proposal.inlier_columns,
         "epochs": record.epochs,
         "best_epoch": record.best_epoch,
-        "seed": record.seed if proposal.seed is None else proposal.seed,
+        "seed": record.seed,
         "rerun_of": proposal.rerun_of,
         "origin": proposal.origin,
         "val_loss": record.val_loss,

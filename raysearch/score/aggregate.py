@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.config import Aggregator
-from raysearch.score.fitting import Floats
+from raysearch.score.metrics import Floats
 
 
 def aggregate(

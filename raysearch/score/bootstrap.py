@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.score.metrics import MAX_FPR, standardised
+from raysearch.score.metrics import MAX_FPR, Floats, standardised
 
-Floats = NDArray[np.float64]
 Judged = Mapping[str, tuple[NDArray[np.int64], Floats]]
 """Product ID -> labels (C,), 1 for an anomaly, and scores (C,), higher = more anomalous."""
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from raysearch.score.metrics import Floats
+
 Rows = NDArray[Any]
-Floats = NDArray[np.float64]
 
 
 class FitError(ValueError):

@@ -15,15 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from raysearch.score.aggregate import aggregate
-from raysearch.score.fitting import (
-    FitError,
-    Floats,
-    Rows,
-    explained,
-    finite,
-    fit_rows,
-    one_thread,
-)
+from raysearch.score.fitting import FitError, Rows, explained, finite, fit_rows, one_thread
+from raysearch.score.metrics import Floats
 from raysearch.score.spec import COUNTING, COVARIANCES, INLIERS, InlierSpec
 
 __all__ = [

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.svm import OneClassSVM
 
-from raysearch.score.fitting import Floats
+from raysearch.score.metrics import Floats
 
 
 @dataclass(frozen=True, eq=False)

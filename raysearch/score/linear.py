@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.covariance import ShrunkCovariance
 from sklearn.decomposition import PCA
 
-from raysearch.score.fitting import FitError, Floats
+from raysearch.score.fitting import FitError
+from raysearch.score.metrics import Floats
 
 
 @dataclass(frozen=True, eq=False)

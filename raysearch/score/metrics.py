@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from raysearch.config import id_order
+
 MAX_FPR = 0.1
 """False-positive rate at which the partial area of the DCASE 2021 Task 2 evaluator ends."""
 
-Area = TypeVar("Area", float, NDArray[np.float64])
+Floats = NDArray[np.float64]
+Area = TypeVar("Area", float, Floats)
 
 
 def auc_pauc(
@@ -137,15 +140,9 @@ def machine_score(
     if not labels or labels.keys() != scores.keys():
         raise ValueError(f"labels of IDs {sorted(labels)} but scores of IDs {sorted(scores)}")
     per_id = {}
-    for product_id in sorted(labels, key=_order):
+    for product_id in sorted(labels, key=id_order):
         try:
             per_id[product_id] = auc_pauc(labels[product_id], scores[product_id])
         except ValueError as error:
             raise ValueError(f"ID {product_id}: {error}") from error
     return MachineScore(per_id)
-
-
-def _order(product_id: str) -> tuple[bool, int, str]:
-    """Numbers by value, before names."""
-    number = product_id.isdecimal()
-    return (not number, int(product_id) if number else 0, product_id)

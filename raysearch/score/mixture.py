@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from raysearch.score.fitting import Floats
+from raysearch.score.metrics import Floats
 
 
 @dataclass(frozen=True, eq=False)

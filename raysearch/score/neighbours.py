@@ -14,7 +14,8 @@ from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from raysearch.score.fitting import FitError, Floats
+from raysearch.score.fitting import FitError
+from raysearch.score.metrics import Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from raysearch.score.fitting import Floats
+from raysearch.score.metrics import Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,8 @@
 import numpy as np
 from sklearn.manifold import TSNE
 
-from raysearch.score.fitting import Floats, Rows, finite, one_thread
+from raysearch.score.fitting import Rows, finite, one_thread
+from raysearch.score.metrics import Floats
 
 PERPLEXITY = 30.0
 """Neighbours that a point has in mind, scikit-learn's default; of few points, a third of them."""

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import yaml
 
-from raysearch.audio.index import Clip, Index, id_order
+from raysearch.audio.index import Clip, Index
 from raysearch.audio.store import length
+from raysearch.config import id_order
 from raysearch.errors import DataError
 from raysearch.search.space import check_space, shipped
 

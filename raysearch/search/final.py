@@ -15,7 +15,8 @@ import numpy as np
 from upath import UPath
 
 from raysearch.audio.dataset import Source
-from raysearch.audio.index import Clip, id_order, read_ground_truth, read_index
+from raysearch.audio.index import Clip, read_ground_truth, read_index
+from raysearch.config import id_order
 from raysearch.detector import Detector
 from raysearch.errors import DataError
 from raysearch.score.metrics import MachineScore, harmonic_mean, machine_score

@@ -30,8 +30,7 @@ class Training:
     @property
     def seed(self) -> int:
         """Of the encoder."""
-        seed = self.record.proposal.seed
-        return self.record.seed if seed is None else seed
+        return self.record.seed
 
 
 @dataclass(frozen=True)

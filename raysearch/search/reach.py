@@ -4,7 +4,7 @@ import socket
 
 from upath import UPath
 
-from raysearch.errors import UserError
+from raysearch.errors import UserError, one_line
 from raysearch.search.cluster import on_each_node
 from raysearch.search.context import StudyContext
 
@@ -33,7 +33,7 @@ def unreached(context: StudyContext) -> str:
         try:
             there = path.exists()
         except Exception as error:  # Each object store has exceptions of its own.
-            return f"{name} {path} ({' '.join(str(error).split())[:200]})"
+            return f"{name} {path} ({one_line(error)[:200]})"
         if not there:
             return f"{name} {path}"
     return ""

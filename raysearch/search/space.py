@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from raysearch.audio.dataset import parse_ids
 from raysearch.config import Options, Strict, explain
-from raysearch.errors import UserError
+from raysearch.errors import UserError, one_line
 from raysearch.score.spec import INLIERS, InlierSpec
 from raysearch.search.strategy import ENOUGH, GRACE, REDUCTION, Finalists, Strategy
 
@@ -208,7 +208,7 @@ def load_space(path: Path) -> Space:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
         raise UserError(f"{path}: is no YAML: {problem}") from error
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: a mapping with the key `search` is expected")

@@ -1,4 +1,4 @@
-"""A study on disk: its facts, one immutable record per finished trial, its open proposals.
+"""A study on disk: its manifest, one immutable record per finished trial, its open proposals.
 
 study.json           what was asked
 proposals/0007.json  a trial that was given out
@@ -9,14 +9,13 @@ study.journal        mirror of the Optuna study, for dashboards
 
 import gc
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from upath import UPath
 
 from raysearch import storage
 from raysearch.errors import UserError
+from raysearch.search.manifest import Manifest, read_manifest
 from raysearch.search.records import Known, Proposal, Record
 
 LEDGER = "test_ledger.jsonl"
@@ -30,19 +29,13 @@ class StudyFolder:
         self.path = path
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """Content of study.json.
+    def manifest(self) -> Manifest:
+        """The content of study.json.
 
         Raises:
-            UserError: there is no study.
+            UserError: as `read_manifest`.
         """
-        try:
-            found: dict[str, Any] = json.loads((self.path / "study.json").read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(
-                f"{self.path} holds no study (no readable study.json); `raysearch run` makes one"
-            ) from error
-        return found
+        return read_manifest(self.path)
 
     @property
     def journal(self) -> Path:
@@ -72,10 +65,10 @@ class StudyFolder:
         """Whether a study was begun here."""
         return (self.path / "study.json").is_file()
 
-    def begin(self, facts: Mapping[str, Any]) -> None:
+    def begin(self, manifest: Manifest) -> None:
         """Writes study.json."""
         self.journal.parent.mkdir(parents=True, exist_ok=True)
-        storage.write_text(self.path / "study.json", json.dumps(facts, indent=2) + "\n")
+        manifest.write(self.path)
 
     def encoder(self, signature: str) -> UPath:
         """Folder of an encoder's checkpoints."""
@@ -136,6 +129,19 @@ class StudyFolder:
 
     def _record(self, number: int) -> UPath:
         return self.path / "records" / f"{number:04d}.json"
+
+
+def study_name(machine: str, name: str | None, *, several: bool) -> str:
+    """Return the name of a study's folder.
+
+    Args:
+        machine: machine type.
+        name: that the user gave; none or empty takes the machine type.
+        several: the command searches on several machine types, whose folders lie side by side.
+    """
+    if not name:
+        return machine
+    return f"{name}-{machine}" if several else name
 
 
 def studies_in(folder: UPath) -> list[UPath]:

@@ -15,7 +15,7 @@ import torch
 from raysearch.audio.dataset import Source, TrialData, open_data
 from raysearch.config import Options
 from raysearch.distributed import from_first, rank, workers
-from raysearch.errors import DataError, TrialError, UserError
+from raysearch.errors import DataError, TrialError, UserError, named
 from raysearch.network import check_network
 from raysearch.outcome import Epoch
 from raysearch.search.context import StudyContext, failed
@@ -60,7 +60,7 @@ def work(
         _keep_traceback(context, proposal)
         if not isinstance(error, TrialError | UserError | torch.OutOfMemoryError):
             raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = named(error)
         if isinstance(error, torch.OutOfMemoryError):
             size = proposal.configuration.batch_size
             reason = f"out of GPU memory at batch size {size}: {reason}"

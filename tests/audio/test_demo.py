@@ -9,8 +9,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from raysearch.audio.demo import Kind, plan, synthesise, write_demo
-from raysearch.audio.plant import FAULTS, HEALTHY, MACHINES, Fault, product
+from raysearch.audio.plant import FAULTS, HEALTHY, Fault, product
 from raysearch.audio.sounds import SAMPLE_RATE, record
+from raysearch.config import MACHINES
 from raysearch.errors import UserError
 
 TRAIN, TEST, SECONDS = 2, 3, 0.5

@@ -22,9 +22,9 @@ from raysearch.audio.download import (
     DEVELOPMENT,
     EVALUATION_TEST,
     GROUND_TRUTH,
-    MACHINES,
     download,
 )
+from raysearch.config import MACHINES
 from raysearch.errors import DataError, UserError
 
 LABELS = b"section_03_source_test_0000.wav,1\n"

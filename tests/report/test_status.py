@@ -16,10 +16,9 @@ from raysearch.report.status import facts_of, read_status, read_statuses, show
 from raysearch.report.trials import TrialsFile
 from raysearch.score.spec import InlierSpec
 from raysearch.search.agenda import Agenda
-from raysearch.search.study import StudyFolder
 from raysearch.search.winner import Winner, freeze
 from tests.command import contents, table
-from tests.records import as_written, complete, failed, row
+from tests.records import as_written, complete, failed, make_manifest, row
 from tests.search.agendas import end, interrupt, make_agenda, space
 
 
@@ -29,13 +28,12 @@ def agenda(tmp_path: Path) -> Agenda:
     asked = space(trials=5)
     agenda = make_agenda(tmp_path / "runs" / "valve", asked)
     agenda.study.begin(
-        {
-            "machine": "valve",
-            "data": "/recordings",
-            "fingerprint": agenda.context.fingerprint,
-            "started": "2026-11-25T22:33:00+00:00",
-            "space": asked.model_dump(mode="json", by_alias=True),
-        }
+        make_manifest(
+            asked,
+            data="/recordings",
+            fingerprint=agenda.context.fingerprint,
+            started="2026-11-25T22:33:00+00:00",
+        )
     )
     first, second, third, _ = (agenda.next(()) for _ in range(4))
     assert first is not None
@@ -152,9 +150,9 @@ def test_no_study_at_all(tmp_path: Path) -> None:
 
 
 def test_a_study_of_another_version_is_refused_in_one_line(agenda: Agenda) -> None:
-    facts = agenda.study.facts
-    facts["space"]["fixed"]["covariance"] = "full"
-    StudyFolder(agenda.study.path).begin(facts)
+    manifest = agenda.study.manifest
+    manifest.space["fixed"]["covariance"] = "full"
+    agenda.study.begin(manifest)
     with pytest.raises(UserError, match=r"valve/study.json: fixed.covariance: ") as caught:
         read_status(agenda.study.path)
     assert "\n" not in str(caught.value)

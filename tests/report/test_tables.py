@@ -20,7 +20,7 @@ from raysearch.search.space import Space, load_space
 from raysearch.search.study import StudyFolder
 from raysearch.search.winner import Winner, freeze
 from raysearch.storage import write_text
-from tests.records import SPACE, make_space
+from tests.records import SPACE, make_manifest
 
 
 def read(path: UPath) -> list[list[str]]:
@@ -157,7 +157,7 @@ def test_people_get_it_rounded(tmp_path: Path, suffix: str) -> None:
 
 def make_study(out: UPath, name: str, best: Winner | None, **scores: tuple[float, float]) -> UPath:
     study = StudyFolder(out / name)
-    study.begin({"space": make_space().model_dump(mode="json", by_alias=True)})
+    study.begin(make_manifest())
     if best is not None:
         freeze(best, study.path)
     if scores:

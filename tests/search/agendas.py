@@ -15,12 +15,12 @@ from raysearch.search.records import Proposal, Record
 from raysearch.search.sampler import Sampler
 from raysearch.search.space import Space
 from raysearch.search.study import StudyFolder
-from tests.records import complete, failed, make_space, row
+from tests.records import complete, failed, make_manifest, make_space, row
 
 
 def make_context(folder: Path, space: Space, machine: str = "valve") -> StudyContext:
     study = StudyFolder(UPath(folder))
-    study.begin({"machine": machine})
+    study.begin(make_manifest(machine=machine))
     source = Source(folder, machine, ("0",))
     return StudyContext(study.path, source, "data", space)
 

@@ -12,13 +12,13 @@ from raysearch.search.context import StudyContext
 from raysearch.search.reach import unreached
 from raysearch.search.space import Space
 from raysearch.search.study import StudyFolder
-from tests.records import make_space
+from tests.records import make_manifest, make_space
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> StudyContext:
     study = StudyFolder(UPath(tmp_path / "runs" / "valve"))
-    study.begin({"machine": "valve"})
+    study.begin(make_manifest())
     (tmp_path / "data").mkdir()
     (tmp_path / "weights").touch()
     source = Source(tmp_path / "data", "valve", ("0",))

@@ -12,7 +12,7 @@ from raysearch.errors import UserError
 from raysearch.score.spec import InlierSpec
 from raysearch.search.records import Proposal, State
 from raysearch.search.study import StudyFolder
-from tests.records import complete, failed, row
+from tests.records import complete, failed, make_manifest, row
 from tests.s3 import BUCKET, S3
 from tests.tiny import TINY
 
@@ -22,7 +22,7 @@ PROPOSAL = Proposal(7, Configuration(0.1 + 0.2, 32, 1 / 3), InlierSpec("gmm", 4)
 @pytest.fixture
 def study(folder: UPath) -> StudyFolder:
     made = StudyFolder(folder)
-    made.begin({"machine": "valve", "seed": 0})
+    made.begin(make_manifest())
     return made
 
 
@@ -30,18 +30,18 @@ def test_a_folder_without_a_study_says_so(folder: UPath) -> None:
     study = StudyFolder(folder)
     assert not study.exists()
     with pytest.raises(UserError, match="holds no study"):
-        _ = study.facts
+        _ = study.manifest
 
 
 def test_a_torn_study_says_so(study: StudyFolder) -> None:
     (study.path / "study.json").write_text('{"machine": "val')
     with pytest.raises(UserError, match="holds no study"):
-        _ = study.facts
+        _ = study.manifest
 
 
-def test_the_facts_come_back(study: StudyFolder) -> None:
+def test_the_manifest_comes_back(study: StudyFolder) -> None:
     assert study.exists()
-    assert study.facts == {"machine": "valve", "seed": 0}
+    assert study.manifest == make_manifest()
     assert study.records() == []
     assert study.proposals() == []
 
@@ -128,7 +128,7 @@ def test_the_journal_is_a_local_file_until_it_is_published(
 ) -> None:
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
     assert study.fetch_journal() is None
-    study.begin({})
+    study.begin(make_manifest())
     study.journal.write_text("at work")
     assert study.journal.parent.name == study.path.name
     assert study.fetch_journal() == study.journal

@@ -11,7 +11,7 @@ from raysearch.score.spec import InlierSpec
 from raysearch.search.records import Proposal, Record, State
 from raysearch.search.study import StudyFolder
 from raysearch.search.warm import Start, good_starts, paper_start, starts_of, together
-from tests.records import complete, failed, row
+from tests.records import complete, failed, make_manifest, row
 
 PROPOSALS = [Proposal(number, Configuration(1e-3 * (number + 1), 32, 1.0)) for number in range(6)]
 
@@ -74,7 +74,7 @@ def test_every_studys_best_comes_before_any_second_best() -> None:
 
 def write_study(folder: Path, *records: Record) -> None:
     study = StudyFolder(UPath(folder))
-    study.begin({"machine": folder.name})
+    study.begin(make_manifest(machine=folder.name))
     for record in records:
         study.add(record)
 

@@ -18,7 +18,7 @@ from raysearch.search.resources import Share
 from raysearch.search.study import StudyFolder
 from raysearch.search.worker import work
 from raysearch.training_state import unfinished
-from tests.records import make_space
+from tests.records import make_manifest, make_space
 from tests.tiny import TINY, VALIDATION_IDS
 
 SPECS = (InlierSpec("gmm", 1), InlierSpec("gmm", 64), InlierSpec("none", None))
@@ -41,7 +41,7 @@ def context(demo_data: Path, tmp_path: Path) -> StudyContext:
     options = TINY.model_copy(update={"epochs": 2})
     source = source_of(demo_data, "valve", VALIDATION_IDS, options)
     study = StudyFolder(tmp_path / "study")
-    study.begin({"machine": "valve"})
+    study.begin(make_manifest())
     inliers: dict[str, object] = {"gmm": [1, 64], "none": []}
     space = make_space(inlier=inliers, strategy={"seed": 5, "scheduler": "none"})
     fixed = space.model_copy(update={"fixed": options})

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from raysearch.audio.index import id_order
+from raysearch.config import id_order
 from raysearch.report.html.parts import Absent, Facts, Part, Section, Table
 from raysearch.report.html.results import Results
 
@@ -15,33 +15,33 @@ def facts_section(results: Results) -> Section:
 
 
 def _data(results: Results) -> Part:
-    facts = results.facts
-    if "clips" not in facts:
+    manifest = results.manifest
+    clips = manifest.clips
+    if clips is None:
         reason = (
-            f"The recordings lie in {facts['data']}. This run is from before their numbers were "
+            f"The recordings lie in {manifest.data}. This run is from before their numbers were "
             "noted; the same `raysearch run` command notes them."
         )
         return Absent("Data", reason)
-    clips = facts["clips"]
     rows = []
-    for identity in sorted(clips["training"], key=id_order):
-        test = clips["validation"].get(identity)
-        use = "validation" if identity in facts["validation_ids"] else "–"
-        use = "test" if identity in facts["test_ids"] else use
+    for identity in sorted(clips.training, key=id_order):
+        test = clips.validation.get(identity)
+        use = "validation" if identity in manifest.validation_ids else "–"
+        use = "test" if identity in manifest.test_ids else use
         heard = [one for one in results.scores if one.id == identity]
         rows.append(
             [
                 f"ID {identity}",
                 use,
-                str(clips["training"][identity]),
-                *([str(test["normal"]), str(test["anomalous"])] if test else _kinds(heard)),
+                str(clips.training[identity]),
+                *([str(test.normal), str(test.anomalous)] if test else _kinds(heard)),
             ]
         )
-    for machine, number in sorted(clips["other machine types"].items()):
+    for machine, number in sorted(clips.others.items()):
         rows.append([machine, "outliers", str(number), "–", "–"])
-    left = clips["left out"]
+    left = clips.left_out
     caption = (
-        f"From {facts['data']}, fingerprint {facts['fingerprint'][:12]}. Training clips are "
+        f"From {manifest.data}, fingerprint {manifest.fingerprint[:12]}. Training clips are "
         "normal; those of other machine types are the outliers. "
         f"{left or 'No'} defective file{'' if left == 1 else 's'} left out."
     )
@@ -57,12 +57,12 @@ def _kinds(heard: list[Any]) -> list[str]:
 
 
 def _command(results: Results) -> Facts:
-    facts = results.facts
+    manifest = results.manifest
     rows = [
-        ("Command", str(facts["command"]) or "–"),
-        ("Space file", str(facts["space_file"])),
-        ("Seed", str(facts["seed"])),
-        ("Begun", moment(facts["started"])),
+        ("Command", manifest.command or "–"),
+        ("Space file", manifest.space_file),
+        ("Seed", str(manifest.seed)),
+        ("Begun", moment(manifest.started)),
     ]
     if results.held is not None:
         again = f"raysearch run --machine {results.machine} --space best_config.yaml --name again"
@@ -72,7 +72,7 @@ def _command(results: Results) -> Facts:
 
 def _environment(results: Results) -> Facts:
     options = results.space.fixed
-    rows = [(name, str(found)) for name, found in results.facts["versions"].items()]
+    rows = list(results.manifest.versions.items())
     rows += [
         ("backbone", f"{options.backbone}, pretrained: {options.pretrained}"),
         ("epochs", str(options.epochs)),

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from raysearch.audio.index import id_order
+from raysearch.config import id_order
 from raysearch.report.html.look import ANOMALOUS, INK, MUTED, NORMAL, SOFT, figure, hue
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table
 from raysearch.report.html.results import Results

@@ -10,24 +10,18 @@ from typing import Any
 
 from upath import UPath
 
-from raysearch.audio.index import id_order
-from raysearch.errors import UserError
+from raysearch.config import id_order
 from raysearch.evidence.clips import ShownClip, read_clips
 from raysearch.evidence.wrong import WrongClip, read_wrong
 from raysearch.score.metrics import harmonic_mean
 from raysearch.search.confidence import Confidence, read_confidence
+from raysearch.search.manifest import Manifest
 from raysearch.search.ranking import Candidate, Ranking, rank
 from raysearch.search.records import Record, State
 from raysearch.search.scores import FinalScore, read_scores
 from raysearch.search.space import Space, check_space
 from raysearch.search.study import LEDGER, StudyFolder
 from raysearch.search.winner import Winner, choose, frozen
-
-NEEDED = {
-    *("machine", "validation_ids", "test_ids", "data", "fingerprint", "space_file", "space"),
-    *("seed", "command", "started", "versions"),
-}
-"""What study.json must say."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,7 @@ class Results:
     """
 
     folder: UPath
-    facts: dict[str, Any]
+    manifest: Manifest
     space: Space
     records: tuple[Record, ...]
     given: int
@@ -70,21 +64,21 @@ class Results:
     @property
     def machine(self) -> str:
         """Target machine type."""
-        return str(self.facts["machine"])
+        return self.manifest.machine
 
     @cached_property
     def winner(self) -> Winner | None:
         """The frozen configuration; while there is none, the best so far."""
         if self.held is not None or self.ranking is None:
             return self.held
-        return choose(self.machine, self.facts["fingerprint"], self.ranking)
+        return choose(self.machine, self.manifest.fingerprint, self.ranking)
 
     @cached_property
     def is_current(self) -> bool:
         """Whether the records still rank the winner first."""
         if self.winner is None or self.ranking is None:
             return False
-        leader = choose(self.machine, self.facts["fingerprint"], self.ranking)
+        leader = choose(self.machine, self.manifest.fingerprint, self.ranking)
         return leader.detector == self.winner.detector
 
     @property
@@ -120,16 +114,12 @@ def read_results(folder: UPath) -> Results:
         UserError: it holds no study, or one that this version cannot read.
     """
     study = StudyFolder(folder)
-    facts = study.facts
-    if missing := NEEDED - facts.keys():
-        raise UserError(
-            f"{folder / 'study.json'}: {min(missing)} is missing: damaged, or of another version"
-        )
+    manifest = study.manifest
     records = tuple(study.records())
     return Results(
         folder,
-        facts,
-        check_space(facts["space"], str(folder / "study.json")),
+        manifest,
+        check_space(manifest.space, str(folder / "study.json")),
         records,
         len(study.proposals()),
         rank(records),

@@ -54,9 +54,7 @@ def test_every_opening_of_the_test_ids_has_its_line(tmp_path: Path) -> None:
 
 def test_a_run_of_before_clips_were_counted_says_how_to_count_them(tmp_path: Path) -> None:
     study = outcome(tmp_path)
-    older = study.facts
-    del older["clips"]
-    study.begin(older)
+    study.begin(study.manifest.model_copy(update={"clips": None}))
     missing = parts(read_results(study.path))["Data"]
     assert isinstance(missing, Absent)
     assert "The recordings lie in /data." in missing.reason

@@ -1,0 +1,127 @@
+"""study.json: what was asked of a study, and what it takes to repeat it."""
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from upath import UPath
+
+from raysearch import __version__, storage
+from raysearch.errors import UserError
+
+FILE = "study.json"
+LIBRARIES = ("torch", "timm", "ray", "optuna", "scikit-learn", "numpy")
+"""Libraries whose versions may change a result."""
+
+
+class _Content(BaseModel):
+    # A later version may have added a key, which says nothing to this one.
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class TestClips(_Content):
+    """Numbers of test clips of a product ID."""
+
+    normal: int
+    anomalous: int
+
+
+class ClipCounts(_Content):
+    """Numbers of clips that a search hears.
+
+    Attributes:
+        training: of the target machine type, by product ID.
+        validation: by validation ID.
+        others: training clips by other machine type.
+        left_out: defective files.
+    """
+
+    training: dict[str, int]
+    validation: dict[str, TestClips]
+    others: dict[str, int] = Field(alias="other machine types")
+    left_out: int = Field(alias="left out")
+
+
+class Manifest(_Content):
+    """The content of study.json.
+
+    Attributes:
+        format: of the file; one that does not tell is of format 1.
+        machine: target machine type.
+        ids: product IDs of the target machine type.
+        data: folder or address of the recordings.
+        ground_truth: folder of the ground truth, if it lies elsewhere.
+        allow_defects: defective files are left out; else they stop a run.
+        fingerprint: of the recordings that the search hears.
+        clips: numbers of these; None for a study from before they were counted.
+        plain_layout_rule: which clips of the plain layout are test clips.
+        space_file: as it was named.
+        space: content of the space file with all defaults.
+        seed: of the sampler and of the trials.
+        command: as it was typed.
+        started: time, ISO 8601.
+        versions: of Python and of the libraries, by name.
+    """
+
+    format: Literal[1] = Field(1, exclude=True)
+    machine: str
+    ids: tuple[str, ...] = ()
+    validation_ids: tuple[str, ...]
+    test_ids: tuple[str, ...]
+    data: str
+    ground_truth: str | None = None
+    allow_defects: bool = False
+    fingerprint: str
+    clips: ClipCounts | None = None
+    plain_layout_rule: str = ""
+    space_file: str
+    space: dict[str, Any]
+    seed: int
+    command: str
+    started: str
+    versions: dict[str, str]
+
+    def write(self, folder: UPath) -> None:
+        """Write study.json into a folder."""
+        content = self.model_dump(mode="json", by_alias=True)
+        storage.write_text(folder / FILE, json.dumps(content, indent=2) + "\n")
+
+
+def read_manifest(folder: UPath) -> Manifest:
+    """Read study.json of a folder.
+
+    Raises:
+        UserError: there is none, or it is damaged or of another version.
+    """
+    path = folder / FILE
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{folder} holds no study (no readable study.json); `raysearch run` makes one"
+        ) from error
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_problem(error)}: damaged, or of another version") from error
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"])) or "its content"
+    return f"{key} is missing" if first["type"] == "missing" else f"{key}: {first['msg']}"
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of raysearch, Python and the libraries; empty: not installed."""
+    own = {"raysearch": __version__, "python": platform.python_version()}
+    return own | {name: _version(name) for name in LIBRARIES}
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
