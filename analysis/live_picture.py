@@ -12,18 +12,20 @@ import argparse
 import io
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, RenderableType
 
-from raysearch import run
 from raysearch.errors import StoppedError
-from raysearch.report.recorder import Recorder
-from raysearch.search.resources import Resources
+from raysearch.outcome import Epoch
+from raysearch.report.live import LiveView
+from raysearch.run import Request, run
+from raysearch.search.records import Proposal, Record
+from raysearch.search.resources import Cluster, Resources, Share
+from raysearch.search.search_callback import SearchCallback, StudyProgress
 from raysearch.storage import place
 
 WIDTH = 100
@@ -43,19 +45,35 @@ def svg(shown: RenderableType, title: str) -> str:
     return console.export_svg(title=title, code_format=form, unique_id="live")
 
 
-class Camera(Recorder):
-    """A recorder that photographs what it shows."""
+class Camera(SearchCallback):
+    """Photographs the live view of a search, then stops the search."""
 
-    picture = ""
+    def __init__(self) -> None:
+        self.picture = ""
 
-    def epoch(self, study: str, number: int, result: Mapping[str, Any]) -> None:
-        """A trial finished an epoch."""
-        super().epoch(study, number, result)
-        ended = len(self.studies[study].records)
-        running = list(self.running.values())
+    def on_search_start(
+        self, studies: Sequence[StudyProgress], cluster: Cluster, share: Share
+    ) -> None:
+        """Begin a live view that nobody sees."""
+        self.view = LiveView(Console(file=io.StringIO()), studies)
+        self.view.on_search_start(studies, cluster, share)
+
+    def on_trial_start(self, study: str, proposal: Proposal) -> None:
+        """Show a trial that runs."""
+        self.view.on_trial_start(study, proposal)
+
+    def on_trial_end(self, study: str, record: Record) -> None:
+        """Show what came out of a trial."""
+        self.view.on_trial_end(study, record)
+
+    def on_epoch_end(self, study: str, number: int, epoch: Epoch) -> None:
+        """Take a picture, if there is something on it."""
+        self.view.on_epoch_end(study, number, epoch)
+        ended = len(self.view.studies[study].records)
+        running = list(self.view.running.values())
         if any(trial.score is not None for trial in running) and all(t.epoch for t in running):
             title = f"raysearch run --machine {study}"
-            type(self).picture = svg(self.live.get_renderable(), title)
+            self.picture = svg(self.view.live.get_renderable(), title)
         if self.picture and ended >= ENDED:
             raise KeyboardInterrupt
 
@@ -66,18 +84,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("demo/data"))
     parser.add_argument("--out", type=Path, default=Path("docs/images/live.svg"))
     asked = parser.parse_args()
-    run.Recorder = Camera  # type: ignore[attr-defined]
+    camera = Camera()
     with tempfile.TemporaryDirectory() as runs:
-        request = run.Request(
+        request = Request(
             data=place(asked.data),
             out=place(runs),
             resources=Resources(),
             space=Path("search_spaces/demo.yaml"),
         )
         with suppress(StoppedError):
-            run.run(request, ["valve"], Console())
-    asked.out.write_text(Camera.picture)
-    print(f"{len(Camera.picture)} bytes in {asked.out}")
+            run(request, ["valve"], Console(), [camera])
+    asked.out.write_text(camera.picture)
+    print(f"{len(camera.picture)} bytes in {asked.out}")
 
 
 if __name__ == "__main__":

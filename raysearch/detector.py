@@ -8,6 +8,7 @@ inlier.safetensors   arrays of the inlier model of each product ID, named `<ID>/
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,13 @@ from numpy.typing import NDArray
 from upath import UPath
 
 from raysearch import __version__, checkpoint
-from raysearch.audio.batches import segments
 from raysearch.audio.index import parse, product_id
 from raysearch.audio.store import Int16, decode
 from raysearch.config import Options, id_order
-from raysearch.embedding import embed_segments
+from raysearch.embedding import Embedder
 from raysearch.errors import DataError, UserError
 from raysearch.model.encoder import Encoder
-from raysearch.network import best_device, frontend, new_encoder
+from raysearch.network import best_device, new_encoder
 from raysearch.score.inlier import InlierModel, InlierSpec, aggregate, restore
 from raysearch.storage import Place, write_text
 
@@ -54,15 +54,17 @@ class Detector:
         """Product IDs that it knows."""
         return sorted(self.models, key=id_order)
 
+    @cached_property
+    def embedder(self) -> Embedder:
+        """Its encoder behind a front end."""
+        return Embedder(self.encoder, self.options)
+
     def embed(self, wave: Int16) -> NDArray[np.float32]:
         """Returns the embeddings (S, D) of a clip's segments from its samples (L,).
 
         One clip at a time: so a score never depends on which clips it was computed with.
         """
-        front = frontend(self.options).to(next(self.encoder.parameters()).device)
-        options = self.options
-        waves = segments(wave, options.segment, options.segments, self.mean, self.std)
-        return embed_segments(self.encoder, front, waves)
+        return self.embedder.clip(wave, self.mean, self.std)
 
     def score(self, embeddings: NDArray[np.float32], identity: str) -> float:
         """Returns the anomaly score, higher = more anomalous, of a clip's (S, D) embeddings."""

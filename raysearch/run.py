@@ -23,14 +23,16 @@ from raysearch.opening import (
     withdraw,
 )
 from raysearch.preloading import Preloading
+from raysearch.report.live import LiveView
 from raysearch.report.progress import say
-from raysearch.report.recorder import Recorder
+from raysearch.report.trial_tables import TrialTables
 from raysearch.search.address import check_address
 from raysearch.search.agenda import Agenda, take_up
 from raysearch.search.budget import Budget
 from raysearch.search.context import StudyContext
 from raysearch.search.joining import Joining, joining
 from raysearch.search.resources import Resources, check_gpus
+from raysearch.search.search_callback import SearchCallback
 from raysearch.search.space import Space, find_space, load_space
 from raysearch.search.study import StudyFolder, study_name
 from raysearch.search.warm import Start, paper_start, starts_of, together
@@ -86,8 +88,19 @@ class Request:
     command: str = ""
 
 
-def run(request: Request, machines: Sequence[str], console: Console) -> None:
+def run(
+    request: Request,
+    machines: Sequence[str],
+    console: Console,
+    callbacks: Sequence[SearchCallback] = (),
+) -> None:
     """Runs or resumes the studies of some machine types and writes all that comes out of them.
+
+    Args:
+        request: what was asked for.
+        machines: machine types, a study each.
+        console: for progress and results.
+        callbacks: told of the search, after the live view.
 
     Raises:
         UserError: bad input; nothing was written.
@@ -108,7 +121,8 @@ def run(request: Request, machines: Sequence[str], console: Console) -> None:
         with joining(request.address, request.resources, dashboard=request.dashboard) as cluster:
             studies = _begin(prepared, cluster, request, console)
             try:
-                _search([context for context, _ in studies], starts, cluster, request, console)
+                contexts = [context for context, _ in studies]
+                _search(contexts, starts, cluster, request, console, callbacks)
             except UserError:
                 # The process of the first trial or the cluster refused what was asked.
                 for context, _ in studies:
@@ -205,30 +219,36 @@ def _search(
     cluster: Joining,
     request: Request,
     console: Console,
+    callbacks: Sequence[SearchCallback],
 ) -> None:
     agendas = [_agenda(context, starts) for context in contexts]
     budget = Budget(request.time_budget, request.gpu_hours)
-    with Recorder(agendas, budget, console) as view:
+    with TrialTables(agendas) as tables, LiveView(console, agendas, budget) as view:
         if all(agenda.over for agenda in agendas):
             return
         for agenda in agendas:
             if agenda.proposals:
                 found = f"{len(agenda.records)} of {agenda.total} trials are done"
                 say(console, f"{agenda.name}: resuming: {found}")
-        ended = bool(budget.spent(_device_seconds(agendas)))
+        ended = budget.spent(_device_seconds(agendas)) is not None
         if not ended:
             # Now: to import Tune takes as long as to read the recordings.
             from raysearch.search.tuning import search
 
             with Preloading(LATER + REPORT * request.report) as later:
                 ended = search(
-                    agendas, request.resources, view, cluster, budget=budget, later=later
+                    agendas,
+                    request.resources,
+                    [view, tables, *callbacks],
+                    cluster,
+                    budget=budget,
+                    later=later,
                 )
     if not ended:
         raise StoppedError(f"stopped {_done(agendas)}; the same command goes on from here")
     for agenda in agendas:
         if agenda.over:
-            say(console, f"{agenda.name}: the search has ended: {agenda.closing}")
+            say(console, f"{agenda.name}: the search has ended: {agenda.stop_reason}")
     why = budget.spent(_device_seconds(agendas))
     if why and not all(agenda.over for agenda in agendas):
         way_on = "the same command with more goes on from here"

@@ -13,9 +13,8 @@ from raysearch.audio.batches import Part
 from raysearch.audio.dataset import TrialData
 from raysearch.config import Options, TrialConfig
 from raysearch.distributed import from_first, gathered, rows
-from raysearch.embedding import embed_clips
+from raysearch.embedding import Embedder
 from raysearch.model.encoder import Encoder
-from raysearch.network import frontend
 from raysearch.outcome import InlierResult, TrialResult, best_row
 from raysearch.score.inlier import FitError, InlierModel, InlierSpec, aggregate, fit, remark
 from raysearch.score.metrics import machine_score
@@ -67,8 +66,9 @@ def judge_all(
 
     Workers of a trial share the models, and all of them have the whole result.
     """
-    fits = fit_embeddings(encoder, config, data)
-    tests = _validation_embeddings(encoder, config.options, data)
+    embedder = Embedder(encoder, config.options)
+    fits = fit_embeddings(embedder, config, data)
+    tests = _validation_embeddings(embedder, data)
     mine = [_judge(spec, encoder, config, data, fits, tests) for spec in inliers[rows()]]
     return tuple(gathered(mine, len(inliers)))
 
@@ -84,9 +84,10 @@ def validation_scores(
     Raises:
         FitError: an ID's embeddings cannot be fitted.
     """
-    fits = fit_embeddings(encoder, config, data)
+    embedder = Embedder(encoder, config.options)
+    fits = fit_embeddings(embedder, config, data)
     found = {}
-    tests = _validation_embeddings(encoder, config.options, data)
+    tests = _validation_embeddings(embedder, data)
     for identity, (embeddings, labels) in tests.items():
         model = fit_inlier(spec, identity, encoder, config, data, fits)
         found[identity] = labels, clip_scores(spec, model, embeddings, config.options)
@@ -105,7 +106,9 @@ def _result(trained: Trained, rows: Sequence[InlierResult], seconds: float) -> T
     )
 
 
-def fit_embeddings(encoder: Encoder, config: TrialConfig, data: TrialData) -> dict[str, Embeddings]:
+def fit_embeddings(
+    embedder: Embedder, config: TrialConfig, data: TrialData
+) -> dict[str, Embeddings]:
     """Embeds the clips that inlier models are fitted on.
 
     Returns:
@@ -116,8 +119,7 @@ def fit_embeddings(encoder: Encoder, config: TrialConfig, data: TrialData) -> di
     clips = held.clips
     if options.inlier_fit == "all":
         clips = np.sort(np.concatenate([train_part.clips, held.clips]))
-    front = frontend(options).to(next(encoder.parameters()).device)
-    embeddings = embed_clips(encoder, front, held, options, clips.tolist())
+    embeddings = embedder.clips(held, clips.tolist())
     owner = np.array([data.target.clips[i].id for i in clips])
     return {
         identity: embeddings[owner == identity].reshape(-1, embeddings.shape[2])
@@ -149,13 +151,12 @@ def fit_inlier(
 
 
 def _validation_embeddings(
-    encoder: Encoder, options: Options, data: TrialData
+    embedder: Embedder, data: TrialData
 ) -> dict[str, tuple[Embeddings, NDArray[np.int64]]]:
     """Product ID -> embeddings (C, S, D) and labels (C,) of its test clips."""
     store = data.validation
     part = Part(store, np.arange(len(store.clips)), data.target.mean, data.target.std)
-    front = frontend(options).to(next(encoder.parameters()).device)
-    embeddings = embed_clips(encoder, front, part, options, range(len(store.clips)))
+    embeddings = embedder.clips(part, range(len(store.clips)))
     owner = np.array([clip.id for clip in store.clips])
     labels = np.array([clip.label for clip in store.clips], np.int64)
     return {

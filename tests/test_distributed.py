@@ -34,9 +34,9 @@ from raysearch.distributed import (
     workers,
     wrap,
 )
-from raysearch.embedding import embed_clips
+from raysearch.embedding import Embedder
 from raysearch.errors import UserError
-from raysearch.network import frontend, new_encoder
+from raysearch.network import new_encoder
 from raysearch.outcome import Epoch
 from raysearch.score.inlier import InlierSpec
 from raysearch.trial import run_trial
@@ -187,7 +187,7 @@ def new_encoder_of_seed() -> nn.Module:
 def embeddings(data: TrialData, encoder: Any, clips: list[int]) -> np.ndarray:
     store = data.target
     part = Part(store, np.arange(len(store.clips)), store.mean, store.std)
-    return embed_clips(encoder, frontend(TINY), part, TINY, clips)
+    return Embedder(encoder, TINY).clips(part, clips)
 
 
 def whole_batch() -> torch.Tensor:

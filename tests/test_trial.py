@@ -12,6 +12,7 @@ from sklearn.neighbors import LocalOutlierFactor
 
 from raysearch.audio.dataset import TrialData
 from raysearch.config import TrialConfig
+from raysearch.embedding import Embedder
 from raysearch.network import frontend
 from raysearch.outcome import Epoch, TrialResult
 from raysearch.score.inlier import INLIERS, InlierSpec
@@ -183,7 +184,7 @@ def test_scores_recomputed_by_hand(result: TrialResult, by_hand: ByHand, row: in
 def test_inlier_models_are_fitted_on_the_held_out_clips_or_on_all(
     trained: Trained, config: TrialConfig, data: TrialData, by_hand: ByHand
 ):
-    held = fit_embeddings(trained.encoder, config, data)
+    held = fit_embeddings(Embedder(trained.encoder, config.options), config, data)
     assert {identity: rows.shape for identity, rows in held.items()} == dict.fromkeys(
         data.ids, (10, 128)
     )
@@ -191,7 +192,7 @@ def test_inlier_models_are_fitted_on_the_held_out_clips_or_on_all(
         np.testing.assert_allclose(held[identity], by_hand.fit_rows(identity), atol=1e-3)
     options = config.options.model_copy(update={"inlier_fit": "all"})
     everything = fit_embeddings(
-        trained.encoder, config.model_copy(update={"options": options}), data
+        Embedder(trained.encoder, options), config.model_copy(update={"options": options}), data
     )
     assert {rows.shape for rows in everything.values()} == {(120, 128)}
 

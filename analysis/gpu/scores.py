@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from raysearch.audio.batches import segments
 from raysearch.audio.dataset import TrialData
-from raysearch.embedding import embed_segments
+from raysearch.embedding import Embedder
 from raysearch.model.encoder import Encoder
-from raysearch.network import frontend
 from raysearch.train import load_trained
 from raysearch.trial import InlierResult, judge_all
 
@@ -74,7 +73,7 @@ def compare_embeddings(
 ) -> None:
     """Add rows of embeddings as raysearch computes them and with TF32 forced on and off."""
     options, store = plan.options, data.validation
-    front = frontend(options)
+    on_device = Embedder(encoder, options)
     waves = np.concatenate(
         [
             segments(
@@ -87,11 +86,10 @@ def compare_embeddings(
             for i in range(min(CLIPS, len(store.clips)))
         ]
     )
-    reference = embed_segments(on_cpu, front, waves)
-    front = copy.deepcopy(front).to(next(encoder.parameters()).device)
+    reference = Embedder(on_cpu, options).segments(waves)
     seen: dict[str, str] = {}
     handle = encoder.backbone.register_forward_hook(lambda *_: seen.update(tf32_settings()))
-    ours = embed_segments(encoder, front, waves)
+    ours = on_device.segments(waves)
     handle.remove()
     section.add(EMBEDDINGS, {"computed": "raysearch"} | difference(ours, reference) | seen)
     relative = difference(ours, reference)["relative"]
@@ -99,7 +97,8 @@ def compare_embeddings(
     for precision in ("ieee", "tf32"):
         with convolutions(precision), torch.inference_mode():
             seen = tf32_settings()
-            found = encoder.embed(front(torch.from_numpy(waves).to(front.window.device)))
+            spectrograms = on_device.frontend(torch.from_numpy(waves).to(on_device.device))
+            found = encoder.embed(spectrograms)
         row = difference(found.cpu().numpy(), reference)
         section.add(EMBEDDINGS, {"computed": f"convolutions {precision}"} | row | seen)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
 from unittest.mock import patch
 
 from measuring import ASKS, Facts, Times, main, peak, timed
@@ -18,7 +17,8 @@ from upath import UPath
 from raysearch.audio.dataset import Source
 from raysearch.config import Configuration
 from raysearch.outcome import Epoch, InlierResult
-from raysearch.report.recorder import Recorder
+from raysearch.report.live import LiveView
+from raysearch.report.trial_tables import TrialTables
 from raysearch.report.trials import TrialsFile
 from raysearch.search.agenda import Agenda
 from raysearch.search.budget import Budget
@@ -28,11 +28,11 @@ from raysearch.search.manifest import Manifest, library_versions
 from raysearch.search.records import Proposal, Record, State
 from raysearch.search.resources import Resources, Share
 from raysearch.search.sampler import Sampler
+from raysearch.search.search_callback import SearchCallback
 from raysearch.search.space import Space, load_space
 from raysearch.search.study import StudyFolder
 from raysearch.search.trainable import Work
 from raysearch.search.tuning import search
-from raysearch.search.view import View
 
 IDS = ("0", "1", "2")
 EPOCHS = 300
@@ -157,24 +157,19 @@ def fill(context: StudyContext, made: Callable[[Proposal], Record], count: int) 
 # What is measured
 
 
-class Watched:
-    """The view of a real run, which writes its lines to a file, and notes times."""
+class Clock(SearchCallback):
+    """Notes when trials report and end."""
 
-    def __init__(self, view: Any, times: Times) -> None:
-        self.view, self.times = view, times
+    def __init__(self, times: Times) -> None:
+        self.times = times
 
-    def finished(self, *arguments: Any) -> None:
-        """A trial ended."""
+    def on_trial_end(self, study: str, record: Record) -> None:
+        """Note the end of a trial."""
         self.times.end()
-        self.view.finished(*arguments)
 
-    def epoch(self, *arguments: Any) -> None:
-        """A trial reported."""
+    def on_epoch_end(self, study: str, number: int, epoch: Epoch) -> None:
+        """Note a report."""
         self.times.report()
-        self.view.epoch(*arguments)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.view, name)
 
 
 def run_search(
@@ -187,12 +182,13 @@ def run_search(
     agendas, budget, times = [Agenda(context, known, sampler)], Budget(), Times()
     with (
         Path(str(context.folder), "log").open("w") as file,
-        Recorder(agendas, budget, Console(file=file)) as view,
+        TrialTables(agendas) as tables,
+        LiveView(Console(file=file), agendas, budget) as view,
         joining(address, resources) as cluster,
     ):
         times.begun = time.monotonic()
-        watched = cast(View, Watched(view, times))
-        search(agendas, resources, watched, cluster, budget=budget, work=work)
+        callbacks = [Clock(times), view, tables]
+        search(agendas, resources, callbacks, cluster, budget=budget, work=work)
     return times
 
 

@@ -13,11 +13,9 @@ from upath import UPath
 from raysearch.audio import batches
 from raysearch.audio.dataset import TrialData
 from raysearch.detector import Detector
-from raysearch.embedding import embed_clips
 from raysearch.evidence.clips import Part, ShownClip, evidence_folder, write_clips
 from raysearch.evidence.picture import write_wrong
 from raysearch.evidence.wrong import WrongClip, worst_wrong
-from raysearch.network import frontend
 from raysearch.score.metrics import Floats
 from raysearch.score.projection import project
 from raysearch.storage import remove_tree
@@ -87,9 +85,8 @@ def _embed(
     detector: Detector, group: _Group, on_clips: Callable[[int], None]
 ) -> NDArray[np.float32]:
     """Embeddings (C, S, D) of the segments of a group's clips."""
-    front = frontend(detector.options).to(next(detector.encoder.parameters()).device)
     clips = group.clips.tolist()
-    found = embed_clips(detector.encoder, front, group.recordings, detector.options, clips)
+    found = detector.embedder.clips(group.recordings, clips)
     on_clips(len(clips))
     return found
 

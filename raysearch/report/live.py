@@ -1,29 +1,31 @@
 """What the terminal shows of a running search: a live table, or plain lines without a terminal."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from raysearch.report.picture import Followed, Running, name_of, picture, trial_of
+from raysearch.outcome import Epoch
+from raysearch.report.picture import Running, name_of, picture, trial_of
 from raysearch.report.progress import say
 from raysearch.report.words import count, duration, held, inlier_words, origin, settings
 from raysearch.search.budget import Budget
 from raysearch.search.records import Proposal, Record, State
 from raysearch.search.resources import Cluster, Share
+from raysearch.search.search_callback import SearchCallback, StudyProgress
 
 SUSPICIOUS = 3
 """Failures on one machine, one after the other, from which on it is named."""
 
 
-class LiveView:
-    """Follows one study or several; satisfies `search.view.View`."""
+class LiveView(SearchCallback):
+    """Shows one study or several while they are searched."""
 
     def __init__(
-        self, console: Console, studies: Sequence[Followed], budget: Budget | None = None
+        self, console: Console, studies: Sequence[StudyProgress], budget: Budget | None = None
     ) -> None:
         """Begins to follow.
 
@@ -57,8 +59,10 @@ class LiveView:
         """What to call all that is followed."""
         return name_of(self.studies)
 
-    def cluster(self, cluster: Cluster, share: Share) -> None:
-        """The search begins."""
+    def on_search_start(
+        self, studies: Sequence[StudyProgress], cluster: Cluster, share: Share
+    ) -> None:
+        """Show what runs the trials."""
         self.dashboard = cluster.dashboard
         self.start = time.monotonic()
         if cluster.address:
@@ -71,8 +75,8 @@ class LiveView:
         line = f"{self.name}: {share.concurrent} {what} at once, {held(share)} each"
         self._line(line + (f"; Ray dashboard at {cluster.dashboard}" if cluster.dashboard else ""))
 
-    def started(self, study: str, proposal: Proposal) -> None:
-        """A trial was given out."""
+    def on_trial_start(self, study: str, proposal: Proposal) -> None:
+        """Show a trial that runs."""
         trial = Running(
             proposal, self.studies[study].epochs, time.monotonic(), note=origin(proposal)
         )
@@ -80,14 +84,14 @@ class LiveView:
         idea = f" ({trial.note})" if trial.note else ""
         self._line(f"{self._trial(study, proposal.number)}: {settings(proposal)}{idea}")
 
-    def epoch(self, study: str, number: int, result: Mapping[str, Any]) -> None:
-        """A trial finished an epoch."""
+    def on_epoch_end(self, study: str, number: int, epoch: Epoch) -> None:
+        """Show how far a trial is."""
         trial = self.running.get((study, number))
         if trial is None:
             return
-        trial.epoch, trial.note = int(result["epoch"]), origin(trial.proposal)
-        trial.train_loss, trial.val_loss = result["train_loss"], result["val_loss"]
-        score = result.get("val_score")
+        trial.epoch, trial.note = epoch.epoch, origin(trial.proposal)
+        trial.train_loss, trial.val_loss = epoch.train_loss, epoch.val_loss
+        score = epoch.val_score
         trial.score = trial.score if score is None else score
         quarter = trial.epoch == trial.epochs or trial.epoch % max(1, trial.epochs // 4) == 0
         if quarter or score is not None:
@@ -97,21 +101,21 @@ class LiveView:
                 f"{trial.train_loss:.4f}, validation loss {trial.val_loss:.4f}{rung}"
             )
 
-    def reading(self, study: str, number: int, host: str, clips: int) -> None:
-        """A trial's machine decodes recordings, the first time it needs them."""
+    def on_recordings_read(self, study: str, number: int, host: str, clips: int) -> None:
+        """Show how far a trial's machine has read the recordings."""
         trial = self.running.get((study, number))
         if trial is not None:
             trial.note = f"{host} reads recordings: {clips} so far"
             self._line(f"{self._trial(study, number)}: {trial.note}")
 
-    def lost(self, study: str, number: int, host: str, reason: str) -> None:
-        """A trial's process or machine was lost; the trial goes on from its checkpoint."""
+    def on_trial_restart(self, study: str, number: int, host: str, reason: str) -> None:
+        """Show that a trial lost its process or machine."""
         trial = self._trial(study, number)
-        self.warn(f"{trial}: lost on {host} ({reason}); it goes on from its checkpoint")
+        self.on_warning(f"{trial}: lost on {host} ({reason}); it goes on from its checkpoint")
         self._blame(host)
 
-    def finished(self, study: str, record: Record) -> None:
-        """A trial ended."""
+    def on_trial_end(self, study: str, record: Record) -> None:
+        """Show what came out of a trial."""
         number, followed = record.proposal.number, self.studies[study]
         trial = self.running.pop((study, number), None)
         best = record.best
@@ -137,17 +141,14 @@ class LiveView:
         """Names a machine on which one trial after the other fails."""
         self.faults[host] = self.faults.get(host, 0) + 1
         if host and self.faults[host] >= SUSPICIOUS:
-            self.warn(
+            self.on_warning(
                 f"{host} failed {self.faults[host]} times in a row; look at it with "
                 "`raysearch doctor`, or take it out of the cluster"
             )
 
-    def warn(self, text: str) -> None:
-        """Something beside the search went wrong: a line, above the live table if there is one."""
+    def on_warning(self, text: str) -> None:
+        """Show a line, above the live table if there is one."""
         say(self.live.console if self.console.is_terminal else self.console, text)
-
-    def tick(self) -> None:
-        """Time has passed: the live table draws itself."""
 
     def _line(self, text: str) -> None:
         if not self.console.is_terminal:

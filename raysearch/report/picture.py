@@ -4,38 +4,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from raysearch.report.words import best_of, duration, encoder_words, inlier_words
-from raysearch.search.records import Proposal, Record, State
-
-
-class Followed(Protocol):
-    """A study that is followed; `search.agenda.Agenda` is one."""
-
-    @property
-    def name(self) -> str:
-        """Of the study."""
-
-    @property
-    def epochs(self) -> int:
-        """Of a trial."""
-
-    @property
-    def total(self) -> int:
-        """Trials that it will have."""
-
-    @property
-    def records(self) -> Mapping[int, Record]:
-        """Of the trials that ended."""
-
-    @property
-    def device_seconds(self) -> float:
-        """What it cost so far."""
+from raysearch.search.records import Proposal, State
+from raysearch.search.search_callback import StudyProgress
 
 
 @dataclass
@@ -56,7 +33,7 @@ class Running:
     note: str = ""
 
 
-Studies = Mapping[str, Followed]
+Studies = Mapping[str, StudyProgress]
 """By their names."""
 
 Trials = Mapping[tuple[str, int], Running]

@@ -17,7 +17,7 @@ def running_here() -> str:
     with suppress(OSError):
         address = Path(folder, "ray", "ray_current_cluster").read_text().strip()
         # The file outlives a cluster that was killed.
-        if not _silence(address):
+        if _silence(address) is None:
             return address
     return ""
 
@@ -28,20 +28,20 @@ def check_address(address: str) -> None:
     Raises:
         UserError: nobody does.
     """
-    if address and (reason := _silence(address)):
+    if address and (reason := _silence(address)) is not None:
         raise refusal(address, reason)
 
 
-def _silence(address: str) -> str:
-    """Why nobody answers at HOST:PORT; empty if somebody does, or if Ray has to find the place."""
+def _silence(address: str) -> str | None:
+    """Return why nobody answers at HOST:PORT; None if Ray answers, or has to find the place."""
     host, _, port = address.rpartition(":")
     if not port.isdecimal():
-        return ""
+        return None
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
         return str(error)
-    return ""
+    return None
 
 
 def refusal(address: str, reason: str) -> UserError:

@@ -120,7 +120,9 @@ class Agenda:
     @property
     def over(self) -> bool:
         """Whether nothing is left to start or to wait for."""
-        return bool(not self.waiting and not self.at_work and self.closing) and not self._reruns()
+        if self.waiting or self.at_work or self.stop_reason is None:
+            return False
+        return not self._reruns()
 
     def report(self, number: int, epoch: Epoch) -> bool:
         """Takes an epoch of a trial.
@@ -152,8 +154,8 @@ class Agenda:
         return self.exhausted or self.searched >= self.space.strategy.trials
 
     @property
-    def closing(self) -> str:
-        """Why no more configurations are proposed; empty while some are."""
+    def stop_reason(self) -> str | None:
+        """Why no more configurations are proposed; None while some are."""
         strategy = self.space.strategy
         if self.searched >= strategy.trials:
             return f"{strategy.trials} trial" + "s" * (strategy.trials != 1)
@@ -161,12 +163,12 @@ class Agenda:
             return "everything in the space was tried"
         if strategy.patience and idle(list(self.records.values())) >= strategy.patience:
             return f"no better score in {strategy.patience} trials"
-        return ""
+        return None
 
     @property
     def total(self) -> int:
         """Trials that it will have, as far as is known."""
-        asked = self.searched if self.closing else self.space.strategy.trials
+        asked = self.searched if self.stop_reason else self.space.strategy.trials
         given = len(self.proposals) - self.searched
         finalists = self.space.finalists
         if finalists is None or given:
@@ -174,7 +176,7 @@ class Agenda:
         return asked + min(finalists.top, asked) * (finalists.seeds - 1)
 
     def _propose(self) -> Proposal | None:
-        if not self.closing:
+        if self.stop_reason is None:
             proposal = self.sampler.ask(self.next_number)
             if proposal is not None:
                 return proposal

@@ -19,8 +19,8 @@ class Budget:
     gpu_hours: float | None = None
     start: float = field(default_factory=time.monotonic)
 
-    def spent(self, device_seconds: float) -> str:
-        """Which of its parts is spent; empty while none is.
+    def spent(self, device_seconds: float) -> str | None:
+        """Return which of its parts is spent; None while none is.
 
         Args:
             device_seconds: that the studies took so far.
@@ -29,4 +29,4 @@ class Budget:
             return "the time budget is spent"
         if self.gpu_hours is not None and device_seconds >= 3600 * self.gpu_hours:
             return "the GPU hours are spent"
-        return ""
+        return None

@@ -1,4 +1,4 @@
-"""What Tune tells of a search, passed on: to the agendas, to the view, and to records.
+"""What Tune tells of a search, passed on: to agendas, to callbacks, and to records.
 
 Its parts leave nothing in the pickles that Tune writes: records are the state.
 """
@@ -18,7 +18,7 @@ from raysearch.search.context import failed, pruned
 from raysearch.search.joining import Joining
 from raysearch.search.records import Proposal
 from raysearch.search.resources import Share
-from raysearch.search.view import View
+from raysearch.search.search_callback import CallbackList
 
 
 class Stateless:
@@ -41,7 +41,7 @@ class Ended(Stateless, Stopper):
     def stop_all(self) -> bool:
         """Whether all are."""
         spent = sum(agenda.device_seconds for agenda in self.agendas)
-        return bool(self.relay.refused or self.budget.spent(spent))
+        return self.relay.refused is not None or self.budget.spent(spent) is not None
 
 
 class Pruned(Stateless, FIFOScheduler):
@@ -61,7 +61,7 @@ class Pruned(Stateless, FIFOScheduler):
 
 
 class Relay(Stateless, Callback):
-    """Passes Tune's events on to agendas and view, and records what a trial cannot itself.
+    """Passes Tune's events on to agendas and callbacks, and records what a trial cannot itself.
 
     That is: its process was killed, be it by fate or because the trial was given up.
     """
@@ -69,15 +69,15 @@ class Relay(Stateless, Callback):
     def __init__(
         self,
         agendas: Sequence[Agenda],
-        view: View,
+        told: CallbackList,
         cluster: Joining,
         share: Share,
         later: Preloading,
     ) -> None:
         self.agendas = {agenda.name: agenda for agenda in agendas}
-        self.view, self.cluster, self.share, self.later = view, cluster, share, later
-        self.told_cluster = False
-        self.refused = ""
+        self.told, self.cluster, self.share, self.later = told, cluster, share, later
+        self.has_started = False
+        self.refused: str | None = None
         """Why no trial of a study can be trained."""
         self.given_up: set[tuple[str, int]] = set()
 
@@ -86,8 +86,7 @@ class Relay(Stateless, Callback):
         agenda, proposal = self._whose(trial)
         if proposal.number in agenda.records or (agenda.name, proposal.number) in self.given_up:
             return False
-        epoch = Epoch(**{field.name: result[field.name] for field in fields(Epoch)})
-        if not agenda.report(proposal.number, epoch):
+        if not agenda.report(proposal.number, _epoch(result)):
             return False
         record = pruned(agenda.context, proposal, result["hostname"], agenda.devices)
         if record is not None:
@@ -98,7 +97,7 @@ class Relay(Stateless, Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell the cluster, once, and the trial."""
         self._tell_cluster()
-        self.view.started(trial.config["study"], self._whose(trial)[1])
+        self.told.on_trial_start(trial.config["study"], self._whose(trial)[1])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -111,14 +110,16 @@ class Relay(Stateless, Callback):
             trial.run_metadata.num_failures = 0
             # No earlier: until then the trial itself is busy importing.
             self.later.begin()
-            self.view.epoch(study, number, result)
+            self.told.on_epoch_end(study, number, _epoch(result))
         elif "clips_read" in result:
-            self.view.reading(study, number, result["hostname"], result["clips_read"])
+            self.told.on_recordings_read(study, number, result["hostname"], result["clips_read"])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell that a trial lost its process or machine."""
         host = trial.last_result.get("hostname") or trial.node_ip or "an unknown machine"
-        self.view.lost(trial.config["study"], trial.config["number"], host, _reason(trial))
+        self.told.on_trial_restart(
+            trial.config["study"], trial.config["number"], host, _reason(trial)
+        )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Take the record of a trial."""
@@ -136,12 +137,13 @@ class Relay(Stateless, Callback):
         # A dashboard starts more slowly than all the rest; a trial, though, is not told before.
         if self.cluster.is_whole:
             self._tell_cluster()
-        self.view.tick()
+        self.told.on_step_end()
 
     def _tell_cluster(self) -> None:
-        if not self.told_cluster:
-            self.told_cluster = True
-            self.view.cluster(self.cluster.joined(), self.share)
+        if not self.has_started:
+            self.has_started = True
+            studies = list(self.agendas.values())
+            self.told.on_search_start(studies, self.cluster.joined(), self.share)
 
     def _whose(self, trial: Any) -> tuple[Agenda, Proposal]:
         return self.agendas[trial.config["study"]], Proposal.from_tune(trial.config)
@@ -151,7 +153,11 @@ class Relay(Stateless, Callback):
         record = agenda.study.record(proposal.number)
         if record is not None:
             agenda.end(record)
-            self.view.finished(agenda.name, record)
+            self.told.on_trial_end(agenda.name, record)
+
+
+def _epoch(result: Mapping[str, Any]) -> Epoch:
+    return Epoch(**{field.name: result[field.name] for field in fields(Epoch)})
 
 
 def _reason(trial: Any) -> str:

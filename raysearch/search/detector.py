@@ -5,9 +5,8 @@ from upath import UPath
 from raysearch.audio.dataset import TrialData
 from raysearch.config import Options
 from raysearch.detector import Detector
-from raysearch.embedding import embed_clips
+from raysearch.embedding import Embedder
 from raysearch.errors import UserError
-from raysearch.network import frontend
 from raysearch.score.inlier import FitError
 from raysearch.score.threshold import gamma_threshold
 from raysearch.search.study import StudyFolder
@@ -32,8 +31,8 @@ def build_detector(winner: Winner, options: Options, data: TrialData, folder: UP
     encoder = load_trained(
         options, len(data.ids), StudyFolder(folder).encoder(winner.encoder)
     ).encoder
-    fits = fit_embeddings(encoder, config, data)
-    front = frontend(options).to(next(encoder.parameters()).device)
+    embedder = Embedder(encoder, options)
+    fits = fit_embeddings(embedder, config, data)
     part, _ = data.target_parts(options.validation_share, config.seed)
     # A model scores the clips it was fitted on too well to set a threshold by them.
     unseen = part.clips if options.inlier_fit == "validation" else range(len(data.target.clips))
@@ -44,7 +43,7 @@ def build_detector(winner: Winner, options: Options, data: TrialData, folder: UP
         except FitError as error:
             raise UserError(f"no detector: ID {identity} of {winner.machine}: {error}") from error
         clips = [i for i in unseen if data.target.clips[i].id == identity]
-        embeddings = embed_clips(encoder, front, part, options, clips)
+        embeddings = embedder.clips(part, clips)
         scores = clip_scores(winner.inlier, models[identity], embeddings, options)
         thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)
     return Detector(

@@ -24,9 +24,9 @@ from raysearch.search.joining import Joining
 from raysearch.search.queue import Queue
 from raysearch.search.ray_internals import uncounted
 from raysearch.search.resources import Cluster, Resources, Share, fit
+from raysearch.search.search_callback import CallbackList, SearchCallback
 from raysearch.search.tracking import TENSORBOARD, TensorBoard
 from raysearch.search.trainable import Work, run_proposal
-from raysearch.search.view import View
 from raysearch.storage import tune_storage
 
 # Ray reads them when a search begins.
@@ -50,7 +50,7 @@ However often a spot node is taken away, a trial that gets on is not given up.
 def search(
     agendas: Sequence[Agenda],
     resources: Resources,
-    view: View,
+    callbacks: Sequence[SearchCallback],
     cluster: Joining,
     *,
     budget: Budget | None = None,
@@ -62,7 +62,7 @@ def search(
     Args:
         agendas: of the studies, whose folders lie side by side.
         resources: of a trial.
-        view: told of everything.
+        callbacks: told of everything.
         cluster: that runs them.
         budget: of all studies together; what it stops goes on when the search is called again.
         work: what a trial that one process trains does instead of `worker.work`.
@@ -87,12 +87,12 @@ def search(
         # To start a cluster is not to search.
         budget = replace(budget or Budget(), start=time.monotonic())
         with later or Preloading((TENSORBOARD,)) as later, TensorBoard(later) as board:
-            relay = Relay(agendas, view, cluster, share, later)
+            relay = Relay(agendas, CallbackList(callbacks), cluster, share, later)
             with uncounted():
                 _tuner(agendas, share, relay, budget, work, board).fit()
     except KeyboardInterrupt:
         return False
-    if relay.refused:
+    if relay.refused is not None:
         raise UserError(relay.refused)
     return True
 
@@ -149,19 +149,19 @@ def _tuner(
             storage_filesystem=filesystem,
             stop=Ended(agendas, budget, relay),
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[relay, board, *_mlflow(agendas, relay.view)],
+            callbacks=[relay, board, *_mlflow(agendas, relay.told)],
             verbose=0,
         ),
     )
 
 
-def _mlflow(agendas: Sequence[Agenda], view: View) -> list[Callback]:
+def _mlflow(agendas: Sequence[Agenda], told: SearchCallback) -> list[Callback]:
     names = [agenda.name for agenda in agendas if agenda.space.tracking == "mlflow"]
     if not names:
         return []
     from raysearch.search.mlflow_runs import MLflowRuns
 
-    return [MLflowRuns(name, view.warn) for name in names]
+    return [MLflowRuns(name, told.on_warning) for name in names]
 
 
 def _folder_name(trial: Any) -> str:

@@ -1,6 +1,6 @@
 """What the terminal shows of a running search."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 
@@ -32,8 +32,9 @@ def failed(proposal: Proposal) -> Record:
     return Record(proposal, State.FAIL, "abc", 8, 0, "host", error="TrialError: it [bold] diverged")
 
 
-def epoch(number: int) -> Mapping[str, float]:
-    return {"epoch": number, "train_loss": 0.5 / number, "val_loss": 0.75 / number}
+def epoch(number: int) -> Epoch:
+    loss = 0.5 / number
+    return Epoch(number, loss, loss, loss, 1.5 * loss, loss, loss, 1e-3, 1.0)
 
 
 @dataclass
@@ -55,22 +56,22 @@ def end(view: LiveView, record: Record, study: str = "valve") -> None:
     followed = view.studies[study]
     assert isinstance(followed, Study)
     followed.records[record.proposal.number] = record
-    view.finished(study, record)
+    view.on_trial_end(study, record)
 
 
 def run(console: Console, done: list[Record] | None = None) -> LiveView:
     """A short search: one trial is scored, one fails, one runs."""
     view = follow(console, 6, done or [])
     with view:
-        view.cluster(Cluster("", "127.0.0.1:8265", (Node(2),)), Share(1, 1, 0, 2))
+        view.on_search_start((), Cluster("", "127.0.0.1:8265", (Node(2),)), Share(1, 1, 0, 2))
         for proposal in PROPOSALS[:3]:
-            view.started("valve", proposal)
+            view.on_trial_start("valve", proposal)
         for number in range(1, 9):
-            view.epoch("valve", 1, epoch(number))
+            view.on_epoch_end("valve", 1, epoch(number))
         end(view, complete(PROPOSALS[0]))
         end(view, failed(PROPOSALS[1]))
-        view.epoch("valve", 3, epoch(1))
-        view.tick()
+        view.on_epoch_end("valve", 3, epoch(1))
+        view.on_step_end()
     return view
 
 
@@ -110,7 +111,7 @@ def test_a_trial_without_a_score_tells_why():
     view = follow(Console(file=file), 1, [])
     row = InlierResult("gmm", 64, error="too few segments")
     other = InlierResult("lof", 64, error="too few neighbours")
-    view.started("valve", PROPOSALS[0])
+    view.on_trial_start("valve", PROPOSALS[0])
     end(view, replace(complete(PROPOSALS[0]), rows=(row, other, row)))
     assert "COMPLETE too few segments; too few neighbours  [1/1" in file.getvalue()
 
@@ -118,7 +119,7 @@ def test_a_trial_without_a_score_tells_why():
 def test_a_score_of_the_heads_alone_is_told():
     file = StringIO()
     view = follow(Console(file=file), 1, [])
-    view.started("valve", PROPOSALS[0])
+    view.on_trial_start("valve", PROPOSALS[0])
     end(view, replace(complete(PROPOSALS[0]), rows=(InlierResult("none", None, 0.75),)))
     assert "COMPLETE 0.7500 without an inlier model  [1/1" in file.getvalue()
 
@@ -126,7 +127,7 @@ def test_a_score_of_the_heads_alone_is_told():
 def test_one_trial_at_once_without_a_dashboard():
     file = StringIO()
     view = follow(Console(file=file), 1, [])
-    view.cluster(Cluster("", "", (Node(4),)), Share(1, 4, 0, 1))
+    view.on_search_start((), Cluster("", "", (Node(4),)), Share(1, 4, 0, 1))
     assert file.getvalue() == "valve: 1 trial at once, 4 CPUs each\n"
 
 
@@ -174,7 +175,7 @@ def test_the_terminal_is_given_back():
 def test_an_epoch_of_a_trial_that_is_over_is_passed_over():
     file = StringIO()
     view = follow(Console(file=file), 1, [])
-    view.epoch("valve", 7, epoch(8))
+    view.on_epoch_end("valve", 7, epoch(8))
     assert file.getvalue() == ""
 
 
@@ -183,11 +184,11 @@ def test_the_time_left_counts_new_trials_and_begun_epochs(monkeypatch: pytest.Mo
     monkeypatch.setattr("raysearch.report.live.time.monotonic", lambda: now)
     file = StringIO()
     view = follow(Console(file=file), 6, [complete(Proposal(0, Configuration(0.5, 64, 0.1)))])
-    view.cluster(Cluster("", "", (Node(2),)), Share(1, 1, 0, 2))
-    view.started("valve", PROPOSALS[0])
-    view.started("valve", PROPOSALS[1])
+    view.on_search_start((), Cluster("", "", (Node(2),)), Share(1, 1, 0, 2))
+    view.on_trial_start("valve", PROPOSALS[0])
+    view.on_trial_start("valve", PROPOSALS[1])
     now += 60
-    view.epoch("valve", 2, epoch(4))  # half a trial
+    view.on_epoch_end("valve", 2, epoch(4))  # half a trial
     end(view, complete(PROPOSALS[0]))
     # One and a half of five new trials took a minute; three and a half take 140 s.
     assert "[2/6, 1 min 00 s elapsed, about 2 min 20 s left]" in file.getvalue()
@@ -230,7 +231,7 @@ def quiet() -> tuple[LiveView, StringIO]:
 
 def test_a_cluster_that_was_joined_is_named_with_what_a_trial_holds():
     view, file = quiet()
-    view.cluster(Cluster("10.0.0.1:6379", "", (Node(4), Node(8, 2))), Share(2, 4, 1, 1))
+    view.on_search_start((), Cluster("10.0.0.1:6379", "", (Node(4), Node(8, 2))), Share(2, 4, 1, 1))
     assert file.getvalue().splitlines() == [
         "valve: joined the Ray cluster at 10.0.0.1:6379 (2 machines)",
         "valve: 1 trial at once, 2 workers of 1 GPU, 4 CPUs each",
@@ -246,7 +247,7 @@ def test_a_pruned_trial_tells_how_far_it_came():
 
 def test_a_lost_trial_and_its_machine_are_named():
     view, file = quiet()
-    view.lost("valve", 3, "host2", "The actor died")
+    view.on_trial_restart("valve", 3, "host2", "The actor died")
     assert file.getvalue() == (
         "trial 3: lost on host2 (The actor died); it goes on from its checkpoint\n"
     )
@@ -256,7 +257,7 @@ def test_a_machine_that_fails_one_trial_after_the_other_is_named():
     view, file = quiet()
     bad = [replace(failed(proposal), host="bad") for proposal in PROPOSALS]
     end(view, bad[0])
-    view.lost("valve", 1, "bad", "it died")
+    view.on_trial_restart("valve", 1, "bad", "it died")
     end(view, replace(complete(PROPOSALS[1]), host="good"))
     assert "in a row" not in file.getvalue()
     end(view, bad[2])
@@ -273,17 +274,17 @@ def test_a_trial_that_succeeds_clears_its_machine():
 
 def test_a_machine_that_reads_recordings_says_so():
     view, file = quiet()
-    view.started("valve", PROPOSALS[0])
-    view.reading("valve", 1, "host2", 384)
-    view.reading("valve", 7, "host2", 384)  # nobody knows it
+    view.on_trial_start("valve", PROPOSALS[0])
+    view.on_recordings_read("valve", 1, "host2", 384)
+    view.on_recordings_read("valve", 7, "host2", 384)  # nobody knows it
     assert file.getvalue().splitlines()[1:] == ["trial 1: host2 reads recordings: 384 so far"]
 
 
 def test_scores_at_rungs_are_told_and_stay():
     view, file = quiet()
-    view.started("valve", PROPOSALS[0])
-    view.epoch("valve", 1, {**epoch(1), "val_score": 0.6})
-    view.epoch("valve", 1, {**epoch(2), "val_score": None})
+    view.on_trial_start("valve", PROPOSALS[0])
+    view.on_epoch_end("valve", 1, replace(epoch(1), val_score=0.6))
+    view.on_epoch_end("valve", 1, epoch(2))
     lines = file.getvalue().splitlines()
     assert lines[1].endswith("validation loss 0.7500, validation score 0.6000 so far")
     assert lines[2].endswith("validation loss 0.3750")
@@ -293,8 +294,8 @@ def test_scores_at_rungs_are_told_and_stay():
 
 def test_whose_idea_a_trial_was_is_told():
     view, file = quiet()
-    view.started("valve", replace(PROPOSALS[0], origin="runs/fan trial 3"))
-    view.started("valve", replace(PROPOSALS[1], rerun_of=4, seed=2))
+    view.on_trial_start("valve", replace(PROPOSALS[0], origin="runs/fan trial 3"))
+    view.on_trial_start("valve", replace(PROPOSALS[1], rerun_of=4, seed=2))
     first, second = file.getvalue().splitlines()
     assert first.endswith("λ 10 (from runs/fan trial 3)")
     assert second.endswith("λ 10 (finalist: trial 4 with seed 2)")
@@ -304,8 +305,8 @@ def test_several_studies_share_a_table_and_are_named():
     file = StringIO()
     studies = [Study(4, {}, "fan"), Study(4, {}, "valve")]
     with LiveView(terminal(file), studies) as view:
-        view.started("valve", PROPOSALS[0])
-        view.started("fan", PROPOSALS[0])
+        view.on_trial_start("valve", PROPOSALS[0])
+        view.on_trial_start("fan", PROPOSALS[0])
         end(view, complete(PROPOSALS[1]), "fan")
     shown = file.getvalue()
     picture = [line.rstrip() for line in shown[shown.rindex("2 studies   ") :].splitlines()]
@@ -315,7 +316,7 @@ def test_several_studies_share_a_table_and_are_named():
     assert picture[5].startswith("best so far  0.7500  fan trial 2: lr 0.01")
     file = StringIO()
     plain = LiveView(Console(file=file), studies)
-    plain.started("valve", PROPOSALS[2])
+    plain.on_trial_start("valve", PROPOSALS[2])
     assert file.getvalue().startswith("valve trial 3: lr 0.001")
 
 

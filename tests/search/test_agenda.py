@@ -20,11 +20,11 @@ def take(agenda: Agenda) -> Proposal:
 
 def test_trials_are_proposed_noted_and_counted(tmp_path: Path) -> None:
     agenda = make_agenda(tmp_path / "valve", space())
-    assert (agenda.name, agenda.total, agenda.closing) == ("valve", 4, "")
+    assert (agenda.name, agenda.total, agenda.stop_reason) == ("valve", 4, None)
     made = [take(agenda) for _ in range(4)]
     assert [proposal.number for proposal in made] == [0, 1, 2, 3]
     assert agenda.study.proposals() == made
-    assert agenda.closing == "4 trials"
+    assert agenda.stop_reason == "4 trials"
     assert agenda.next(()) is None
     for proposal in made:
         assert not agenda.over
@@ -106,9 +106,9 @@ def test_patience_ends_the_search_when_nothing_gets_better(tmp_path: Path) -> No
     agenda = make_agenda(tmp_path / "valve", space(trials=50, patience=3))
     scores = [0.5, 0.6, None, 0.55, 0.6, 0.4]
     for score in scores:
-        assert agenda.closing == ""
+        assert agenda.stop_reason is None
         end(agenda, take(agenda), score)
-    assert agenda.closing == "no better score in 3 trials"
+    assert agenda.stop_reason == "no better score in 3 trials"
     assert agenda.next(()) is None
     assert agenda.over
     assert agenda.total == len(scores)
@@ -133,7 +133,7 @@ def test_a_space_in_which_everything_was_tried_is_over(tmp_path: Path) -> None:
     agenda = make_agenda(tmp_path / "valve", one)
     end(agenda, take(agenda))
     assert agenda.next(()) is None
-    assert agenda.closing == "everything in the space was tried"
+    assert agenda.stop_reason == "everything in the space was tried"
     assert agenda.over
 
 
@@ -191,10 +191,10 @@ def test_no_finalist_comes_early_while_patience_may_go_on(tmp_path: Path) -> Non
     made = [take(agenda) for _ in range(4)]
     for proposal, score in zip(made, [0.9, 0.5, 0.4], strict=False):
         end(agenda, proposal, score)
-    assert agenda.closing == "no better score in 2 trials"
+    assert agenda.stop_reason == "no better score in 2 trials"
     assert agenda.next(()) is None
     end(agenda, made[3], 0.95)
-    assert not agenda.closing
+    assert agenda.stop_reason is None
     assert take(agenda).rerun_of is None
 
 

@@ -1,6 +1,6 @@
-"""What Tune tells of a search, handed to agendas, view and records: without a cluster."""
+"""What Tune tells of a search, handed to agendas, callbacks and records: without a cluster."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
@@ -20,41 +20,44 @@ from raysearch.search.callbacks import Ended, Pruned, Relay
 from raysearch.search.joining import Joining, joining
 from raysearch.search.records import Proposal, Record, State
 from raysearch.search.resources import Cluster, Node, Resources, Share
+from raysearch.search.search_callback import CallbackList, SearchCallback, StudyProgress
 from tests.records import complete, row
 from tests.search.agendas import epoch, interrupt, make_agenda, space
 
 SHARE = Share(workers=1, cpus=1, gpus=0.5, concurrent=2)
 
 
-class Notes:
-    """A view that notes all it is told."""
+class Notes(SearchCallback):
+    """A callback that notes all it is told."""
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
 
-    def cluster(self, cluster: Cluster, share: Share) -> None:
-        self.told.append(("cluster", cluster.dashboard, share))
+    def on_search_start(
+        self, studies: Sequence[StudyProgress], cluster: Cluster, share: Share
+    ) -> None:
+        self.told.append(("search start", cluster.dashboard, share))
 
-    def started(self, study: str, proposal: Proposal) -> None:
-        self.told.append(("started", study, proposal))
+    def on_trial_start(self, study: str, proposal: Proposal) -> None:
+        self.told.append(("trial start", study, proposal))
 
-    def reading(self, study: str, number: int, host: str, clips: int) -> None:
-        self.told.append(("reading", study, number, host, clips))
+    def on_recordings_read(self, study: str, number: int, host: str, clips: int) -> None:
+        self.told.append(("recordings read", study, number, host, clips))
 
-    def epoch(self, study: str, number: int, result: Mapping[str, Any]) -> None:
-        self.told.append(("epoch", study, number, result["epoch"]))
+    def on_epoch_end(self, study: str, number: int, epoch: Epoch) -> None:
+        self.told.append(("epoch end", study, number, epoch))
 
-    def lost(self, study: str, number: int, host: str, reason: str) -> None:
-        self.told.append(("lost", study, number, host, reason))
+    def on_trial_restart(self, study: str, number: int, host: str, reason: str) -> None:
+        self.told.append(("trial restart", study, number, host, reason))
 
-    def finished(self, study: str, record: Record) -> None:
-        self.told.append(("finished", study, record))
+    def on_trial_end(self, study: str, record: Record) -> None:
+        self.told.append(("trial end", study, record))
 
-    def warn(self, text: str) -> None:
-        self.told.append(("warn", text))
+    def on_warning(self, text: str) -> None:
+        self.told.append(("warning", text))
 
-    def tick(self) -> None:
-        self.told.append(("tick",))
+    def on_step_end(self) -> None:
+        self.told.append(("step end",))
 
 
 @pytest.fixture
@@ -80,9 +83,9 @@ class Search:
         self.folder = folder
         self.agenda: Agenda = make_agenda(folder / "valve", space(**strategy))
         self.agenda.devices = SHARE.devices
-        self.view = Notes()
+        self.notes = Notes()
         self.later = Preloading(("this",))
-        self.relay = Relay([self.agenda], self.view, ray, SHARE, self.later)
+        self.relay = Relay([self.agenda], CallbackList([self.notes]), ray, SHARE, self.later)
 
     def start(self) -> Trial:
         """The next trial, as Tune has it."""
@@ -115,22 +118,22 @@ def proposal(search: Search, trial: Trial) -> Proposal:
     return search.agenda.proposals[trial.config["number"]]
 
 
-# What the view is told
+# What callbacks are told
 
 
 def test_the_cluster_is_told_once_with_the_first_trial(
     search: Search, dashboard: Future[str]
 ) -> None:
     search.relay.on_step_end(0, [])
-    assert search.view.told == [("tick",)]  # the dashboard has not started, nor has a trial
+    assert search.notes.told == [("step end",)]  # the dashboard has not started, nor has a trial
     trial = search.start()
     search.relay.on_trial_start(0, [], trial)
     dashboard.set_result("127.0.0.1:8265")
     search.relay.on_step_end(0, [])
-    assert search.view.told[1:] == [
-        ("cluster", "", SHARE),
-        ("started", "valve", proposal(search, trial)),
-        ("tick",),
+    assert search.notes.told[1:] == [
+        ("search start", "", SHARE),
+        ("trial start", "valve", proposal(search, trial)),
+        ("step end",),
     ]
 
 
@@ -139,7 +142,7 @@ def test_a_dashboard_that_starts_before_the_first_trial_is_told_with_the_cluster
 ) -> None:
     dashboard.set_result("127.0.0.1:8265")
     search.relay.on_step_end(0, [])
-    assert search.view.told == [("cluster", "http://127.0.0.1:8265", SHARE), ("tick",)]
+    assert search.notes.told == [("search start", "http://127.0.0.1:8265", SHARE), ("step end",)]
 
 
 def test_epochs_and_recordings_are_told_as_they_come(search: Search) -> None:
@@ -148,7 +151,10 @@ def test_epochs_and_recordings_are_told_as_they_come(search: Search) -> None:
     assert not search.later.has("this")
     search.report(trial, result(epoch(1)))
     search.report(trial, {"state": "COMPLETE", "val_score": 0.5})
-    assert search.view.told == [("reading", "valve", 0, "there", 7), ("epoch", "valve", 0, 1)]
+    assert search.notes.told == [
+        ("recordings read", "valve", 0, "there", 7),
+        ("epoch end", "valve", 0, epoch(1)),
+    ]
 
 
 def test_what_is_needed_later_is_imported_from_the_first_epoch_on(search: Search) -> None:
@@ -181,8 +187,8 @@ def test_a_lost_trial_is_told_with_its_host_and_reason(
         trial.run_metadata.last_result = {"hostname": "there"}
         note(trial, fault)
     search.relay.on_trial_recover(0, [], trial)
-    [told] = search.view.told
-    assert told[:3] == ("lost", "valve", 0)
+    [told] = search.notes.told
+    assert told[:3] == ("trial restart", "valve", 0)
     assert told[3] == ("there" if fault else "an unknown machine")
     assert told[4] == reason
 
@@ -199,11 +205,11 @@ def note(trial: Trial, fault: str) -> None:
 def test_the_record_that_a_trial_wrote_is_taken_when_it_ends(search: Search) -> None:
     trial = search.start()
     search.relay.on_trial_complete(0, [], trial)
-    assert search.view.told == []  # it wrote none: it will be started again
+    assert search.notes.told == []  # it wrote none: it will be started again
     record = complete(proposal(search, trial), row("gmm", 1, 0.75))
     search.agenda.study.add(record)
     search.relay.on_trial_complete(0, [], trial)
-    assert search.view.told == [("finished", "valve", record)]
+    assert search.notes.told == [("trial end", "valve", record)]
     assert search.agenda.records == {0: record}
 
 
@@ -223,7 +229,7 @@ def test_a_trial_that_tune_gives_up_has_a_record_with_the_reason(search: Search)
     # What it took counts.
     assert record.devices == SHARE.devices
     assert record.train_seconds == 2 * epoch(1).seconds
-    assert search.view.told == [("finished", "valve", record)]
+    assert search.notes.told == [("trial end", "valve", record)]
 
 
 @pytest.fixture
@@ -304,6 +310,38 @@ def test_a_search_ends_when_its_devices_have_worked_long_enough(search: Search) 
         assert not ended.stop_all()
         search.relay.gives_up(trial, result(epoch(number)))
     assert ended.stop_all()
+
+
+def test_a_callback_that_raises_is_told_once_and_the_search_goes_on(search: Search) -> None:
+    class Broken(SearchCallback):
+        def on_step_end(self) -> None:
+            raise ValueError("no such\nthing")
+
+    broken, notes = Broken(), Notes()
+    callbacks = CallbackList([broken, notes])
+    callbacks.on_step_end()
+    callbacks.on_step_end()
+    warning = "Broken failed (ValueError: no such thing); the search goes on"
+    assert notes.told == [("warning", warning), ("step end",), ("step end",)]
+
+
+def test_a_callback_may_stop_a_search_as_ctrl_c_does() -> None:
+    class Impatient(SearchCallback):
+        def on_step_end(self) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        CallbackList([Impatient()]).on_step_end()
+
+
+def test_a_callback_hears_what_it_overrides_and_nothing_else(search: Search) -> None:
+    callbacks = CallbackList([SearchCallback()])
+    names = [name for name in vars(SearchCallback) if name.startswith("on_")]
+    assert set(names) == {name for name in vars(CallbackList) if name.startswith("on_")}
+    trial = search.start()
+    callbacks.on_trial_start("valve", proposal(search, trial))
+    callbacks.on_epoch_end("valve", 0, epoch(1))
+    assert search.notes.told == []
 
 
 def test_a_search_leaves_nothing_in_the_pickles_of_tune(search: Search) -> None:

@@ -15,10 +15,10 @@ from raysearch.search.callbacks import Relay
 from raysearch.search.joining import Joining
 from raysearch.search.records import Proposal
 from raysearch.search.resources import Cluster, Node, Resources, Share
+from raysearch.search.search_callback import CallbackList
 from raysearch.search.tracking import TensorBoard
 from raysearch.search.tuning import DRIVER_CPUS, RETRIES, _packed, _Searcher, _tuner
 from tests.search.agendas import end, make_agenda, space
-from tests.search.test_callbacks import Notes
 
 
 def test_trials_are_handed_out_as_plain_configurations(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_every_part_of_a_proposal_comes_through() -> None:
 def tuner(share: Share, *agendas: Agenda) -> Tuner:
     """Tune's part of a search that nobody starts."""
     later = Preloading(())
-    relay = Relay(agendas, Notes(), Joining("", Resources()), share, later)
+    relay = Relay(agendas, CallbackList([]), Joining("", Resources()), share, later)
     return _tuner(agendas, share, relay, Budget(), None, TensorBoard(later))
 
 

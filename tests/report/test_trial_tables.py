@@ -1,15 +1,12 @@
 """trials.csv of every study while a search runs, and when it has ended."""
 
-from io import StringIO
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 
-from raysearch.report.recorder import Recorder
+from raysearch.report.trial_tables import TrialTables
 from raysearch.report.trials import PAUSE
 from raysearch.search.agenda import Agenda
-from raysearch.search.budget import Budget
 from tests.records import complete, row
 from tests.search.agendas import end, make_agenda, space
 
@@ -19,49 +16,45 @@ def numbers(agenda: Agenda) -> list[int]:
     return list(pd.read_csv(agenda.study.path / "trials.csv")["trial"])
 
 
-def recorder(*agendas: Agenda) -> Recorder:
-    return Recorder(agendas, Budget(), Console(file=StringIO()))
-
-
 def test_each_study_has_its_table_from_the_first_moment_on(tmp_path: Path) -> None:
     before = make_agenda(tmp_path / "valve", space())
     first = before.next(())
     assert first is not None
     end(before, first)
     valve, fan = make_agenda(tmp_path / "valve", space()), make_agenda(tmp_path / "fan", space())
-    with recorder(valve, fan):
+    with TrialTables([valve, fan]):
         assert numbers(valve) == [0]
         assert numbers(fan) == []
 
 
 def test_a_trial_is_in_the_table_as_soon_as_it_ended(tmp_path: Path) -> None:
     agenda = make_agenda(tmp_path / "valve", space())
-    with recorder(agenda) as view:
-        view.tables["valve"].clock = lambda: 0.0  # however slow this machine is
-        view.tables["valve"].due = 0.0
+    with TrialTables([agenda]) as tables:
+        tables.tables["valve"].clock = lambda: 0.0  # however slow this machine is
+        tables.tables["valve"].due = 0.0
         proposal = agenda.next(())
         assert proposal is not None
-        view.finished("valve", end(agenda, proposal))
+        tables.on_trial_end("valve", end(agenda, proposal))
         assert numbers(agenda) == [0]
 
 
 def test_a_trial_that_waited_for_the_next_write_is_written_as_time_passes(tmp_path: Path) -> None:
     agenda, now = make_agenda(tmp_path / "valve", space()), 0.0
-    with recorder(agenda) as view:
-        view.tables["valve"].clock = lambda: now
-        view.tables["valve"].due = PAUSE
+    with TrialTables([agenda]) as tables:
+        tables.tables["valve"].clock = lambda: now
+        tables.tables["valve"].due = PAUSE
         proposal = agenda.next(())
         assert proposal is not None
-        view.finished("valve", end(agenda, proposal))
+        tables.on_trial_end("valve", end(agenda, proposal))
         assert numbers(agenda) == []
         now = PAUSE
-        view.tick()
+        tables.on_step_end()
         assert numbers(agenda) == [0]
 
 
-def test_the_last_table_has_the_trials_that_the_view_was_not_told_of(tmp_path: Path) -> None:
+def test_the_last_table_has_the_trials_that_it_was_not_told_of(tmp_path: Path) -> None:
     agenda = make_agenda(tmp_path / "valve", space())
-    with recorder(agenda):
+    with TrialTables([agenda]):
         proposal = agenda.next(())
         assert proposal is not None
         # As of a trial that is given up before it is started again.
