@@ -74,7 +74,7 @@ def table(machine: str, out: Path) -> pd.DataFrame:
 
 
 def _make_demo(data: Path) -> None:
-    from raysearch.audio.demo import write_demo
+    from raysearch.data.synthetic.demo import write_demo
 
     if not (data / "whole").exists():
         write_demo(data, train_clips=40, test_clips=20)
@@ -89,14 +89,14 @@ def _one_thread() -> None:
 
 
 def _train(task: tuple[Point, Path, Path]) -> str:
-    from raysearch.audio.dataset import open_data, source_of
     from raysearch.config import Configuration, TrialConfig
+    from raysearch.data.dataset import open_data, source_of
     from raysearch.model.encoder import Encoder
-    from raysearch.outcome import InlierResult, best_row
-    from raysearch.search.space import find_space, load_space
     from raysearch.storage import place
-    from raysearch.train import train
-    from raysearch.trial import judge_all
+    from raysearch.study.space import find_space, load_space
+    from raysearch.training.outcome import InlierResult, best_row
+    from raysearch.training.train import train
+    from raysearch.training.trial import judge_all
 
     point, root, out = task
     space = load_space(find_space("valve", Path("demo.yaml")))

@@ -19,14 +19,14 @@ from pathlib import Path
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, RenderableType
 
+from raysearch.backend.resources import Cluster, Resources, Share
+from raysearch.backend.search_callback import SearchCallback, StudyProgress
 from raysearch.errors import StoppedError
-from raysearch.outcome import Epoch
+from raysearch.pipeline.request import Request, run
 from raysearch.report.live import LiveView
-from raysearch.run import Request, run
-from raysearch.search.records import Proposal, Record
-from raysearch.search.resources import Cluster, Resources, Share
-from raysearch.search.search_callback import SearchCallback, StudyProgress
 from raysearch.storage import place
+from raysearch.study.records import Proposal, Record
+from raysearch.training.outcome import Epoch
 
 WIDTH = 100
 ENDED = 8

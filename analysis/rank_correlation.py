@@ -25,7 +25,7 @@ from grid import EPOCHS, GRIDS, table
 from scipy.stats import kendalltau, spearmanr
 from searches import Grid, read
 
-from raysearch.search.strategy import GRACE, REDUCTION
+from raysearch.study.strategy import GRACE, REDUCTION
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -47,7 +47,7 @@ NEAR = (0.005, 0.01, 0.02)
 @cache
 def _grids(out: Path) -> tuple[Grid, list[Any]]:
     from raysearch.config import Configuration
-    from raysearch.search.warm import Start
+    from raysearch.search.warm_start import Start
 
     fan = read(table("fan", out))
     ranked = sorted(fan.scores, key=lambda encoder: -float(np.nanmax(fan.scores[encoder][-1])))
@@ -98,7 +98,7 @@ def conclude(found: pd.DataFrame, good: int, of: int) -> Iterator[str]:
         good: encoders that are within the target.
         of: encoders of the grid.
     """
-    from raysearch.search.engine import STARTUP
+    from raysearch.search.optuna_backend import STARTUP
 
     plain = found.set_index("search").loc["plain", "median"] / EPOCHS
     best = found.loc[found["median"].idxmin()]

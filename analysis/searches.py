@@ -138,7 +138,7 @@ class Raysearch:
 
     def __init__(self, grid: Grid, seed: int, *, starts: Sequence[Any] = (), **strategy: Any):
         from raysearch.search.sampler import Sampler
-        from raysearch.search.space import Space
+        from raysearch.study.space import Space
 
         self.grid = grid
         content = {
@@ -171,8 +171,8 @@ class Raysearch:
         return float(np.nanmax(self.grid.scores[_encoder(trial)][-1]))
 
     def _record(self, trial: Any, state: str) -> Any:
-        from raysearch.outcome import InlierResult
-        from raysearch.search.records import Record, State
+        from raysearch.study.records import Record, State
+        from raysearch.training.outcome import InlierResult
 
         scores = self.grid.scores[_encoder(trial)][-1]
         rows = [
@@ -189,7 +189,7 @@ def _encoder(proposal: Any) -> Encoder:
 
 
 def _epoch(grid: Grid, encoder: Encoder, epoch: int) -> Any:
-    from raysearch.outcome import Epoch
+    from raysearch.training.outcome import Epoch
 
     machine, product = grid.losses[encoder][epoch - 1]
     loss, score = machine + product, float(np.nanmax(grid.scores[encoder][epoch - 1]))

@@ -34,7 +34,7 @@ import yaml
 from startup_parts.watch import Part, watch
 from tabulate import tabulate
 
-from raysearch.audio.demo import write_demo
+from raysearch.data.synthetic.demo import write_demo
 
 COMMAND = str(Path(sys.executable).with_name("raysearch"))
 RUN = (COMMAND, "run", "--machine", "valve", "--space", "space.yaml")
@@ -47,9 +47,12 @@ SPACE = {
     },
     "strategy": {"trials": 1, "scheduler": "none", "finalists": "none"},
 }
-DRIVER = "import raysearch.cli, raysearch.run, raysearch.search.sampler, raysearch.search.tuning"
+DRIVER = (
+    "import raysearch.cli.main, raysearch.pipeline.run\n"
+    "import raysearch.search.sampler, raysearch.backend.tune"
+)
 TRIAL = (
-    "import ray, raysearch.search.trainable, raysearch.search.worker, raysearch.model.backbone\n"
+    "import ray, raysearch.backend.trainable, raysearch.backend.worker, raysearch.model.backbone\n"
     "import torch; torch.optim.AdamW([torch.zeros(1)])"
 )
 

@@ -33,7 +33,7 @@ Inlier = Literal[
     "kde",
     "none",
 ]
-"""Names of the inlier models; score/spec.py says what they and their p are."""
+"""Names of the inlier models; scoring/spec.py says what they and their p are."""
 
 Aggregator = Literal["mean", "above_median", "max"]
 """How the scores of a clip's segments become the score of the clip."""

@@ -17,16 +17,17 @@ import torch
 from numpy.typing import NDArray
 from upath import UPath
 
-from raysearch import __version__, checkpoint
-from raysearch.audio.index import parse, product_id
-from raysearch.audio.store import Int16, decode
+from raysearch import __version__
 from raysearch.config import Options, id_order
-from raysearch.embedding import Embedder
+from raysearch.data.index import parse, product_id
+from raysearch.data.store import Int16, decode
 from raysearch.errors import DataError, UserError
 from raysearch.model.encoder import Encoder
-from raysearch.network import best_device, new_encoder
-from raysearch.score.inlier import InlierModel, InlierSpec, aggregate, restore
+from raysearch.scoring.inlier import InlierModel, InlierSpec, aggregate, restore
 from raysearch.storage import Place, write_text
+from raysearch.training import checkpoint
+from raysearch.training.embedding import Embedder
+from raysearch.training.network import best_device, new_encoder
 
 
 @dataclass(frozen=True)

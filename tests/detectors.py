@@ -5,8 +5,8 @@ import torch
 
 from raysearch.config import Options
 from raysearch.detector import Detector
-from raysearch.network import new_encoder
-from raysearch.score.inlier import InlierSpec, fit
+from raysearch.scoring.inlier import InlierSpec, fit
+from raysearch.training.network import new_encoder
 from tests.tiny import TINY
 
 IDS = ("0", "3", "10")

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raysearch.outcome import Epoch, InlierResult
-from raysearch.search.manifest import Manifest
-from raysearch.search.records import Proposal, Record, State
-from raysearch.search.space import Space
+from raysearch.study.manifest import Manifest
+from raysearch.study.records import Proposal, Record, State
+from raysearch.study.space import Space
+from raysearch.training.outcome import Epoch, InlierResult
 
 SPACE: dict[str, Any] = {
     "search": {

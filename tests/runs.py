@@ -9,20 +9,20 @@ import numpy as np
 from upath import UPath
 
 from raysearch.config import Configuration
-from raysearch.evidence.clips import Part, ShownClip, write_clips
-from raysearch.evidence.picture import write_wrong
-from raysearch.evidence.wrong import WrongClip
-from raysearch.outcome import Epoch
-from raysearch.score.metrics import machine_score
-from raysearch.search.confidence import Confidence, write_confidence
-from raysearch.search.final import FinalScore
-from raysearch.search.ranking import rank
-from raysearch.search.records import Proposal, Record, State
-from raysearch.search.scores import write_scores
-from raysearch.search.space import Space
-from raysearch.search.study import StudyFolder
-from raysearch.search.winner import choose, freeze
+from raysearch.report.clips.media import write_wrong
+from raysearch.report.clips.misclassified import WrongClip
+from raysearch.report.clips.shown import Part, ShownClip, write_clips
+from raysearch.scoring.metrics import machine_score
 from raysearch.storage import append_line, write_text
+from raysearch.study.confidence import Confidence, write_confidence
+from raysearch.study.final_test import FinalScore
+from raysearch.study.folder import StudyFolder
+from raysearch.study.ranking import rank
+from raysearch.study.records import Proposal, Record, State
+from raysearch.study.scores import write_scores
+from raysearch.study.space import Space
+from raysearch.study.winner import choose, freeze
+from raysearch.training.outcome import Epoch
 from tests.detectors import make_detector
 from tests.records import complete, failed, make_manifest, make_space, row
 

@@ -38,7 +38,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 def shared_data(factory: pytest.TempPathFactory) -> Path:
     """Return a synthetic data set: three machine types, six IDs, 12 + 6 clips of 3 s each."""
-    from raysearch.audio.demo import write_demo
+    from raysearch.data.synthetic.demo import write_demo
 
     def make(folder: Path) -> None:
         machines = ("valve", "fan", "pump")

@@ -16,28 +16,19 @@ REPOSITORY = Path(__file__).parents[1]
 # From the ground up. A module imports from lower floors only; parts of one floor are siblings
 # that do not know each other; modules inside one part may import each other without a cycle.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "preloading"),
+    ("errors",),
     ("storage",),
     ("config",),
-    ("audio", "model", "score"),
-    ("outcome",),
-    ("training_state",),
-    ("distributed",),
-    ("checkpoint",),
-    ("network",),
-    ("embedding", "learner"),
-    ("train",),
-    ("trial", "detector"),
-    ("evidence",),
+    ("data", "model", "scoring"),
+    ("methods",),
+    ("training",),
+    ("detector",),
+    ("study",),
     ("search",),
+    ("backend",),
     ("report",),
-    ("opening",),
-    ("conclusion",),
-    ("run",),
-    ("doctor", "remote"),
-    ("cli_options",),
-    ("cli_data", "cli_cluster"),
-    ("cli_results",),
+    ("pipeline",),
+    ("remote",),
     ("cli",),
     ("__main__",),
 )
@@ -45,41 +36,29 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 
 # Where a library may be imported; a folder ends with a slash.
 HOMES = {
-    "ray": (
-        "raysearch/search/cluster.py",
-        "raysearch/search/local_ray.py",
-        "raysearch/search/ray_internals.py",
-        "raysearch/search/tuning.py",
-        "raysearch/search/trainable.py",
-        "raysearch/search/callbacks.py",
-        "raysearch/search/group.py",
-        "raysearch/search/packing.py",
-        "raysearch/search/tracking.py",
-        "raysearch/search/mlflow_runs.py",
-        "raysearch/remote/jobs.py",
-    ),
+    "ray": ("raysearch/backend/", "raysearch/remote/jobs.py"),
     "optuna": ("raysearch/search/", "raysearch/report/html/optuna_charts.py"),
     "timm": ("raysearch/model/backbone.py",),
-    "sklearn": ("raysearch/score/",),
-    "torch.distributed": ("raysearch/distributed.py",),
+    "sklearn": ("raysearch/scoring/",),
+    "torch.distributed": ("raysearch/training/distributed.py",),
     "matplotlib": ("raysearch/report/",),
     "plotly": ("raysearch/report/",),
-    "mlflow": ("raysearch/search/mlflow_runs.py",),
+    "mlflow": ("raysearch/backend/mlflow_runs.py",),
     "jinja2": ("raysearch/report/html/page.py",),
 }
 
 # Where private parts of other libraries may be used: a module for each of these, whose tests name
 # the version that it was tried with.
 PRIVATE_HOMES = {
-    "raysearch/search/engine.py",  # Optuna
-    "raysearch/search/ray_internals.py",  # Ray
-    "raysearch/model/losses.py",  # torch
+    "raysearch/search/optuna_backend.py",  # Optuna
+    "raysearch/backend/ray_internals.py",  # Ray
+    "raysearch/methods/proposed.py",  # torch
 }
 
 # Functions that open what may belong to test IDs, and who else than their own module may name
 # them. dataset.py reads the labels of validation IDs: its own tests show that it reads no others.
 GUARDED = {"read_ground_truth"}
-GUARDS = {"raysearch/search/final.py", "raysearch/audio/dataset.py"}
+GUARDS = {"raysearch/study/final_test.py", "raysearch/data/dataset.py"}
 
 MODULE_LINES = 300
 FUNCTION_LINES = 60
@@ -108,7 +87,7 @@ class Module:
 
     @property
     def part(self) -> str:
-        """The part of raysearch that it belongs to, such as "audio" or "train"."""
+        """The part of raysearch that it belongs to, such as "data" or "config"."""
         return self.name.partition(".")[2].partition(".")[0]
 
 
@@ -275,7 +254,7 @@ def test_modules_and_functions_are_small() -> None:
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:
     program = (
-        "import sys, raysearch, raysearch.cli\n"
+        "import sys, raysearch, raysearch.cli.main\n"
         "print(*sorted({'torch', 'ray', 'pandas', 'sklearn'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -287,11 +266,11 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("raysearch/audio/x.py", "from raysearch.model import encoder"),
-        ("raysearch/audio/x.py", "def f():\n    import raysearch.score.metrics"),
-        ("raysearch/score/x.py", "from ..train import fit"),
-        ("raysearch/config.py", "from . import trial"),
-        ("raysearch/train.py", "import raysearch.unheard_of"),
+        ("raysearch/data/x.py", "from raysearch.model import encoder"),
+        ("raysearch/data/x.py", "def f():\n    import raysearch.scoring.metrics"),
+        ("raysearch/scoring/x.py", "from ..training import train"),
+        ("raysearch/config.py", "from . import study"),
+        ("raysearch/training/train.py", "import raysearch.unheard_of"),
     ],
 )
 def test_a_wrong_floor_is_seen(path: str, source: str) -> None:
@@ -301,10 +280,10 @@ def test_a_wrong_floor_is_seen(path: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("raysearch/trial.py", "def f():\n    from ray import tune"),
-        ("raysearch/cli.py", "import optuna.trial"),
-        ("raysearch/train.py", "import torch\ntorch.distributed.barrier()"),
-        ("raysearch/train.py", "from torch import distributed as dist"),
+        ("raysearch/training/trial.py", "def f():\n    from ray import tune"),
+        ("raysearch/cli/main.py", "import optuna.trial"),
+        ("raysearch/training/train.py", "import torch\ntorch.distributed.barrier()"),
+        ("raysearch/training/train.py", "from torch import distributed as dist"),
     ],
 )
 def test_a_library_out_of_place_is_seen(path: str, source: str) -> None:
@@ -320,18 +299,20 @@ def test_a_library_out_of_place_is_seen(path: str, source: str) -> None:
     ],
 )
 def test_a_private_part_of_another_library_is_seen(source: str) -> None:
-    assert len(private_faults(Module("raysearch/train.py", source))) == 1
+    assert len(private_faults(Module("raysearch/training/train.py", source))) == 1
 
 
 def test_a_look_at_the_test_ids_is_seen() -> None:
-    index = Module("raysearch/audio/index.py", "def read_ground_truth(): ...")
-    trial = Module("raysearch/trial.py", "from raysearch.audio.index import read_ground_truth as r")
-    final = Module("raysearch/search/final.py", trial.source)
+    index = Module("raysearch/data/index.py", "def read_ground_truth(): ...")
+    trial = Module(
+        "raysearch/training/trial.py", "from raysearch.data.index import read_ground_truth as r"
+    )
+    final = Module("raysearch/study/final_test.py", trial.source)
     assert guard_faults([index, trial, final]) == [
-        "raysearch/trial.py must not name read_ground_truth"
+        "raysearch/training/trial.py must not name read_ground_truth"
     ]
 
 
 def test_a_large_function_is_seen() -> None:
     body = "\n".join(["    pass"] * FUNCTION_LINES)
-    assert len(size_faults(Module("raysearch/train.py", f"def f():\n{body}"))) == 1
+    assert len(size_faults(Module("raysearch/training/train.py", f"def f():\n{body}"))) == 1

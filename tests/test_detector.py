@@ -14,7 +14,7 @@ from upath import UPath
 
 from raysearch.detector import load_detector, save_detector, score_files
 from raysearch.errors import UserError
-from raysearch.score.inlier import INLIERS
+from raysearch.scoring.inlier import INLIERS
 from tests.detectors import IDS, make_detector
 
 RATE = 16000

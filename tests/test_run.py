@@ -19,8 +19,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from raysearch.audio.index import read_ground_truth
-from raysearch.score.metrics import auc_pauc, harmonic_mean
+from raysearch.data.index import read_ground_truth
+from raysearch.scoring.metrics import auc_pauc, harmonic_mean
 from tests.command import (
     ONE_AT_A_TIME,
     TINY,

@@ -26,10 +26,10 @@ def loaded(*modules: str) -> set[str]:
     ("modules", "used"),
     [
         # `raysearch run` until everything that can be checked by name is checked.
-        (["raysearch.run"], set()),
+        (["raysearch.pipeline.run"], set()),
         # Its driver until the first trial is on its way.
         (
-            ["raysearch.run", "raysearch.search.sampler", "raysearch.search.tuning"],
+            ["raysearch.pipeline.run", "raysearch.search.sampler", "raysearch.backend.tune"],
             {"ray", "optuna", "pandas", "pyarrow"},
         ),
         (["raysearch.report.status"], set()),
@@ -40,7 +40,7 @@ def loaded(*modules: str) -> set[str]:
         (["raysearch.detector"], {"torch", "torchaudio"}),
         # The process of a trial until its first score.
         (
-            ["raysearch.search.trainable", "raysearch.search.worker"],
+            ["raysearch.backend.trainable", "raysearch.backend.worker"],
             {"ray", "pandas", "pyarrow", "torch", "torchaudio"},
         ),
     ],
@@ -60,7 +60,7 @@ def test_tune_counts_no_callbacks_of_a_search() -> None:
 import sys
 from ray.air._internal import usage
 from ray.tune import Callback, tune
-from raysearch.search.ray_internals import uncounted
+from raysearch.backend.ray_internals import uncounted
 
 with uncounted():
     tune.air_usage.tag_callbacks([Callback()])

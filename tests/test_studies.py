@@ -14,8 +14,8 @@ import pytest
 from upath import UPath
 
 from raysearch.config import Configuration
-from raysearch.search.records import Proposal
-from raysearch.search.study import StudyFolder
+from raysearch.study.folder import StudyFolder
+from raysearch.study.records import Proposal
 from tests.command import Ended, digests, raysearch, record_files, table, write_space
 from tests.records import complete, make_manifest, row
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from raysearch.audio.dataset import TrialData, open_data, source_of
 from raysearch.config import Configuration, Options, TrialConfig
+from raysearch.data.dataset import TrialData, open_data, source_of
 
 TINY = Options(
     epochs=3,

@@ -22,10 +22,10 @@ import torch
 from gpu.outcome import Row, Section, elapsed, peak_memory, reset_memory, say
 from gpu.plan import Plan, clips_and_steps, open_recordings
 
-from raysearch.audio.dataset import TrialData
+from raysearch.data.dataset import TrialData
 from raysearch.errors import TrialError
-from raysearch.outcome import Epoch
-from raysearch.train import train
+from raysearch.training.outcome import Epoch
+from raysearch.training.train import train
 
 TITLE = "trials at once on one device: clips/s of all together, checkpoints included"
 

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import torch
 from upath import UPath
 
-from raysearch.audio.batches import batch_count
-from raysearch.audio.dataset import TrialData, open_data, source_of
-from raysearch.audio.demo import write_demo
 from raysearch.config import Configuration, Options, TrialConfig
-from raysearch.score.spec import InlierSpec
+from raysearch.data.batches import batch_count
+from raysearch.data.dataset import TrialData, open_data, source_of
+from raysearch.data.synthetic.demo import write_demo
+from raysearch.scoring.spec import InlierSpec
 
 MACHINE, OTHERS, VALIDATION_IDS = "valve", ("fan", "pump"), ("0", "1", "2")
 

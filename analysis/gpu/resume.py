@@ -13,9 +13,9 @@ import torch
 from gpu.outcome import Row, Section, relative_difference, say
 from gpu.plan import Plan
 
-from raysearch.audio.dataset import TrialData
 from raysearch.config import TrialConfig
-from raysearch.train import Epoch, Trained, train
+from raysearch.data.dataset import TrialData
+from raysearch.training.train import Epoch, Trained, train
 
 TITLE = "resume: losses and weights against those of an uninterrupted training"
 

@@ -12,12 +12,12 @@ from gpu.outcome import Section, say
 from gpu.plan import Plan
 from numpy.typing import NDArray
 
-from raysearch.audio.batches import segments
-from raysearch.audio.dataset import TrialData
-from raysearch.embedding import Embedder
+from raysearch.data.batches import segments
+from raysearch.data.dataset import TrialData
 from raysearch.model.encoder import Encoder
-from raysearch.train import load_trained
-from raysearch.trial import InlierResult, judge_all
+from raysearch.training.embedding import Embedder
+from raysearch.training.train import load_trained
+from raysearch.training.trial import InlierResult, judge_all
 
 EMBEDDINGS = "embeddings on the device against the CPU; TF32 as seen while they were computed"
 SCORES = "validation scores on the device against the CPU, in points"

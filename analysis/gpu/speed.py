@@ -9,12 +9,12 @@ from gpu.outcome import Row, Section, counted_syncs, say, synchronise
 from gpu.plan import PRECISIONS, Plan, clips_and_steps
 from torch.nn.functional import one_hot
 
-from raysearch.audio.batches import training_batches
-from raysearch.audio.dataset import TrialData
 from raysearch.config import TrialConfig
-from raysearch.learner import Learner
-from raysearch.model.losses import machine_loss, product_loss, total_loss
-from raysearch.network import best_device, frontend, new_encoder
+from raysearch.data.batches import training_batches
+from raysearch.data.dataset import TrialData
+from raysearch.methods.proposed import machine_loss, product_loss, total_loss
+from raysearch.training.learner import Learner
+from raysearch.training.network import best_device, frontend, new_encoder
 
 TITLE = (
     "speed in clips/s: epoch (validation included), its training alone, the bare step on one "

@@ -12,9 +12,9 @@ import torch
 from gpu.outcome import Row, Section, peak_memory, reset_memory, say
 from gpu.plan import PRECISIONS, Plan, Precision, clips_and_steps
 
-from raysearch.audio.dataset import TrialData
-from raysearch.train import Epoch
-from raysearch.trial import run_trial
+from raysearch.data.dataset import TrialData
+from raysearch.training.train import Epoch
+from raysearch.training.trial import run_trial
 
 TITLE = "training (run_trial); points are those of the best inlier model"
 

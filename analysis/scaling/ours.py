@@ -14,25 +14,25 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 from upath import UPath
 
-from raysearch.audio.dataset import Source
+from raysearch.backend.joining import joining
+from raysearch.backend.resources import Resources, Share
+from raysearch.backend.search_callback import SearchCallback
+from raysearch.backend.trainable import Work
+from raysearch.backend.tune import search
 from raysearch.config import Configuration
-from raysearch.outcome import Epoch, InlierResult
+from raysearch.data.dataset import Source
 from raysearch.report.live import LiveView
 from raysearch.report.trial_tables import TrialTables
-from raysearch.report.trials import TrialsFile
-from raysearch.search.agenda import Agenda
+from raysearch.report.trials_file import TrialsFile
 from raysearch.search.budget import Budget
-from raysearch.search.context import StudyContext
-from raysearch.search.joining import joining
-from raysearch.search.manifest import Manifest, library_versions
-from raysearch.search.records import Proposal, Record, State
-from raysearch.search.resources import Resources, Share
 from raysearch.search.sampler import Sampler
-from raysearch.search.search_callback import SearchCallback
-from raysearch.search.space import Space, load_space
-from raysearch.search.study import StudyFolder
-from raysearch.search.trainable import Work
-from raysearch.search.tuning import search
+from raysearch.search.trial_queue import Agenda
+from raysearch.study.context import StudyContext
+from raysearch.study.folder import StudyFolder
+from raysearch.study.manifest import Manifest, library_versions
+from raysearch.study.records import Proposal, Record, State
+from raysearch.study.space import Space, load_space
+from raysearch.training.outcome import Epoch, InlierResult
 
 IDS = ("0", "1", "2")
 EPOCHS = 300

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raysearch.errors import UserError
-from raysearch.search.space import find_space, load_space
-from raysearch.search.study import study_name
 from raysearch.storage import is_uri, redact
+from raysearch.study.folder import study_name
+from raysearch.study.space import find_space, load_space
 
 SPACES = Path("search_spaces")
 

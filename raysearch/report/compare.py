@@ -14,17 +14,17 @@ from rich.table import Table
 from upath import UPath
 
 from raysearch.errors import UserError
-from raysearch.evidence.clips import Part, read_clips
+from raysearch.report.clips.shown import Part, read_clips
 from raysearch.report.progress import say
 from raysearch.report.tables import number, score_words
-from raysearch.score.bootstrap import Judged, interval, resampled_scores
-from raysearch.score.metrics import machine_score
-from raysearch.search.confidence import read_confidence
-from raysearch.search.manifest import read_manifest
-from raysearch.search.records import State
-from raysearch.search.scores import read_scores
-from raysearch.search.study import StudyFolder
-from raysearch.search.winner import Winner, frozen
+from raysearch.scoring.bootstrap import Judged, interval, resampled_scores
+from raysearch.scoring.metrics import machine_score
+from raysearch.study.confidence import read_confidence
+from raysearch.study.folder import StudyFolder
+from raysearch.study.manifest import read_manifest
+from raysearch.study.records import State
+from raysearch.study.scores import read_scores
+from raysearch.study.winner import Winner, frozen
 
 VALIDATION, FINAL = "validation", "final test"
 

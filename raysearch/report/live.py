@@ -8,14 +8,14 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from raysearch.outcome import Epoch
-from raysearch.report.picture import Running, name_of, picture, trial_of
+from raysearch.backend.resources import Cluster, Share
+from raysearch.backend.search_callback import SearchCallback, StudyProgress
+from raysearch.report.live_table import Running, name_of, picture, trial_of
 from raysearch.report.progress import say
-from raysearch.report.words import count, duration, held, inlier_words, origin, settings
+from raysearch.report.wording import count, duration, held, inlier_words, origin, settings
 from raysearch.search.budget import Budget
-from raysearch.search.records import Proposal, Record, State
-from raysearch.search.resources import Cluster, Share
-from raysearch.search.search_callback import SearchCallback, StudyProgress
+from raysearch.study.records import Proposal, Record, State
+from raysearch.training.outcome import Epoch
 
 SUSPICIOUS = 3
 """Failures on one machine, one after the other, from which on it is named."""

@@ -12,21 +12,21 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch import storage
-from raysearch.audio.dataset import source_of
+from raysearch.data.dataset import source_of
 from raysearch.errors import UserError
-from raysearch.outcome import Epoch
-from raysearch.report.picture import Running, picture
-from raysearch.report.trials import trial_rows
-from raysearch.report.words import best_of, count, origin, settings
-from raysearch.search.agenda import Agenda, look_at
-from raysearch.search.context import StudyContext
-from raysearch.search.manifest import Manifest
-from raysearch.search.records import Proposal, Record
-from raysearch.search.scores import final_score
-from raysearch.search.space import check_space
-from raysearch.search.study import StudyFolder, studies_at
-from raysearch.search.winner import Winner, frozen
-from raysearch.training_state import unfinished
+from raysearch.report.live_table import Running, picture
+from raysearch.report.trials_file import trial_rows
+from raysearch.report.wording import best_of, count, origin, settings
+from raysearch.search.trial_queue import Agenda, look_at
+from raysearch.study.context import StudyContext
+from raysearch.study.folder import StudyFolder, studies_at
+from raysearch.study.manifest import Manifest
+from raysearch.study.records import Proposal, Record
+from raysearch.study.scores import final_score
+from raysearch.study.space import check_space
+from raysearch.study.winner import Winner, frozen
+from raysearch.training.outcome import Epoch
+from raysearch.training.state import unfinished
 
 State = Literal["running", "finished", "stopped"]
 

@@ -12,14 +12,14 @@ from upath import UPath
 
 from raysearch.config import MACHINES
 from raysearch.errors import UserError
-from raysearch.score.metrics import harmonic_mean
-from raysearch.search.confidence import Confidence, read_confidence
-from raysearch.search.manifest import read_manifest
-from raysearch.search.scores import final_score
-from raysearch.search.space import Space
-from raysearch.search.study import studies_in
-from raysearch.search.winner import Winner, frozen
+from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_bytes, write_text
+from raysearch.study.confidence import Confidence, read_confidence
+from raysearch.study.folder import studies_in
+from raysearch.study.manifest import read_manifest
+from raysearch.study.scores import final_score
+from raysearch.study.space import Space
+from raysearch.study.winner import Winner, frozen
 
 
 def write_best(folder: UPath, winner: Winner, confidence: Confidence, space: Space) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Self
 
-from raysearch.report.trials import TrialsFile
-from raysearch.search.agenda import Agenda
-from raysearch.search.records import Record
-from raysearch.search.search_callback import SearchCallback
+from raysearch.backend.search_callback import SearchCallback
+from raysearch.report.trials_file import TrialsFile
+from raysearch.search.trial_queue import Agenda
+from raysearch.study.records import Record
 
 
 class TrialTables(SearchCallback):

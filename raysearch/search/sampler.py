@@ -16,13 +16,13 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from raysearch.config import Configuration
-from raysearch.outcome import Epoch
-from raysearch.score.spec import InlierSpec
-from raysearch.search.axis import Axis, axes, is_exhausted, p_axes
-from raysearch.search.engine import new_sampler, new_study
-from raysearch.search.records import Proposal, Record, State
-from raysearch.search.space import Space
-from raysearch.search.warm import Start
+from raysearch.scoring.spec import InlierSpec
+from raysearch.search.dimensions import Axis, axes, is_exhausted, p_axes
+from raysearch.search.optuna_backend import new_sampler, new_study
+from raysearch.search.warm_start import Start
+from raysearch.study.records import Proposal, Record, State
+from raysearch.study.space import Space
+from raysearch.training.outcome import Epoch
 
 ATTEMPTS = 16
 """How often the sampler may propose what was tried before a random configuration is taken."""

@@ -31,8 +31,8 @@ from gpu.scores import compare_scores, convolutions, difference
 from gpu.speed import repeated, share
 from gpu.training import Watch
 
-from raysearch.train import Epoch
-from raysearch.trial import InlierResult
+from raysearch.training.train import Epoch
+from raysearch.training.trial import InlierResult
 
 PROGRAM = Path(__file__).parents[2] / "analysis" / "gpu_check.py"
 SECTIONS = ["training", "speed", "scores", "resume", "packing"]

@@ -11,8 +11,8 @@ from types import ModuleType
 import pytest
 from upath import UPath
 
-from raysearch.search.records import State
-from raysearch.search.study import StudyFolder
+from raysearch.study.folder import StudyFolder
+from raysearch.study.records import State
 
 ANALYSIS = Path(__file__).parents[2] / "analysis"
 

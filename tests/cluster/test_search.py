@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from raysearch.storage import place
-from raysearch.training_state import unfinished
+from raysearch.training.state import unfinished
 from tests.cluster.hosts import Host
 from tests.cluster.up import RayCluster
 from tests.command import COMMAND, Started, record_files, timeless, write_space

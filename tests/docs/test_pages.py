@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from raysearch.cli import app
+from raysearch.cli.main import app
 from tests.docs.pages import PAGES, REPOSITORY, RUN, blocks, commands, prose
 
 UsageError = typer.BadParameter.__base__
@@ -84,11 +84,26 @@ def test_pages_are_all_in_the_navigation_and_begin_with_what_they_are_for():
             assert paragraph.startswith("After this page "), page.name
 
 
+def file_tree(page: Path) -> list[str]:
+    """Lines of the tree of raysearch/ that a page shows."""
+    tree = page.read_text("utf-8").partition("\nraysearch/\n")[2]
+    return tree.partition("\n```")[0].splitlines()
+
+
+def test_the_readme_names_every_room_and_loose_module():
+    lines = [line for line in file_tree(REPOSITORY / "README.md") if line.startswith("  ")]
+    told = {name: purpose.strip() for name, _, purpose in (x.strip().partition(" ") for x in lines)}
+    package = REPOSITORY / "raysearch"
+    rooms = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    loose = {path.name for path in package.glob("[!_]*.py")}
+    assert set(told) == rooms | loose
+    assert (len(rooms), len(loose)) == (12, 4)
+    assert all(told.values())
+
+
 def test_the_file_tree_names_every_module_with_one_line():
-    tree = (REPOSITORY / "README.md").read_text("utf-8").partition("\nraysearch/\n")[2]
-    tree = tree.partition("\n```")[0]
     told, folders = {}, {2: ""}
-    for line in tree.splitlines():
+    for line in file_tree(REPOSITORY / "docs" / "architecture.md"):
         indent = len(line) - len(line.lstrip())
         name, _, purpose = line.strip().partition(" ")
         if indent == 0:

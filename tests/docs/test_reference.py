@@ -13,15 +13,15 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from raysearch.config import Configuration, Options
-from raysearch.outcome import Epoch, InlierResult
 from raysearch.report.tables import _table_one
-from raysearch.report.trials import columns
-from raysearch.score.spec import INLIERS, InlierSpec
-from raysearch.search.confidence import Confidence
-from raysearch.search.records import Proposal, Record
-from raysearch.search.space import Range, Search, Space
-from raysearch.search.strategy import Finalists, Strategy
-from raysearch.search.winner import Winner
+from raysearch.report.trials_file import columns
+from raysearch.scoring.spec import INLIERS, InlierSpec
+from raysearch.study.confidence import Confidence
+from raysearch.study.records import Proposal, Record
+from raysearch.study.space import Range, Search, Space
+from raysearch.study.strategy import Finalists, Strategy
+from raysearch.study.winner import Winner
+from raysearch.training.outcome import Epoch, InlierResult
 from tests.docs.pages import REPOSITORY, prose, rows, section, spans
 
 DOCS = REPOSITORY / "docs"

@@ -16,7 +16,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from raysearch.search.strategy import REDUCTION
+from raysearch.study.strategy import REDUCTION
 from tests.command import (
     ONE_AT_A_TIME,
     Started,

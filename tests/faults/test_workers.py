@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.audio.demo import write_demo
+from raysearch.data.synthetic.demo import write_demo
 from tests.command import Ended, Started, descendants, raysearch, table, title, write_space
 from tests.remote.head import Head
 from tests.remote.head import head as head  # a fixture

@@ -9,10 +9,10 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch.errors import UserError
-from raysearch.evidence.clips import Part, ShownClip, write_clips
+from raysearch.report.clips.shown import Part, ShownClip, write_clips
 from raysearch.report.compare import Comparison, compare, show
-from raysearch.search.scores import write_scores
-from raysearch.search.study import StudyFolder
+from raysearch.study.folder import StudyFolder
+from raysearch.study.scores import write_scores
 from tests.runs import add, begin, conclude, final_scores, records, take_final_test
 
 

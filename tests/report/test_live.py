@@ -7,14 +7,14 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from raysearch.backend.resources import Cluster, Node, Share
 from raysearch.config import Configuration
-from raysearch.outcome import Epoch, InlierResult
 from raysearch.report.live import LiveView
-from raysearch.report.words import best_of, duration
-from raysearch.score.spec import InlierSpec
+from raysearch.report.wording import best_of, duration
+from raysearch.scoring.spec import InlierSpec
 from raysearch.search.budget import Budget
-from raysearch.search.records import Proposal, Record, State
-from raysearch.search.resources import Cluster, Node, Share
+from raysearch.study.records import Proposal, Record, State
+from raysearch.training.outcome import Epoch, InlierResult
 
 PROPOSALS = [Proposal(n, Configuration(10**-n, 32, 10.0)) for n in range(1, 6)]
 

@@ -13,10 +13,10 @@ from raysearch import storage
 from raysearch.config import Configuration
 from raysearch.errors import UserError
 from raysearch.report.status import facts_of, read_status, read_statuses, show
-from raysearch.report.trials import TrialsFile
-from raysearch.score.spec import InlierSpec
-from raysearch.search.agenda import Agenda
-from raysearch.search.winner import Winner, freeze
+from raysearch.report.trials_file import TrialsFile
+from raysearch.scoring.spec import InlierSpec
+from raysearch.search.trial_queue import Agenda
+from raysearch.study.winner import Winner, freeze
 from tests.command import contents, table
 from tests.records import as_written, complete, failed, make_manifest, row
 from tests.search.agendas import end, interrupt, make_agenda, space

@@ -13,13 +13,13 @@ from upath import UPath
 from raysearch.config import Options
 from raysearch.errors import UserError
 from raysearch.report.tables import export, score_words, write_best
-from raysearch.score.inlier import InlierSpec
-from raysearch.score.metrics import harmonic_mean
-from raysearch.search.confidence import Confidence, write_confidence
-from raysearch.search.space import Space, load_space
-from raysearch.search.study import StudyFolder
-from raysearch.search.winner import Winner, freeze
+from raysearch.scoring.inlier import InlierSpec
+from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_text
+from raysearch.study.confidence import Confidence, write_confidence
+from raysearch.study.folder import StudyFolder
+from raysearch.study.space import Space, load_space
+from raysearch.study.winner import Winner, freeze
 from tests.records import SPACE, make_manifest
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from raysearch.report.trial_tables import TrialTables
-from raysearch.report.trials import PAUSE
-from raysearch.search.agenda import Agenda
+from raysearch.report.trials_file import PAUSE
+from raysearch.search.trial_queue import Agenda
 from tests.records import complete, row
 from tests.search.agendas import end, make_agenda, space
 

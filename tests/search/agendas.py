@@ -6,15 +6,15 @@ from pathlib import Path
 
 from upath import UPath
 
-from raysearch import checkpoint
-from raysearch.audio.dataset import Source
-from raysearch.outcome import Epoch
-from raysearch.search.agenda import Agenda
-from raysearch.search.context import StudyContext
-from raysearch.search.records import Proposal, Record
+from raysearch.data.dataset import Source
 from raysearch.search.sampler import Sampler
-from raysearch.search.space import Space
-from raysearch.search.study import StudyFolder
+from raysearch.search.trial_queue import Agenda
+from raysearch.study.context import StudyContext
+from raysearch.study.folder import StudyFolder
+from raysearch.study.records import Proposal, Record
+from raysearch.study.space import Space
+from raysearch.training import checkpoint
+from raysearch.training.outcome import Epoch
 from tests.records import complete, failed, make_manifest, make_space, row
 
 

@@ -13,13 +13,13 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from raysearch.config import Configuration
-from raysearch.outcome import Epoch
-from raysearch.score.spec import InlierSpec
-from raysearch.search.engine import BEST, RECALL
-from raysearch.search.records import Proposal, Record, State
+from raysearch.scoring.spec import InlierSpec
+from raysearch.search.optuna_backend import BEST, RECALL
 from raysearch.search.sampler import Sampler
-from raysearch.search.space import Space
-from raysearch.search.warm import Start
+from raysearch.search.warm_start import Start
+from raysearch.study.records import Proposal, Record, State
+from raysearch.study.space import Space
+from raysearch.training.outcome import Epoch
 from tests.records import complete, failed, make_space, row
 
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "qmc")

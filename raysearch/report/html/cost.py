@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from raysearch.report.html.look import ACCENT, MUTED, figure
 from raysearch.report.html.parts import Absent, Chart, Facts, Part, Section, Table
 from raysearch.report.html.results import Results
-from raysearch.report.words import count, duration
-from raysearch.search.records import Record, State
+from raysearch.report.html.style import ACCENT, MUTED, figure
+from raysearch.report.wording import count, duration
+from raysearch.study.records import Record, State
 
 MOST_BARS = 200
 

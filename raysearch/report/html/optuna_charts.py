@@ -23,11 +23,11 @@ from optuna.visualization import (
     plot_slice,
 )
 
-from raysearch.outcome import InlierResult
-from raysearch.report.html.look import ACCENT, GRID, MUTED, SCALE, dress, shade
-from raysearch.search.axis import axes
-from raysearch.search.records import Record
-from raysearch.search.space import Space
+from raysearch.report.html.style import ACCENT, GRID, MUTED, SCALE, dress, shade
+from raysearch.search.dimensions import axes
+from raysearch.study.records import Record
+from raysearch.study.space import Space
+from raysearch.training.outcome import InlierResult
 
 HYPERPARAMETERS = ("lr", "batch_size", "lambda", "inlier", "p")
 SCORE = "validation score"

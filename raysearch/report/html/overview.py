@@ -7,15 +7,15 @@ import plotly.graph_objects as go
 from upath import UPath
 
 from raysearch.errors import UserError
-from raysearch.report.html.look import ACCENT, ANOMALOUS, SOFT, figure
 from raysearch.report.html.page import NAME, render, study_page
 from raysearch.report.html.parts import Absent, Chart, Link, Page, Part, Section, Table, Tile
 from raysearch.report.html.results import Results, read_results
+from raysearch.report.html.style import ACCENT, ANOMALOUS, SOFT, figure
 from raysearch.report.html.verdict import advantage
 from raysearch.report.tables import Overview, machine_order, number, overview, percent
-from raysearch.report.words import count, settings
-from raysearch.search.study import studies_at, studies_in
+from raysearch.report.wording import count, settings
 from raysearch.storage import write_text
+from raysearch.study.folder import studies_at, studies_in
 
 
 def write_reports(folder: UPath) -> list[UPath]:

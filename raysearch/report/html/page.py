@@ -13,12 +13,12 @@ from upath import UPath
 from raysearch import __version__
 from raysearch.report.html.cost import cost_section
 from raysearch.report.html.facts import facts_section
-from raysearch.report.html.finals import final_section
+from raysearch.report.html.final_test import final_section
 from raysearch.report.html.parts import Chart, Page
 from raysearch.report.html.results import Results, read_results
-from raysearch.report.html.searched import search_section
+from raysearch.report.html.search import search_section
 from raysearch.report.html.verdict import above, lead, lead_section, notes, tiles, title
-from raysearch.report.html.won import winner_section
+from raysearch.report.html.winner import winner_section
 from raysearch.storage import write_text
 
 NAME = "report.html"

@@ -11,17 +11,17 @@ from typing import Any
 from upath import UPath
 
 from raysearch.config import id_order
-from raysearch.evidence.clips import ShownClip, read_clips
-from raysearch.evidence.wrong import WrongClip, read_wrong
-from raysearch.score.metrics import harmonic_mean
-from raysearch.search.confidence import Confidence, read_confidence
-from raysearch.search.manifest import Manifest
-from raysearch.search.ranking import Candidate, Ranking, rank
-from raysearch.search.records import Record, State
-from raysearch.search.scores import FinalScore, read_scores
-from raysearch.search.space import Space, check_space
-from raysearch.search.study import LEDGER, StudyFolder
-from raysearch.search.winner import Winner, choose, frozen
+from raysearch.report.clips.misclassified import WrongClip, read_wrong
+from raysearch.report.clips.shown import ShownClip, read_clips
+from raysearch.scoring.metrics import harmonic_mean
+from raysearch.study.confidence import Confidence, read_confidence
+from raysearch.study.folder import LEDGER, StudyFolder
+from raysearch.study.manifest import Manifest
+from raysearch.study.ranking import Candidate, Ranking, rank
+from raysearch.study.records import Record, State
+from raysearch.study.scores import FinalScore, read_scores
+from raysearch.study.space import Space, check_space
+from raysearch.study.winner import Winner, choose, frozen
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from collections import Counter
 
 import plotly.graph_objects as go
 
-from raysearch.report.html.look import ACCENT, INK, MUTED, figure
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, Tile
 from raysearch.report.html.results import Results
+from raysearch.report.html.style import ACCENT, INK, MUTED, figure
 from raysearch.report.tables import score_words
-from raysearch.report.words import count, inlier_words, settings
-from raysearch.search.ranking import Candidate, Ranking
-from raysearch.search.records import State
+from raysearch.report.wording import count, inlier_words, settings
+from raysearch.study.ranking import Candidate, Ranking
+from raysearch.study.records import State
 
 LEADERS = 10
 """Configurations that are shown, at most: the best of so many encoders."""

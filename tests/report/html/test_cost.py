@@ -7,8 +7,8 @@ from raysearch.config import Configuration
 from raysearch.report.html.cost import cost_section
 from raysearch.report.html.parts import Chart, Facts, Part, Table
 from raysearch.report.html.results import read_results
-from raysearch.search.records import Proposal, Record, State
 from raysearch.storage import place
+from raysearch.study.records import Proposal, Record, State
 from tests import runs
 from tests.records import complete, row
 

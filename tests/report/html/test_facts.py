@@ -5,8 +5,8 @@ from pathlib import Path
 from raysearch.report.html.facts import facts_section, moment
 from raysearch.report.html.parts import Absent, Facts, Part, Table
 from raysearch.report.html.results import Results, read_results
-from raysearch.search.study import StudyFolder
 from raysearch.storage import place
+from raysearch.study.folder import StudyFolder
 from tests import runs
 
 

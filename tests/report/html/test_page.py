@@ -14,10 +14,10 @@ from raysearch.errors import UserError
 from raysearch.report.html.page import render, study_page, write_report
 from raysearch.report.html.parts import Absent, Page
 from raysearch.report.html.results import read_results
-from raysearch.score.spec import InlierSpec
-from raysearch.search.records import State
-from raysearch.search.study import StudyFolder
+from raysearch.scoring.spec import InlierSpec
 from raysearch.storage import place
+from raysearch.study.folder import StudyFolder
+from raysearch.study.records import State
 from tests import runs
 from tests.records import make_space
 

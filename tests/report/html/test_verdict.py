@@ -16,9 +16,9 @@ from raysearch.report.html.verdict import (
     tiles,
     title,
 )
-from raysearch.search.confidence import Confidence, write_confidence
-from raysearch.search.records import Proposal
 from raysearch.storage import place
+from raysearch.study.confidence import Confidence, write_confidence
+from raysearch.study.records import Proposal
 from tests import runs
 from tests.records import complete, row
 

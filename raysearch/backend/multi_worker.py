@@ -1,0 +1,66 @@
+"""A trial that several workers train together, on one machine or many, by Ray Train."""
+
+import os
+from typing import Any
+
+from raysearch.backend.resources import Share
+from raysearch.backend.worker import work
+from raysearch.storage import tune_storage
+from raysearch.study.context import StudyContext
+from raysearch.study.folder import StudyFolder
+from raysearch.study.records import Proposal
+
+# Epochs reach Tune as soon as they are polled.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+# A lost machine is noticed without a process more for each trial, which warns that it will be.
+os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+
+import ray.train
+from ray import tune
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+
+SLACK = 0.1
+"""What a worker asks less than its whole CPUs, so that the drivers find room beside the workers."""
+
+
+def train_together(context: StudyContext, proposal: Proposal, share: Share, name: str) -> None:
+    """Runs a trial on its workers; the first of them writes the record.
+
+    Args:
+        context: what all trials share.
+        proposal: the trial.
+        share: what the workers hold.
+        name: of the trial, unlike any other.
+    """
+    each = {"CPU": share.cpus - SLACK} | ({"GPU": share.gpus} if share.gpus else {})
+    storage, filesystem = tune_storage(context.folder / "tune")
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"context": context, "proposal": proposal, "share": share},
+        scaling_config=ScalingConfig(
+            num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=each
+        ),
+        run_config=RunConfig(
+            name=f"workers-{name}",
+            storage_path=storage,
+            storage_filesystem=filesystem,
+            # Tune takes the trial up again, as any other.
+            failure_config=FailureConfig(max_failures=0),
+            # Ray calls it a callback though its types do not.
+            callbacks=[TuneReportCallback()],  # type: ignore[list-item,no-untyped-call]
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError:
+        # One of the workers may have said why the trial cannot be finished.
+        record = StudyFolder(context.folder).record(proposal.number)
+        if record is None:
+            raise
+        tune.report({"state": str(record.state)})
+
+
+def _worker(config: dict[str, Any]) -> None:
+    work(config["context"], config["proposal"], config["share"], ray.train.report)

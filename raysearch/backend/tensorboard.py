@@ -1,0 +1,66 @@
+"""The curves of trials, as TensorBoard shows them."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+from ray.tune.logger import LoggerCallback, TBXLoggerCallback
+
+from raysearch.backend.preloading import Preloading
+
+TENSORBOARD = "tensorboardX"
+"""The library that writes TensorBoard's files."""
+
+
+class TensorBoard(LoggerCallback):
+    """Tune's TensorBoard files, written as soon as their library is there.
+
+    tensorboardX imports torch: seconds in which the first trial would wait for the driver.
+    """
+
+    def __init__(self, later: Preloading) -> None:
+        """Write nothing yet.
+
+        Args:
+            later: imports tensorboardX.
+        """
+        self.later = later
+        self.logger: TBXLoggerCallback | None = None
+        self.waiting: list[Callable[[TBXLoggerCallback], None]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave nothing in the pickles that Tune writes of its parts."""
+        return {}
+
+    def __enter__(self) -> Self:
+        """Wait for the first event."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Write what waits."""
+        if self.waiting:
+            self._write()
+
+    def log_trial_start(self, trial: Any) -> None:
+        """Begin another file for a trial that starts again."""
+        self._tell(lambda logger: logger.log_trial_start(trial))
+
+    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+        """Add a point to each curve of a trial."""
+        kept = dict(result)
+        self._tell(lambda logger: logger.log_trial_result(iteration, trial, kept))
+
+    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+        """Close a trial's file, with its hyperparameters."""
+        self._tell(lambda logger: logger.log_trial_end(trial, failed))
+
+    def _tell(self, event: "Callable[[TBXLoggerCallback], None]") -> None:
+        self.waiting.append(event)
+        if self.later.has(TENSORBOARD):
+            self._write()
+
+    def _write(self) -> None:
+        if self.logger is None:
+            self.logger = TBXLoggerCallback()  # type: ignore[no-untyped-call]
+        for event in self.waiting:
+            event(self.logger)
+        self.waiting.clear()

@@ -1,0 +1,57 @@
+"""The function that Tune runs for each trial, in a process of its own, on any node."""
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ray import tune
+
+from raysearch.backend.resources import Share
+from raysearch.study.context import StudyContext
+from raysearch.study.records import Proposal
+
+Work = Callable[[StudyContext, Proposal, Share, Callable[[dict[str, Any]], None]], None]
+"""What a trial's process does, see `worker.work`."""
+
+
+def run_proposal(
+    config: dict[str, Any], given: tuple[Mapping[str, StudyContext], Share, Work | None]
+) -> None:
+    """Run a trial from its proposal to its record.
+
+    Args:
+        config: the proposal, see `Proposal.to_tune`.
+        given: the context of each study, what a trial holds, and what is done instead of `work`.
+    """
+    contexts, share, instead = given
+    context, proposal = contexts[config["study"]], Proposal.from_tune(config)
+    # The driver imports this module, and needs neither torch nor Ray Train.
+    if share.workers > 1:
+        with _no_garbage():
+            from raysearch.backend.multi_worker import train_together
+
+        train_together(context, proposal, share, tune.get_context().get_trial_id())
+        return
+    if instead is not None:
+        instead(context, proposal, share, tune.report)
+        return
+    with _no_garbage():
+        import raysearch.model.backbone  # noqa: F401 - an encoder is built of it
+        from raysearch.backend.worker import work
+
+    work(context, proposal, share, tune.report)
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Import in this block without a search for garbage, which takes a tenth of the time.
+
+    What was imported is left out of later searches, too.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

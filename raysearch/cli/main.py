@@ -1,0 +1,235 @@
+"""The command line. Heavy imports happen inside the commands, so that --help answers at once."""
+
+import gc
+import os
+import signal
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysearch import __version__
+from raysearch.backend.resources import Resources
+from raysearch.cli.cluster import attach, fetch, run_on_cluster, stop
+from raysearch.cli.data import app as data_app
+from raysearch.cli.data import init, need_data
+from raysearch.cli.options import (
+    Address,
+    AllowDefects,
+    Channel,
+    ClusterFile,
+    Concurrent,
+    CpusPerTrial,
+    Dashboard,
+    Data,
+    Epochs,
+    Fresh,
+    GpuHours,
+    GpusPerTrial,
+    GroundTruth,
+    KeepCheckpoints,
+    Machine,
+    Name,
+    NoFinal,
+    NoReport,
+    Out,
+    Seed,
+    Space,
+    TimeBudget,
+    Trials,
+    WarmStart,
+    WorkersPerTrial,
+    gpus_of,
+    hours_of,
+    seconds_of,
+    typed_command,
+)
+from raysearch.cli.results import compare, dashboard, export, final, report, score, status
+from raysearch.errors import NoResultError, StoppedError, UserError
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+    from raysearch.pipeline.request import Request
+    from raysearch.storage import Place
+
+GARBAGE = 200_000
+"""New objects after which Python looks for garbage among them; by default it does after 700."""
+
+app = typer.Typer(
+    help="Finds the best detector of anomalous machine sounds, and tests it honestly.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data_app, name="data")
+
+
+@app.command()
+def run(
+    machine: Machine,
+    data: Data = "data",
+    out: Out = "runs",
+    space: Space = None,
+    trials: Trials = None,
+    epochs: Epochs = None,
+    seed: Seed = None,
+    concurrent: Concurrent = None,
+    gpus_per_trial: GpusPerTrial = None,
+    workers_per_trial: WorkersPerTrial = 1,
+    cpus_per_trial: CpusPerTrial = None,
+    address: Address = None,
+    dashboard: Dashboard = True,
+    cluster: ClusterFile = None,
+    time_budget: TimeBudget = None,
+    gpu_hours: GpuHours = None,
+    warm_start: WarmStart = None,
+    name: Name = None,
+    channel: Channel = None,
+    ground_truth: GroundTruth = None,
+    allow_defects: AllowDefects = False,
+    keep_checkpoints: KeepCheckpoints = False,
+    fresh: Fresh = False,
+    no_final: NoFinal = False,
+    no_report: NoReport = False,
+) -> None:
+    """Search the best configuration for a machine type, and test it once.
+
+    The same command again goes on where it stopped. With --cluster it runs on a cluster.
+
+    Example: raysearch run --machine valve --data data --trials 50
+    """
+    budget, hours, gpus = seconds_of(time_budget), hours_of(gpu_hours), gpus_of(gpus_per_trial)
+    if cluster is not None:
+        return run_on_cluster(cluster, sys.argv[1:])
+    from raysearch.pipeline.request import Request
+
+    request = Request(
+        *_places(data, out),
+        Resources(gpus, cpus_per_trial, concurrent, workers_per_trial),
+        space=space,
+        trials=trials,
+        epochs=epochs,
+        seed=seed,
+        channel=channel,
+        name=name,
+        ground_truth=_place(ground_truth) if ground_truth else None,
+        time_budget=budget,
+        gpu_hours=hours,
+        warm_start=tuple(_place(folder) for folder in warm_start or ()),
+        address=_address(address),
+        dashboard=dashboard,
+        keep_checkpoints=keep_checkpoints,
+        allow_defects=allow_defects,
+        fresh=fresh,
+        final=not no_final,
+        report=not no_report,
+    )
+    _run(request, machine)
+
+
+def _places(data: str, out: str) -> "tuple[UPath, UPath]":
+    """Return the folders of recordings and results, of which the first has to be there."""
+    folder = _place(data)
+    need_data(folder)
+    return folder, _place(out)
+
+
+def _place(text: str) -> "UPath":
+    from raysearch.storage import place
+
+    return place(text)
+
+
+def _run(request: "Request", asked: list[str]) -> None:
+    from rich.console import Console
+
+    from raysearch.pipeline.run import run as run_studies
+
+    try:
+        request = replace(request, command=typed_command())
+        run_studies(request, _machines(asked, request.data), Console())
+    except KeyboardInterrupt:
+        raise StoppedError("stopped; the same command goes on from here") from None
+
+
+@app.command()
+def doctor(
+    data: Data = "data",
+    out: Out = "runs",
+    address: Address = None,
+    cluster: ClusterFile = None,
+) -> None:
+    """Look for what is wrong with this machine, or with every machine of a cluster.
+
+    Versions, GPUs that torch sees, recordings, storage, free disk, clocks, token, dashboard.
+
+    Example: raysearch doctor --cluster cluster.yaml --data /shared/data --out /shared/runs
+    """
+    if cluster is not None:
+        run_on_cluster(cluster, sys.argv[1:])
+        return
+    from rich.console import Console
+
+    from raysearch.cli.doctor import doctor as examine_all
+    from raysearch.storage import place
+
+    if not examine_all(place(data).absolute(), place(out).absolute(), _address(address), Console()):
+        raise typer.Exit(1)
+
+
+app.command()(init)
+for _other in (status, report, compare, final, score, export, dashboard, attach, stop, fetch):
+    app.command()(_other)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"raysearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _machines(asked: list[str], data: "Place") -> list[str]:
+    if "all" not in asked:
+        return list(dict.fromkeys(asked))
+    from raysearch.data.index import read_index
+
+    return read_index(data).machines
+
+
+def _address(asked: str | None) -> str:
+    """The cluster to join; empty for none."""
+    from raysearch.backend.address import running_here
+
+    if asked == "local":
+        os.environ.pop("RAY_ADDRESS", None)
+        return ""
+    return asked or running_here()
+
+
+def main() -> None:
+    """Runs a command; bad input gives one line and exit code 2."""
+    # OpenMP reads it once, when torch is loaded: threads that spin while they wait make torch
+    # slower by orders of magnitude as soon as anything else wants the same cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What is imported stays; to look for garbage in it takes a tenth of the time of all imports.
+    gc.set_threshold(GARBAGE, 20, 100)
+    # Whoever stops a run, be it a cluster, ends it as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    except (UserError, NoResultError, StoppedError) as error:
+        typer.echo(f"raysearch: {error}", err=True)
+        code = {NoResultError: 1, StoppedError: 130}.get(type(error), 2)
+        raise SystemExit(code) from None

@@ -1,0 +1,203 @@
+"""Commands on the results of runs."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysearch.cli.cluster import status_on_cluster
+from raysearch.cli.options import ClusterFile, Out, typed_command
+from raysearch.errors import UserError
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+Run = Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")]
+
+
+# What each command imports takes seconds; a mistyped path is refused before.
+
+
+def _run(text: str) -> "UPath":
+    """Return the folder of a run.
+
+    Raises:
+        UserError: it holds no study.
+    """
+    from raysearch.storage import place
+
+    folder = place(text)
+    if not (folder / "study.json").is_file():
+        raise UserError(f"{folder} holds no study (no study.json); `raysearch run` makes one")
+    return folder
+
+
+def _runs(text: str, what: str = "study") -> "UPath":
+    """Return the folder of a run, or of several.
+
+    Raises:
+        UserError: neither it nor a folder in it holds a study, called `what`.
+    """
+    from raysearch.storage import children, place
+
+    folder = place(text)
+    if not any((one / "study.json").is_file() for one in (folder, *children(folder))):
+        raise UserError(f"{folder} holds no {what}; `raysearch run` makes one")
+    return folder
+
+
+def final(
+    run: Run,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of the data set.", show_default="the run's")
+    ] = None,
+) -> None:
+    """Repeat the final test of a run's frozen configuration (noted in its ledger)."""
+    folder = _run(run)
+    from rich.console import Console
+
+    from raysearch.pipeline.finish import repeat_final
+    from raysearch.storage import place
+
+    repeat_final(folder, place(data) if data else None, typed_command(), Console())
+
+
+def score(
+    detector: Annotated[str, typer.Argument(help="Folder of a detector: runs/valve/detector.")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings.", show_default=False)],
+    id: Annotated[
+        str | None,
+        typer.Option(help="Product ID of the recordings.", show_default="from their names"),
+    ] = None,
+) -> None:
+    """Score recordings: prints file,id,score,decision as CSV (1 = anomalous)."""
+    import csv
+
+    from raysearch.storage import place
+
+    folder = place(detector)
+    if not (folder / "detector.json").is_file():
+        raise UserError(f"{folder} holds no detector (no detector.json); a run writes one")
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"there is no file {path}")
+    from raysearch.detector import load_detector, score_files
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    rows = score_files(load_detector(folder), files, id)
+    writer.writerow(["file", "id", "score", "decision"])
+    for path, identity, value, anomalous in rows:
+        writer.writerow([path, identity, repr(value), int(anomalous)])
+
+
+def status(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Folders of runs, or of several.",
+            show_default="runs; on a cluster the latest",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a study and line, for programs.")
+    ] = False,
+    cluster: ClusterFile = None,
+) -> None:
+    """Show how runs stand: trials that run, counts, the best so far.
+
+    Reads the folders only, so it may be asked at any time and from any machine that reaches them.
+
+    Example: raysearch status runs/valve --json
+    """
+    if cluster is not None:
+        status_on_cluster(cluster, runs or [], as_json=as_json)
+    import json
+
+    from rich.console import Console
+
+    from raysearch.report.status import facts_of, read_statuses, show
+    from raysearch.storage import place
+
+    found = [status for run in runs or ["runs"] for status in read_statuses(place(run))]
+    if not as_json:
+        show(found, Console())
+    else:
+        for one in found:
+            typer.echo(json.dumps(facts_of(one)))
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")],
+    second: Annotated[str, typer.Argument(help="Another, of the same machine type.")],
+) -> None:
+    """Compare two runs: configurations, costs, and scores on the same clips.
+
+    The difference has a 95 % interval: both are scored again on clips drawn with replacement, the
+    same for both. An interval around 0 is within noise.
+
+    Example: raysearch compare runs/valve runs/valve-wide
+    """
+    folders = _run(first), _run(second)
+    from rich.console import Console
+
+    from raysearch.report.compare import compare as compare_runs
+    from raysearch.report.compare import show
+
+    show(compare_runs(*folders), Console())
+
+
+def export(out: Out = "runs") -> None:
+    """Write the tables over all runs.
+
+    best_configs and results as csv, md and tex, studies.parquet for programs.
+    """
+    folder = _runs(out, "finished study")
+    from raysearch.report.tables import export as write_tables
+
+    for path in write_tables(folder):
+        typer.echo(path)
+
+
+def report(
+    folder: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of a run, or of several: a path, s3://... or gs://...",
+            envvar="RAYSEARCH_OUT",
+            show_envvar=True,
+        ),
+    ] = "runs",
+) -> None:
+    """Draw report.html of a run, or of every run of a folder and one over all of them.
+
+    A page is one file that needs no network, neither recordings nor a GPU: mail it, print it.
+    `raysearch run` draws it at its end; during a run this draws what is known so far.
+
+    Example: raysearch report runs/valve
+    """
+    place = _runs(folder)
+    from raysearch.report.html.overview import write_reports
+
+    for path in write_reports(place):
+        typer.echo(path)
+
+
+def dashboard(
+    run: Run,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1.")] = 8080,
+) -> None:
+    """Serve optuna-dashboard on a run's study, on 127.0.0.1 only, also while it is searched."""
+    folder = _run(run)
+    from raysearch.search.dashboard import serve
+    from raysearch.study.folder import StudyFolder
+
+    journal = StudyFolder(folder).fetch_journal()
+    if journal is None:
+        raise UserError(f"{run} holds no study.journal; `raysearch run` makes one")
+
+    try:
+        serve(journal, port, lambda address: typer.echo(f"{run}: {address} until Ctrl-C"))
+    except KeyboardInterrupt:
+        raise typer.Exit from None

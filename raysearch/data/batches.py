@@ -1,0 +1,196 @@
+"""Clips -> batches of training crops, and the overlapping segments that score a clip.
+
+Shape letters: B samples of a batch, T samples of a segment, S segments of a clip.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.data.store import Int16, Store
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some clips of one store with the mean and standard deviation that normalise them."""
+
+    store: Store
+    clips: Int64
+    mean: float
+    std: float
+
+    def crop(self, index: int, segment: int, position: float) -> Float32:
+        """Cuts (segment,) samples out of a clip and normalises them.
+
+        Args:
+            index: of the clip in its store.
+            segment: T.
+            position: in [0, 1), from the first possible start to the last.
+        """
+        wave = repeat(self.store.waveform(index), segment)
+        start = int(position * (wave.size - segment + 1))
+        return normalise(wave[start : start + segment], self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training or validation input.
+
+    Attributes:
+        waveforms: (B, T).
+        products: (B,) position of the product ID among the target's, -1 for other machines.
+    """
+
+    waveforms: Float32
+    products: Int64
+
+
+def normalise(wave: Int16, mean: float, std: float) -> Float32:
+    """Brings int16 samples to a machine type's mean 0 and variance 1."""
+    return ((wave.astype(np.float32) - np.float32(mean)) / np.float32(std)).astype(np.float32)
+
+
+def repeat(wave: Int16, segment: int) -> Int16:
+    """Repeats a clip that is shorter than a segment until it fills one."""
+    return wave if wave.size >= segment else np.resize(wave, segment)
+
+
+def segment_starts(length: int, segment: int, count: int) -> Int64:
+    """Starts of S overlapping segments of a clip: equal hops, the last at its very end.
+
+    Args:
+        length: samples of the clip, at least `segment`.
+        segment: T.
+        count: S.
+    """
+    assert length >= segment
+    last = length - segment
+    hop = last // max(1, count - 1)
+    starts = np.arange(count, dtype=np.int64) * hop
+    if count > 1:
+        starts[-1] = last
+    return starts
+
+
+def segments(wave: Int16, segment: int, count: int, mean: float, std: float) -> Float32:
+    """Cuts a clip into its (S, T) normalised scoring segments."""
+    full = repeat(wave, segment)
+    starts = segment_starts(full.size, segment, count)
+    return np.stack([normalise(full[s : s + segment], mean, std) for s in starts])
+
+
+def split_clips(ids: Sequence[str], share: float, seed: int) -> tuple[Int64, Int64]:
+    """Splits training clips into a training and a validation part, stratified by ID.
+
+    Args:
+        ids: product ID of each clip.
+        share: of each ID that goes to validation; at least one clip, but never an ID's only one.
+        seed: of the draw.
+
+    Returns:
+        Sorted positions of the training and of the validation clips.
+    """
+    rng = np.random.default_rng([seed, _SPLIT])
+    table = np.array(ids)
+    chosen = []
+    for identity in sorted(set(ids)):
+        members = rng.permutation(np.flatnonzero(table == identity))
+        count = min(max(1, round(share * members.size)), members.size - 1)
+        chosen.append(members[:count])
+    validation = np.sort(np.concatenate(chosen)).astype(np.int64)
+    return np.setdiff1d(np.arange(len(ids)), validation), validation
+
+
+_SPLIT, _EPOCH = 1, 2
+"""Streams of random numbers, so that no two uses of one seed share their draws."""
+
+
+def batch_count(clips: int, batch_size: int) -> int:
+    """Batches of an epoch that shows each of the target's clips once, half a batch at a time."""
+    return -(-clips // (batch_size // 2))
+
+
+def training_batches(
+    target: Part,
+    products: Int64,
+    others: Sequence[Part],
+    *,
+    batch_size: int,
+    segment: int,
+    seed: int,
+    epoch: int,
+) -> Iterator[Batch]:
+    """Yields one epoch of 1:1 batches of random crops.
+
+    Each of the target's clips is shown exactly once, in batches whose sizes differ by two at the
+    most (no small remainder). Other machine types are drawn without replacement over all their
+    clips, again from the start where they are fewer. Everything follows from (seed, epoch), so
+    the number of the epoch is the whole state of the generator.
+
+    Args:
+        target: training clips of the target machine type.
+        products: (clips of the store,) position of each clip's ID among the target's.
+        others: training clips of the other machine types.
+        batch_size: upper bound of B.
+        segment: T.
+        seed: of the trial.
+        epoch: from 0.
+    """
+    rng = np.random.default_rng([seed, _EPOCH, epoch])
+    pool = [(part, index) for part in others for index in part.clips]
+    order = rng.permutation(target.clips)
+    rounds = -(-order.size // len(pool))
+    partners = np.concatenate([rng.permutation(len(pool)) for _ in range(rounds)])
+    positions = rng.random((2, order.size))
+    for rows in np.array_split(np.arange(order.size), batch_count(order.size, batch_size)):
+        crops = [target.crop(order[i], segment, positions[0, i]) for i in rows]
+        for i in rows:
+            part, index = pool[partners[i]]
+            crops.append(part.crop(index, segment, positions[1, i]))
+        unknown = np.full(rows.size, -1, np.int64)
+        yield Batch(np.stack(crops), np.concatenate([products[order[rows]], unknown]))
+
+
+def validation_batches(
+    target: Part, products: Int64, others: Sequence[Part], *, batch_size: int, segment: int
+) -> Iterator[Batch]:
+    """Yields the first segment of every validation clip, as many others as targets at the most.
+
+    Others are taken in turn from their machine types and product IDs, so that each has its say.
+    """
+    groups = [group for part in others for group in _by_id(part)]
+    pool = [
+        (part, index)
+        for turn in range(max((len(clips) for _, clips in groups), default=0))
+        for part, clips in groups
+        for index in clips[turn : turn + 1]
+    ][: target.clips.size]
+    rows = [(target, i, int(products[i])) for i in target.clips]
+    rows += [(part, i, -1) for part, i in pool]
+    for start in range(0, len(rows), batch_size):
+        chunk = rows[start : start + batch_size]
+        waves = np.stack([part.crop(index, segment, 0.0) for part, index, _ in chunk])
+        yield Batch(waves, np.array([product for _, _, product in chunk], np.int64))
+
+
+def _by_id(part: Part) -> list[tuple[Part, list[int]]]:
+    """The clips of a part, those of each product ID together."""
+    groups: dict[str, list[int]] = {}
+    for index in part.clips.tolist():
+        groups.setdefault(part.store.clips[index].id, []).append(index)
+    return [(part, clips) for clips in groups.values()]
+
+
+def ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
+    """Prepares the next batches in a thread while the current one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(next, batches, None) for _ in range(depth)]
+        while (batch := waiting.pop(0).result()) is not None:
+            waiting.append(pool.submit(next, batches, None))
+            yield batch

@@ -1,0 +1,243 @@
+"""What a trial may hear: the stores of one search, without any test clip of a test ID."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+import numpy as np
+
+from raysearch.config import Options, digest
+from raysearch.data.batches import Int64, Part, split_clips
+from raysearch.data.index import Clip, Index, product_id, read_ground_truth, read_index
+from raysearch.data.store import Defect, Store, open_store
+from raysearch.errors import DataError
+from raysearch.storage import Place
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the recordings of a search lie and which of them it may use.
+
+    Attributes:
+        root: folder of the data set.
+        machine: target machine type.
+        validation_ids: product IDs whose labelled test clips judge a trial.
+        ground_truth: folder of ground-truth CSVs; None looks under `root`.
+    """
+
+    root: Place
+    machine: str
+    validation_ids: tuple[str, ...]
+    rate: int = 16000
+    channel: int | None = None
+    domain: str = "source"
+    ground_truth: Place | None = None
+    allow_defects: bool = False
+
+
+@dataclass(frozen=True)
+class TrialData:
+    """The recordings of a trial.
+
+    Attributes:
+        machine: target machine type.
+        ids: its product IDs, in the order of the product head's outputs.
+        target: training clips of the target machine type, all normal.
+        others: training clips of each other machine type.
+        validation: labelled test clips of the validation IDs.
+        fingerprint: of everything above.
+    """
+
+    machine: str
+    ids: tuple[str, ...]
+    target: Store
+    others: tuple[Store, ...]
+    validation: Store
+    fingerprint: str
+
+    @property
+    def defects(self) -> tuple[Defect, ...]:
+        """Files that were left out."""
+        stores = (self.target, *self.others, self.validation)
+        return tuple(defect for store in stores for defect in store.defects)
+
+    @property
+    def products(self) -> Int64:
+        """(clips of `target`,) position of each clip's product ID in `ids`."""
+        position = {identity: k for k, identity in enumerate(self.ids)}
+        return np.array([position[clip.id] for clip in self.target.clips], np.int64)
+
+    def target_parts(self, share: float, seed: int) -> tuple[Part, Part]:
+        """Training and validation part of the target's training clips."""
+        return _parts(self.target, self.target, share, seed)
+
+    def other_parts(
+        self, amplitude: str, share: float, seed: int
+    ) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+        """Training and validation parts of the other machine types."""
+        pairs = [
+            _parts(store, store if amplitude == "own" else self.target, share, seed)
+            for store in self.others
+        ]
+        return tuple(train for train, _ in pairs), tuple(held for _, held in pairs)
+
+
+def _parts(store: Store, scale: Store, share: float, seed: int) -> tuple[Part, Part]:
+    train, held = split_clips([clip.id for clip in store.clips], share, seed)
+    return Part(store, train, scale.mean, scale.std), Part(store, held, scale.mean, scale.std)
+
+
+def source_of(
+    root: Place,
+    machine: str,
+    validation_ids: Sequence[str],
+    options: Options,
+    *,
+    ground_truth: Place | None = None,
+    allow_defects: bool = False,
+) -> Source:
+    """Joins the place of a data set with the options that say how it is read.
+
+    Paths become absolute: trials run in processes with another working folder.
+    """
+    return Source(
+        root.absolute(),
+        machine,
+        tuple(validation_ids),
+        options.rate,
+        options.channel,
+        options.domain,
+        ground_truth.absolute() if ground_truth else None,
+        allow_defects,
+    )
+
+
+def search_index(source: Source) -> Index:
+    """Reads the index of a search: no test clip but those of the validation IDs is in it.
+
+    Raises:
+        DataError: unknown machine type, no other machine type, an ID without training or
+            labelled test clips.
+    """
+    index = read_index(source.root, domain=source.domain)
+    _check_machine(index, source)
+    seen = index.for_search(source.machine, source.validation_ids)
+    labels = _validation_labels(source, seen)
+    return Index(
+        seen.root,
+        tuple(
+            replace(c, label=labels.get((c.id, c.name))) if c.label is None else c
+            for c in seen.clips
+        ),
+    )
+
+
+def _check_machine(index: Index, source: Source) -> None:
+    machines = index.machines
+    if source.machine not in machines:
+        near = get_close_matches(source.machine, machines, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise DataError(
+            f"unknown machine {source.machine!r}: {hint}{source.root} has {', '.join(machines)}"
+        )
+    if len(machines) == 1:
+        raise DataError(
+            f"{source.root} has one machine type only ({source.machine}): outlier exposure needs "
+            "recordings of at least one other; add a folder of another machine type"
+        )
+    known = index.ids(source.machine)
+    for identity in source.validation_ids:
+        if identity not in known:
+            raise DataError(
+                f"ID {identity} of {source.machine} has no training clips in {source.root} "
+                f"(IDs with some: {', '.join(known)}); set validation_ids and test_ids in the "
+                "space file"
+            )
+
+
+def _validation_labels(source: Source, seen: Index) -> dict[tuple[str, str], int]:
+    tests = seen.test(source.machine, source.validation_ids)
+    if all(clip.label is not None for clip in tests):
+        return {}
+    folder = source.ground_truth or source.root
+    return read_ground_truth(folder, source.machine, source.validation_ids)
+
+
+def open_data(
+    source: Source,
+    on_clips: Callable[[int], None] | None = None,
+    *,
+    index: Index | None = None,
+) -> TrialData:
+    """Opens the stores of a search, building those that this node does not have yet.
+
+    Args:
+        source: of the recordings.
+        on_clips: called with the number of clips that were read since the last call.
+        index: as `search_index` returns it; None reads it.
+
+    Raises:
+        DataError: as `search_index`; too many defective files; clips that cannot be judged.
+    """
+    if index is None:
+        index = search_index(source)
+
+    def store(clips: Sequence[Clip]) -> Store:
+        return open_store(
+            clips,
+            rate=source.rate,
+            channel=source.channel,
+            allow_defects=source.allow_defects,
+            on_clips=on_clips,
+        )
+
+    tests = index.test(source.machine, source.validation_ids)
+    _check_validation(source, tests)
+    target = store(index.train(source.machine))
+    ids = tuple(index.ids(source.machine))
+    _check_target(source, ids, target)
+    others = tuple(store(index.train(m)) for m in index.machines if m != source.machine)
+    validation = store(tests)
+    # Again: what could not be decoded judges nothing.
+    _check_validation(source, validation.clips)
+    fingerprints = [s.fingerprint for s in (target, *others, validation)]
+    return TrialData(
+        source.machine,
+        ids,
+        target,
+        others,
+        validation,
+        digest({"stores": fingerprints, "labels": [c.label for c in validation.clips]}),
+    )
+
+
+def _check_validation(source: Source, tests: Sequence[Clip]) -> None:
+    for identity in source.validation_ids:
+        labels = {clip.label for clip in tests if clip.id == identity}
+        what = f"ID {identity} of {source.machine}"
+        if not labels:
+            raise DataError(
+                f"{what} has no usable test clips in {source.root}, yet is a validation ID"
+            )
+        if None in labels:
+            raise DataError(f"{what} has test clips without label; name their --ground-truth DIR")
+        if labels != {0, 1}:
+            missing = "anomalous" if 0 in labels else "normal"
+            raise DataError(f"{what} has no usable {missing} test clips, so no AUC can be computed")
+
+
+def _check_target(source: Source, ids: Sequence[str], target: Store) -> None:
+    counts = Counter(clip.id for clip in target.clips)
+    for identity in ids:
+        if counts[identity] < 2:
+            clips = "1 usable training clip" if counts[identity] else "no usable training clips"
+            raise DataError(
+                f"ID {identity} of {source.machine} has {clips}; it takes "
+                "at least 2, one to train on and one to fit inlier models to"
+            )
+
+
+def parse_ids(ids: Sequence[str | int]) -> tuple[str, ...]:
+    """Brings product IDs of a space file to their one spelling."""
+    return tuple(product_id(identity) for identity in ids)

@@ -1,0 +1,295 @@
+"""Every clip decoded once: one memory-mapped int16 array per set of clips.
+
+A store is a folder `<cache>/<machine>-<split>-<key>` with `samples.i16` and `index.json`. It is
+written beside its place and renamed into it under a lock, so processes that start together build
+it once and all of a node's trials share its pages.
+"""
+
+import glob
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from raysearch.data.index import Clip, stamps
+from raysearch.errors import DataError, UserError
+from raysearch.storage import Place, cache_folder, is_remote
+
+Int16 = NDArray[np.int16]
+
+_CHUNK = 128
+"""Clips decoded between two writes: bounds the memory that waiting clips take."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A file that cannot be used, or that is used with a remark, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """Waveforms of a set of clips.
+
+    Attributes:
+        clips: the clips that could be decoded, in the order of the samples.
+        samples: (total,) int16, memory-mapped read-only.
+        offsets: (len(clips) + 1,) where each clip starts.
+        fingerprint: hash of the clips' identities and samples; free of paths and times.
+        mean: of all samples, in int16 units.
+        std: of all samples, in int16 units.
+        defects: files that were left out.
+    """
+
+    clips: tuple[Clip, ...]
+    samples: Int16
+    offsets: NDArray[np.int64]
+    fingerprint: str
+    mean: float
+    std: float
+    defects: tuple[Defect, ...]
+
+    def waveform(self, index: int) -> Int16:
+        """Returns the samples (L,) of one clip."""
+        return self.samples[self.offsets[index] : self.offsets[index + 1]]
+
+
+def decode(path: Place, *, rate: int, channel: int | None = None) -> Int16:
+    """Decodes one audio file.
+
+    Args:
+        path: any file that libsndfile reads.
+        rate: wanted sampling rate in Hz; other rates are resampled.
+        channel: which channel to keep (from 0); None averages all.
+
+    Returns:
+        Samples (L,) as int16.
+
+    Raises:
+        DataError: unreadable, empty, not finite, silent, or without that channel.
+        UserError: the object store does not give it.
+    """
+    file = _opened(path)
+    try:
+        samples, found = soundfile.read(file, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DataError(f"unreadable: {error}") from error
+    if channel is not None and channel >= samples.shape[1]:
+        raise DataError(f"no channel {channel}: has {samples.shape[1]}")
+    mono = samples.mean(axis=1) if channel is None else samples[:, channel]
+    if not mono.size:
+        raise DataError("empty")
+    if not np.isfinite(mono).all():
+        raise DataError("holds NaN or infinite samples")
+    if found != rate:
+        import soxr
+
+        mono = soxr.resample(mono, found, rate)
+    pcm: Int16 = np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+    if not np.any(pcm):
+        raise DataError("silent")
+    return pcm
+
+
+def _opened(path: Place) -> Path | io.BytesIO:
+    if isinstance(path, Path):
+        return path
+    try:
+        return io.BytesIO(path.fs.cat_file(path.path))
+    except Exception as error:  # No defect of the clip, which must not be left out for it.
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+
+
+def length(path: Place) -> tuple[int, float]:
+    """Sampling rate in Hz and length in s of an audio file, from its head.
+
+    Raises:
+        DataError: it is no audio file.
+    """
+    try:
+        info = soundfile.info(_opened(path))
+    except (soundfile.SoundFileError, OSError) as error:
+        raise DataError(f"{path} is not a readable audio file") from error
+    return info.samplerate, info.frames / info.samplerate
+
+
+def remarks(path: Place, *, rate: int, segment: int) -> list[str]:
+    """Says what is unusual about a readable file, though it will be used.
+
+    Args:
+        path: audio file.
+        rate: wanted sampling rate in Hz.
+        segment: samples of a segment at that rate.
+    """
+    info = soundfile.info(_opened(path))
+    found = []
+    if info.samplerate != rate:
+        found.append(f"wrong rate: {info.samplerate} Hz, will be resampled to {rate} Hz")
+    if info.frames / info.samplerate < segment / rate:
+        seconds = info.frames / info.samplerate
+        found.append(f"shorter than a segment: {seconds:.2f} s, will be repeated")
+    return found
+
+
+def open_store(
+    clips: Sequence[Clip],
+    *,
+    rate: int = 16000,
+    channel: int | None = None,
+    allow_defects: bool = False,
+    cache: Path | None = None,
+    on_clips: Callable[[int], None] | None = None,
+) -> Store:
+    """Opens the store of these clips, building it first where it does not exist.
+
+    Args:
+        clips: clips of one machine type and one split.
+        rate: sampling rate of the store in Hz.
+        channel: channel to keep; None averages all.
+        allow_defects: go on though more than 1 % of the files are defective.
+        cache: folder of all stores; default `cache_folder()`.
+        on_clips: told how many more clips were decoded.
+
+    Raises:
+        DataError: too many defective files, or none that can be used.
+    """
+    assert len({(clip.machine, clip.split) for clip in clips}) == 1
+    home = cache or cache_folder()
+    key = _cache_key(clips, rate, channel)
+    folder = home / f"{clips[0].machine}-{clips[0].split}-{key}"
+    if not (folder / "index.json").exists():
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "index.json").exists():
+                _build(folder, clips, rate, channel, on_clips)
+    store = _load(folder, clips)
+    _refuse_defects(store, len(clips), allow_defects)
+    return store
+
+
+def _cache_key(clips: Sequence[Clip], rate: int, channel: int | None) -> str:
+    digest = hashlib.sha256(f"{rate}/{channel}".encode())
+    for clip, stamp in zip(clips, stamps([clip.path for clip in clips]), strict=True):
+        digest.update(f"{clip.id}/{clip.domain}/{clip.label}/{clip.path}/{stamp}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _build(
+    folder: Path,
+    clips: Sequence[Clip],
+    rate: int,
+    channel: int | None,
+    on_clips: Callable[[int], None] | None,
+) -> None:
+    def attempt(clip: Clip) -> Int16 | str:
+        try:
+            return decode(clip.path, rate=rate, channel=channel)
+        except DataError as error:
+            return str(error)
+
+    # From an object store a clip comes late, but many come together.
+    threads = 32 if is_remote(clips[0].path) else None
+    # Whoever left one was killed: the lock is ours.
+    for torn in folder.parent.glob(f"{glob.escape(folder.name)}.*.partial"):
+        shutil.rmtree(torn, ignore_errors=True)
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    partial.mkdir()
+    try:
+        with (partial / "samples.i16").open("wb") as file, ThreadPoolExecutor(threads) as pool:
+            writer = _Writer(file)
+            for start in range(0, len(clips), _CHUNK):
+                chunk = clips[start : start + _CHUNK]
+                for offset, decoded in enumerate(pool.map(attempt, chunk)):
+                    writer.add(start + offset, clips[start + offset], decoded)
+                if on_clips is not None:
+                    on_clips(len(chunk))
+            writer.finish(partial / "index.json")
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+class _Writer:
+    """Appends decoded clips and gathers what `index.json` says of them."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.kept: list[int] = []
+        self.offsets = [0]
+        self.defects: list[Defect] = []
+        self.digest = hashlib.sha256()
+        self.sum = self.sum_of_squares = 0
+
+    def add(self, index: int, clip: Clip, decoded: Int16 | str) -> None:
+        if isinstance(decoded, str):
+            self.defects.append(Defect(str(clip.path), decoded))
+            return
+        self.kept.append(index)
+        self.offsets.append(self.offsets[-1] + decoded.size)
+        self.digest.update(f"{clip.machine}/{clip.split}/{clip.id}/{clip.label}/".encode())
+        self.digest.update(f"{clip.name}/{decoded.size}/".encode())
+        self.digest.update(decoded.data)
+        wide = decoded.astype(np.int64)
+        self.sum += int(wide.sum())
+        self.sum_of_squares += int(np.dot(wide, wide))
+        self.file.write(decoded.data)
+
+    def finish(self, path: Path) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        count = max(1, self.offsets[-1])
+        # In integers, so that no cancellation makes it negative.
+        variance = count * self.sum_of_squares - self.sum**2
+        index = {
+            "kept": self.kept,
+            "offsets": self.offsets,
+            "fingerprint": self.digest.hexdigest(),
+            "mean": self.sum / count,
+            "std": math.sqrt(variance) / count,
+            "defects": [asdict(defect) for defect in self.defects],
+        }
+        path.write_text(json.dumps(index))
+
+
+def _load(folder: Path, clips: Sequence[Clip]) -> Store:
+    index = json.loads((folder / "index.json").read_text())
+    path = folder / "samples.i16"
+    empty = path.stat().st_size == 0
+    return Store(
+        clips=tuple(clips[i] for i in index["kept"]),
+        samples=np.zeros(0, np.int16) if empty else np.memmap(path, np.int16, mode="r"),
+        offsets=np.array(index["offsets"], np.int64),
+        fingerprint=index["fingerprint"],
+        mean=index["mean"],
+        std=index["std"],
+        defects=tuple(Defect(**defect) for defect in index["defects"]),
+    )
+
+
+def _refuse_defects(store: Store, total: int, allow_defects: bool) -> None:
+    if not store.defects:
+        return
+    first = store.defects[0]
+    count = f"{len(store.defects)} of {total} files are defective, the first {first.path}"
+    if not store.clips:
+        raise DataError(f"{count}: {first.reason}; no clip is left")
+    if len(store.defects) > 0.01 * total and not allow_defects:
+        raise DataError(
+            f"{count}: {first.reason}; list them with `raysearch data check`, "
+            "or leave them out with --allow-defects"
+        )

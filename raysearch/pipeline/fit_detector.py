@@ -1,0 +1,51 @@
+"""The detector of a winner, made of the recordings that the search itself may see."""
+
+from upath import UPath
+
+from raysearch.config import Options
+from raysearch.data.dataset import TrialData
+from raysearch.detector import Detector
+from raysearch.errors import UserError
+from raysearch.scoring.inlier import FitError
+from raysearch.scoring.threshold import gamma_threshold
+from raysearch.study.folder import StudyFolder
+from raysearch.study.winner import Winner
+from raysearch.training.embedding import Embedder
+from raysearch.training.train import load_trained
+from raysearch.training.trial import clip_scores, fit_embeddings, fit_inlier
+
+
+def build_detector(winner: Winner, options: Options, data: TrialData, folder: UPath) -> Detector:
+    """Fits the winner's inlier model for every product ID and sets the thresholds.
+
+    Args:
+        winner: frozen configuration.
+        options: of the study.
+        data: the recordings of the search.
+        folder: of the study.
+
+    Raises:
+        UserError: an ID's model cannot be fitted.
+    """
+    config = winner.config(options)
+    encoder = load_trained(
+        options, len(data.ids), StudyFolder(folder).encoder(winner.encoder)
+    ).encoder
+    embedder = Embedder(encoder, options)
+    fits = fit_embeddings(embedder, config, data)
+    part, _ = data.target_parts(options.validation_share, config.seed)
+    # A model scores the clips it was fitted on too well to set a threshold by them.
+    unseen = part.clips if options.inlier_fit == "validation" else range(len(data.target.clips))
+    models, thresholds = {}, {}
+    for identity in data.ids:
+        try:
+            models[identity] = fit_inlier(winner.inlier, identity, encoder, config, data, fits)
+        except FitError as error:
+            raise UserError(f"no detector: ID {identity} of {winner.machine}: {error}") from error
+        clips = [i for i in unseen if data.target.clips[i].id == identity]
+        embeddings = embedder.clips(part, clips)
+        scores = clip_scores(winner.inlier, models[identity], embeddings, options)
+        thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)
+    return Detector(
+        winner.machine, options, part.mean, part.std, winner.inlier, encoder, models, thresholds
+    )

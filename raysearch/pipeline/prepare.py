@@ -1,0 +1,260 @@
+"""The beginning of a run: everything is checked, the recordings are opened, then it is written."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+from rich.console import Console
+from upath import UPath
+
+from raysearch import storage
+from raysearch.config import Options
+from raysearch.data.dataset import Source, TrialData, open_data, search_index
+from raysearch.data.index import PLAIN_RULE, Index
+from raysearch.errors import DataError, UserError
+from raysearch.model.names import is_written
+from raysearch.report.progress import progress
+from raysearch.study.context import StudyContext
+from raysearch.study.folder import LEDGER, StudyFolder
+from raysearch.study.manifest import ClipCounts, Manifest, TestClips, library_versions
+from raysearch.study.space import Space
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study that can be run, of which nothing is written yet.
+
+    Attributes:
+        folder: of the study.
+        space_file: that the space was read from.
+        space: that is searched.
+        source: of the recordings.
+        index: of the recordings.
+    """
+
+    folder: UPath
+    space_file: Path
+    space: Space
+    source: Source
+    index: Index
+
+
+@contextmanager
+def alone(folder: UPath) -> Iterator[None]:
+    """Keeps a second process out of a study; of one on an object store, only on this host.
+
+    Raises:
+        UserError: one is at work in it, or nothing can be written there.
+    """
+    storage.check_name(folder)
+    storage.check_writable(folder.parent)
+    # Who only looks whether the study is being searched holds the lock for a moment.
+    lock = storage.lock(folder, timeout=1)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"another raysearch is running {folder}; wait for it or choose another --name"
+        ) from error
+    try:
+        yield
+    finally:
+        if not folder.exists():  # Refused: nothing is left behind, not even the lock.
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def check_recordings(source: Source, space: Space) -> Index:
+    """Index the recordings by their names, before anything is written or downloaded.
+
+    Raises:
+        DataError: they cannot answer what the space asks.
+    """
+    index = search_index(source)
+    _check_test_ids(index, source, space)
+    return index
+
+
+def check_network(options: Options, *, thoroughly: bool) -> None:
+    """Look for what is wrong with the network of trials, before anything is written.
+
+    Torch and timm take seconds to import. So only names are looked at here, as text, and the
+    process of the first trial tries the network, see `worker.work`.
+
+    Args:
+        options: of the trials.
+        thoroughly: try the network here, at once.
+
+    Raises:
+        UserError: there is no such backbone, or no such file of weights.
+    """
+    weights = options.pretrained
+    if isinstance(weights, str) and not Path(weights).is_file():
+        raise UserError(f"pretrained: there is no file {weights}")
+    if thoroughly or not is_written(options.backbone):
+        from raysearch.training.network import check_network as try_network
+
+        try_network(options)
+
+
+def read_recordings(prepared: Prepared, console: Console) -> TrialData:
+    """Open the recordings of a search, with a progress bar.
+
+    Raises:
+        DataError: too many are defective, or what is left cannot answer what the space asks.
+    """
+    index = prepared.index
+    with progress(console, "reading recordings", len(index.clips)) as advance:
+        return open_data(prepared.source, advance, index=index)
+
+
+def _check_test_ids(index: Index, source: Source, space: Space) -> None:
+    """Refuses a test ID that cannot be tested; none at all is the case of no evaluation data."""
+    known = index.ids(source.machine)
+    missing = [identity for identity in space.test_ids if identity not in known]
+    if missing and len(missing) < len(space.test_ids):
+        raise DataError(
+            f"test ID {missing[0]} of {source.machine} has no training clips in {source.root} "
+            f"(IDs with some: {', '.join(known)}); set test_ids in the space file"
+        )
+
+
+def begin(prepared: Prepared, data: TrialData, *, command: str, fresh: bool) -> StudyContext:
+    """Begin a study in its folder, or find that the one there is the same.
+
+    Args:
+        prepared: the study.
+        data: recordings of the search.
+        command: as it was typed.
+        fresh: an earlier study in the folder makes way.
+
+    Raises:
+        UserError: the folder holds another study, or something else.
+    """
+    folder, space, source = prepared.folder, prepared.space, prepared.source
+    study = StudyFolder(folder)
+    if fresh and study.exists():
+        _clear(folder)
+    check_same_space(folder, space)
+    check_same_recordings(folder, data.fingerprint)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    study.begin(
+        Manifest(
+            machine=source.machine,
+            ids=data.ids,
+            validation_ids=space.validation_ids,
+            test_ids=space.test_ids,
+            data=str(source.root),
+            ground_truth=str(source.ground_truth) if source.ground_truth else None,
+            allow_defects=source.allow_defects,
+            fingerprint=data.fingerprint,
+            clips=_counts(data),
+            plain_layout_rule=f"{PLAIN_RULE}; seed 0",
+            space_file=str(prepared.space_file),
+            space=space.model_dump(mode="json", by_alias=True),
+            seed=space.strategy.seed,
+            command=command,
+            started=study.manifest.started if study.exists() else now,
+            versions=library_versions(),
+        )
+    )
+    return StudyContext(folder, source, data.fingerprint, space)
+
+
+def _counts(data: TrialData) -> ClipCounts:
+    """Count the clips that the search hears, for people."""
+    tests = Counter((clip.id, clip.label) for clip in data.validation.clips)
+    trained = Counter(clip.id for clip in data.target.clips)
+    return ClipCounts(
+        training={identity: trained[identity] for identity in data.ids},
+        validation={
+            identity: TestClips(normal=tests[identity, 0], anomalous=tests[identity, 1])
+            for identity in data.ids
+            if tests[identity, 0]
+        },
+        others={store.clips[0].machine: len(store.clips) for store in data.others},
+        left_out=len(data.defects),
+    )
+
+
+def withdraw(study: StudyFolder, *, new: bool) -> None:
+    """Remove a study that this command began, and in which no trial has ended.
+
+    Args:
+        study: that was begun or resumed.
+        new: this command began it.
+    """
+    if new and not study.records():
+        study.publish_journal()
+        _clear(study.path)
+        if not storage.children(study.path):
+            storage.remove_tree(study.path)
+
+
+def _clear(folder: UPath) -> None:
+    """Removes a study but for its ledger: that the test IDs were opened cannot be undone."""
+    for path in storage.children(folder):
+        if path.is_dir():
+            storage.remove_tree(path)
+        elif path.name != LEDGER:
+            path.unlink()
+    # Where Tune kept the curves of a search of several studies.
+    for path in storage.children(folder.parent / "tune"):
+        study, _, number = path.name.rpartition("_")
+        if study == folder.name and number.isdecimal():
+            storage.remove_tree(path)
+
+
+FREE = {"strategy.trials", "strategy.patience", "strategy.warm_start", "tracking"}
+"""What may change from run to run of a study: how long it goes on, from where, who is told."""
+
+
+WAY_OUT = "use --fresh to start anew or --name to keep both"
+
+
+def check_same_space(folder: UPath, space: Space) -> None:
+    """Refuse to mix two studies in one folder, by what they search.
+
+    Raises:
+        UserError: the folder holds another study, or something else.
+    """
+    study = StudyFolder(folder)
+    if not study.exists():
+        if folder.exists() and any(path.name != LEDGER for path in storage.children(folder)):
+            raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
+        return
+    before = _flat(study.manifest.space)
+    now = _flat(space.model_dump(mode="json", by_alias=True))
+    for key in sorted(before.keys() | now.keys()):
+        free = key in FREE or key.startswith("strategy.finalists")
+        if not free and before.get(key) != now.get(key):
+            raise UserError(
+                f"{study.path} was begun with {key} = {before.get(key)}, now it is "
+                f"{now.get(key)}; {WAY_OUT}"
+            )
+
+
+def check_same_recordings(folder: UPath, fingerprint: str) -> None:
+    """Refuse to mix two studies in one folder, by their recordings.
+
+    Raises:
+        UserError: the study in the folder was searched on others.
+    """
+    study = StudyFolder(folder)
+    if study.exists() and study.manifest.fingerprint != fingerprint:
+        raise UserError(f"{study.path} was searched on other recordings; {WAY_OUT}")
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

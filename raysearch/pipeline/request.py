@@ -1,0 +1,49 @@
+"""The request of a run, as the command line or a program makes it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from upath import UPath
+
+from raysearch.backend.resources import Resources
+from raysearch.storage import Place
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for; None leaves it to the space file or the machine.
+
+    Attributes:
+        channel: of the recordings, from 0.
+        name: of the run's folder.
+        time_budget: in s.
+        gpu_hours: of all studies together.
+        warm_start: studies, or folders of some, whose best configurations are tried first.
+        address: of the Ray cluster to join; empty starts one on this machine.
+        dashboard: of a Ray that is started on this machine.
+        report: whether report.html is drawn.
+        keep_checkpoints: of the trials that did not win.
+        command: as it was typed, for study.json and the ledger.
+    """
+
+    data: Place
+    out: UPath
+    resources: Resources
+    space: Path | None = None
+    trials: int | None = None
+    epochs: int | None = None
+    seed: int | None = None
+    channel: int | None = None
+    name: str | None = None
+    ground_truth: Place | None = None
+    time_budget: float | None = None
+    gpu_hours: float | None = None
+    warm_start: tuple[UPath, ...] = ()
+    allow_defects: bool = False
+    fresh: bool = False
+    final: bool = True
+    address: str = ""
+    dashboard: bool = True
+    report: bool = True
+    keep_checkpoints: bool = False
+    command: str = ""

@@ -1,0 +1,87 @@
+"""Sound and picture of the clips that the winner judges worst wrong, for evidence/wrong/."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from upath import UPath
+
+from raysearch.data.batches import normalise, repeat
+from raysearch.data.store import Int16
+from raysearch.detector import Detector
+from raysearch.report.clips.misclassified import WrongClip
+from raysearch.report.clips.shown import evidence_folder
+from raysearch.storage import write_bytes, write_text
+from raysearch.training.network import frontend
+
+_PALETTE = (
+    (0, 0, 4),
+    (66, 10, 104),
+    (147, 38, 103),
+    (221, 81, 58),
+    (252, 165, 10),
+    (252, 255, 164),
+)
+"""The colours of a spectrogram from quiet to loud: matplotlib's inferno, at even steps."""
+
+
+def write_wrong(
+    run: UPath, worst: Sequence[WrongClip], waves: Sequence[Int16], detector: Detector
+) -> None:
+    """Writes `evidence/wrong/`.
+
+    Args:
+        run: its folder.
+        worst: the clips, the worst first.
+        waves: samples (L,) of each.
+        detector: whose options and normalisation make the pictures.
+    """
+    folder = evidence_folder(run) / "wrong"
+    for number, wave in enumerate(waves, start=1):
+        write_bytes(folder / f"{number}.flac", flac(wave, detector.options.rate))
+        write_bytes(folder / f"{number}.png", picture(log_mel(wave, detector)))
+    told = json.dumps([asdict(one) for one in worst], indent=1)
+    write_text(folder / "wrong.json", told + "\n")
+
+
+def flac(wave: Int16, rate: int) -> bytes:
+    """A recording (L,) as a FLAC file."""
+    file = io.BytesIO()
+    soundfile.write(file, wave, rate, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+def log_mel(wave: Int16, detector: Detector) -> NDArray[np.float32]:
+    """The spectrogram (M, F) of a whole clip (L,), normalised as the encoder's segments are."""
+    options = detector.options
+    samples = normalise(repeat(wave, options.segment), detector.mean, detector.std)
+    with torch.inference_mode():
+        found: NDArray[np.float32] = frontend(options)(torch.from_numpy(samples[None]))[
+            0, 0
+        ].numpy()
+    return found
+
+
+def picture(spectrogram: NDArray[np.float32]) -> bytes:
+    """A spectrogram (M, F) as a PNG; its quietest hundredth is black, its loudest is brightest."""
+    low, high = np.quantile(spectrogram, [0.01, 0.999])
+    shade = np.clip((spectrogram - low) / max(high - low, 1e-9), 0, 1)
+    image = Image.fromarray((255 * shade[::-1]).astype(np.uint8))
+    image.putpalette(_colours())
+    file = io.BytesIO()
+    image.save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def _colours() -> list[int]:
+    """Red, green and blue of 256 shades."""
+    steps = np.linspace(0, len(_PALETTE) - 1, 256)
+    anchors = np.array(_PALETTE, dtype=float)
+    channels = [np.interp(steps, np.arange(len(_PALETTE)), anchors[:, k]) for k in range(3)]
+    return [round(value) for value in np.stack(channels, axis=1).ravel().tolist()]

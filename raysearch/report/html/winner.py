@@ -1,0 +1,219 @@
+"""The winner looked into: how it learnt, how it sees clips, and where it is wrong."""
+
+from base64 import b64encode
+from collections.abc import Callable, Hashable, Sequence
+from html import escape
+
+import plotly.graph_objects as go
+
+from raysearch.report.clips.misclassified import WrongClip
+from raysearch.report.clips.shown import Part as Origin
+from raysearch.report.clips.shown import ShownClip
+from raysearch.report.html.parts import Absent, Chart, Part, Section, Sound, Sounds, View
+from raysearch.report.html.results import Results
+from raysearch.report.html.style import (
+    ACCENT,
+    ANOMALOUS,
+    GRID,
+    MUTED,
+    NORMAL,
+    OTHER,
+    figure,
+    hue,
+    symbol,
+)
+from raysearch.report.wording import score
+from raysearch.study.records import Record
+from raysearch.training.outcome import Epoch
+
+LOSSES = (
+    ("total", "train_loss", "val_loss"),
+    ("machine type", "train_machine_loss", "val_machine_loss"),
+    ("product ID", "train_product_loss", "val_product_loss"),
+)
+
+
+def winner_section(results: Results) -> Section:
+    """Training curves, the plane of its embeddings, the clips that it judges worst wrong."""
+    text = (
+        "All of this is of clips that the search may hear: held-out training clips and the test "
+        "clips of the validation IDs. The test IDs have no part in it."
+    )
+    return Section("winner", "The winner, looked into", text, _parts(results))
+
+
+def _parts(results: Results) -> list[Part]:
+    winner = results.winner
+    if winner is None:
+        return [Absent("Training, embeddings, wrong clips", "There is no winner yet.")]
+    record = results.record(winner.trial)
+    return [_curves(record), _plane(results), _wrong(results)]
+
+
+def _curves(record: Record | None) -> Part:
+    if record is None or not record.history:
+        reason = "The winner's record holds no epochs, so its training cannot be drawn."
+        return Absent("Training", reason)
+    history, traces, views = record.history, [], []
+    for number, (label, train, held) in enumerate(LOSSES):
+        for attribute, name, colour in ((train, "training", MUTED), (held, "validation", ACCENT)):
+            traces.append(_line(history, attribute, name, colour, visible=number == 0))
+        views.append(View(label, (2 * number, 2 * number + 1)))
+    chart = figure(traces, x="epoch", y="loss", height=360)
+    if len(history) < 10:
+        chart.update_xaxes(dtick=1)
+    if record.best_epoch is not None:
+        chart.add_vline(record.best_epoch, line={"color": GRID, "dash": "dash"})
+    caption = (
+        f"Losses of trial {record.proposal.number} over its {len(history)} epochs. The validation "
+        f"loss is on held-out training clips; its least, at epoch {record.best_epoch} (dashed), "
+        "is the encoder that was kept. Training losses are higher where Mixup and dropout make "
+        "training harder than judging. The total is the loss of the machine type plus λ times "
+        "that of the product ID."
+    )
+    return Chart("training", "Training", chart, caption, tuple(views))
+
+
+def _line(
+    history: Sequence[Epoch], attribute: str, name: str, colour: str, *, visible: bool
+) -> go.Scatter:
+    return go.Scatter(
+        x=[epoch.epoch for epoch in history],
+        y=[getattr(epoch, attribute) for epoch in history],
+        mode="lines+markers" if len(history) < 30 else "lines",
+        name=name,
+        line={"color": colour, "width": 2},
+        marker={"size": 5},
+        visible=visible,
+        hovertemplate="epoch %{x}<br>" + name + " %{y:.4f}<extra></extra>",
+    )
+
+
+def _gone(results: Results) -> str:
+    """How to get what is not in the folder."""
+    if results.held is None:
+        return "It is gathered when the run comes to its end."
+    return (
+        "This run's folder does not hold it: it is from an older version, or was fetched without. "
+        "The same `raysearch run` command gathers it, without training anything again."
+    )
+
+
+def _plane(results: Results) -> Part:
+    clips = results.clips
+    if not clips:
+        return Absent("Embeddings", _gone(results))
+    machine = results.machine
+    own = [clip for clip in clips if clip.part is not Origin.OTHER]
+    others = [clip for clip in clips if clip.part is Origin.OTHER]
+    tests = [clip for clip in clips if clip.part is Origin.VALIDATION]
+    held = [clip for clip in clips if clip.part is Origin.HELD_OUT]
+    ways: list[tuple[str, list[go.Scatter]]] = [
+        ("product ID", [_cloud("other machine types", others, OTHER), *_clouds(own, _identity)]),
+        (
+            "normal or anomalous",
+            [
+                _cloud("other machine types", others, OTHER),
+                _cloud("held-out training", held, "var(--c5)"),
+                _cloud("normal", [clip for clip in tests if not clip.label], NORMAL),
+                _cloud("anomalous", [clip for clip in tests if clip.label], ANOMALOUS, "diamond"),
+            ],
+        ),
+        ("machine type", [*_clouds(others, _machine, 1), _cloud(machine, own, hue(0))]),
+    ]
+    traces: list[go.Scatter] = []
+    views = []
+    for label, clouds in ways:
+        views.append(View(label, tuple(range(len(traces), len(traces) + len(clouds)))))
+        traces += clouds
+    chart = figure(traces, x="", y="", height=520)
+    chart.update_xaxes(showticklabels=False, showgrid=False)
+    chart.update_yaxes(showticklabels=False, showgrid=False)
+    for k, trace in enumerate(chart.data):
+        trace.visible = k in views[0].traces
+    caption = (
+        f"Each of {len(clips)} dots is a clip, the mean of its segments' embeddings, placed by "
+        "t-SNE: near dots are alike, distances between groups mean little. A good encoder keeps "
+        "product IDs apart and anomalies away from the normal clips of their ID."
+    )
+    return Chart("plane", "Embeddings", chart, caption, tuple(views))
+
+
+def _identity(clip: ShownClip) -> str:
+    return f"ID {clip.id}"
+
+
+def _machine(clip: ShownClip) -> str:
+    return clip.machine
+
+
+def _clouds(
+    clips: Sequence[ShownClip], group: Callable[[ShownClip], Hashable], first: int = 0
+) -> list[go.Scatter]:
+    """A cloud for each group, in the order in which they come."""
+    groups: dict[Hashable, list[ShownClip]] = {}
+    for clip in clips:
+        groups.setdefault(group(clip), []).append(clip)
+    return [
+        _cloud(str(name), own, hue(first + k), symbol(first + k))
+        for k, (name, own) in enumerate(groups.items())
+    ]
+
+
+def _cloud(name: str, clips: Sequence[ShownClip], colour: str, shape: str = "circle") -> go.Scatter:
+    return go.Scatter(
+        x=[clip.x for clip in clips],
+        y=[clip.y for clip in clips],
+        mode="markers",
+        name=escape(name),
+        marker={"color": colour, "symbol": shape, "size": 6, "opacity": 0.75},
+        text=[_told(clip) for clip in clips],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _told(clip: ShownClip) -> str:
+    lines = [clip.clip, f"{clip.machine}, ID {clip.id}, {clip.part}"]
+    if clip.score is not None and clip.threshold is not None:
+        kind = KINDS[clip.label]
+        lines.append(f"{kind}, score {score(clip.score)}, threshold {score(clip.threshold)}")
+    return "<br>".join(map(escape, lines))
+
+
+KINDS = ("normal", "anomalous")
+
+
+def _wrong(results: Results) -> Part:
+    title = "Worst wrong"
+    if not results.clips:
+        return Absent(title, _gone(results))
+    if not results.wrong:
+        reason = "Every validation clip lies on the right side of its ID's threshold."
+        return Absent(title, reason)
+    return Sounds(
+        title,
+        [_sound(*each) for each in results.wrong],
+        "Validation clips on the wrong side of their ID's threshold, those first that lie beyond "
+        "most clips of the other kind. Listen before you blame the detector: a label may be "
+        "wrong, or a recording not what it should be. Pictures are log-mel spectrograms, time "
+        "from left to right, low frequencies at the bottom, bright is loud.",
+    )
+
+
+def _sound(clip: WrongClip, sound: bytes, picture: bytes) -> Sound:
+    kind = "Missed" if clip.label else "False alarm"
+    others = "normal clips score higher" if clip.label else "anomalous clips score lower"
+    verdict = (
+        f"{clip.clip} is {KINDS[clip.label]}, but {clip.beyond} of {clip.others} {others}. Score "
+        f"{score(clip.score)}, threshold {score(clip.threshold)}."
+    )
+    alt = (
+        f"Log-mel spectrogram of {clip.clip}: {clip.seconds:.1f} s from left to right, "
+        f"{clip.f_min:g} to {clip.f_max:g} Hz from bottom to top."
+    )
+    title = f"{kind}, ID {clip.id}"
+    return Sound(title, verdict, _data("image/png", picture), alt, _data("audio/flac", sound))
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(content).decode()}"

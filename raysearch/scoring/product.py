@@ -1,0 +1,24 @@
+"""No inlier model ("without h" of Table III): the classifier's own word."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from raysearch.scoring.metrics import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class ProductProbability:
+    """1 - probability of the clip's own product ID.
+
+    Attributes:
+        weight: the product head's row (D,) of the own ID; that head has no bias.
+    """
+
+    weight: Floats
+
+    def score(self, rows: Floats) -> Floats:
+        """1 - sigmoid(logit), (N,), of rows (N, D)."""
+        # sigmoid(-z) keeps the digits that 1 - sigmoid(z) loses where the probability nears 1.
+        return np.asarray(expit(-(rows @ self.weight)), dtype=np.float64)

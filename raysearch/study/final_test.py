@@ -1,0 +1,200 @@
+"""The final test: the only reader of the test IDs.
+
+A frozen configuration meets them; each time they are opened, a line of `test_ledger.jsonl` says
+so before the first of them is read.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import numpy as np
+from upath import UPath
+
+from raysearch.config import id_order
+from raysearch.data.dataset import Source
+from raysearch.data.index import Clip, read_ground_truth, read_index
+from raysearch.detector import Detector
+from raysearch.errors import DataError
+from raysearch.scoring.metrics import MachineScore, harmonic_mean, machine_score
+from raysearch.storage import append_line, write_text
+from raysearch.study.folder import LEDGER
+from raysearch.study.scores import FinalScore, write_scores
+from raysearch.study.winner import Winner
+
+Scores = dict[str, list[tuple[Clip, float]]]
+"""Product ID -> clips and their anomaly scores, higher = more anomalous."""
+
+
+@dataclass(frozen=True)
+class FinalResult:
+    """What the final test found.
+
+    Attributes:
+        score: AUC and pAUC by test ID; None if no ID has both kinds of labelled clips.
+        remarks: what could not be tested, and why.
+    """
+
+    score: MachineScore | None
+    remarks: tuple[str, ...]
+
+
+def final_test(
+    winner: Winner,
+    detector: Detector,
+    source: Source,
+    test_ids: Sequence[str],
+    folder: UPath,
+    *,
+    command: str,
+    on_clips: Callable[[int], None] | None = None,
+) -> FinalResult:
+    """Scores the test clips of the test IDs with the frozen configuration.
+
+    Writes `submission/` in the official format, `final_test.csv` and, for who wants to look closer,
+    `final_scores.csv`.
+
+    Args:
+        winner: frozen configuration.
+        detector: made of it.
+        source: of the search; its root and ground truth are read.
+        test_ids: product IDs.
+        folder: of the run.
+        command: for the ledger.
+        on_clips: told how many more clips were scored.
+
+    Raises:
+        DataError: more than 1 % of the test clips are defective, and that is not allowed.
+    """
+    clips = read_index(source.root, domain=source.domain).test(winner.machine, test_ids)
+    known = [clip for clip in clips if clip.id in detector.models]
+    if not known:
+        return FinalResult(None, ("no final test: there are no test clips of the test IDs",))
+    _note(folder, winner, test_ids, len(known), command)
+    scores, remarks = _score(known, detector, source.allow_defects, on_clips)
+    _write_submission(folder / "submission", winner.machine, detector, scores)
+    labels = read_ground_truth(source.ground_truth or source.root, winner.machine, test_ids)
+    _write_scores(folder / "final_scores.csv", detector, scores, labels)
+    result = judge(scores, labels, test_ids)
+    if result.score is not None:
+        _write_result(folder / "final_test.csv", winner.machine, result.score)
+    return replace(result, remarks=(*remarks, *result.remarks))
+
+
+def _score(
+    clips: Sequence[Clip],
+    detector: Detector,
+    allow_defects: bool,
+    on_clips: Callable[[int], None] | None,
+) -> tuple[Scores, list[str]]:
+    """Scores clips; those that cannot be used are left out with a remark.
+
+    Raises:
+        DataError: more than 1 % cannot be used, as when the stores of a search are built.
+    """
+    scores: Scores = {}
+    defects = []
+    for clip in clips:
+        try:
+            score, _ = detector.score_file(clip.path, clip.id)
+        except DataError as error:
+            defects.append(str(error))
+        else:
+            scores.setdefault(clip.id, []).append((clip, score))
+        if on_clips is not None:
+            on_clips(1)
+    if not defects:
+        return scores, []
+    found = f"{len(defects)} of {len(clips)} test clips are defective, the first {defects[0]}"
+    if len(defects) > 0.01 * len(clips) and not allow_defects:
+        raise DataError(f"{found}; leave them out with --allow-defects")
+    return scores, [f"{found}; left out"]
+
+
+def judge(
+    scores: Scores,
+    labels: Mapping[tuple[str, str], int],
+    test_ids: Sequence[str],
+) -> FinalResult:
+    """Computes AUC and pAUC per test ID from clip scores and labels.
+
+    Args:
+        scores: product ID -> clips and their anomaly scores.
+        labels: (product ID, file name) -> label, where the name does not tell it.
+        test_ids: all IDs that were asked for.
+    """
+    truth, values, remarks = {}, {}, []
+    for identity in test_ids:
+        rows = scores.get(identity, [])
+        known = [
+            (label, score) for clip, score in rows if (label := _label(clip, labels)) is not None
+        ]
+        if not rows:
+            remarks.append(f"ID {identity}: no test clips")
+        elif not known:
+            remarks.append(f"ID {identity}: no labels; scores are in submission/")
+        elif len({label for label, _ in known}) == 1:
+            remarks.append(f"ID {identity}: labelled clips are all of one kind")
+        else:
+            truth[identity] = np.array([label for label, _ in known])
+            values[identity] = np.array([score for _, score in known])
+    return FinalResult(machine_score(truth, values) if truth else None, tuple(remarks))
+
+
+def _label(clip: Clip, labels: Mapping[tuple[str, str], int]) -> int | None:
+    return clip.label if clip.label is not None else labels.get((clip.id, clip.name))
+
+
+def _note(folder: UPath, winner: Winner, test_ids: Sequence[str], clips: int, command: str) -> None:
+    entry = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "test_ids": list(test_ids),
+        "clips": clips,
+        "frozen": winner.to_json(),
+    }
+    append_line(folder / LEDGER, json.dumps(entry))
+
+
+def _write_submission(folder: UPath, machine: str, detector: Detector, scores: Scores) -> None:
+    """Writes a pair of files for each product ID and domain."""
+    for identity, rows in scores.items():
+        section = f"{int(identity):02d}" if identity.isdecimal() else identity
+        threshold = detector.thresholds[identity]
+        for domain in sorted({clip.domain for clip, _ in rows}):
+            part = [(clip.name, score) for clip, score in rows if clip.domain == domain]
+            kind = "test" if domain == "unknown" else f"{domain}_test"
+            stem = f"{machine}_section_{section}_{kind}.csv"
+            values = "".join(f"{name},{score!r}\n" for name, score in part)
+            decisions = "".join(f"{name},{int(score > threshold)}\n" for name, score in part)
+            write_text(folder / f"anomaly_score_{stem}", values)
+            write_text(folder / f"decision_result_{stem}", decisions)
+
+
+def _write_scores(
+    path: UPath, detector: Detector, scores: Scores, labels: Mapping[tuple[str, str], int]
+) -> None:
+    found = []
+    for identity, rows in scores.items():
+        threshold = detector.thresholds[identity]
+        for clip, score in rows:
+            label = _label(clip, labels)
+            decision = int(score > threshold)
+            one = FinalScore(identity, clip.name, clip.domain, label, score, threshold, decision)
+            found.append(one)
+    write_scores(path, found)
+
+
+def _write_result(path: UPath, machine: str, score: MachineScore) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["machine", "id", "auc", "pauc"])
+    for identity in sorted(score.per_id, key=id_order):
+        auc, pauc = score.per_id[identity]
+        writer.writerow([machine, identity, repr(auc), repr(pauc)])
+    aucs, paucs = zip(*score.per_id.values(), strict=True)
+    writer.writerow([machine, "hmean", repr(harmonic_mean(aucs)), repr(harmonic_mean(paucs))])
+    write_text(path, text.getvalue())

@@ -1,0 +1,67 @@
+"""What the final test found: final_scores.csv with every clip, final_test.csv with every ID."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+from upath import UPath
+
+from raysearch.scoring.metrics import harmonic_mean
+from raysearch.storage import write_text
+
+
+@dataclass(frozen=True)
+class FinalScore:
+    """A test clip of a test ID.
+
+    Attributes:
+        label: 0 normal, 1 anomalous, None if nothing tells it.
+        score: higher = more anomalous.
+        threshold: of the product ID.
+        decision: 1 if the score is above it.
+    """
+
+    id: str
+    clip: str
+    domain: str
+    label: int | None
+    score: float
+    threshold: float
+    decision: int
+
+
+def write_scores(path: UPath, scores: Sequence[FinalScore]) -> None:
+    """Writes `final_scores.csv`, the numbers in full."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(FinalScore)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(score) for score in scores)
+    write_text(path, text.getvalue())
+
+
+def read_scores(path: UPath) -> list[FinalScore]:
+    """What `final_scores.csv` says; nothing if there is none."""
+    if not path.is_file():
+        return []
+    return [
+        FinalScore(
+            row["id"],
+            row["clip"],
+            row["domain"],
+            int(row["label"]) if row["label"] else None,
+            float(row["score"]),
+            float(row["threshold"]),
+            int(row["decision"]),
+        )
+        for row in csv.DictReader(io.StringIO(path.read_text("utf-8")))
+    ]
+
+
+def final_score(path: UPath) -> float | None:
+    """Return the harmonic mean over the test IDs of `final_test.csv`; None if there is none."""
+    if not path.is_file():
+        return None
+    rows = csv.DictReader(io.StringIO(path.read_text("utf-8")))
+    ids = [row for row in rows if row["id"] != "hmean"]
+    return harmonic_mean(float(row[kind]) for row in ids for kind in ("auc", "pauc"))

@@ -1,0 +1,135 @@
+"""The best configuration of a study, frozen."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from upath import UPath
+
+from raysearch.config import Configuration, Options, TrialConfig
+from raysearch.scoring.spec import InlierSpec
+from raysearch.storage import write_text
+from raysearch.study.ranking import Ranking
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A configuration that meets the test IDs; nothing of it is chosen afterwards.
+
+    Attributes:
+        trial: whose encoder it is: of the trainings of the configuration, that of the highest
+            validation score.
+        encoder: its signature.
+        val_score: of this encoder.
+        seed: of this encoder.
+        data: fingerprint of the recordings.
+        seeds: with which the configuration was trained.
+        mean_score: mean validation score over them.
+        std_score: its standard deviation (n - 1); None of one seed.
+    """
+
+    machine: str
+    trial: int
+    encoder: str
+    configuration: Configuration
+    inlier: InlierSpec
+    val_score: float
+    seed: int
+    data: str
+    seeds: int = 1
+    mean_score: float | None = None
+    std_score: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What it won by."""
+        return self.val_score if self.mean_score is None else self.mean_score
+
+    @property
+    def detector(self) -> tuple[str, InlierSpec]:
+        """What its detector is made of."""
+        return self.encoder, self.inlier
+
+    def config(self, options: Options) -> TrialConfig:
+        """The configuration of its encoder."""
+        return TrialConfig(
+            machine=self.machine,
+            data=self.data,
+            configuration=self.configuration,
+            seed=self.seed,
+            options=options,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the winner flat, as `frozen.json` and the ledger hold it."""
+        return {
+            "machine": self.machine,
+            "trial": self.trial,
+            "encoder": self.encoder,
+            **asdict(self.configuration),
+            "inlier": self.inlier.name,
+            "p": self.inlier.p,
+            "val_score": self.val_score,
+            "seed": self.seed,
+            "data": self.data,
+            "seeds": self.seeds,
+            "mean_score": self.mean_score,
+            "std_score": self.std_score,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read what `to_json` returned."""
+        return cls(
+            content["machine"],
+            content["trial"],
+            content["encoder"],
+            Configuration(content["lr"], content["batch_size"], content["lam"]),
+            InlierSpec(content["inlier"], content["p"]),
+            content["val_score"],
+            content["seed"],
+            content["data"],
+            content.get("seeds", 1),
+            # Before there were finalists, a configuration had one seed.
+            content.get("mean_score", content["val_score"]),
+            content.get("std_score"),
+        )
+
+
+def choose(machine: str, data: str, ranking: Ranking) -> Winner:
+    """The winner of a ranking, with its best encoder.
+
+    Args:
+        machine: target machine type.
+        data: fingerprint of the recordings.
+        ranking: of the study.
+    """
+    candidate = ranking.winner
+    best = candidate.best
+    return Winner(
+        machine=machine,
+        trial=best.record.proposal.number,
+        encoder=best.record.encoder,
+        configuration=candidate.configuration,
+        inlier=candidate.inlier,
+        val_score=best.score,
+        seed=best.seed,
+        data=data,
+        seeds=len(candidate.trainings),
+        mean_score=candidate.mean(),
+        std_score=candidate.std,
+    )
+
+
+def freeze(winner: Winner, folder: UPath) -> None:
+    """Writes `frozen.json`."""
+    write_text(folder / "frozen.json", json.dumps(winner.to_json(), indent=2) + "\n")
+
+
+def frozen(folder: UPath) -> Winner | None:
+    """The frozen configuration of a run, if it has one."""
+    path = folder / "frozen.json"
+    if not path.is_file():
+        return None
+    return Winner.from_json(json.loads(path.read_text()))

@@ -1,0 +1,55 @@
+"""Atomic checkpoints: tensors and JSON in one safetensors file, never a pickle."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import Tensor
+
+from raysearch import storage
+from raysearch.storage import Place
+from raysearch.training.state import facts_of_head, head_length, unreadable
+
+
+def save(path: Place, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Writes tensors and JSON facts to one file, which appears whole or not at all."""
+    # channels_last weights are stored in their logical order, as safetensors wants.
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    storage.write_bytes(path, write_tensors(plain, metadata={"facts": json.dumps(facts)}))
+
+
+def load(path: Place) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads what `save` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        content = path.read_bytes()
+        return read_tensors(content), facts_of_head(content[: 8 + head_length(content)])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Returns an optimiser's state as tensors named `optimiser/<parameter>/<entry>`."""
+    return {
+        f"optimiser/{number}/{entry}": tensor
+        for number, state in optimiser.state_dict()["state"].items()
+        for entry, tensor in state.items()
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Puts back what `optimiser_tensors` took; settings stay those of the new optimiser."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser/"):
+            _, number, entry = name.split("/")
+            state.setdefault(int(number), {})[entry] = tensor
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,220 @@
+"""What learns in a training: encoder, optimiser and schedule, and a pass over the recordings.
+
+Shape letters: B samples of a batch, T samples of a segment, K product IDs. Workers of one trial
+prepare the same batches and keep a part of the samples each, so a batch size is always that of
+the trial, and losses and gradients are those of the whole batch.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from raysearch.config import Options, TrialConfig, stream
+from raysearch.data.batches import Batch, ahead, batch_count, training_batches, validation_batches
+from raysearch.data.dataset import TrialData
+from raysearch.errors import TrialError
+from raysearch.methods.proposed import machine_loss, mixup, product_loss, total_loss
+from raysearch.training import checkpoint
+from raysearch.training.distributed import rank, rows, total, workers
+from raysearch.training.network import best_device, frontend, full_precision, new_encoder
+from raysearch.training.sync_layers import wrap
+
+Means = tuple[float, float, float]
+"""Mean total, machine and product loss over samples."""
+
+
+class Learner:
+    """An encoder in training. Every worker of a trial holds the same one."""
+
+    def __init__(self, config: TrialConfig, data: TrialData, *, pretrained: bool | str) -> None:
+        """Builds everything as it is before the first epoch.
+
+        Args:
+            config: what to train.
+            data: recordings.
+            pretrained: as `Encoder`.
+
+        Raises:
+            TrialError: a batch has fewer samples than there are workers.
+        """
+        options = config.options
+        self.config, self.data = config, data
+        self.device = best_device()
+        self.target, self.held_target = data.target_parts(options.validation_share, config.seed)
+        self.others, held = data.other_parts(
+            options.amplitude, options.validation_share, config.seed
+        )
+        # With one clip an ID there is nothing to hold out; a biased loss beats a blind one.
+        self.held_others = held if any(part.clips.size for part in held) else self.others
+        configuration = config.configuration
+        steps = batch_count(self.target.clips.size, configuration.batch_size)
+        _check_batches(config, 2 * (self.target.clips.size // steps))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(config.seed, _WEIGHTS))
+            self.encoder = new_encoder(options, len(data.ids), pretrained=pretrained)
+        self.encoder.to(self.device)
+        self.frontend = frontend(options).to(self.device)
+        self.network = wrap(self.encoder)
+        self.optimiser = torch.optim.AdamW(
+            self.encoder.parameters(), lr=configuration.lr, weight_decay=options.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, max_lr=configuration.lr, total_steps=steps * options.epochs
+        )
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next step."""
+        return float(self.schedule.get_last_lr()[0])
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that the next epoch depends on, as tensors and JSON facts."""
+        tensors = {f"model/{k}": tensor for k, tensor in self.encoder.state_dict().items()}
+        tensors |= checkpoint.optimiser_tensors(self.optimiser)
+        groups = [
+            {k: v for k, v in group.items() if k != "params"}
+            for group in self.optimiser.param_groups
+        ]
+        schedule = {k: v for k, v in self.schedule.state_dict().items() if _is_json(v)}
+        return tensors, {"schedule": schedule, "groups": groups}
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Takes up what `state` returned, be it with another number of workers."""
+        self.encoder.load_state_dict(
+            {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
+        )
+        checkpoint.restore_optimiser(self.optimiser, tensors)
+        self.schedule.load_state_dict(facts["schedule"])
+        for group, values in zip(self.optimiser.param_groups, facts["groups"], strict=True):
+            group.update(values)
+
+    def train(self, number: int) -> Means:
+        """Trains one epoch, counted from 0."""
+        config = self.config
+        # Each worker cuts all crops of a batch, though it keeps only some of them: at 14,400
+        # clips/s they cost next to nothing, and whatever is drawn is the same on all workers.
+        batches = training_batches(
+            self.target,
+            self.data.products,
+            self.others,
+            batch_size=config.configuration.batch_size,
+            segment=config.options.segment,
+            seed=config.seed,
+            epoch=number,
+        )
+        # The generators of an epoch follow from (seed, epoch): to resume needs only its number.
+        generator = torch.Generator().manual_seed(stream(config.seed, _MIXUP, number))
+        self.network.train()
+        meter = _Meter(config.configuration.lam, self.device)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(stream(config.seed, _DROPOUT, number))
+            for batch in ahead(batches):
+                machine, product, count = self._losses(batch, generator, number)
+                self.optimiser.zero_grad(set_to_none=True)
+                # Workers' losses add up to that of the batch, but their gradients are averaged.
+                loss = total_loss(machine, product, config.configuration.lam) * workers()
+                loss.backward()  # type: ignore[no-untyped-call]
+                self.optimiser.step()
+                self.schedule.step()
+                meter.add(machine, product, count)
+        return meter.means()
+
+    def validate(self) -> Means:
+        """Losses of the held-out clips."""
+        self.network.eval()
+        meter = _Meter(self.config.configuration.lam, self.device)
+        batches = validation_batches(
+            self.held_target,
+            self.data.products,
+            self.held_others,
+            batch_size=_EVALUATION_BATCH,
+            segment=self.config.options.segment,
+        )
+        # Validation picks the epoch, so it computes as scoring does: in full precision.
+        with torch.inference_mode(), full_precision():
+            for batch in batches:
+                targets = int((batch.products >= 0).sum())
+                if rank() < len(batch.products):
+                    machine, product, count = self._losses(batch, None, 0)
+                    meter.add(machine, product, count, targets)
+                else:  # no sample is left for this worker
+                    zero = torch.zeros((), device=self.device)
+                    meter.add(zero, zero, len(batch.products), targets)
+        return meter.means()
+
+    def _losses(
+        self, batch: Batch, generator: torch.Generator | None, number: int
+    ) -> tuple[Tensor, Tensor, int]:
+        """Machine and product loss of this worker's part of a batch, and samples of the batch."""
+        options = self.config.options
+        waves = torch.from_numpy(batch.waveforms).to(self.device, non_blocking=True)
+        products = torch.from_numpy(batch.products).to(self.device)
+        machine = (products >= 0).float()
+        targets = one_hot(products.clamp(min=0), len(self.data.ids)) * machine[:, None]
+        if generator is not None and _mixes(options, number, generator):
+            waves, targets, machine = mixup(waves, targets, machine, options.mixup_alpha, generator)
+        size, holders = len(waves), (machine > 0).sum()
+        waves, targets, machine = waves[rows()], targets[rows()], machine[rows()]
+        half = generator is not None and (
+            options.precision == "bf16"
+            or (options.precision == "auto" and self.device.type == "cuda")
+        )
+        # In validation workers may have unequal numbers of batches, so they do not wait for
+        # each other: the bare encoder.
+        network = self.encoder if generator is None else self.network
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+            product_logits, machine_logits = network(self.frontend(waves))
+        return (
+            machine_loss(machine_logits, machine, size),
+            product_loss(product_logits, targets, machine, holders),
+            size,
+        )
+
+
+_EVALUATION_BATCH = 128
+_WEIGHTS, _MIXUP, _DROPOUT = range(3)
+
+
+def _check_batches(config: TrialConfig, smallest: int) -> None:
+    if smallest < workers():
+        raise TrialError(
+            f"batch_size {config.configuration.batch_size}: {workers()} workers cannot share a "
+            f"batch of {smallest} samples; choose a larger batch_size or fewer workers a trial"
+        )
+
+
+def _is_json(value: object) -> bool:
+    return isinstance(value, bool | int | float | str | list | type(None))
+
+
+def _mixes(options: Options, number: int, generator: torch.Generator) -> bool:
+    progress = number / max(1, options.epochs - 1)
+    chance = {"constant": 1.0, "rise": progress, "decay": 1 - progress, "off": 0.0}
+    return bool(torch.rand((), generator=generator) < chance[options.mixup])
+
+
+class _Meter:
+    """Means of the losses over samples, summed on the device so that no step waits for it.
+
+    Each worker adds its parts of the losses of whole batches, and the counts of whole batches.
+    """
+
+    def __init__(self, lam: float, device: torch.device) -> None:
+        self.lam = lam
+        self.sums = [torch.zeros((), device=device) for _ in range(2)]
+        self.counts = [0, 0]
+
+    def add(self, machine: Tensor, product: Tensor, count: int, targets: int | None = None) -> None:
+        counts = (count, count if targets is None else targets)
+        for k, (loss, n) in enumerate(zip((machine, product), counts, strict=True)):
+            self.sums[k] = self.sums[k] + loss.detach() * n
+            self.counts[k] += n
+
+    def means(self) -> Means:
+        sums: list[float] = total(torch.stack(self.sums).double()).tolist()
+        machine, product = (s / max(1, n) for s, n in zip(sums, self.counts, strict=True))
+        return machine + self.lam * product, machine, product

@@ -1,0 +1,79 @@
+"""The outcome of a trial as plain data: its epochs, and how its inlier models scored."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from raysearch.scoring.spec import InlierSpec
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch brought; losses are means over its samples.
+
+    Attributes:
+        epoch: from 1.
+        seconds: of training and validation.
+        val_score: at a rung, the best validation score of the encoder of the least validation
+            loss so far, over all inlier settings.
+    """
+
+    epoch: int
+    train_loss: float
+    train_machine_loss: float
+    train_product_loss: float
+    val_loss: float
+    val_machine_loss: float
+    val_product_loss: float
+    lr: float
+    seconds: float
+    val_score: float | None = None
+
+
+@dataclass(frozen=True)
+class InlierResult:
+    """How one inlier model and p did on the embeddings of a trial.
+
+    Attributes:
+        val_score: harmonic mean of AUC and pAUC over validation IDs; None if it failed.
+        auc: by validation ID.
+        pauc: by validation ID.
+        error: why there is no score.
+        remark: what a reader must know about the fit.
+    """
+
+    inlier: str
+    p: float | None
+    val_score: float | None = None
+    auc: dict[str, float] = field(default_factory=dict)
+    pauc: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    remark: str = ""
+
+    @property
+    def spec(self) -> InlierSpec:
+        """Its inlier model and p."""
+        return InlierSpec(self.inlier, self.p)
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a finished trial found; one row per inlier model and p."""
+
+    rows: tuple[InlierResult, ...]
+    history: tuple[Epoch, ...]
+    resumes: tuple[int, ...]
+    best_epoch: int
+    val_loss: float
+    train_seconds: float
+    score_seconds: float
+
+    @property
+    def best(self) -> InlierResult | None:
+        """See `best_row`."""
+        return best_row(self.rows)
+
+
+def best_row(rows: Iterable[InlierResult]) -> InlierResult | None:
+    """Return the row of the highest validation score, the first of equals; None without a score."""
+    scored = [row for row in rows if row.val_score is not None]
+    return max(scored, key=lambda row: row.val_score or 0.0, default=None)

@@ -1,0 +1,350 @@
+"""What Tune tells of a search, handed to agendas, callbacks and records: without a cluster."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.train._internal.storage import StorageContext
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from raysearch.backend import cluster
+from raysearch.backend.callbacks import Ended, Pruned, Relay
+from raysearch.backend.joining import Joining, joining
+from raysearch.backend.preloading import Preloading
+from raysearch.backend.resources import Cluster, Node, Resources, Share
+from raysearch.backend.search_callback import CallbackList, SearchCallback, StudyProgress
+from raysearch.search.budget import Budget
+from raysearch.search.trial_queue import Agenda
+from raysearch.study.records import Proposal, Record, State
+from raysearch.training.outcome import Epoch
+from tests.records import complete, row
+from tests.search.agendas import epoch, interrupt, make_agenda, space
+
+SHARE = Share(workers=1, cpus=1, gpus=0.5, concurrent=2)
+
+
+class Notes(SearchCallback):
+    """A callback that notes all it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def on_search_start(
+        self, studies: Sequence[StudyProgress], cluster: Cluster, share: Share
+    ) -> None:
+        self.told.append(("search start", cluster.dashboard, share))
+
+    def on_trial_start(self, study: str, proposal: Proposal) -> None:
+        self.told.append(("trial start", study, proposal))
+
+    def on_recordings_read(self, study: str, number: int, host: str, clips: int) -> None:
+        self.told.append(("recordings read", study, number, host, clips))
+
+    def on_epoch_end(self, study: str, number: int, epoch: Epoch) -> None:
+        self.told.append(("epoch end", study, number, epoch))
+
+    def on_trial_restart(self, study: str, number: int, host: str, reason: str) -> None:
+        self.told.append(("trial restart", study, number, host, reason))
+
+    def on_trial_end(self, study: str, record: Record) -> None:
+        self.told.append(("trial end", study, record))
+
+    def on_warning(self, text: str) -> None:
+        self.told.append(("warning", text))
+
+    def on_step_end(self) -> None:
+        self.told.append(("step end",))
+
+
+@pytest.fixture
+def dashboard() -> Future[str]:
+    """The address of Ray's dashboard, which is still starting."""
+    return Future()
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch, dashboard: Future[str]) -> Iterator[Joining]:
+    """A cluster of one machine; whether one is there is the matter of other tests."""
+    found = (Cluster("", "", (Node(2),)), dashboard)
+    monkeypatch.setattr(cluster, "connect", lambda address, *, dashboard: found)
+    monkeypatch.setattr(cluster, "disconnect", lambda: None)
+    with joining("", Resources()) as ray:
+        yield ray
+
+
+class Search:
+    """A study, and what Tune would call while its trials run."""
+
+    def __init__(self, folder: Path, ray: Joining, **strategy: object) -> None:
+        self.folder = folder
+        self.agenda: Agenda = make_agenda(folder / "valve", space(**strategy))
+        self.agenda.devices = SHARE.devices
+        self.notes = Notes()
+        self.later = Preloading(("this",))
+        self.relay = Relay([self.agenda], CallbackList([self.notes]), ray, SHARE, self.later)
+
+    def start(self) -> Trial:
+        """The next trial, as Tune has it."""
+        proposal = self.agenda.next(())
+        assert proposal is not None
+        storage = StorageContext(
+            str(self.folder), "tune", trial_dir_name=f"trial_{proposal.number:04d}"
+        )
+        Path(storage.trial_fs_path).mkdir(parents=True)
+        config = proposal.to_tune(self.agenda.name)
+        return Trial("trial", config=config, storage=storage, stub=True)
+
+    def report(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        self.relay.on_trial_result(0, [], trial, {"hostname": "there", **result})
+
+    def record(self, trial: Trial) -> Record | None:
+        return self.agenda.study.record(trial.config["number"])
+
+
+@pytest.fixture
+def search(tmp_path: Path, ray: Joining) -> Search:
+    return Search(tmp_path, ray)
+
+
+def result(of: Epoch) -> dict[str, Any]:
+    return {"hostname": "there", **asdict(of)}
+
+
+def proposal(search: Search, trial: Trial) -> Proposal:
+    return search.agenda.proposals[trial.config["number"]]
+
+
+# What callbacks are told
+
+
+def test_the_cluster_is_told_once_with_the_first_trial(
+    search: Search, dashboard: Future[str]
+) -> None:
+    search.relay.on_step_end(0, [])
+    assert search.notes.told == [("step end",)]  # the dashboard has not started, nor has a trial
+    trial = search.start()
+    search.relay.on_trial_start(0, [], trial)
+    dashboard.set_result("127.0.0.1:8265")
+    search.relay.on_step_end(0, [])
+    assert search.notes.told[1:] == [
+        ("search start", "", SHARE),
+        ("trial start", "valve", proposal(search, trial)),
+        ("step end",),
+    ]
+
+
+def test_a_dashboard_that_starts_before_the_first_trial_is_told_with_the_cluster(
+    search: Search, dashboard: Future[str]
+) -> None:
+    dashboard.set_result("127.0.0.1:8265")
+    search.relay.on_step_end(0, [])
+    assert search.notes.told == [("search start", "http://127.0.0.1:8265", SHARE), ("step end",)]
+
+
+def test_epochs_and_recordings_are_told_as_they_come(search: Search) -> None:
+    trial = search.start()
+    search.report(trial, {"clips_read": 7})
+    assert not search.later.has("this")
+    search.report(trial, result(epoch(1)))
+    search.report(trial, {"state": "COMPLETE", "val_score": 0.5})
+    assert search.notes.told == [
+        ("recordings read", "valve", 0, "there", 7),
+        ("epoch end", "valve", 0, epoch(1)),
+    ]
+
+
+def test_what_is_needed_later_is_imported_from_the_first_epoch_on(search: Search) -> None:
+    with search.later:
+        search.report(search.start(), result(epoch(1)))
+        assert search.later._events["this"].wait(60)
+
+
+def test_an_epoch_forgives_the_faults_before_it(search: Search) -> None:
+    trial = search.start()
+    trial.run_metadata.num_failures = 2
+    search.report(trial, {"clips_read": 7})
+    assert trial.run_metadata.num_failures == 2
+    search.report(trial, result(epoch(1)))
+    assert trial.run_metadata.num_failures == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (None, "its process died"),
+        ("Traceback\n  somewhere\nOSError: no space left \n", "OSError: no space left"),
+    ],
+)
+def test_a_lost_trial_is_told_with_its_host_and_reason(
+    search: Search, fault: str | None, reason: str
+) -> None:
+    trial = search.start()
+    if fault is not None:
+        trial.run_metadata.last_result = {"hostname": "there"}
+        note(trial, fault)
+    search.relay.on_trial_recover(0, [], trial)
+    [told] = search.notes.told
+    assert told[:3] == ("trial restart", "valve", 0)
+    assert told[3] == ("there" if fault else "an unknown machine")
+    assert told[4] == reason
+
+
+def note(trial: Trial, fault: str) -> None:
+    """Leave the note of a fault as Tune does, in the folder of a trial."""
+    trial.run_metadata.error_filename = "error.txt"
+    Path(trial.storage.trial_fs_path, "error.txt").write_text(f"Failure # 1\n{fault}\n")
+
+
+# Records
+
+
+def test_the_record_that_a_trial_wrote_is_taken_when_it_ends(search: Search) -> None:
+    trial = search.start()
+    search.relay.on_trial_complete(0, [], trial)
+    assert search.notes.told == []  # it wrote none: it will be started again
+    record = complete(proposal(search, trial), row("gmm", 1, 0.75))
+    search.agenda.study.add(record)
+    search.relay.on_trial_complete(0, [], trial)
+    assert search.notes.told == [("trial end", "valve", record)]
+    assert search.agenda.records == {0: record}
+
+
+def test_a_trial_that_tune_gives_up_has_a_record_with_the_reason(search: Search) -> None:
+    trial = search.start()
+    interrupt(search.agenda, proposal(search, trial), [None, None])
+    trial.run_metadata.last_result = {"hostname": "there"}
+    note(trial, "Traceback\nRuntimeError: CUDA driver error")
+    search.relay.on_trial_error(0, [], trial)
+    record = search.record(trial)
+    assert record is not None
+    assert (record.state, record.host, record.error) == (
+        State.FAIL,
+        "there",
+        "RuntimeError: CUDA driver error",
+    )
+    # What it took counts.
+    assert record.devices == SHARE.devices
+    assert record.train_seconds == 2 * epoch(1).seconds
+    assert search.notes.told == [("trial end", "valve", record)]
+
+
+@pytest.fixture
+def behind(tmp_path: Path, ray: Joining) -> tuple[Search, Trial]:
+    """A trial that is worse at a rung than one before it."""
+    search = Search(tmp_path, ray, scheduler="asha", grace=2)
+    good, bad = search.start(), search.start()
+    scheduler = Pruned(search.relay, together=False)
+    for number, score in ((1, None), (2, 0.9), (3, None), (4, 0.9)):
+        found = scheduler.on_trial_result(None, good, result(epoch(number, score)))
+        assert found == TrialScheduler.CONTINUE
+    interrupt(search.agenda, proposal(search, bad), [None, 0.1])
+    assert not search.relay.gives_up(bad, result(epoch(1)))
+    return search, bad
+
+
+def test_a_trial_that_is_behind_is_recorded_and_stopped(behind: tuple[Search, Trial]) -> None:
+    search, bad = behind
+    scheduler = Pruned(search.relay, together=False)
+    assert scheduler.on_trial_result(None, bad, result(epoch(2, 0.1))) == TrialScheduler.STOP
+    record = search.record(bad)
+    assert record is not None
+    assert (record.state, record.host, record.devices) == (State.PRUNED, "there", SHARE.devices)
+    assert len(record.history) == 2
+    # An epoch that was on its way meanwhile changes nothing.
+    assert scheduler.on_trial_result(None, bad, result(epoch(3))) == TrialScheduler.CONTINUE
+    assert search.record(bad) == record
+
+
+def test_workers_of_one_trial_that_is_behind_end_by_themselves(
+    behind: tuple[Search, Trial],
+) -> None:
+    search, bad = behind
+    scheduler = Pruned(search.relay, together=True)
+    assert scheduler.on_trial_result(None, bad, result(epoch(2, 0.1))) == TrialScheduler.CONTINUE
+    record = search.record(bad)
+    assert record is not None
+    assert record.state is State.PRUNED
+
+
+def test_a_trial_whose_training_has_ended_may_as_well_be_scored(
+    behind: tuple[Search, Trial],
+) -> None:
+    search, bad = behind
+    (search.agenda.context.encoder(proposal(search, bad)) / "last.safetensors").unlink()
+    scheduler = Pruned(search.relay, together=False)
+    assert scheduler.on_trial_result(None, bad, result(epoch(2, 0.1))) == TrialScheduler.CONTINUE
+    assert search.record(bad) is None
+
+
+def test_a_report_without_an_epoch_stops_nothing(search: Search) -> None:
+    scheduler = Pruned(search.relay, together=False)
+    trial = search.start()
+    found = scheduler.on_trial_result(None, trial, {"hostname": "there", "clips_read": 3})
+    assert found == TrialScheduler.CONTINUE
+    assert search.agenda.device_seconds == 0
+
+
+# The end of a search
+
+
+def test_a_search_ends_when_no_trial_can_be_trained(search: Search) -> None:
+    ended = Ended([search.agenda], Budget(), search.relay)
+    assert not ended.stop_all()
+    trial = search.start()
+    refusal = {"refused": "there is no backbone nonet"}
+    search.report(trial, refusal)
+    assert search.relay.refused == "there is no backbone nonet"
+    assert ended.stop_all()
+    assert not ended(trial.trial_id, refusal)  # no trial is ended by itself
+
+
+def test_a_search_ends_when_its_devices_have_worked_long_enough(search: Search) -> None:
+    epoch_hours = SHARE.devices * epoch(1).seconds / 3600
+    ended = Ended([search.agenda], Budget(gpu_hours=3.5 * epoch_hours), search.relay)
+    trial = search.start()
+    for number in range(1, 5):
+        assert not ended.stop_all()
+        search.relay.gives_up(trial, result(epoch(number)))
+    assert ended.stop_all()
+
+
+def test_a_callback_that_raises_is_told_once_and_the_search_goes_on(search: Search) -> None:
+    class Broken(SearchCallback):
+        def on_step_end(self) -> None:
+            raise ValueError("no such\nthing")
+
+    broken, notes = Broken(), Notes()
+    callbacks = CallbackList([broken, notes])
+    callbacks.on_step_end()
+    callbacks.on_step_end()
+    warning = "Broken failed (ValueError: no such thing); the search goes on"
+    assert notes.told == [("warning", warning), ("step end",), ("step end",)]
+
+
+def test_a_callback_may_stop_a_search_as_ctrl_c_does() -> None:
+    class Impatient(SearchCallback):
+        def on_step_end(self) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        CallbackList([Impatient()]).on_step_end()
+
+
+def test_a_callback_hears_what_it_overrides_and_nothing_else(search: Search) -> None:
+    callbacks = CallbackList([SearchCallback()])
+    names = [name for name in vars(SearchCallback) if name.startswith("on_")]
+    assert set(names) == {name for name in vars(CallbackList) if name.startswith("on_")}
+    trial = search.start()
+    callbacks.on_trial_start("valve", proposal(search, trial))
+    callbacks.on_epoch_end("valve", 0, epoch(1))
+    assert search.notes.told == []
+
+
+def test_a_search_leaves_nothing_in_the_pickles_of_tune(search: Search) -> None:
+    scheduler = Pruned(search.relay, together=False)
+    for part in (search.relay, scheduler, Ended([search.agenda], Budget(), search.relay)):
+        assert part.__getstate__() == {}

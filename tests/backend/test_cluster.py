@@ -1,0 +1,107 @@
+"""Which Ray cluster is joined, and what it holds."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raysearch.backend import cluster
+from raysearch.backend.address import check_address, running_here
+from raysearch.backend.resources import Cluster, Node
+from raysearch.errors import UserError
+
+
+@pytest.fixture
+def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which `ray start` notes the address of its cluster."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    path = tmp_path / "ray" / "ray_current_cluster"
+    path.parent.mkdir()
+    return path
+
+
+@pytest.fixture
+def listening() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_cluster_of_this_machine_is_found(noted: Path, listening: str) -> None:
+    assert running_here() == ""
+    noted.write_text(f"{listening}\n")
+    assert running_here() == listening
+
+
+def test_a_cluster_that_was_killed_is_not_joined(noted: Path, silent: str) -> None:
+    noted.write_text(silent)
+    assert running_here() == ""
+
+
+def test_an_address_is_checked_before_a_search_begins(listening: str, silent: str) -> None:
+    check_address("")
+    check_address(listening)
+    check_address("auto")  # Ray has to find that one
+    with pytest.raises(UserError) as caught:
+        check_address(silent)
+    assert str(caught.value).startswith(f"no Ray cluster can be joined at {silent} (")
+    assert "--address local" in str(caught.value)
+
+
+BOOTSTRAP = """
+head_node_type: head
+max_workers: 3
+available_node_types:
+  head: {resources: {CPU: 2}}
+  worker: {resources: {CPU: 8, GPU: 1}, max_workers: 5}
+"""
+"""A cluster file as Ray leaves it on the head."""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
+    """CPUs and GPUs of the machines that have started, besides one that was lost."""
+    machines = [(2.0, 0.0)]
+
+    def nodes() -> list[dict[str, object]]:
+        there = [{"Alive": True, "Resources": {"CPU": c, "GPU": g}} for c, g in machines]
+        return [*there, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}]
+
+    monkeypatch.setattr("ray.nodes", nodes)
+    return machines
+
+
+def test_machines_that_were_lost_do_not_count(
+    home: Path, started: list[tuple[float, float]]
+) -> None:
+    assert cluster._nodes("127.0.0.1:6379") == (Node(2),)
+
+
+def test_a_cluster_counts_the_machines_that_it_may_grow_to(
+    home: Path, started: list[tuple[float, float]]
+) -> None:
+    (home / "ray_bootstrap_config.yaml").write_text(BOOTSTRAP)
+    assert cluster._nodes("127.0.0.1:6379") == (Node(2), *[Node(8, 1)] * 3)
+    # Ray on this machine alone does not grow.
+    assert cluster._nodes("") == (Node(2),)
+    # What was added by hand is there all the same.
+    started[:] = [(64.0, 8.0)]
+    assert cluster._nodes("127.0.0.1:6379") == (Node(64, 8),)
+
+
+def test_a_cluster_without_a_dashboard_has_no_address_for_it() -> None:
+    joined = Cluster("127.0.0.1:6379", "", (Node(2),))
+    assert cluster.with_dashboard(joined, "").dashboard == ""
+    assert cluster.with_dashboard(joined, "127.0.0.1:8265").dashboard == "http://127.0.0.1:8265"

@@ -1,0 +1,29 @@
+"""The private parts of Ray that are used, against the Ray that is installed."""
+
+from ray._private.node import Node
+
+from raysearch.backend.ray_internals import DASHBOARD, UNUSED, without_unused
+
+
+def test_the_methods_that_are_replaced_are_those_of_ray_2_60() -> None:
+    """A Ray without one of them starts as it does by itself: slower, so this test tells."""
+    assert all(callable(getattr(Node, name)) for name in (*UNUSED, DASHBOARD))
+    assert isinstance(Node.webui_url, property)
+
+
+def test_methods_are_put_back_whatever_happens() -> None:
+    before = {name: getattr(Node, name) for name in (*UNUSED, DASHBOARD)}
+    try:
+        with without_unused(None):
+            assert all(getattr(Node, name) is not method for name, method in before.items())
+            raise RuntimeError
+    except RuntimeError:
+        pass
+    assert {name: getattr(Node, name) for name in before} == before
+
+
+def test_a_method_that_ray_no_longer_has_is_not_made_up(monkeypatch) -> None:
+    monkeypatch.delattr(Node, UNUSED[0])
+    with without_unused(None):
+        assert not hasattr(Node, UNUSED[0])
+    assert not hasattr(Node, UNUSED[0])

@@ -1,0 +1,225 @@
+"""Trials on a real MLflow server, seen by its client and in a real browser.
+
+Only whole runs show what a server is told of them, and that they outlive it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from raysearch.backend.preloading import Preloading
+from raysearch.backend.tensorboard import TENSORBOARD, TensorBoard
+from raysearch.errors import UserError
+from tests.browser import PATIENCE, browser
+from tests.command import Ended, Started, table, write_space
+from tests.remote.head import free_ports
+
+SERVER = "MLFLOW_TRACKING_URI"
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[str]:
+    """An MLflow server on loopback; gives its address."""
+    command = [sys.executable, "-m", "mlflow", "server", "--workers=1", f"--port={port}"]
+    command += [f"--backend-store-uri=sqlite:///{folder}/mlflow.db"]
+    # Without its job runners, seven more processes for which it waits minutes on a busy machine.
+    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = os.environ | settings
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        end = time.monotonic() + PATIENCE / 1000
+        while not _answers(f"{address}/health"):
+            assert process.poll() is None, (folder / "server.log").read_text()
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(address, timeout=10) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+COMMAND = (
+    *("run", "--machine=valve", "--space=tracked.yaml", "--concurrent=1"),
+    *("--no-final", "--no-dashboard", "--no-report"),
+)
+
+
+@dataclass(eq=False)
+class Trial:
+    """As much of a trial of Tune as its loggers ask for."""
+
+    local_path: str
+    evaluated_params: dict[str, float] = field(default_factory=lambda: {"lr": 1e-3})
+    trial_id: str = "0"
+
+    def init_local_path(self) -> None:
+        Path(self.local_path).mkdir(exist_ok=True)
+
+
+class Later(Preloading):
+    """Says when the library is there, which it always is."""
+
+    there = False
+
+    def has(self, module: str) -> bool:
+        return self.there
+
+
+@pytest.mark.parametrize("comes", [1, 2, None], ids=["at once", "later", "in the end"])
+def test_every_epoch_has_its_point_whenever_the_library_comes(
+    tmp_path: Path, comes: int | None
+) -> None:
+    later, trial = Later((TENSORBOARD,)), Trial(str(tmp_path / "trial"))
+    with TensorBoard(later) as board:
+        board.log_trial_start(trial)
+        for epoch in (1, 2, 3):
+            later.there = comes is not None and epoch >= comes
+            result = {"val_loss": 1 / epoch, "training_iteration": epoch, "config": {}}
+            board.log_trial_result(epoch, trial, result)
+            result["val_loss"] = 7.0  # Tune may use it again
+        board.log_trial_end(trial)
+    events = EventAccumulator(str(tmp_path / "trial")).Reload().Scalars("ray/tune/val_loss")
+    assert [event.step for event in events] == [1, 2, 3]
+    assert [event.value for event in events] == pytest.approx([1, 1 / 2, 1 / 3])
+
+
+TRIALS, TOLD = 5, 2
+"""Trials of the search, and those of which the server was told before it was lost."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A search that lost its server in the middle.
+
+    Attributes:
+        runs: what the server said of the first trials, in their order.
+        curves: their points of the validation loss.
+        page: what a browser shows of them; an error if there is none.
+    """
+
+    home: Path
+    ended: Ended
+    runs: Sequence[Any]
+    curves: Sequence[Sequence[Any]]
+    page: str | LookupError
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        return table(self.home / "runs" / "valve" / "trials.csv")
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Tracked:
+    home, [port] = tmp_path_factory.mktemp("tracked"), free_ports(1)
+    (home / "data").symlink_to(demo_data)
+    write_space(home / "tracked.yaml", strategy={"trials": TRIALS}, tracking="mlflow")
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        address = stack.enter_context(server(tmp_path_factory.mktemp("mlflow"), port))
+        patch.setenv(SERVER, address)
+        from mlflow import MlflowClient
+
+        client, runs = MlflowClient(address), list[Any]()
+
+        def told() -> bool:
+            time.sleep(0.2)  # The server answers the search as well.
+            if (experiment := client.get_experiment_by_name("valve")) is not None:
+                order = ["start_time"]
+                runs[:] = client.search_runs([experiment.experiment_id], order_by=order)[:TOLD]
+            return [run.info.status for run in runs] == ["FINISHED"] * TOLD
+
+        search = Started(COMMAND, home)
+        search.wait_until(told)
+        # The search would be over before a browser has started.
+        os.kill(search.process.pid, signal.SIGSTOP)
+        try:
+            curves = [client.get_metric_history(run.info.run_id, "val_loss") for run in runs]
+            page = shown(f"{address}/#/experiments/{runs[0].info.experiment_id}/runs")
+            stack.close()
+        finally:
+            os.kill(search.process.pid, signal.SIGCONT)
+        return Tracked(home, search.wait(), runs, curves, page)
+
+
+def shown(address: str) -> str | LookupError:
+    """Return what a page says once it shows the last run that was told."""
+    try:
+        with browser() as at:
+            page = at.new_page()
+            page.goto(address)
+            page.get_by_text(f"valve_{TOLD - 1:04d}").first.wait_for(timeout=PATIENCE)
+            return page.inner_text("body")
+    except LookupError as error:
+        return error
+
+
+@pytest.mark.slow
+def test_every_trial_is_a_run_with_its_parameters_and_curves(tracked: Tracked) -> None:
+    assert [run.info.run_name for run in tracked.runs] == ["valve_0000", "valve_0001"]
+    for number, run in enumerate(tracked.runs):
+        mine = [row for row in tracked.rows if row["trial"] == str(number)]
+        assert run.info.status == "FINISHED"
+        told = {key: float(run.data.params[key]) for key in ("lr", "batch_size", "lambda")}
+        assert told == {key: float(mine[0][key]) for key in told}
+        curve = tracked.curves[number]
+        assert [point.step for point in curve] == [1, 2]
+        assert min(point.value for point in curve) == float(mine[0]["val_loss"])
+        best = max(float(row["val_score"]) for row in mine)
+        assert run.data.metrics["val_score"] == best
+
+
+@pytest.mark.slow
+def test_runs_are_seen_in_a_browser(tracked: Tracked) -> None:
+    if isinstance(tracked.page, LookupError):
+        pytest.skip(str(tracked.page))
+    assert "valve_0000" in tracked.page
+    assert "valve_0001" in tracked.page
+
+
+@pytest.mark.slow
+def test_a_server_that_is_lost_does_not_take_the_search_with_it(tracked: Tracked) -> None:
+    assert (tracked.ended.code, tracked.ended.err) == (0, "")
+    assert tracked.ended.out.count("MLflow was lost (") == 1
+    assert {row["trial"] for row in tracked.rows} == set(map(str, range(TRIALS)))
+
+
+def test_a_server_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    [port] = free_ports(1)
+    monkeypatch.setenv(SERVER, f"http://me:secret@127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    from raysearch.backend.mlflow_runs import check_tracking
+
+    with pytest.raises(UserError, match="tracking: none") as refused:
+        check_tracking()
+    assert f"127.0.0.1:{port}" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from raysearch.backend.mlflow_runs import check_tracking
+
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(UserError, match=r"pip install 'raysearch\[mlflow\]'"):
+        check_tracking()

@@ -1,0 +1,110 @@
+"""What Tune is handed: trials as configurations that travel, until the queue is at its end."""
+
+from pathlib import Path
+
+import pytest
+from ray.tune import Tuner
+from ray.tune.experiment import Trial
+
+from raysearch.backend.callbacks import Relay
+from raysearch.backend.joining import Joining
+from raysearch.backend.preloading import Preloading
+from raysearch.backend.resources import Cluster, Node, Resources, Share
+from raysearch.backend.search_callback import CallbackList
+from raysearch.backend.tensorboard import TensorBoard
+from raysearch.backend.tune import DRIVER_CPUS, RETRIES, _packed, _Searcher, _tuner
+from raysearch.config import Configuration
+from raysearch.scoring.spec import InlierSpec
+from raysearch.search.budget import Budget
+from raysearch.search.trial_queue import Agenda
+from raysearch.study.records import Proposal
+from tests.search.agendas import end, make_agenda, space
+
+
+def test_trials_are_handed_out_as_plain_configurations(tmp_path: Path) -> None:
+    agenda = make_agenda(tmp_path / "valve", space(trials=1))
+    searcher = _Searcher([agenda], 1)
+    found = searcher.suggest("a")
+    assert isinstance(found, dict)
+    [proposal] = agenda.proposals
+    assert found == {"study": "valve", "number": 0, **proposal.configuration.to_dict()}
+    assert Proposal.from_tune(found) == proposal
+    # Nothing to do just now is not the end.
+    assert searcher.suggest("b") is None
+    end(agenda, proposal)
+    searcher.on_trial_complete("a")
+    assert searcher.suggest("b") == "FINISHED"
+
+
+def test_a_study_that_is_over_has_nothing_to_hand_out(tmp_path: Path) -> None:
+    before = make_agenda(tmp_path / "valve", space(trials=1))
+    proposal = before.next(())
+    assert proposal is not None
+    end(before, proposal)
+    again = make_agenda(tmp_path / "valve", space(trials=1))
+    assert _Searcher([again], 1).suggest("a") == "FINISHED"
+
+
+def test_every_part_of_a_proposal_comes_through() -> None:
+    proposal = Proposal(
+        7,
+        Configuration(1e-3, 32, 10.0),
+        InlierSpec("gmm", 4),
+        seed=3,
+        rerun_of=1,
+        origin="fan trial 2",
+    )
+    config = proposal.to_tune("valve")
+    assert config["lambda"] == 10.0
+    assert None not in config.values()
+    assert Proposal.from_tune(config) == proposal
+    plain = Proposal(0, Configuration(1e-3, 32, 10.0))
+    assert Proposal.from_tune(plain.to_tune("valve")) == plain
+
+
+def tuner(share: Share, *agendas: Agenda) -> Tuner:
+    """Tune's part of a search that nobody starts."""
+    later = Preloading(())
+    relay = Relay(agendas, CallbackList([]), Joining("", Resources()), share, later)
+    return _tuner(agendas, share, relay, Budget(), None, TensorBoard(later))
+
+
+@pytest.mark.parametrize(
+    ("share", "cpus", "gpus"),
+    [
+        (Share(workers=1, cpus=2, gpus=0.25, concurrent=3), 2, 0.25),
+        # Its workers hold what it asked for.
+        (Share(workers=2, cpus=2, gpus=1.0, concurrent=1), DRIVER_CPUS, 0),
+    ],
+)
+def test_a_trial_holds_its_share_and_not_that_of_its_workers(
+    tmp_path: Path, share: Share, cpus: float, gpus: float
+) -> None:
+    made = tuner(share, make_agenda(tmp_path / "valve", space()))._local_tuner
+    held = made.converted_trainable._resources
+    assert held.head_cpus == cpus
+    assert held.required_resources == {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+    assert made._tune_config.max_concurrent_trials == share.concurrent
+    # A process that waits for its workers cannot be reused.
+    assert made._tune_config.reuse_actors is (share.workers == 1)
+    assert made.get_run_config().failure_config.max_failures == RETRIES
+
+
+def test_what_tune_writes_lies_beside_the_studies_that_it_searches(tmp_path: Path) -> None:
+    share = Share(workers=1, cpus=1, gpus=0.0, concurrent=1)
+    valve, fan = (make_agenda(tmp_path / name, space(), name) for name in ("valve", "fan"))
+    trial = Trial("trial", config={"study": "valve", "number": 7}, stub=True)
+    for agendas, folder, name in (
+        ([valve], tmp_path / "valve", "trial_0007"),
+        ([valve, fan], tmp_path, "valve_0007"),
+    ):
+        made = tuner(share, *agendas)._local_tuner
+        run, asked = made.get_run_config(), made._tune_config
+        assert (run.storage_path, run.name) == (str(folder), "tune")
+        assert asked.trial_dirname_creator(trial) == name
+        assert asked.trial_name_creator(trial) == "valve_0007"
+
+
+def test_nothing_is_packed_where_there_is_no_gpu(tmp_path: Path) -> None:
+    agenda = make_agenda(tmp_path / "valve", space())
+    assert _packed([agenda], Cluster("", "", (Node(2), Node(4)))) is None

@@ -1,0 +1,287 @@
+"""What a trial's process does: from a proposal to its record."""
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from raysearch.backend.resources import Share
+from raysearch.backend.worker import work
+from raysearch.config import Configuration
+from raysearch.data.dataset import open_data, source_of
+from raysearch.scoring.inlier import InlierSpec
+from raysearch.study.context import StudyContext, failed, pruned
+from raysearch.study.folder import StudyFolder
+from raysearch.study.records import Proposal, Record, State
+from raysearch.training.state import unfinished
+from tests.records import make_manifest, make_space
+from tests.tiny import TINY, VALIDATION_IDS
+
+SPECS = (InlierSpec("gmm", 1), InlierSpec("gmm", 64), InlierSpec("none", None))
+SHARE = Share(workers=1, cpus=1, gpus=0, concurrent=1)
+PROPOSAL = Proposal(3, Configuration(3e-3, 16, 10.0))
+Told = list[dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch):
+    # What a trial sets in its process is put back.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def context(demo_data: Path, tmp_path: Path) -> StudyContext:
+    options = TINY.model_copy(update={"epochs": 2})
+    source = source_of(demo_data, "valve", VALIDATION_IDS, options)
+    study = StudyFolder(tmp_path / "study")
+    study.begin(make_manifest())
+    inliers: dict[str, object] = {"gmm": [1, 64], "none": []}
+    space = make_space(inlier=inliers, strategy={"seed": 5, "scheduler": "none"})
+    fixed = space.model_copy(update={"fixed": options})
+    return StudyContext(study.path, source, open_data(source).fingerprint, fixed)
+
+
+def with_rung(context: StudyContext) -> StudyContext:
+    """The same, with a rung after the first of two epochs."""
+    asha = context.space.strategy.model_copy(update={"scheduler": "asha", "grace": 1})
+    return replace(context, space=context.space.model_copy(update={"strategy": asha}))
+
+
+def run(context: StudyContext, proposal: Proposal = PROPOSAL) -> tuple[Record | None, Told]:
+    told: Told = []
+    work(context, proposal, SHARE, told.append)
+    return StudyFolder(context.folder).record(proposal.number), told
+
+
+def forbidden(_: object) -> None:
+    raise AssertionError("a trial that has its record was run")
+
+
+def test_a_trial_leaves_one_complete_record(context: StudyContext):
+    record, told = run(context)
+    assert record is not None
+    assert record.state is State.COMPLETE
+    assert record.proposal == PROPOSAL
+    assert record.encoder == context.config(PROPOSAL).signature()
+    assert (record.epochs, record.seed, record.error) == (2, 5, "")
+    assert [(row.inlier, row.p) for row in record.rows] == [(s.name, s.p) for s in SPECS]
+    assert [bool(row.error) for row in record.rows] == [False, True, False]
+    assert len(record.history) == 2
+    assert record.best_epoch in (1, 2)
+    assert record.val_loss == min(epoch.val_loss for epoch in record.history)
+    assert record.host
+    assert os.listdir(context.folder / "records") == ["0003.json"]
+    assert [line.get("epoch") for line in told] == [1, 2, None]
+    assert [line.get("timesteps_total") for line in told] == [1, 2, None]
+    assert told[0]["val_loss"] == record.history[0].val_loss
+    assert record.best is not None
+    assert told[-1] == {"state": "COMPLETE", "val_score": record.best.val_score}
+
+
+def test_the_threads_of_a_trial_are_its_cpus(context: StudyContext):
+    # One that is refused at once: training on more threads than cores is slow.
+    work(replace(context, fingerprint="another"), PROPOSAL, Share(1, 3, 0, 1), lambda _: None)
+    assert torch.get_num_threads() == 3
+
+
+def test_a_diverged_trial_leaves_a_failed_record_with_its_reason(context: StudyContext):
+    wild = replace(PROPOSAL, configuration=Configuration(1e30, 16, 10.0))
+    record, told = run(context, wild)
+    assert record is not None
+    assert record.state is State.FAIL
+    assert record.error == "TrialError: the loss diverged (not finite) in epoch 1"
+    assert record.rows == record.history == ()
+    assert record.best is None
+    assert record.best_epoch is None
+    assert told == [{"state": "FAIL", "val_score": None}]
+    error = StudyFolder(context.folder).encoder(record.encoder) / "error.txt"
+    assert "Traceback" in error.read_text()
+
+
+def test_a_trial_that_has_its_record_is_not_run(context: StudyContext):
+    run(context)
+    path = context.folder / "records" / "0003.json"
+    before, written = path.read_bytes(), path.stat().st_mtime_ns
+    shutil.rmtree(context.folder / "encoders")
+    work(context, PROPOSAL, SHARE, forbidden)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, written)
+    assert not (context.folder / "encoders").exists()
+
+
+def test_a_failed_trial_is_not_tried_again(context: StudyContext):
+    wild = replace(PROPOSAL, configuration=Configuration(1e30, 16, 10.0))
+    run(context, wild)
+    work(context, wild, SHARE, forbidden)
+
+
+def test_a_sampled_inlier_model_is_the_only_one_that_is_judged(context: StudyContext):
+    first, told = run(context, replace(PROPOSAL, inlier=InlierSpec("gmm", 1)))
+    assert first is not None
+    assert [(row.inlier, row.p) for row in first.rows] == [("gmm", 1)]
+    assert len(told) == 3
+    # Another inlier model on the same encoder: it is loaded, not trained.
+    second, told = run(context, replace(PROPOSAL, number=4, inlier=InlierSpec("none", None)))
+    assert second is not None
+    assert [(row.inlier, row.p) for row in second.rows] == [("none", None)]
+    assert second.encoder == first.encoder
+    assert second.history == first.history
+    assert [line.get("state") for line in told] == ["COMPLETE"]
+
+
+def test_rungs_are_told_with_the_score_so_far(context: StudyContext):
+    record, told = run(with_rung(context))
+    assert record is not None
+    assert [line.get("val_score") for line in told[:2]] == [record.history[0].val_score, None]
+    assert 0 < told[0]["val_score"] <= 1
+    rerun = replace(PROPOSAL, number=4, seed=6, rerun_of=3)
+    finalist, told = run(with_rung(context), rerun)
+    assert finalist is not None
+    assert (finalist.seed, finalist.encoder != record.encoder) == (6, True)
+    assert [line["val_score"] for line in told[:2]] == [None, None]
+
+
+def test_an_encoder_of_another_trial_brings_no_scores_of_its_rungs(context: StudyContext):
+    context = with_rung(context)
+    first, _ = run(context, replace(PROPOSAL, inlier=InlierSpec("gmm", 1)))
+    second, _ = run(context, replace(PROPOSAL, number=4, inlier=InlierSpec("none", None)))
+    assert first is not None
+    assert second is not None
+    assert first.history[0].val_score is not None
+    assert [epoch.val_score for epoch in second.history] == [None, None]
+
+
+def test_what_a_trial_held_is_recorded(context: StudyContext):
+    together = Share(workers=1, cpus=1, gpus=0.0, concurrent=1)
+    assert together.devices == 1.0
+    assert replace(together, workers=3).devices == 3.0
+    assert replace(together, gpus=0.25).devices == 0.25
+    assert replace(together, gpus=1.0, workers=2).devices == 2.0
+    record, _ = run(context)
+    assert record is not None
+    assert record.device_seconds == record.train_seconds + record.score_seconds > 0
+
+
+def test_a_trial_that_was_stopped_leaves_no_record_and_goes_on(context: StudyContext):
+    def stop(result: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(context, PROPOSAL, SHARE, stop)
+    assert StudyFolder(context.folder).record(3) is None
+    record, told = run(context)
+    assert record is not None
+    assert record.resumes == (1,)
+    assert [line.get("epoch") for line in told] == [2, None]
+
+
+def test_other_recordings_than_the_search_began_with_are_refused(context: StudyContext):
+    record, told = run(replace(context, fingerprint="another"))
+    assert record is not None
+    assert record.state is State.FAIL
+    assert record.error.startswith("DataError: ")
+    assert "other recordings" in record.error
+    assert told == [{"state": "FAIL", "val_score": None}]
+
+
+def test_the_reason_is_one_line(context: StudyContext):
+    gone = replace(context, source=replace(context.source, root=context.folder / "two\nlines"))
+    record, _ = run(gone)
+    assert record is not None
+    assert record.state is State.FAIL
+    assert record.error.startswith("DataError: no data set: ")
+    assert "\n" not in record.error
+
+
+def test_a_trial_that_is_given_up_has_the_epochs_of_its_checkpoint(context: StudyContext):
+    def stop(result: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(context, PROPOSAL, SHARE, stop)
+    record = pruned(context, PROPOSAL, "host2", 0.5)
+    assert record is not None
+    assert record.state is State.PRUNED
+    assert [epoch.epoch for epoch in record.history] == [1]
+    assert (record.best_epoch, record.val_loss) == (1, record.history[0].val_loss)
+    assert record.train_seconds == record.history[0].seconds
+    assert (record.best, record.host, record.devices) == (None, "host2", 0.5)
+    # Its record stands: it is not taken up again.
+    assert StudyFolder(context.folder).add(record)
+    work(context, PROPOSAL, SHARE, forbidden)
+
+
+def test_a_trial_whose_training_has_ended_is_not_given_up(context: StudyContext):
+    run(context)
+    assert pruned(context, PROPOSAL, "host2", 0.5) is None
+
+
+def test_a_trial_that_cannot_say_it_itself_is_recorded_as_failed(context: StudyContext):
+    record = failed(context, PROPOSAL, "host2", "the actor died", 2.0)
+    assert (record.state, record.host, record.error) == (State.FAIL, "host2", "the actor died")
+    assert record.encoder == context.config(PROPOSAL).signature()
+    assert record.device_seconds == 0
+
+
+def test_what_a_failed_trial_took_is_known(context: StudyContext):
+    def stop(result: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(context, PROPOSAL, SHARE, stop)
+    seconds = sum(epoch.seconds for epoch in unfinished(context.encoder(PROPOSAL))[0])
+    record = failed(context, PROPOSAL, "host2", "the actor died", 2.0)
+    assert record.device_seconds == 2 * seconds > 0
+
+
+def test_what_is_no_fault_of_the_trial_is_left_to_be_tried_again(context: StudyContext):
+    (context.folder / "encoders").write_text("in the way")
+    with pytest.raises(OSError, match="encoders"):
+        work(context, PROPOSAL, SHARE, lambda _: None)
+    assert StudyFolder(context.folder).record(3) is None
+
+
+def test_a_share_of_a_gpu_that_torch_cannot_use_is_refused(
+    context: StudyContext, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(RuntimeError, match=r"cannot use the GPU of .*nvidia-smi"):
+        work(context, PROPOSAL, replace(SHARE, gpus=0.5), lambda _: None)
+    assert StudyFolder(context.folder).record(3) is None
+
+
+def test_a_share_without_a_gpu_sees_none(context: StudyContext, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    work(replace(context, fingerprint="another"), PROPOSAL, SHARE, lambda _: None)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_the_end_of_gpu_memory_is_told_with_the_batch_size(
+    context: StudyContext, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    # While it scores, after training; training itself is in test_train.py.
+    monkeypatch.setattr("raysearch.training.trial.fit_embeddings", full)
+    record, _ = run(context)
+    assert record is not None
+    assert record.state is State.FAIL
+    assert record.error.startswith("out of GPU memory at batch size 16: OutOfMemoryError: CUDA")
+
+
+def test_a_network_that_no_trial_can_train_is_told_and_is_no_trials_failure(context: StudyContext):
+    options = context.options.model_copy(update={"n_mels": 2000})
+    told: Told = []
+    space = context.space.model_copy(update={"fixed": options})
+    work(replace(context, space=space), PROPOSAL, SHARE, told.append)
+    assert [list(one) for one in told] == [["refused"]]
+    assert told[0]["refused"].startswith("n_mels=2000 is too many for n_fft=")
+    assert StudyFolder(context.folder).record(3) is None
+    assert not (context.folder / "encoders").exists()

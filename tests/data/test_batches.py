@@ -1,0 +1,342 @@
+"""Batches: who is in them, how often, and in what order; segments that score a clip."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysearch.data.batches import (
+    Batch,
+    Part,
+    ahead,
+    batch_count,
+    normalise,
+    repeat,
+    segment_starts,
+    segments,
+    split_clips,
+    training_batches,
+    validation_batches,
+)
+from raysearch.data.index import Clip
+from raysearch.data.store import Store
+
+SEGMENT = 4
+TARGET, OTHER = 1000, 10000
+
+
+def part(levels: Sequence[int], *, length: int = 7, clips: Sequence[int] | None = None) -> Part:
+    """A part whose n-th clip has `levels[n]` in every sample, so that a crop tells its clip."""
+    waves = [np.full(length, level, np.int16) for level in levels]
+    return part_of(waves, clips=clips)
+
+
+def part_of(waves: Sequence[np.ndarray], *, clips: Sequence[int] | None = None) -> Part:
+    named = tuple(Clip("m", "0", "train", "source", 0, Path(f"{n}.wav")) for n in range(len(waves)))
+    store = Store(
+        clips=named,
+        samples=np.concatenate(waves).astype(np.int16),
+        offsets=np.cumsum([0, *(wave.size for wave in waves)]),
+        fingerprint="",
+        mean=0.0,
+        std=1.0,
+        defects=(),
+    )
+    chosen = range(len(waves)) if clips is None else clips
+    return Part(store, np.array(list(chosen), np.int64), 0.0, 1.0)
+
+
+def epoch(
+    target: Part, others: Sequence[Part], *, batch_size: int = 8, seed: int = 0, number: int = 0
+) -> list[Batch]:
+    products = np.arange(len(target.store.clips), dtype=np.int64) % 3
+    return list(
+        training_batches(
+            target,
+            products,
+            others,
+            batch_size=batch_size,
+            segment=SEGMENT,
+            seed=seed,
+            epoch=number,
+        )
+    )
+
+
+def levels_of(batches: Sequence[Batch]) -> list[int]:
+    """Which clip each sample of an epoch was cut from."""
+    crops = np.concatenate([batch.waveforms for batch in batches])
+    assert (crops == crops[:, :1]).all()
+    return crops[:, 0].astype(int).tolist()
+
+
+def halves(batches: Sequence[Batch]) -> tuple[list[int], list[int]]:
+    """Levels of the target's samples and of the others', by the products of the batches."""
+    levels = np.array(levels_of(batches))
+    is_target = np.concatenate([batch.products for batch in batches]) >= 0
+    return levels[is_target].tolist(), levels[~is_target].tolist()
+
+
+SIZES = st.integers(1, 40).map(lambda half: 2 * half)
+
+
+@settings(max_examples=150, deadline=None)
+@given(n=st.integers(1, 90), others=st.integers(1, 120), batch_size=SIZES)
+def test_an_epoch_shows_each_target_once_beside_as_many_others(
+    n: int, others: int, batch_size: int
+) -> None:
+    target = part(range(TARGET, TARGET + n))
+    outside = part(range(OTHER, OTHER + others))
+    batches = epoch(target, [outside], batch_size=batch_size)
+
+    shown, partners = halves(batches)
+    assert sorted(shown) == list(range(TARGET, TARGET + n))
+    assert len(partners) == n
+    assert min(partners) >= OTHER  # never the target machine
+    counts = Counter(partners)
+    uses = [counts[OTHER + k] for k in range(others)]
+    assert max(uses) - min(uses) <= 1  # none again before all were there
+
+    sizes = [len(batch.products) for batch in batches]
+    assert len(batches) == batch_count(n, batch_size)
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 2
+    for batch in batches:
+        assert (batch.products >= 0).sum() == len(batch.products) / 2
+        assert batch.waveforms.shape == (len(batch.products), SEGMENT)
+        assert batch.waveforms.dtype == np.float32
+
+
+@pytest.mark.parametrize(("n", "size", "count"), [(1, 2, 1), (64, 128, 1), (65, 128, 2), (9, 6, 3)])
+def test_the_number_of_batches_is_known_beforehand(n: int, size: int, count: int) -> None:
+    assert batch_count(n, size) == count
+
+
+def test_a_sample_carries_the_product_of_its_clip() -> None:
+    target = part(range(TARGET, TARGET + 20))
+    for batch in epoch(target, [part([OTHER])]):
+        for wave, product in zip(batch.waveforms, batch.products, strict=True):
+            assert product == (-1 if wave[0] == OTHER else (int(wave[0]) - TARGET) % 3)
+
+
+def test_only_the_clips_of_a_part_are_shown() -> None:
+    target = part(range(TARGET, TARGET + 20), clips=[3, 7, 11])
+    outside = part(range(OTHER, OTHER + 20), clips=[0, 19])
+    shown, partners = halves(epoch(target, [outside]))
+    assert sorted(shown) == [TARGET + 3, TARGET + 7, TARGET + 11]
+    assert set(partners) == {OTHER, OTHER + 19}
+
+
+def test_every_other_machine_type_is_among_the_others() -> None:
+    target = part(range(TARGET, TARGET + 30))
+    others = [part([OTHER + k] * 5) for k in range(6)]
+    _, partners = halves(epoch(target, others))
+    assert Counter(partners) == {OTHER + k: 5 for k in range(6)}
+
+
+def noise(count: int, length: int = 50) -> Part:
+    rng = np.random.default_rng(0)
+    return part_of([rng.integers(-9999, 9999, length) for _ in range(count)])
+
+
+def same(left: Sequence[Batch], right: Sequence[Batch]) -> bool:
+    return all(
+        np.array_equal(a.waveforms, b.waveforms) and np.array_equal(a.products, b.products)
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def test_an_epoch_follows_from_its_seed_and_number_alone() -> None:
+    target, others = noise(20), [noise(30)]
+    first = epoch(target, others, seed=3, number=5)
+    assert same(first, epoch(target, others, seed=3, number=5))
+    assert not same(first, epoch(target, others, seed=3, number=6))
+    assert not same(first, epoch(target, others, seed=4, number=5))
+
+
+def test_the_order_and_the_partners_change_from_epoch_to_epoch() -> None:
+    target, others = part(range(TARGET, TARGET + 40)), [part(range(OTHER, OTHER + 200))]
+    epochs = [halves(epoch(target, others, number=number)) for number in range(8)]
+    assert len({tuple(shown) for shown, _ in epochs}) == 8
+    assert len({frozenset(partners) for _, partners in epochs}) == 8
+
+
+def test_crops_start_anywhere() -> None:
+    target = part_of([np.arange(7)])
+    starts = [epoch(target, [target], number=k)[0].waveforms[0, 0] for k in range(200)]
+    assert {int(start) for start in starts} == {0, 1, 2, 3}
+
+
+def test_a_crop_spans_from_the_first_start_to_the_last() -> None:
+    target = part_of([np.arange(10)])
+    assert target.crop(0, SEGMENT, 0.0).tolist() == [0, 1, 2, 3]
+    assert target.crop(0, SEGMENT, 0.999999).tolist() == [6, 7, 8, 9]
+    assert part_of([np.arange(4)]).crop(0, SEGMENT, 0.999999).tolist() == [0, 1, 2, 3]
+    assert part_of([np.arange(3)]).crop(0, SEGMENT, 0.7).tolist() == [0, 1, 2, 0]
+
+
+def test_each_machine_type_is_normalised_by_its_own_figures() -> None:
+    target = Part(part([120]).store, np.array([0]), 100.0, 10.0)
+    other = Part(part([-40]).store, np.array([0]), -50.0, 4.0)
+    (batch,) = epoch(target, [other])
+    assert batch.waveforms[:, 0].tolist() == [2.0, 2.5]
+
+
+def test_normalised_samples_have_mean_0_and_variance_1() -> None:
+    wave = np.random.default_rng(0).integers(-3000, 9000, 10000).astype(np.int16)
+    found = normalise(wave, float(wave.mean()), float(wave.std()))
+    assert found.dtype == np.float32
+    assert found.mean() == pytest.approx(0, abs=1e-5)
+    assert found.std() == pytest.approx(1, abs=1e-5)
+
+
+# Validation
+
+
+def check(target: Part, others: Sequence[Part], batch_size: int) -> list[Batch]:
+    products = np.arange(len(target.store.clips), dtype=np.int64) % 3
+    batches = validation_batches(target, products, others, batch_size=batch_size, segment=SEGMENT)
+    return list(batches)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 30),
+    sizes=st.lists(st.integers(0, 12), min_size=1, max_size=4),
+    batch_size=SIZES,
+)
+def test_validation_hears_every_held_clip_once_and_others_in_turn(
+    n: int, sizes: list[int], batch_size: int
+) -> None:
+    target = part(range(TARGET, TARGET + n))
+    others = [
+        part(range(OTHER + 100 * k, OTHER + 100 * k + 20), clips=range(size))
+        for k, size in enumerate(sizes)
+    ]
+    shown, partners = halves(check(target, others, batch_size))
+    assert shown == list(range(TARGET, TARGET + n))
+    assert len(partners) == len(set(partners)) == min(n, sum(sizes))
+    per_machine = [sum((p - OTHER) // 100 == k for p in partners) for k in range(len(sizes))]
+    for count, size in zip(per_machine, sizes, strict=True):
+        assert count == size or max(per_machine) - count <= 1
+
+
+def test_validation_hears_every_id_of_the_others() -> None:
+    # Stores hold their clips by ID: the first few are all of one.
+    outside = part([OTHER + n // 10 for n in range(60)])
+    clips = tuple(replace(c, id=str(n // 10)) for n, c in enumerate(outside.store.clips))
+    outside = replace(outside, store=replace(outside.store, clips=clips))
+    _, partners = halves(check(part(range(TARGET, TARGET + 12)), [outside], 8))
+    assert Counter(partners) == {OTHER + k: 2 for k in range(6)}
+
+
+def test_validation_is_the_same_every_time_and_starts_at_the_beginning() -> None:
+    target, others = noise(5), [noise(9)]
+    assert same(check(target, others, 4), check(target, others, 4))
+    (batch,) = check(part_of([np.arange(9)]), [], 8)
+    assert batch.waveforms.tolist() == [[0, 1, 2, 3]]
+    assert batch.products.tolist() == [0]
+
+
+# Segments
+
+
+@pytest.mark.parametrize(
+    ("length", "segment", "count", "starts"),
+    [
+        (160000, 32000, 10, [*range(0, 9 * 14222, 14222), 128000]),
+        (10, 4, 3, [0, 3, 6]),
+        (11, 4, 4, [0, 2, 4, 7]),
+        (4, 4, 3, [0, 0, 0]),
+        (5, 4, 3, [0, 0, 1]),
+        (10, 4, 1, [0]),
+    ],
+)
+def test_segments_start_at_equal_hops_and_the_last_at_the_end(
+    length: int, segment: int, count: int, starts: list[int]
+) -> None:
+    assert segment_starts(length, segment, count).tolist() == starts
+
+
+@given(segment=st.integers(1, 50), beyond=st.integers(0, 500), count=st.integers(2, 20))
+def test_segments_cover_a_clip_from_start_to_end(segment: int, beyond: int, count: int) -> None:
+    starts = segment_starts(segment + beyond, segment, count)
+    assert starts.size == count
+    assert (starts[0], starts[-1]) == (0, beyond)
+    assert (np.diff(starts) >= 0).all()
+    assert set(np.diff(starts)[:-1].tolist()) <= {beyond // (count - 1)}
+
+
+def test_segments_are_normalised_cuts_of_the_clip() -> None:
+    found = segments(np.arange(10, dtype=np.int16), SEGMENT, 3, mean=1.0, std=2.0)
+    expected = (np.array([[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]) - 1) / 2
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_short_clip_is_repeated_until_it_fills_a_segment() -> None:
+    wave = np.array([5, 6, 7], np.int16)
+    assert repeat(wave, 8).tolist() == [5, 6, 7, 5, 6, 7, 5, 6]
+    assert repeat(wave, 3) is wave
+    assert segments(wave, 4, 2, 0.0, 1.0).tolist() == [[5, 6, 7, 5]] * 2
+
+
+# The split
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25])
+@pytest.mark.parametrize("per_id", [20, 1000])
+def test_the_split_takes_its_exact_share_of_every_id(share: float, per_id: int) -> None:
+    ids = [str(n % 6) for n in range(6 * per_id)]
+    train, held = split_clips(ids, share, seed=0)
+    assert sorted([*train, *held]) == list(range(len(ids)))
+    assert Counter(ids[n] for n in held) == {str(i): round(share * per_id) for i in range(6)}
+
+
+@given(
+    ids=st.lists(st.sampled_from("ABCDE"), min_size=1, max_size=80),
+    share=st.floats(0.01, 0.99),
+    seed=st.integers(0, 5),
+)
+def test_no_id_is_left_without_training_clips(ids: list[str], share: float, seed: int) -> None:
+    train, held = split_clips(ids, share, seed)
+    assert sorted([*train, *held]) == list(range(len(ids)))
+    assert (np.diff(train) > 0).all()
+    assert (np.diff(held) > 0).all()
+    assert {ids[n] for n in train} == set(ids)
+    assert {ids[n] for n in held} == {i for i, count in Counter(ids).items() if count > 1}
+
+
+def test_the_split_follows_from_the_seed() -> None:
+    ids = [str(n % 3) for n in range(300)]
+    held = [split_clips(ids, 0.1, seed)[1].tolist() for seed in (0, 0, 1)]
+    assert held[0] == held[1] != held[2]
+
+
+def test_the_split_is_drawn_over_all_clips() -> None:
+    held = {int(n) for seed in range(60) for n in split_clips(["A"] * 20, 0.1, seed)[1]}
+    assert held == set(range(20))
+
+
+# Preparing ahead
+
+
+def test_ahead_changes_nothing() -> None:
+    target, others = noise(20), [noise(30)]
+    prepared = list(ahead(iter(epoch(target, others))))
+    assert same(prepared, epoch(target, others))
+
+
+def test_ahead_hands_on_an_error() -> None:
+    def broken():
+        yield epoch(noise(4), [noise(4)])[0]
+        raise OSError("the disk is gone")
+
+    batches = ahead(broken())
+    next(batches)
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)

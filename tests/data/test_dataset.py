@@ -1,0 +1,318 @@
+"""What a search may hear: nothing that the test IDs will be judged by, and enough to judge."""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from upath import UPath
+
+from raysearch.config import Options
+from raysearch.data.dataset import (
+    Source,
+    TrialData,
+    open_data,
+    parse_ids,
+    search_index,
+    source_of,
+)
+from raysearch.data.index import read_ground_truth, read_index
+from raysearch.data.store import decode
+from raysearch.errors import DataError, UserError
+from raysearch.storage import Place, place
+from tests.s3 import BUCKET, S3
+
+VALIDATION, TEST = ("0", "1", "2"), ("3", "4", "5")
+
+
+@pytest.fixture
+def root(tmp_path: Path, demo_data: Path) -> Path:
+    """A data set of one's own, to take files out of."""
+    return shutil.copytree(demo_data, tmp_path / "data", copy_function=os.link)
+
+
+def source(root: Place, **changes: object) -> Source:
+    return replace(Source(root, "valve", VALIDATION), **changes)  # type: ignore[arg-type]
+
+
+def remove(root: Path, pattern: str) -> None:
+    paths = [path for path in root.rglob(pattern) if path.is_file()]
+    assert paths
+    for path in paths:
+        path.unlink()
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    path.unlink()  # it is a link to the recording of all tests
+    path.write_bytes(content)
+
+
+def secrets(root: Path) -> list[Path]:
+    """Test clips and labels of the test IDs, of every machine type."""
+    found = [p for p in (root / "eval_data").rglob("*.*") if p.parent.name != "train"]
+    assert {path.suffix for path in found} == {".wav", ".csv"}
+    return found
+
+
+def hide(root: Path) -> None:
+    for path in secrets(root):
+        path.unlink()
+
+
+def spoil(root: Path) -> None:
+    for path in secrets(root):
+        overwrite(path, b"garbage, 7\n")
+
+
+def leave(root: Path) -> None:
+    assert secrets(root)
+
+
+def test_no_test_clip_but_those_of_validation_ids_is_in_the_index(root: Path) -> None:
+    index = search_index(source(root))
+    tests = Counter((c.machine, c.id, c.label) for c in index.clips if c.split == "test")
+    assert tests == {("valve", i, label): 6 for i in VALIDATION for label in (0, 1)}
+    names = {path for path in secrets(root) if path.suffix == ".wav"}
+    assert not names & {clip.path for clip in index.clips}
+
+
+@pytest.mark.parametrize("validation", [("0",), ("3", "5"), ("1", "4")])
+def test_this_holds_whichever_ids_validate(root: Path, validation: tuple[str, ...]) -> None:
+    index = search_index(source(root, validation_ids=validation))
+    assert {c.id for c in index.clips if c.split == "test"} == set(validation)
+    assert {c.label for c in index.clips if c.split == "test"} == {0, 1}
+    assert index.ids("valve") == [*VALIDATION, *TEST]
+
+
+def arrays(data: TrialData) -> list[np.ndarray]:
+    stores = (data.target, *data.others, data.validation)
+    return [a for store in stores for a in (store.samples, store.offsets)]
+
+
+@pytest.mark.parametrize("treat", [hide, spoil])
+def test_a_search_hears_the_same_whatever_becomes_of_the_test_ids(
+    tmp_path: Path, demo_data: Path, treat: Callable[[Path], None]
+) -> None:
+    found = []
+    for name, how in (("a", leave), ("b", treat)):
+        copy = shutil.copytree(demo_data, tmp_path / name, copy_function=os.link)
+        how(copy)
+        found.append(open_data(source(copy)))
+    plain, treated = found
+    assert treated.fingerprint == plain.fingerprint
+    assert treated.ids == plain.ids
+    for left, right in zip(arrays(plain), arrays(treated), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_labels_of_unlabelled_validation_ids_come_from_the_ground_truth(
+    tmp_path: Path, root: Path
+) -> None:
+    plain = open_data(source(root, validation_ids=TEST))
+    # Beside the data set, and without any truth of other IDs or machines.
+    shutil.move(root / "eval_data" / "ground_truth", tmp_path / "truth")
+    for path in (tmp_path / "truth").iterdir():
+        if "valve_section_03" not in path.name:
+            overwrite(path, b"garbage")
+    moved = source(root, validation_ids=("3",), ground_truth=tmp_path / "truth")
+    labels = [c.label for c in open_data(moved).validation.clips]
+    assert Counter(labels) == {0: 6, 1: 6}
+    assert labels == [c.label for c in plain.validation.clips if c.id == "3"]
+
+
+def test_the_data_are_the_target_and_each_other_machine(demo_data: Path) -> None:
+    data = open_data(source(demo_data))
+    assert data.ids == (*VALIDATION, *TEST)
+    assert {c.machine for c in data.target.clips} == {"valve"}
+    assert [{c.machine for c in store.clips} for store in data.others] == [{"fan"}, {"pump"}]
+    assert {c.split for store in (data.target, *data.others) for c in store.clips} == {"train"}
+    assert len(data.target.clips) == 6 * 12
+    assert data.products.tolist() == [int(clip.id) for clip in data.target.clips]
+    assert data.defects == ()
+
+
+@pytest.mark.parametrize(("domain", "clips"), [("source", 12), ("target", 3), ("both", 15)])
+def test_the_domain_decides_which_clips_train(root: Path, domain: str, clips: int) -> None:
+    assert len(search_index(source(root, domain=domain)).train("valve")) == 6 * clips
+
+
+def test_parts_normalise_by_their_own_machine_or_by_the_target(demo_data: Path) -> None:
+    data = open_data(source(demo_data))
+    train, held = data.target_parts(0.25, 0)
+    assert held.clips.size == 6 * 3
+    assert sorted([*train.clips, *held.clips]) == list(range(72))
+    assert (train.mean, train.std) == (held.mean, held.std) == (data.target.mean, data.target.std)
+    own, _ = data.other_parts("own", 0.25, 0)
+    assert [p.std for p in own] == [store.std for store in data.others]
+    forced, held_others = data.other_parts("target", 0.25, 0)
+    assert {p.std for p in (*forced, *held_others)} == {data.target.std}
+    assert [p.clips.size for p in held_others] == [18, 18]
+
+
+CHANGES: dict[str, Callable[[Path], None]] = {
+    "training clip": lambda root: remove(root, "valve/train/section_04_source_train_*_0000_*"),
+    "other machine": lambda root: remove(root, "fan/train/section_04_source_train_*_0000_*"),
+    "validation clip": lambda root: remove(root, "valve/source_test/section_00_*_normal_0000*"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_fingerprint_changes_with_what_is_heard(
+    root: Path, demo_data: Path, change: str
+) -> None:
+    CHANGES[change](root)
+    assert open_data(source(root)).fingerprint != open_data(source(demo_data)).fingerprint
+
+
+def test_the_fingerprint_changes_with_a_label(root: Path) -> None:
+    before = open_data(source(root, validation_ids=("3",)))
+    path = root / "eval_data/ground_truth/ground_truth_valve_section_03_source_test.csv"
+    first, _, rest = path.read_text().partition("\n")
+    overwrite(path, f"{first[:-1]}{1 - int(first[-1])}\n{rest}".encode())
+    assert open_data(source(root, validation_ids=("3",))).fingerprint != before.fingerprint
+
+
+def test_paths_become_absolute(demo_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo_data.parent)
+    options = Options(rate=16000, channel=0, domain="both")
+    made = source_of(Path("data"), "fan", ["1"], options, ground_truth=Path("truth"))
+    assert made == Source(
+        demo_data, "fan", ("1",), 16000, 0, "both", demo_data.parent / "truth", False
+    )
+
+
+def test_ids_of_a_space_file_have_one_spelling() -> None:
+    assert parse_ids([0, "01", "x", 10]) == ("0", "1", "x", "10")
+
+
+# Wrong uses
+
+
+def refusal(asked: Source) -> str:
+    with pytest.raises(DataError) as caught:
+        open_data(asked)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_an_unknown_machine_is_refused_with_the_nearest_name(demo_data: Path) -> None:
+    message = refusal(source(demo_data, machine="vlave"))
+    assert "unknown machine 'vlave'" in message
+    assert "did you mean 'valve'?" in message
+    message = refusal(source(demo_data, machine="zzz"))
+    assert "did you mean" not in message
+    assert "has fan, pump, valve" in message
+
+
+def test_one_machine_type_alone_is_refused(root: Path) -> None:
+    for folder in [*root.rglob("fan"), *root.rglob("pump")]:
+        shutil.rmtree(folder)
+    assert "one machine type only (valve)" in refusal(source(root))
+
+
+def test_an_id_without_training_clips_is_refused(root: Path) -> None:
+    remove(root, "valve/train/section_01_*")
+    message = refusal(source(root))
+    assert "ID 1 of valve has no training clips" in message
+    assert "0, 2, 3, 4, 5" in message
+
+
+def test_an_id_without_test_clips_is_refused(root: Path) -> None:
+    remove(root, "valve/source_test/section_01_*")
+    assert "ID 1 of valve has no usable test clips" in refusal(source(root))
+
+
+def test_an_id_without_labels_is_refused(root: Path) -> None:
+    remove(root, "ground_truth_valve_section_04_*")
+    message = refusal(source(root, validation_ids=("3", "4")))
+    assert "ID 4 of valve" in message
+    assert "--ground-truth" in message
+
+
+@pytest.mark.parametrize(("label", "missing"), [("normal", "normal"), ("anomaly", "anomalous")])
+def test_an_id_with_one_kind_of_clips_is_refused(root: Path, label: str, missing: str) -> None:
+    remove(root, f"valve/source_test/section_02_*_{label}_*")
+    assert f"ID 2 of valve has no usable {missing} test clips" in refusal(source(root))
+
+
+def test_an_id_with_one_training_clip_is_refused(root: Path) -> None:
+    remove(root, "valve/train/section_05_source_train_*_00[01][1-9]_*")
+    remove(root, "valve/train/section_05_source_train_*_0010_*")
+    assert "ID 5 of valve has 1 usable training clip" in refusal(source(root))
+
+
+def test_defective_files_stop_unless_they_are_allowed(root: Path) -> None:
+    paths = sorted((root / "dev_data/pump/train").glob("section_00_source_*"))
+    overwrite(paths[0], b"garbage")
+    assert f"1 of 72 files are defective, the first {paths[0]}" in refusal(source(root))
+    data = open_data(source(root, allow_defects=True))
+    assert [defect.path for defect in data.defects] == [str(paths[0])]
+    assert len(data.others[1].clips) == 71
+
+
+@pytest.mark.parametrize("label", ["normal", "anomaly"])
+def test_validation_clips_that_cannot_be_decoded_are_not_counted(root: Path, label: str) -> None:
+    for path in (root / "dev_data/valve/source_test").glob(f"section_02_*_{label}_*"):
+        overwrite(path, b"garbage")
+    assert "ID 2 of valve has no usable" in refusal(source(root, allow_defects=True))
+
+
+def test_an_id_whose_training_clips_cannot_be_decoded_is_refused(root: Path) -> None:
+    for path in (root / "eval_data/valve/train").glob("section_03_source_*"):
+        overwrite(path, b"garbage")
+    assert "ID 3 of valve has no usable" in refusal(source(root, allow_defects=True))
+
+
+# Recordings on an object store
+
+
+@pytest.fixture
+def uploaded(s3: S3, root: Path, tmp_path: Path) -> UPath:
+    """The data set of one's own, on an object store as well."""
+    remote = place(f"s3://{BUCKET}/{tmp_path.name}")
+    remote.fs.put(f"{root}/", f"{remote.path}/", recursive=True)
+    return remote
+
+
+@pytest.mark.slow
+def test_recordings_of_an_object_store_are_the_same(root: Path, uploaded: UPath) -> None:
+    local, remote = read_index(root), read_index(uploaded)
+    assert [replace(clip, path=root) for clip in remote.clips] == [
+        replace(clip, path=root) for clip in local.clips
+    ]
+    assert [clip.path for clip in remote.clips] == [
+        uploaded / str(clip.path.relative_to(root)) for clip in local.clips
+    ]
+    labels = read_ground_truth(uploaded, "valve", TEST)
+    assert labels == read_ground_truth(root, "valve", TEST) != {}
+    asked = source_of(uploaded, "valve", VALIDATION, Options())
+    assert asked.root == uploaded
+    assert open_data(asked).fingerprint == open_data(source(root)).fingerprint
+
+
+@pytest.mark.slow
+def test_recordings_of_an_object_store_are_read_once_until_they_change(
+    s3: S3, uploaded: UPath
+) -> None:
+    def decoded() -> int:
+        told = [0]
+        open_data(source(uploaded), told.append)
+        return sum(told)
+
+    clips = len(search_index(source(uploaded)).clips)
+    assert (decoded(), decoded()) == (clips, 0)
+    changed, other = sorted((uploaded / "dev_data/valve/train").iterdir())[:2]
+    changed.write_bytes(other.read_bytes() + b"\0\0")
+    assert decoded() == len(read_index(uploaded).train("valve"))
+
+
+def test_what_an_object_store_does_not_give_is_no_defect(s3: S3) -> None:
+    path = place(f"s3://{BUCKET}/nowhere/none.wav")
+    with pytest.raises(UserError, match="cannot read s3://") as caught:
+        decode(path, rate=16000)
+    assert not isinstance(caught.value, DataError)

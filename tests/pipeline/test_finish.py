@@ -1,0 +1,325 @@
+"""The end of a search: what stays of it on disk, and what the final test is run with again."""
+
+import io
+import json
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+from rich.console import Console
+from upath import UPath
+
+from raysearch import storage
+from raysearch.backend.resources import Share
+from raysearch.backend.worker import work
+from raysearch.config import Configuration
+from raysearch.data.dataset import TrialData, search_index, source_of
+from raysearch.errors import DataError, NoResultError
+from raysearch.pipeline.finish import conclude, repeat_final
+from raysearch.pipeline.prepare import Prepared, begin
+from raysearch.report.tables import score_words
+from raysearch.scoring.inlier import InlierSpec
+from raysearch.study.confidence import read_confidence
+from raysearch.study.context import StudyContext, failed
+from raysearch.study.records import Proposal
+from raysearch.study.space import Space
+from raysearch.study.strategy import Strategy
+from raysearch.study.winner import freeze, frozen
+from tests.command import digests, table
+from tests.tiny import TINY, VALIDATION_IDS, open_valve
+
+SPACE = Space.model_validate(
+    {
+        "search": {
+            "lr": 3e-3,
+            "batch_size": [16, 32],
+            "lambda": [1.0, 10.0],
+            "inlier": {"gmm": [1], "none": []},
+        },
+        "fixed": TINY.model_dump() | {"epochs": 1},
+        "strategy": {"trials": 4},
+    }
+)
+WINNER, LOSER, OPEN, TWIN = (
+    Proposal(0, Configuration(3e-3, 16, 1.0), InlierSpec("gmm", 1)),
+    Proposal(1, Configuration(3e-3, 32, 1.0), InlierSpec("gmm", 1)),
+    Proposal(2, Configuration(3e-3, 32, 10.0), InlierSpec("gmm", 1)),
+    Proposal(
+        3, Configuration(3e-3, 32, 10.0), InlierSpec("none", None)
+    ),  # of the encoder of the one that is open
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path, demo_data: Path) -> Path:
+    """A data set of one's own, to spoil files of."""
+    return shutil.copytree(demo_data, tmp_path / "data", copy_function=os.link)
+
+
+@pytest.fixture(scope="module")
+def won(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
+    """A study in which the winner has ended, the only trial that is really trained."""
+    folder = tmp_path_factory.mktemp("won") / "run"
+    context = opening(demo_data, storage.place(folder)).context
+    context.study.propose(WINNER)
+    work(context, WINNER, Share(1, 1, 0, 1), lambda result: None)
+    return folder
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A study and its recordings."""
+
+    context: StudyContext
+    data: TrialData
+
+
+def opening(
+    root: Path, folder: UPath, *, space: Space = SPACE, allow_defects: bool = False
+) -> Begun:
+    """A study in which nothing has happened yet."""
+    source = source_of(root, "valve", VALIDATION_IDS, space.fixed, allow_defects=allow_defects)
+    data = open_valve(root)
+    prepared = Prepared(folder, Path("tiny.yaml"), space, source, search_index(source))
+    return Begun(begin(prepared, data, command="raysearch run", fresh=False), data)
+
+
+def ended(won: Path, root: Path, folder: UPath, *, allow_defects: bool = False) -> Begun:
+    """A search in which one trial won, two ended otherwise, and one was not finished."""
+    opened = opening(root, folder, allow_defects=allow_defects)
+    context = opened.context
+    for proposal in (WINNER, LOSER, OPEN, TWIN):
+        context.study.propose(proposal)
+        for name in ("best.safetensors", "error.txt"):
+            if proposal is not WINNER:
+                place = context.encoder(proposal)
+                storage.write_text(place / name, name)
+    for path in won.rglob("*"):
+        if path.parts[-2] == "records" or path.name == "best.safetensors":
+            place = folder / path.relative_to(won).as_posix()
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes())
+    for proposal in (LOSER, TWIN):
+        context.study.add(failed(context, proposal, "here", "so", 1.0))
+    return opened
+
+
+def close(opened: Begun, **how: bool) -> None:
+    console = Console(file=io.StringIO())
+    conclude(opened.context, opened.data, command="raysearch run", console=console, **how)
+
+
+def test_only_what_is_still_needed_keeps_its_checkpoints(
+    won: Path, root: Path, folder: UPath
+) -> None:
+    opened = ended(won, root, folder)
+    context = opened.context
+
+    def kept(proposal: Proposal) -> list[str]:
+        place = context.encoder(proposal)
+        return [path.name for path in storage.children(place)]
+
+    close(opened, final=False, keep_checkpoints=True, report=False)
+    both = ["best.safetensors", "error.txt"]
+    assert [kept(p) for p in (WINNER, LOSER, OPEN, TWIN)] == [both[:1], both, both, both]
+    close(opened, final=False, report=False)
+    assert [kept(p) for p in (WINNER, LOSER, OPEN, TWIN)] == [both[:1], both[1:], both, both]
+    assert len(context.study.records()) == 3
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_the_final_test_is_repeated_with_what_the_study_allowed(
+    won: Path, root: Path, tmp_path: Path, allowed: bool
+) -> None:
+    folder = storage.place(tmp_path / "run")
+    opened = ended(won, root, folder, allow_defects=allowed)
+    close(opened, final=True, report=False)
+    spoilt = sorted((root / "eval_data/valve/source_test").glob("*.wav"))[0]
+    spoilt.unlink()  # it is a link to the recording of all tests
+    spoilt.write_bytes(b"garbage")
+    console = Console(file=io.StringIO())
+    if allowed:
+        repeat_final(folder, None, "raysearch final", console)
+    else:
+        with pytest.raises(DataError, match="test clips are defective"):
+            repeat_final(folder, None, "raysearch final", console)
+    ledger = (folder / "test_ledger.jsonl").read_text().splitlines()
+    assert [json.loads(line)["command"] for line in ledger] == ["raysearch run", "raysearch final"]
+
+
+def test_another_winner_leaves_nothing_of_the_one_before(
+    won: Path, root: Path, tmp_path: Path
+) -> None:
+    folder = storage.place(tmp_path / "run")
+    opened = ended(won, root, folder)
+    close(opened, final=True, report=False)
+    held = frozen(folder)
+    assert held is not None
+    evidence = (folder / "evidence" / "clips.csv").read_bytes()
+    freeze(replace(held, encoder="0" * 16), folder)
+    stale = folder / "evidence" / "wrong" / "9.flac"
+    stale.write_bytes(b"of the one before")
+    close(opened, final=False)
+    assert frozen(folder) == held
+    for name in ("final_test.csv", "final_scores.csv", "submission"):
+        assert not (folder / name).exists()
+    assert not stale.exists()
+    assert (folder / "evidence" / "clips.csv").read_bytes() == evidence
+    assert "No final test yet" in (folder / "report.html").read_text("utf-8")
+
+
+def test_a_report_that_cannot_be_drawn_costs_no_result(
+    won: Path, root: Path, tmp_path: Path
+) -> None:
+    folder = storage.place(tmp_path / "run")
+    opened = ended(won, root, folder)
+    (folder / "report.html").mkdir()
+    told = io.StringIO()
+    console = Console(file=told, width=400)
+    conclude(opened.context, opened.data, final=True, command="raysearch run", console=console)
+    assert "no report: IsADirectoryError" in told.getvalue()
+    assert f"`raysearch report {folder}` tries again" in told.getvalue()
+    assert (folder / "final_test.csv").exists()
+    assert told.getvalue().endswith(f"everything is in {folder}/\n")
+
+
+def test_the_table_has_every_record_that_the_winner_was_chosen_of(
+    won: Path, root: Path, tmp_path: Path
+) -> None:
+    """Also one that was written when the search had ended, and nobody told the table of it."""
+    folder = storage.place(tmp_path / "run")
+    opened = ended(won, root, folder)
+    assert not (folder / "trials.csv").exists()
+    close(opened, final=False, report=False)
+    assert {row["trial"] for row in table(Path(str(folder / "trials.csv")))} == {"0", "1", "3"}
+    assert not (folder / "report.html").exists()
+
+
+def test_a_search_without_a_score_has_a_report_of_its_failures(
+    won: Path, root: Path, tmp_path: Path
+) -> None:
+    folder = storage.place(tmp_path / "run")
+    opened = ended(won, root, folder)
+    for path in (folder / "records").iterdir():
+        if path.name == "0000.json":
+            path.unlink()
+    with pytest.raises(NoResultError):
+        close(opened, final=True)
+    page = (folder / "report.html").read_text("utf-8")
+    assert "Failed trials" in page
+    assert "valve: no result yet" in page
+
+
+# Finalists
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """A study of two configurations, each with two seeds."""
+
+    opened: Begun
+    out: str
+
+    @property
+    def path(self) -> UPath:
+        return self.opened.context.folder
+
+    def encoders(self, *numbers: int) -> set[str]:
+        records = self.opened.context.study.records()
+        return {records[number].encoder for number in numbers}
+
+    @property
+    def kept(self) -> set[str]:
+        """Encoders that have checkpoints."""
+        folders = storage.children(self.path / "encoders")
+        return {path.name for path in folders if (path / "best.safetensors").exists()}
+
+    def again(self) -> str:
+        console = Console(file=io.StringIO())
+        context, data = self.opened.context, self.opened.data
+        conclude(context, data, final=True, command="raysearch run", console=console)
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def finalists(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Concluded:
+    folder = storage.place(tmp_path_factory.mktemp("finalists") / "valve")
+    strategy = {"trials": 2, "finalists": {"top": 2, "seeds": 2}}
+    space = SPACE.model_copy(update={"strategy": Strategy.model_validate(strategy)})
+    opened = opening(demo_data, folder, space=space)
+    for number, (size, seed) in enumerate([(16, None), (32, None), (16, 1), (32, 1)]):
+        of = None if seed is None else number - 2
+        proposal = Proposal(number, Configuration(3e-3, size, 1.0), seed=seed, rerun_of=of)
+        opened.context.study.propose(proposal)
+        work(opened.context, proposal, Share(1, 1, 0, 1), lambda result: None)
+    return replace(study := Concluded(opened, ""), out=study.again())
+
+
+def test_the_best_mean_is_frozen_with_its_better_encoder(finalists: Concluded) -> None:
+    records = finalists.opened.context.study.records()
+    scores = {
+        (number, spec): [
+            row.val_score
+            for record in (records[number], records[number + 2])
+            for row in record.rows
+            if row.inlier == spec
+        ]
+        for number in (0, 1)
+        for spec in ("gmm", "none")
+    }
+    (number, spec), best = max(scores.items(), key=lambda found: fmean(found[1]))
+    winner = frozen(finalists.path)
+    assert winner is not None
+    assert (winner.configuration, winner.inlier.name) == (
+        records[number].proposal.configuration,
+        spec,
+    )
+    assert (winner.seeds, winner.score) == (2, pytest.approx(fmean(best)))
+    assert (winner.val_score, winner.std_score) == (max(best), pytest.approx(stdev(best)))
+    chosen = records[number + 2 * best.index(max(best))]
+    assert (winner.trial, winner.encoder) == (chosen.proposal.number, chosen.encoder)
+    assert winner.config(TINY.model_copy(update={"epochs": 1})).signature() == chosen.encoder
+    assert winner.seed == chosen.seed
+    assert finalists.kept == finalists.encoders(number, number + 2)
+
+
+def test_how_sure_it_is_is_said(finalists: Concluded) -> None:
+    winner, sure = frozen(finalists.path), read_confidence(finalists.path)
+    assert winner is not None
+    assert sure.low is not None
+    assert sure.low <= winner.score <= (sure.high or 0)
+    assert sure.lead_low is not None
+    assert len(sure.against) == 2
+    assert f"validation score {score_words(winner, sure)}\n" in finalists.out
+    assert " over 2 seeds (95 % interval " in finalists.out
+    other = {16: 32, 32: 16}[winner.configuration.batch_size]
+    noise = f"note: within noise of the second, lr 0.003, batch size {other}, λ 1, "
+    assert (noise in finalists.out) == sure.is_noise
+    assert ("within noise of the second" in sure.note) == sure.is_noise
+    text = (finalists.path / "best_config.csv").read_text()
+    assert text.count(sure.note) == 1
+
+
+def test_concluding_again_changes_nothing_and_asks_no_encoder(finalists: Concluded) -> None:
+    before = digests(Path(str(finalists.path)))
+    # The second's encoders are gone: what is said of them was not measured again.
+    assert finalists.again() == finalists.out.partition("  ID ")[0] + (
+        f"report: {finalists.path}/report.html\neverything is in {finalists.path}/\n"
+    )
+    assert digests(Path(str(finalists.path))) == before
+
+
+def test_who_wins_by_further_seeds_with_the_same_encoder_meets_the_test_ids_once(
+    finalists: Concluded,
+) -> None:
+    path = Path(str(finalists.path))
+    before = digests(path)
+    held = frozen(finalists.path)
+    assert held is not None
+    freeze(replace(held, seeds=1, mean_score=held.val_score, std_score=None), finalists.path)
+    finalists.again()
+    assert digests(path) == before

@@ -1,0 +1,185 @@
+"""A study is one process's at a time, and what was refused leaves nothing behind."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from upath import UPath
+
+from raysearch import storage
+from raysearch.config import Configuration
+from raysearch.data.dataset import Source, search_index
+from raysearch.errors import DataError, UserError
+from raysearch.pipeline import prepare
+from raysearch.pipeline.prepare import (
+    Prepared,
+    _clear,
+    alone,
+    check_recordings,
+    check_same_recordings,
+    check_same_space,
+    withdraw,
+)
+from raysearch.storage import place
+from raysearch.study.folder import StudyFolder
+from raysearch.study.records import Proposal
+from raysearch.study.space import Space
+from tests.records import complete, make_manifest, make_space, row
+from tests.tiny import open_valve
+
+
+def test_a_second_process_is_refused(folder: UPath) -> None:
+    with alone(folder):
+        storage.write_text(folder / "study.json", "{}")
+        with (
+            pytest.raises(UserError, match="another raysearch is running") as caught,
+            alone(folder),
+        ):
+            pass
+        assert str(folder) in str(caught.value)
+    with alone(folder):
+        pass
+
+
+def test_what_was_refused_leaves_no_lock(folder: UPath) -> None:
+    with pytest.raises(UserError, match="so"), alone(folder):
+        raise UserError("so")
+    assert storage.children(folder.parent) == []
+    with alone(folder):
+        storage.write_text(folder / "study.json", "{}")
+    local = not storage.is_remote(folder)
+    assert [path.name for path in storage.children(folder.parent)] == [
+        *([f".{folder.name}.lock"] if local else []),
+        folder.name,
+    ]
+
+
+def test_what_begins_anew_keeps_its_ledger_only_and_leaves_other_studies_alone(
+    folder: UPath,
+) -> None:
+    tune = folder.parent / "tune"
+    curves = [tune / name / "events" for name in (f"{folder.name}_0003", "run_0003", "other")]
+    for path in (folder / "records" / "0000.json", folder / "test_ledger.jsonl", *curves):
+        storage.write_text(path, "{}")
+    _clear(folder)
+    assert [path.name for path in storage.children(folder)] == ["test_ledger.jsonl"]
+    assert [path.exists() for path in curves] == [False, True, True]
+
+
+def test_where_nothing_can_be_written_is_said_first(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with (
+        pytest.raises(UserError, match=f"cannot write to {tmp_path}/runs"),
+        alone(storage.place(tmp_path / "runs" / "valve")),
+    ):
+        pass
+
+
+def test_a_name_that_is_a_pattern_is_refused(s3: object) -> None:
+    with (
+        pytest.raises(UserError, match=r"no name on an object store may hold \*"),
+        alone(storage.place("s3://machines/runs") / "val*"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("ledger", [False, True])
+def test_a_study_that_was_begun_in_vain_is_withdrawn(folder: UPath, ledger: bool) -> None:
+    study = begun(folder)
+    storage.write_text(folder / "proposals" / "0000.json", "{}")
+    if ledger:
+        storage.write_text(folder / "test_ledger.jsonl", "{}")
+    withdraw(study, new=True)
+    assert [path.name for path in storage.children(folder)] == ["test_ledger.jsonl"] * ledger
+
+
+def test_a_study_with_a_result_or_from_before_is_not_withdrawn(folder: UPath) -> None:
+    study = begun(folder)
+    withdraw(study, new=False)
+    assert study.exists()
+    study.add(complete(Proposal(0, Configuration(1e-3, 16, 1.0)), row("gmm", 1, 0.5)))
+    withdraw(study, new=True)
+    assert len(study.records()) == 1
+
+
+def begin(folder: UPath, space: Space) -> None:
+    StudyFolder(folder).begin(make_manifest(space, fingerprint="f00d"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"lr": {"low": 1e-5, "high": 1e-2, "log": True}},
+            "search.lr.low = 0.0001, now it is 1e-05",
+        ),
+        ({"batch_size": [32]}, "search.batch_size = [32, 64, 128], now it is [32]"),
+        ({"inlier": {"gmm": [1]}}, "search.inlier."),
+        ({"strategy": {"seed": 7}}, "strategy.seed = 0, now it is 7"),
+    ],
+)
+def test_another_space_is_not_mixed_into_a_study(
+    folder: UPath, changes: Mapping[str, Any], said: str
+) -> None:
+    begin(folder, make_space())
+    with pytest.raises(UserError) as caught:
+        check_same_space(folder, make_space(**changes))
+    assert str(caught.value).startswith(f"{folder} was begun with {said}")
+    assert str(caught.value).endswith("use --fresh to start anew or --name to keep both")
+
+
+def test_how_long_a_search_goes_on_and_who_is_told_may_change(folder: UPath) -> None:
+    begin(folder, make_space())
+    check_same_space(folder, make_space())
+    more = {"trials": 99, "patience": 5, "warm_start": "paper", "finalists": {"top": 2, "seeds": 2}}
+    check_same_space(folder, make_space(strategy=more))
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(folder: UPath) -> None:
+    check_same_space(folder, make_space())
+    storage.write_text(folder / "test_ledger.jsonl", "{}")  # of a study that was removed
+    check_same_space(folder, make_space())
+    storage.write_text(folder / "holiday.jpg", "sea")
+    with pytest.raises(UserError, match="is not empty and no study; choose another --name"):
+        check_same_space(folder, make_space())
+
+
+def test_other_recordings_are_not_mixed_into_a_study(folder: UPath) -> None:
+    check_same_recordings(folder, "cafe")
+    begin(folder, make_space())
+    check_same_recordings(folder, "f00d")
+    with pytest.raises(UserError, match="was searched on other recordings; use --fresh"):
+        check_same_recordings(folder, "cafe")
+
+
+def test_a_test_id_that_has_no_training_clips_is_named(demo_data: Path) -> None:
+    source = Source(demo_data, "valve", ("0", "1", "2"))
+    space = make_space()
+    with pytest.raises(DataError) as caught:
+        check_recordings(source, space.model_copy(update={"test_ids": ("3", "9")}))
+    assert str(caught.value).startswith("test ID 9 of valve has no training clips in ")
+    assert str(caught.value).endswith("set test_ids in the space file")
+    # No ID of them at all is a set without its evaluation data, which comes later.
+    assert check_recordings(source, space.model_copy(update={"test_ids": ("8", "9")})).clips
+
+
+def test_a_study_is_called_what_its_user_called_it(
+    demo_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = Source(demo_data, "valve", ("0", "1", "2"))
+    prepared = Prepared(
+        place("runs/valve"), Path("tiny.yaml"), make_space(), source, search_index(source)
+    )
+    data = open_valve(demo_data)
+    context = prepare.begin(prepared, data, command="raysearch run", fresh=False)
+    assert str(context.folder) == "runs/valve"
+    assert (tmp_path / "runs" / "valve" / "study.json").exists()
+
+
+def begun(folder: UPath) -> StudyFolder:
+    study = StudyFolder(folder)
+    study.begin(make_manifest())
+    study.journal.touch()
+    return study

@@ -1,0 +1,99 @@
+"""The final test's table, curves and histograms, from hand-worked scores."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from raysearch.report.html.final_test import final_section
+from raysearch.report.html.parts import Absent, Chart, Part, Table
+from raysearch.report.html.results import Results, read_results
+from raysearch.storage import place
+from raysearch.study.scores import FinalScore
+from tests import runs
+from tests.records import make_space
+
+# Of two normal clips one is accused, of two anomalies one is missed.
+ROWS = ((0, 0.1), (0, 0.6), (1, 0.5), (1, 0.9))
+SCORES = [
+    FinalScore(i, f"{k}.wav", "source", label, score, 0.55, int(score > 0.55))
+    for i in ("3", "10")
+    for k, (label, score) in enumerate(ROWS)
+]
+
+
+def outcome(tmp_path: Path, scores: list[FinalScore]) -> Results:
+    study = runs.begin(place(tmp_path / "valve"))
+    runs.add(study, runs.records(1))
+    runs.conclude(study)
+    runs.take_final_test(study, scores)
+    return read_results(study.path)
+
+
+def parts(results: Results) -> dict[str, Part]:
+    return {part.title: part for part in final_section(results).parts}
+
+
+def test_the_table_has_every_id_in_order_and_the_means(tmp_path: Path) -> None:
+    table = parts(outcome(tmp_path, SCORES))["Every test ID"]
+    assert isinstance(table, Table)
+    row = ["0.7500", "0.7368", "4", "1 of 2 (50%)", "1 of 2 (50%)"]
+    assert [list(each) for each in table.rows] == [
+        ["3", *row],
+        ["10", *row],
+        ["harmonic mean", "0.7500", "0.7368", "", "", ""],
+    ]
+
+
+def test_curves_go_from_corner_to_corner_through_the_threshold(tmp_path: Path) -> None:
+    chart = parts(outcome(tmp_path, SCORES))["ROC curves"]
+    assert isinstance(chart, Chart)
+    _, curve, ring, *_ = chart.figure.data
+    assert list(zip(curve.x, curve.y, strict=True)) == [
+        (0, 0),
+        (0, 0.5),
+        (0.5, 0.5),
+        (0.5, 1),
+        (1, 1),
+    ]
+    assert (list(ring.x), list(ring.y)) == ([0.5], [0.5])
+    [strip] = chart.figure.layout.shapes
+    assert (strip.x0, strip.x1) == (0, 0.1)
+
+
+def test_histograms_hold_every_clip_and_the_threshold(tmp_path: Path) -> None:
+    far = replace(SCORES[0], score=-1e9, decision=0)
+    chart = parts(outcome(tmp_path, [far, *SCORES]))["Scores of ID 3"]
+    assert isinstance(chart, Chart)
+    normal, anomalous = chart.figure.data
+    assert (sum(normal.y), sum(anomalous.y)) == (3, 2)
+    assert chart.figure.layout.shapes[0].x0 == 0.55
+    assert "1 of 2 (50%) anomalies are found at 1 of 3 (33%) false alarms" in chart.caption
+
+
+def test_ids_without_labels_are_named(tmp_path: Path) -> None:
+    results = outcome(tmp_path, SCORES[:4])
+    unknown = replace(results, scores=(*results.scores, replace(SCORES[4], label=None)))
+    found = parts(unknown)["IDs without a result"]
+    assert isinstance(found, Absent)
+    assert "labels of both kinds: 10." in found.reason
+
+
+def test_a_run_of_before_scores_were_kept_says_how_to_get_them(tmp_path: Path) -> None:
+    results = replace(outcome(tmp_path, SCORES), scores=())
+    found = parts(results)
+    assert "Every test ID" in found
+    missing = found["ROC curves and histograms"]
+    assert isinstance(missing, Absent)
+    assert f"`raysearch final {results.folder}`" in missing.reason
+
+
+@pytest.mark.parametrize(("frozen", "way"), [(True, "raysearch final"), (False, "come to its end")])
+def test_without_a_test_the_way_to_one_is_said(tmp_path: Path, frozen: bool, way: str) -> None:
+    study = runs.begin(place(tmp_path / "valve"), make_space())
+    runs.add(study, runs.records(1))
+    if frozen:
+        runs.conclude(study)
+    [missing] = final_section(read_results(study.path)).parts
+    assert isinstance(missing, Absent)
+    assert way in missing.reason

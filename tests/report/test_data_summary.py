@@ -1,0 +1,101 @@
+"""Counts and defects of a data set, as `raysearch data check` prints them."""
+
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+
+from raysearch.data.index import read_index
+from raysearch.report.data_summary import show_counts, show_defects
+
+RATE = 16000
+
+
+def write(path: Path, samples: np.ndarray, rate: int = RATE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+    return path
+
+
+def noise(seconds: float, rate: int = RATE) -> np.ndarray:
+    return 0.1 * np.random.default_rng(0).standard_normal(round(seconds * rate))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    train, test = tmp_path / "dev_data/fan/train", tmp_path / "dev_data/fan/source_test"
+    for number in range(3):
+        write(train / f"section_00_source_train_normal_{number:04d}.wav", noise(3))
+    write(train / "section_00_target_train_normal_0000.wav", noise(3))
+    write(train / "section_10_source_train_normal_0000.wav", noise(3))
+    write(train / "section_02_source_train_normal_0000.wav", noise(3))
+    write(test / "section_00_source_test_normal_0000.wav", noise(3))
+    write(test / "section_00_source_test_anomaly_0000.wav", noise(3))
+    write(tmp_path / "eval_data/fan/source_test/section_03_source_test_0000.wav", noise(3))
+    return tmp_path
+
+
+def counts(root: Path) -> list[str]:
+    file = StringIO()
+    show_counts(read_index(root, domain="both"), Console(file=file, width=60))
+    return [" ".join(line.split()) for line in file.getvalue().splitlines()]
+
+
+def defects(root: Path) -> list[str]:
+    file = StringIO()
+    index = read_index(root, domain="both")
+    show_defects(index, Console(file=file, width=40), rate=RATE, segment=2 * RATE)
+    return file.getvalue().splitlines()
+
+
+def test_clips_are_counted_by_everything_that_tells_them_apart(root: Path):
+    title, head, *rows = counts(root)
+    assert title == f"9 clips in {root}"
+    assert head == "machine ID split domain label clips"
+    assert rows == [
+        "fan 0 test source anomalous 1",
+        "fan 0 test source normal 1",
+        "fan 0 train source normal 3",
+        "fan 0 train target normal 1",
+        "fan 2 train source normal 1",
+        "fan 3 test source unlabelled 1",
+        "fan 10 train source normal 1",
+    ]
+
+
+def test_a_sound_data_set_has_no_defects(root: Path):
+    assert defects(root) == [
+        "0 defective files would be left out, 0 are used with a note",
+    ]
+
+
+def test_every_defective_file_is_named_with_its_reason(root: Path):
+    folder = root / "dev_data/fan/train"
+
+    def name(number: int) -> Path:
+        return folder / f"section_01_source_train_normal_{number:04d}.wav"
+
+    write(name(0), np.zeros(3 * RATE))
+    write(name(1), np.where(np.arange(3 * RATE) == 5, np.nan, noise(3)))
+    name(2).write_bytes(b"no audio at all")
+    write(name(3), noise(0))
+    write(name(4), noise(3, 48000), 48000)
+    write(name(5), noise(1))
+    write(name(6), noise(1, 8000), 8000)
+    found = defects(root)
+    reasons = [
+        ("defective", 0, "silent"),
+        ("defective", 1, "holds NaN or infinite samples"),
+        ("defective", 2, "unreadable: "),
+        ("defective", 3, "empty"),
+        ("note", 4, "wrong rate: 48000 Hz, will be resampled to 16000 Hz"),
+        ("note", 5, "shorter than a segment: 1.00 s, will be repeated"),
+        ("note", 6, "wrong rate: 8000 Hz, will be resampled to 16000 Hz"),
+        ("note", 6, "shorter than a segment: 1.00 s, will be repeated"),
+    ]
+    for line, (kind, number, reason) in zip(found[:-1], reasons, strict=True):
+        assert line.startswith(f"{kind}: {name(number)}: {reason}")
+    assert found[-1] == "4 defective files would be left out, 3 are used with a note"

@@ -1,0 +1,118 @@
+"""A space file to begin with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from raysearch.data.index import read_index
+from raysearch.errors import DataError
+from raysearch.study.draft import draft
+from raysearch.study.space import Space, load_space, shipped
+
+
+def write(folder: Path, names: list[str], *, rate: int = 16000, seconds: float = 0.1) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        soundfile.write(folder / name, np.zeros(int(rate * seconds), np.int16), rate)
+
+
+def machine(root: Path, name: str, clips: int, *, labelled: str = "012", rate: int = 16000) -> None:
+    """Six IDs in the layout of 2021, as many training clips each."""
+    for identity in "012345":
+        part = "dev_data" if identity in labelled else "eval_data"
+        train = [f"section_0{identity}_source_train_normal_{n:04d}.wav" for n in range(clips)]
+        write(root / part / name / "train", train, rate=rate)
+        kinds = ("normal", "anomaly") if identity in labelled else ("",)
+        tests = [
+            f"section_0{identity}_source_test_{kind}_0000.wav".replace("__", "_") for kind in kinds
+        ]
+        write(root / part / name / "source_test", tests, rate=rate)
+
+
+def drafted(root: Path, name: str = "fan") -> Space:
+    path = root / "space.yaml"
+    path.write_text(draft(read_index(root, domain="both"), name))
+    return load_space(path)
+
+
+def test_what_the_recordings_tell_is_set_and_all_else_is_as_by_default(tmp_path: Path) -> None:
+    machine(tmp_path, "fan", 10)
+    space, default = drafted(tmp_path), load_space(shipped() / "default.yaml")
+    assert (space.validation_ids, space.test_ids) == (("0", "1", "2"), ("3", "4", "5"))
+    assert space.search.batch_size == (8,)
+    # One held-out clip of an ID is ten segments.
+    assert space.search.inlier == {"gmm": (1, 2, 4), "lof": (1, 2, 4, 8)}
+    assert space.fixed == default.fixed
+    assert space.strategy == default.strategy
+    assert space.search.lr == default.search.lr
+
+
+def test_many_clips_bring_the_default_space_itself(tmp_path: Path) -> None:
+    machine(tmp_path, "fan", 130)
+    assert drafted(tmp_path) == load_space(shipped() / "default.yaml")
+
+
+def test_every_option_keeps_its_explanation(tmp_path: Path) -> None:
+    machine(tmp_path, "fan", 10)
+    text = draft(read_index(tmp_path, domain="both"), "fan")
+    lines = (shipped() / "default.yaml").read_text().splitlines()
+    explained = {
+        line.split(":")[0]: line.split("#", 1)[1]
+        for line in lines
+        if ": " in line and "  #" in line
+    }
+    found = {
+        line.split(":")[0]: line.split("#", 1)[1]
+        for line in text.splitlines()
+        if ": " in line and "  #" in line
+    }
+    assert {key: found.get(key) for key in explained if not key.startswith("#")} == {
+        key: value for key, value in explained.items() if not key.startswith("#")
+    }
+    assert text.startswith(
+        "# Space of fan: 60 training clips of 6 product IDs,\n# 0.1 s each at 16000 Hz"
+    )
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_where_all_ids_are_labelled_half_of_them_are_kept_for_the_test(tmp_path: Path) -> None:
+    machine(tmp_path, "fan", 10, labelled="012345")
+    assert drafted(tmp_path).validation_ids == ("0", "1", "2")
+    machine(tmp_path, "pump", 10, labelled="05")
+    space = drafted(tmp_path, "pump")
+    assert (space.validation_ids, space.test_ids) == (("0", "5"), ("1", "2", "3", "4"))
+
+
+def test_a_lower_rate_is_kept(tmp_path: Path) -> None:
+    machine(tmp_path, "fan", 10, rate=8000)
+    fixed = drafted(tmp_path).fixed
+    assert (fixed.rate, fixed.f_max) == (8000, 3900.0)
+    machine(tmp_path, "pump", 10, rate=48000)
+    assert (drafted(tmp_path, "pump").fixed.rate, drafted(tmp_path, "pump").fixed.f_max) == (
+        16000,
+        7800.0,
+    )
+
+
+def test_what_a_space_cannot_be_made_of(tmp_path: Path) -> None:
+    machine(tmp_path, "fan", 2, labelled="")
+    with pytest.raises(DataError, match="no training clips of 'valve'"):
+        drafted(tmp_path, "valve")
+    with pytest.raises(DataError, match="has no product ID with normal and anomalous"):
+        drafted(tmp_path)
+    for path in tmp_path.rglob("*train*.wav"):
+        path.write_text("no audio")
+    machine(tmp_path, "pump", 0, labelled="0")
+    with pytest.raises(DataError, match="is not a readable audio file"):
+        drafted(tmp_path)
+
+
+def test_names_are_product_ids_too(tmp_path: Path) -> None:
+    for identity in ("a", "b"):
+        write(tmp_path / "fan" / f"id_{identity}" / "normal", [f"{n}.wav" for n in range(30)])
+        write(tmp_path / "fan" / f"id_{identity}" / "abnormal", ["x.wav"])
+    content = yaml.safe_load(draft(read_index(tmp_path, domain="both"), "fan"))
+    assert (content["validation_ids"], content["test_ids"]) == (["a"], ["b"])

@@ -1,0 +1,314 @@
+"""The final test: hand-worked scores, the official format, and a ledger that is never silent."""
+
+import csv
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from raysearch.config import Configuration
+from raysearch.data.dataset import Source
+from raysearch.data.index import Clip, read_ground_truth
+from raysearch.detector import Detector
+from raysearch.errors import DataError, UserError
+from raysearch.scoring.metrics import auc_pauc, harmonic_mean
+from raysearch.scoring.spec import InlierSpec
+from raysearch.study.final_test import FinalResult, Scores, final_test, judge
+from raysearch.study.winner import Winner
+from tests.detectors import make_detector
+
+TEST_IDS = ("3", "4", "5")
+WINNER = Winner(
+    "valve", 0, "encoder0", Configuration(1e-3, 32, 10.0), InlierSpec("gmm", 2), 0.7, 0, "data"
+)
+
+
+def scored(identity: str, *rows: tuple[int | None, float]) -> Scores:
+    """Clips a, b, c ... of an ID with their labels, if the names tell them, and scores."""
+    return {
+        identity: [
+            (Clip("valve", identity, "test", "source", label, Path(f"{name}.wav")), score)
+            for name, (label, score) in zip("abcdefgh", rows, strict=False)
+        ]
+    }
+
+
+# Of the four pairs of a normal and an anomaly one is the wrong way round: AUC 3/4. Half of the
+# anomalies score above every normal, so A = 0.1 / 2, and pAUC = (1 + (A - 0.005) / 0.095) / 2.
+ROWS = ((0, 0.1), (0, 0.6), (1, 0.5), (1, 0.9))
+AUC, PAUC = 3 / 4, 14 / 19
+
+
+def test_labels_of_names_are_judged() -> None:
+    result = judge(scored("3", *ROWS), {}, ["3"])
+    assert result.score is not None
+    assert result.score.per_id["3"] == pytest.approx((AUC, PAUC))
+    assert result.score.hmean == pytest.approx(2 / (1 / AUC + 1 / PAUC))
+    assert result.remarks == ()
+
+
+def test_labels_of_the_ground_truth_are_judged() -> None:
+    rows = [(None, score) for _, score in ROWS]
+    truth = {("3", f"{n}.wav"): int(n in "cd") for n in "abcd"} | {("4", "a.wav"): 1}
+    result = judge(scored("3", *rows), truth, ["3"])
+    assert result.score is not None
+    assert result.score.per_id["3"] == pytest.approx((AUC, PAUC))
+
+
+def test_a_name_tells_more_than_the_ground_truth() -> None:
+    truth = {("3", f"{n}.wav"): int(n in "ab") for n in "abcd"}
+    result = judge(scored("3", *ROWS), truth, ["3"])
+    assert result.score is not None
+    assert result.score.per_id["3"][0] == pytest.approx(AUC)
+
+
+def test_each_id_is_judged_by_itself() -> None:
+    perfect = [(label, score + 100 * label) for label, score in ROWS]
+    scores = scored("3", *ROWS) | scored("10", *((a, 1e6 * b) for a, b in perfect))
+    result = judge(scores, {}, ["3", "10"])
+    assert result.score is not None
+    assert result.score.per_id["10"] == (1.0, 1.0)
+    assert result.score.hmean == pytest.approx(4 / (1 / AUC + 1 / PAUC + 2))
+
+
+def test_clips_without_a_label_are_left_out_of_the_judgement() -> None:
+    result = judge(scored("3", *ROWS, (None, -50.0)), {}, ["3"])
+    assert result.score is not None
+    assert result.score.per_id["3"][0] == pytest.approx(AUC)
+
+
+@pytest.mark.parametrize(
+    ("scores", "remark"),
+    [
+        ({}, "ID 4: no test clips"),
+        (scored("4", (None, 0.1), (None, 0.2)), "ID 4: no labels; scores are in submission/"),
+        (scored("4", (0, 0.1), (0, 0.2)), "ID 4: labelled clips are all of one kind"),
+        (scored("4", (1, 0.1), (None, 0.2)), "ID 4: labelled clips are all of one kind"),
+    ],
+)
+def test_what_cannot_be_judged_is_said(scores: Scores, remark: str) -> None:
+    assert judge(scores, {}, ["4"]) == FinalResult(None, (remark,))
+    both = judge(scores | scored("3", *ROWS), {}, ["3", "4"])
+    assert both.score is not None
+    assert list(both.score.per_id) == ["3"]
+    assert both.remarks == (remark,)
+
+
+# On recordings
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return make_detector(ids=("0", *TEST_IDS))
+
+
+@pytest.fixture
+def root(tmp_path: Path, demo_data: Path) -> Path:
+    """The valves of a data set of one's own, to take files out of."""
+    made = tmp_path / "data"
+    for folder in ("dev_data/valve", "eval_data/valve", "eval_data/ground_truth"):
+        shutil.copytree(demo_data / folder, made / folder, copy_function=os.link)
+    return made
+
+
+def source(root: Path, **changes: object) -> Source:
+    return replace(Source(root, "valve", ("0", "1", "2")), **changes)  # type: ignore[arg-type]
+
+
+def run(detector: Detector, asked: Source, folder: Path, ids=TEST_IDS, **how) -> FinalResult:
+    folder.mkdir(exist_ok=True)
+    return final_test(WINNER, detector, asked, ids, folder, command="raysearch run", **how)
+
+
+def ledger(folder: Path) -> list[dict[str, object]]:
+    path = folder / "test_ledger.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def rows(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def clips_of(root: Path, identity: str) -> list[Path]:
+    return sorted((root / "eval_data/valve/source_test").glob(f"section_0{identity}_*.wav"))
+
+
+def spoil(path: Path) -> None:
+    path.unlink()  # it is a link to the recording of all tests
+    path.write_bytes(b"garbage")
+
+
+def test_the_submission_is_in_the_official_format(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    told: list[int] = []
+    run(detector, source(root), tmp_path / "run", on_clips=told.append)
+    submission = tmp_path / "run" / "submission"
+    assert {path.name for path in submission.iterdir()} == {
+        f"{kind}_valve_section_0{i}_source_test.csv"
+        for kind in ("anomaly_score", "decision_result")
+        for i in TEST_IDS
+    }
+    assert sum(told) == 36
+    for i in TEST_IDS:
+        stem = f"valve_section_0{i}_source_test.csv"
+        scores = rows(submission / f"anomaly_score_{stem}")
+        decisions = rows(submission / f"decision_result_{stem}")
+        names = [path.name for path in clips_of(root, i)]
+        assert len(names) == 12
+        assert [name for name, _ in scores] == [name for name, _ in decisions] == names
+        for name, score in scores:
+            path = root / "eval_data/valve/source_test" / name
+            assert float(score) == detector.score_file(path, i)[0]
+        assert [value for _, value in decisions] == [
+            str(int(float(score) > detector.thresholds[i])) for _, score in scores
+        ]
+
+
+def test_the_result_follows_from_the_submission_and_the_ground_truth(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    result = run(detector, source(root), tmp_path / "run")
+    head, *per_id, last = rows(tmp_path / "run" / "final_test.csv")
+    assert head == ["machine", "id", "auc", "pauc"]
+    truth = read_ground_truth(root, "valve", TEST_IDS)
+    for i, found in zip(TEST_IDS, per_id, strict=True):
+        path = tmp_path / "run/submission" / f"anomaly_score_valve_section_0{i}_source_test.csv"
+        scores = {name: float(score) for name, score in rows(path)}
+        expected = auc_pauc([truth[i, name] for name in scores], list(scores.values()))  # type: ignore[arg-type]
+        assert found[:2] == ["valve", i]
+        assert (float(found[2]), float(found[3])) == expected
+    assert last[:2] == ["valve", "hmean"]
+    assert [float(v) for v in last[2:]] == [
+        harmonic_mean(float(found[column]) for found in per_id) for column in (2, 3)
+    ]
+    assert result.score is not None
+    assert result.score.hmean == pytest.approx(
+        harmonic_mean(float(v) for found in per_id for v in found[2:])
+    )
+    assert result.remarks == ()
+
+
+def test_every_opening_is_in_the_ledger(root: Path, tmp_path: Path, detector: Detector) -> None:
+    for number in (1, 2):
+        run(detector, source(root), tmp_path / "run", ("3",))
+        entries = ledger(tmp_path / "run")
+        assert len(entries) == number
+        assert entries[-1]["command"] == "raysearch run"
+        assert entries[-1]["test_ids"] == ["3"]
+        assert entries[-1]["clips"] == 12
+        assert entries[-1]["frozen"]["lr"] == 1e-3  # type: ignore[index]
+
+
+def test_the_ledger_is_written_before_a_recording_is_opened(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    for path in clips_of(root, "3"):
+        spoil(path)
+    with pytest.raises(UserError, match="12 of 12 test clips are defective"):
+        run(detector, source(root), tmp_path / "run", ("3",))
+    assert len(ledger(tmp_path / "run")) == 1
+    assert not (tmp_path / "run" / "final_test.csv").exists()
+
+
+def test_the_ledger_is_written_before_a_label_is_read(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    spoil(root / "eval_data/ground_truth/ground_truth_valve_section_03_source_test.csv")
+    with pytest.raises(DataError, match=r"section_03_source_test\.csv:1"):
+        run(detector, source(root), tmp_path / "run", ("3",))
+    assert len(ledger(tmp_path / "run")) == 1
+
+
+def test_other_ids_are_not_opened(root: Path, tmp_path: Path, detector: Detector) -> None:
+    for i in ("4", "5"):
+        for path in clips_of(root, i):
+            spoil(path)
+        spoil(root / f"eval_data/ground_truth/ground_truth_valve_section_0{i}_source_test.csv")
+    result = run(detector, source(root), tmp_path / "run", ("3",))
+    assert result.score is not None
+    assert list(result.score.per_id) == ["3"]
+
+
+def test_without_test_clips_nothing_is_opened(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    shutil.rmtree(root / "eval_data/valve/source_test")
+    result = run(detector, source(root), tmp_path / "run")
+    assert result.score is None
+    assert "no test clips" in result.remarks[0]
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_without_labels_there_are_scores_but_no_result(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    shutil.rmtree(root / "eval_data/ground_truth")
+    result = run(detector, source(root), tmp_path / "run", ("3", "4"))
+    assert result.score is None
+    assert len(result.remarks) == 2
+    assert len(list((tmp_path / "run" / "submission").iterdir())) == 4
+    assert not (tmp_path / "run" / "final_test.csv").exists()
+
+
+def test_labels_may_lie_elsewhere(root: Path, tmp_path: Path, detector: Detector) -> None:
+    plain = run(detector, source(root), tmp_path / "run", ("3",))
+    shutil.move(root / "eval_data/ground_truth", tmp_path / "truth")
+    asked = source(root, ground_truth=tmp_path / "truth")
+    assert run(detector, asked, tmp_path / "run", ("3",)) == plain
+
+
+def test_a_defective_clip_is_left_out_where_that_is_allowed(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    first = clips_of(root, "3")[0]
+    spoil(first)
+    with pytest.raises(DataError, match=f"1 of 12 test clips .*{first.name}.*--allow-defects"):
+        run(detector, source(root), tmp_path / "run", ("3",))
+    result = run(detector, source(root, allow_defects=True), tmp_path / "run", ("3",))
+    assert result.score is not None
+    (remark,) = result.remarks
+    assert first.name in remark
+    path = tmp_path / "run/submission/anomaly_score_valve_section_03_source_test.csv"
+    assert [name for name, _ in rows(path)] == [path.name for path in clips_of(root, "3")[1:]]
+
+
+def test_domains_have_submissions_of_their_own(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    shutil.copytree(root / "dev_data/valve/source_test", root / "dev_data/valve/target_test")
+    for path in (root / "dev_data/valve/target_test").iterdir():
+        path.rename(path.with_name(path.name.replace("source", "target")))
+    result = run(detector, source(root, domain="both"), tmp_path / "run", ("0",))
+    assert result.score is not None
+    for domain in ("source", "target"):
+        path = tmp_path / "run/submission" / f"anomaly_score_valve_section_00_{domain}_test.csv"
+        assert len(rows(path)) == 12
+        assert all(f"_{domain}_" in name for name, _ in rows(path))
+
+
+def test_ids_that_are_no_numbers_and_names_without_a_domain(
+    tmp_path: Path, demo_data: Path
+) -> None:
+    clips = sorted((demo_data / "dev_data/valve/source_test").glob("section_00_*"))[3:9]
+    for number, path in enumerate(clips):
+        label = "abnormal" if "anomaly" in path.name else "normal"
+        target = tmp_path / "data/valve/id_left" / label / f"{number:08d}.wav"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    run(make_detector(ids=("left",)), source(tmp_path / "data"), tmp_path / "run", ("left",))
+    path = tmp_path / "run/submission/anomaly_score_valve_section_left_test.csv"
+    assert len(rows(path)) >= 3

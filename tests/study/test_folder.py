@@ -1,0 +1,166 @@
+"""Records that stand as they were written."""
+
+import json
+from pathlib import Path
+
+import pytest
+from upath import UPath
+
+from raysearch import storage
+from raysearch.config import Configuration, TrialConfig
+from raysearch.errors import UserError
+from raysearch.scoring.spec import InlierSpec
+from raysearch.study.folder import StudyFolder
+from raysearch.study.records import Proposal, State
+from tests.records import complete, failed, make_manifest, row
+from tests.s3 import BUCKET, S3
+from tests.tiny import TINY
+
+PROPOSAL = Proposal(7, Configuration(0.1 + 0.2, 32, 1 / 3), InlierSpec("gmm", 4))
+
+
+@pytest.fixture
+def study(folder: UPath) -> StudyFolder:
+    made = StudyFolder(folder)
+    made.begin(make_manifest())
+    return made
+
+
+def test_a_folder_without_a_study_says_so(folder: UPath) -> None:
+    study = StudyFolder(folder)
+    assert not study.exists()
+    with pytest.raises(UserError, match="holds no study"):
+        _ = study.manifest
+
+
+def test_a_torn_study_says_so(study: StudyFolder) -> None:
+    (study.path / "study.json").write_text('{"machine": "val')
+    with pytest.raises(UserError, match="holds no study"):
+        _ = study.manifest
+
+
+def test_the_manifest_comes_back(study: StudyFolder) -> None:
+    assert study.exists()
+    assert study.manifest == make_manifest()
+    assert study.records() == []
+    assert study.proposals() == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        complete(PROPOSAL, row("gmm", 4, 0.1 + 0.2), row("none", None, None, "collapsed")),
+        failed(PROPOSAL),
+        complete(Proposal(3, Configuration(1e-3, 2, 0.0)), state=State.PRUNED, val_loss=None),
+    ],
+)
+def test_a_record_comes_back_as_it_was(study: StudyFolder, record) -> None:
+    assert study.add(record)
+    assert study.records() == [record]
+    assert study.record(record.proposal.number) == record
+    (found,) = study.records()
+    assert type(found.state) is State
+    assert found.proposal.key == record.proposal.key
+
+
+def test_a_record_is_never_replaced(study: StudyFolder) -> None:
+    assert study.add(complete(PROPOSAL, row("gmm", 4, 0.5)))
+    path = study.path / "records" / "0007.json"
+    before, changed = path.read_bytes(), path.stat().st_mtime_ns
+    assert not study.add(complete(PROPOSAL, row("gmm", 4, 0.9)))
+    assert not study.add(failed(PROPOSAL))
+    assert path.read_bytes() == before
+    assert path.stat().st_mtime_ns == changed
+    assert [p.name for p in path.parent.iterdir()] == ["0007.json"]
+
+
+def test_a_record_is_one_file_of_json(study: StudyFolder) -> None:
+    study.add(complete(PROPOSAL, row("gmm", 4, 0.5)))
+    content = json.loads((study.path / "records" / "0007.json").read_text())
+    assert content["state"] == "COMPLETE"
+    assert content["proposal"]["lr"] == 0.1 + 0.2
+    assert content["rows"][0]["auc"] == {"0": 0.5, "1": 0.5, "2": 0.5}
+
+
+def test_records_and_proposals_are_sorted_by_number(study: StudyFolder) -> None:
+    for number in (11, 2, 9, 123):
+        proposal = Proposal(number, Configuration(1e-3, 32, 1.0))
+        study.propose(proposal)
+        study.add(failed(proposal))
+    assert [p.number for p in study.proposals()] == [2, 9, 11, 123]
+    assert [r.proposal.number for r in study.records()] == [2, 9, 11, 123]
+    assert study.record(5) is None
+
+
+def test_a_proposal_comes_back_as_it_was(study: StudyFolder) -> None:
+    study.propose(PROPOSAL)
+    assert study.proposals() == [PROPOSAL]
+
+
+def test_unfinished_files_are_no_records(study: StudyFolder) -> None:
+    for name in ("records", "proposals"):
+        storage.write_text(study.path / name / ".0001.json.4711", "{")
+    assert study.records() == []
+    assert study.proposals() == []
+
+
+def test_the_best_row_is_the_first_of_the_highest() -> None:
+    rows = [row("gmm", 1, 0.6), row("gmm", 2, None, "x"), row("lof", 4, 0.8), row("lof", 8, 0.8)]
+    best = complete(PROPOSAL, *rows).best
+    assert best is not None
+    assert (best.inlier, best.p) == ("lof", 4)
+    assert complete(PROPOSAL, row("gmm", 2, None, "x")).best is None
+    assert complete(PROPOSAL, row("gmm", 2, 0.0)).best == row("gmm", 2, 0.0)
+
+
+def test_checkpoints_are_dropped_and_what_was_said_stays(study: StudyFolder) -> None:
+    for signature in ("loser", "winner"):
+        for name in ("best.safetensors", "last.safetensors", "error.txt"):
+            storage.write_text(study.encoder(signature) / name, name)
+    study.drop_checkpoints("loser")
+    study.drop_checkpoints("never there")
+    assert [p.name for p in storage.children(study.encoder("loser"))] == ["error.txt"]
+    assert len(storage.children(study.encoder("winner"))) == 3
+
+
+def test_the_journal_is_a_local_file_until_it_is_published(
+    study: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
+    assert study.fetch_journal() is None
+    study.begin(make_manifest())
+    study.journal.write_text("at work")
+    assert study.journal.parent.name == study.path.name
+    assert study.fetch_journal() == study.journal
+    study.publish_journal()
+    assert (study.path / "study.journal").read_text() == "at work"
+    fetched = study.fetch_journal()
+    assert fetched is not None
+    assert isinstance(fetched, Path)
+    assert fetched.read_text() == "at work"
+
+
+def test_journals_of_two_studies_are_two_files(s3: S3) -> None:
+    paths = [storage.place(f"s3://{BUCKET}/{name}") for name in ("a/valve", "b/valve")]
+    assert len({StudyFolder(path).journal for path in paths}) == 2
+
+
+def test_a_proposal_has_one_encoder() -> None:
+    config = PROPOSAL.config("valve", "data", 3, TINY)
+    assert config == TrialConfig(
+        machine="valve",
+        data="data",
+        configuration=PROPOSAL.configuration,
+        seed=3,
+        options=TINY,
+    )
+    # The inlier model is no part of it.
+    other = Proposal(8, PROPOSAL.configuration, InlierSpec("lof", 8))
+    assert other.config("valve", "data", 3, TINY).signature() == config.signature()
+
+
+def test_a_number_is_given_out_once(study: StudyFolder) -> None:
+    study.propose(PROPOSAL)
+    with pytest.raises(UserError, match="another raysearch is running"):
+        study.propose(PROPOSAL)
+    assert study.proposals() == [PROPOSAL]

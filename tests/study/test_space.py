@@ -1,0 +1,396 @@
+"""Space files: what they mean, and one line for everything that is wrong with one."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from raysearch.config import Options
+from raysearch.errors import UserError
+from raysearch.scoring.inlier import INLIERS, InlierSpec
+from raysearch.study.space import Range, check_space, find_space, load_space
+from raysearch.study.strategy import Finalists, Strategy
+
+SHIPPED = Path(__file__).parents[2] / "search_spaces"
+
+EXAMPLE = """
+method: proposed
+validation_ids: [0, 1, 2]
+test_ids: [3, 4, 5]
+search:
+  lr: {low: 1.0e-4, high: 3.0e-3, log: true}
+  batch_size: [32, 64, 128]
+  lambda: [0.1, 1.0, 10.0]
+  inlier:                      # inlier model: its values of p
+    gmm: [1, 2, 4, 8, 16, 32, 64]
+    lof: [1, 2, 4, 8, 16, 32, 64]
+fixed: {epochs: 300, backbone: tf_efficientnet_b0.ns_jft_in1k, pretrained: true}
+strategy: {trials: 50, inlier: sweep, sampler: tpe, seed: 0}
+"""
+
+
+def example(**search: Any) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(EXAMPLE)
+    content["search"] |= search
+    return content
+
+
+def test_the_documented_example_means_what_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "valve.yaml"
+    path.write_text(EXAMPLE)
+    space = load_space(path)
+    assert (space.validation_ids, space.test_ids) == (("0", "1", "2"), ("3", "4", "5"))
+    assert space.search.lr == Range(low=1e-4, high=3e-3, log=True)
+    assert space.search.batch_size == (32, 64, 128)
+    assert space.search.lam == (0.1, 1.0, 10.0)
+    powers = [1, 2, 4, 8, 16, 32, 64]
+    assert space.search.specs == tuple(InlierSpec(h, p) for h in ("gmm", "lof") for p in powers)
+    assert space.fixed == Options()
+    assert space.strategy == Strategy()
+    assert (space.scheduler, space.finalists) == ("asha", Finalists(top=3, seeds=3))
+    assert space.rungs == {180}
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        (0.5, (0.5,)),
+        (2, (2,)),
+        ([0.5, 1], (0.5, 1)),
+        ([1, 1.0, 2], (1, 2)),
+        ({"low": 0.5, "high": 1}, Range(low=0.5, high=1.0)),
+        ({"low": 0.5, "high": 1, "log": True}, Range(low=0.5, high=1.0, log=True)),
+    ],
+)
+@pytest.mark.parametrize(("key", "name"), [("lr", "lr"), ("lambda", "lam")])
+def test_a_scalar_fixes_a_list_chooses_a_range_samples(
+    key: str, name: str, value: Any, meant: Any
+) -> None:
+    assert getattr(check_space(example(**{key: value}), "x").search, name) == meant
+
+
+@pytest.mark.parametrize(
+    ("strategy", "epochs", "rungs"),
+    [
+        ({}, 300, {180}),
+        ({}, 15, {9}),
+        ({"grace": 3}, 28, {3, 9, 27}),
+        ({"grace": 3}, 27, {3, 9}),
+        ({"grace": 20}, 15, set()),
+        ({"scheduler": "hyperband", "grace": 2}, 18, {2, 6}),
+        ({"scheduler": "median", "grace": 5}, 20, {5, 10, 15}),
+        ({"scheduler": "none"}, 300, set()),
+        ({"trials": 7}, 300, set()),
+        ({"trials": 7, "scheduler": "asha"}, 2, {1}),
+    ],
+)
+def test_rungs(strategy: dict[str, Any], epochs: int, rungs: set[int]) -> None:
+    content = example() | {"fixed": {"epochs": epochs}, "strategy": strategy}
+    assert check_space(content, "x").rungs == rungs
+
+
+@pytest.mark.parametrize(
+    ("strategy", "meant"),
+    [
+        ({"trials": 8}, Finalists(top=3, seeds=3)),
+        ({"trials": 7}, None),
+        ({"finalists": "none"}, None),
+        ({"trials": 2, "finalists": {"top": 1, "seeds": 2}}, Finalists(top=1, seeds=2)),
+        ({"finalists": {}}, Finalists(top=3, seeds=3)),
+    ],
+)
+def test_finalists(strategy: dict[str, Any], meant: Finalists | None) -> None:
+    assert check_space(example() | {"strategy": strategy}, "x").finalists == meant
+
+
+@pytest.mark.parametrize(
+    ("inlier", "specs"),
+    [
+        ({"gmm": 4}, [("gmm", 4)]),
+        ({"gmm": [4, 4, 2]}, [("gmm", 4), ("gmm", 2)]),
+        ({"kde": ["1e-1", 2], "pca": 0.5}, [("kde", 0.1), ("kde", 2), ("pca", 0.5)]),
+        ({"none": []}, [("none", None)]),
+        ({"none": None}, [("none", None)]),
+        ({"lof": [8], "none": [], "gmm": [1]}, [("lof", 8), ("none", None), ("gmm", 1)]),
+    ],
+)
+def test_inlier_models_have_their_values_of_p(
+    inlier: dict[str, Any], specs: list[tuple[str, float | None]]
+) -> None:
+    found = check_space(example(inlier=inlier), "x").search.specs
+    assert [(spec.name, spec.p) for spec in found] == specs
+
+
+def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "valve.yaml"
+    path.write_text(EXAMPLE.replace("[0.1, 1.0, 10.0]", "[1e-1, 1e0]").replace("1.0e-4", "1e-4"))
+    assert yaml.safe_load(path.read_text())["search"]["lambda"] == ["1e-1", "1e0"]
+    search = load_space(path).search
+    assert search.lam == (0.1, 1.0)
+    assert search.lr == Range(low=1e-4, high=3e-3, log=True)
+
+
+def test_ids_may_be_any(tmp_path: Path) -> None:
+    content = example() | {"validation_ids": ["01", 4, "left"], "test_ids": []}
+    space = check_space(content, "x")
+    assert space.validation_ids == ("1", "4", "left")
+    assert space.test_ids == ()
+
+
+def test_only_a_search_is_needed() -> None:
+    space = check_space({"search": example()["search"]}, "x")
+    assert space == check_space(example(), "x")
+
+
+def test_a_space_survives_its_own_json() -> None:
+    """study.json holds a space, and a run goes on from it."""
+    space = check_space(
+        example(batch_size={"low": 8, "high": 64}, inlier={"none": [], "gmm": [1]}), "x"
+    )
+    again = check_space(space.model_dump(mode="json", by_alias=True), "study.json")
+    assert again == space
+
+
+# Wrong uses: key of the message, and how to go wrong there.
+Change = Callable[[dict[str, Any]], object]
+
+
+def put(*path: str, value: Any) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            content = content[key]
+        content[path[-1]] = value
+
+    return change
+
+
+def drop(*path: str) -> Change:
+    def change(content: dict[str, Any]) -> None:
+        for key in path[:-1]:
+            content = content[key]
+        del content[path[-1]]
+
+    return change
+
+
+WRONG: list[tuple[str, str, Change]] = [
+    ("colour", "unknown key", put("colour", value=1)),
+    ("search.lrr", "unknown key", put("search", "lrr", value=1)),
+    ("search.lam", "unknown key", put("search", "lam", value=1)),
+    ("fixed.epoch", "unknown key", put("fixed", "epoch", value=1)),
+    ("strategy.gpus", "unknown key", put("strategy", "gpus", value=1)),
+    ("lr", "the range is empty", put("search", "lr", value={"low": 1e-2, "high": 1e-3})),
+    ("lr", "the range is empty", put("search", "lr", value={"low": 1e-2, "high": 1e-2})),
+    ("lr", "low > 0", put("search", "lr", value={"low": 0, "high": 1, "log": True})),
+    ("lr", "unknown key", put("search", "lr", value={"low": 1e-3, "high": 1, "step": 1})),
+    ("lr", "high", put("search", "lr", value={"low": 1e-3})),
+    ("lr", "number", put("search", "lr", value={"low": "a", "high": 1})),
+    ("lr", "the list is empty", put("search", "lr", value=[])),
+    ("lr", "a number, a list of numbers", put("search", "lr", value="fast")),
+    ("lr", "a number, a list of numbers", put("search", "lr", value=None)),
+    ("lr", "a number, a list of numbers", put("search", "lr", value=True)),
+    ("lr", "a number, a list of numbers", put("search", "lr", value=["fast"])),
+    ("lr", "a number, a list of numbers", put("search", "lr", value=[[1e-3]])),
+    ("lr", "a number, a list of numbers", put("search", "lr", value=[{"low": 1}])),
+    ("lr", "a number, a list of numbers", put("search", "lr", value=[True])),
+    ("lr", "too small", put("search", "lr", value=[1e-3, -1e-3])),
+    ("lr", "too small", put("search", "lr", value=0)),
+    ("lr", "a number, a list of numbers", put("search", "lr", value=float("nan"))),
+    ("lr", "a number, a list of numbers", put("search", "lr", value=[1e-3, float("inf")])),
+    ("lr.high", "finite", put("search", "lr", value={"low": 1e-3, "high": float("inf")})),
+    ("lambda", "too small", put("search", "lambda", value=-1)),
+    ("lambda", "equired", drop("search", "lambda")),
+    ("batch_size", "even numbers", put("search", "batch_size", value=33)),
+    ("batch_size", "even numbers", put("search", "batch_size", value=[32, 31])),
+    ("batch_size", "even numbers", put("search", "batch_size", value=32.5)),
+    ("batch_size", "even numbers", put("search", "batch_size", value={"low": 3, "high": 64})),
+    ("batch_size", "too small", put("search", "batch_size", value=0)),
+    ("inlier", "unknown inlier model 'knnn'", put("search", "inlier", value={"knnn": [1]})),
+    ("inlier", "a mapping", put("search", "inlier", value={})),
+    ("inlier", "a mapping", put("search", "inlier", value=["gmm"])),
+    ("inlier", "gmm: the list of p is empty", put("search", "inlier", value={"gmm": []})),
+    ("inlier", "p >= 1", put("search", "inlier", value={"gmm": [0]})),
+    ("inlier", "p >= 1", put("search", "inlier", value={"lof": [2.5]})),
+    ("inlier", "p >= 1", put("search", "inlier", value={"lof": None})),
+    ("inlier", "takes no p", put("search", "inlier", value={"none": [1]})),
+    ("inlier", "0 < p < 1", put("search", "inlier", value={"pca": [0.5, 1]})),
+    ("inlier", "0 <= p <= 1", put("search", "inlier", value={"mahalanobis": 2})),
+    ("inlier", "a number, a list", put("search", "inlier", value={"kde": ["wide"]})),
+    ("inlier", "a number, a list", put("search", "inlier", value={"gmm": [True]})),
+    ("inlier", "a number, a list", put("search", "inlier", value={"gmm": [[1]]})),
+    ("search", "equired", drop("search")),
+    ("search", "", put("search", value=[1])),
+    ("method", "'proposed'", put("method", value="parallel")),
+    ("validation_ids", "", put("validation_ids", value=[])),
+    ("validation_ids", "a list of product IDs", put("validation_ids", value=3)),
+    ("validation_ids", "a list of product IDs", put("validation_ids", value=[[1]])),
+    ("validation_ids", "a list of product IDs", put("validation_ids", value="012")),
+    ("validation_ids", "named twice", put("validation_ids", value=[1, "01"])),
+    ("test_ids", "ID 2 is in validation_ids and in test_ids", put("test_ids", value=["02", 3])),
+    ("fixed.epochs", "greater than 0", put("fixed", "epochs", value=0)),
+    ("fixed", "f_min < f_max", put("fixed", "f_max", value=9000)),
+    ("fixed.compression", "'log', 'db' or 'none'", put("fixed", "compression", value="loud")),
+    ("strategy.trials", "greater than 0", put("strategy", "trials", value=0)),
+    ("strategy.sampler", "'tpe', 'gp'", put("strategy", "sampler", value="simplex")),
+    (
+        "top level",
+        "sampler grid needs the values of search.lr",
+        put("strategy", "sampler", value="grid"),
+    ),
+    (
+        "strategy",
+        "sampler qmc cannot choose inlier models",
+        put("strategy", value={"inlier": "sample", "sampler": "qmc"}),
+    ),
+    ("strategy.grace", "greater than 0", put("strategy", "grace", value=0)),
+    ("strategy.patience", "greater than 0", put("strategy", "patience", value=0)),
+    ("strategy.scheduler", "'auto', 'none', 'asha'", put("strategy", "scheduler", value="pbt")),
+    (
+        "strategy.finalists.seeds",
+        "greater than 1",
+        put("strategy", "finalists", value={"seeds": 1}),
+    ),
+    ("strategy.finalists.topp", "unknown key", put("strategy", "finalists", value={"topp": 1})),
+    ("strategy.finalists", "auto, none or {top, seeds}", put("strategy", "finalists", value="yes")),
+    ("strategy.seed", "", put("strategy", "seed", value=-1)),
+]
+
+
+@pytest.mark.parametrize(("key", "problem", "change"), WRONG)
+def test_a_mistake_is_one_line_with_file_and_key(
+    tmp_path: Path, key: str, problem: str, change: Change
+) -> None:
+    content = copy.deepcopy(example())
+    change(content)
+    path = tmp_path / "valve.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError) as caught:
+        load_space(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert key in message
+    assert problem in message
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("search: [", "is no YAML"),
+        ("search: {lr: 1\n  x: - 2", "is no YAML"),
+        ("", "a mapping"),
+        ("- 1", "a mapping"),
+        ("just words", "a mapping"),
+    ],
+)
+def test_a_file_that_is_no_space_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "valve.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=problem) as caught:
+        load_space(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "valve.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(UserError, match=r"valve\.yaml: is no YAML"):
+        load_space(path)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        load_space(tmp_path / "none.yaml")
+
+
+# Shipped files
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.name)
+def test_a_shipped_file_is_a_space(path: Path) -> None:
+    space = load_space(path)
+    assert space.validation_ids == ("0", "1", "2")
+    assert space.test_ids == ("3", "4", "5")
+
+
+def test_the_files_that_are_promised_are_shipped() -> None:
+    assert {"default", "paper", "demo", "wide"} <= {path.stem for path in SHIPPED.glob("*.yaml")}
+
+
+def test_the_default_space_spells_out_every_option_at_its_default() -> None:
+    content = yaml.safe_load((SHIPPED / "default.yaml").read_text())
+    assert content["fixed"].keys() == Options.model_fields.keys()
+    assert load_space(SHIPPED / "default.yaml").fixed == Options()
+
+
+def test_the_default_space_is_the_documented_example() -> None:
+    assert load_space(SHIPPED / "default.yaml") == check_space(yaml.safe_load(EXAMPLE), "x")
+
+
+def test_the_wide_space_is_the_default_one_with_all_inlier_models() -> None:
+    wide, default = (load_space(SHIPPED / f"{name}.yaml") for name in ("wide", "default"))
+    assert tuple(wide.search.inlier) == INLIERS
+    assert set(default.search.specs) <= set(wide.search.specs)
+    narrow = wide.search.model_copy(update={"inlier": default.search.inlier})
+    assert wide.model_copy(update={"search": narrow}) == default
+
+
+TABLE_ONE = {
+    "fan": (1e-3, 32, 0.1, "gmm", 16),
+    "gearbox": (1e-3, 128, 10, "gmm", 64),
+    "pump": (1e-3, 128, 10, "gmm", 2),
+    "valve": (5e-4, 128, 10, "gmm", 32),
+    "slider": (1e-3, 128, 10, "gmm", 2),
+    "ToyCar": (1e-3, 128, 10, "lof", 16),
+    "ToyTrain": (5e-4, 32, 0.1, "lof", 8),
+}
+
+
+@pytest.mark.parametrize("machine", TABLE_ONE)
+def test_the_papers_grid_holds_what_the_paper_found(machine: str) -> None:
+    lr, batch_size, lam, inlier, p = TABLE_ONE[machine]
+    search = load_space(SHIPPED / "paper.yaml").search
+    for value, choices in ((lr, search.lr), (batch_size, search.batch_size), (lam, search.lam)):
+        assert not isinstance(choices, Range)
+        assert value in choices
+    assert InlierSpec(inlier, p) in search.specs
+
+
+def test_the_papers_grid_is_tried_whole() -> None:
+    space = load_space(SHIPPED / "paper.yaml")
+    search = space.search
+    assert [len(v) for v in (search.lr, search.batch_size, search.lam)] == [2, 2, 3]  # type: ignore[arg-type]
+    assert space.strategy.trials == 12
+
+
+# Which file
+
+
+def test_a_machines_own_file_comes_before_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = find_space("valve", None)
+    assert (shipped.name, shipped.is_file()) == ("default.yaml", True)
+    own = tmp_path / "search_spaces"
+    own.mkdir()
+    (own / "default.yaml").touch()
+    assert find_space("valve", None) == Path("search_spaces/default.yaml")
+    (own / "valve.yaml").touch()
+    assert find_space("valve", None) == Path("search_spaces/valve.yaml")
+    assert find_space("fan", None) == Path("search_spaces/default.yaml")
+
+
+def test_a_file_that_was_asked_for_is_taken_or_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
+    assert find_space("valve", Path("mine.yaml")) == Path("mine.yaml")
+    assert find_space("valve", Path("search_spaces/demo.yaml")).is_file()  # the shipped one
+    with pytest.raises(UserError, match=r"--space: there is no file other\.yaml"):
+        find_space("valve", Path("other.yaml"))

@@ -1,0 +1,166 @@
+"""The best of some records, and the detector that is made of it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from raysearch.config import Configuration
+from raysearch.data.dataset import TrialData
+from raysearch.errors import UserError
+from raysearch.pipeline.fit_detector import build_detector
+from raysearch.scoring.spec import InlierSpec
+from raysearch.scoring.threshold import gamma_threshold
+from raysearch.study.ranking import rank
+from raysearch.study.records import Proposal, Record
+from raysearch.study.winner import Winner, choose, freeze, frozen
+from raysearch.training import checkpoint
+from raysearch.training.network import new_encoder
+from raysearch.training.trial import clip_scores
+from tests.records import complete, failed, row
+from tests.tiny import TEN, open_valve
+
+
+def proposal(number: int) -> Proposal:
+    return Proposal(number, Configuration(1e-3 * (number + 1), 32, 10.0))
+
+
+def chosen_of(*records: Record) -> Winner:
+    ranking = rank(records)
+    assert ranking is not None
+    return choose("valve", "data", ranking)
+
+
+def test_the_highest_score_wins_with_its_inlier_model() -> None:
+    found = chosen_of(
+        complete(proposal(0), row("gmm", 1, 0.71), row("lof", 4, 0.6)),
+        complete(proposal(1), row("gmm", 1, 0.5), row("lof", 8, 0.8), row("gmm", 2, 0.79)),
+        failed(proposal(2)),
+        complete(proposal(3), row("gmm", 1, 0.75), seed=5),
+    )
+    assert found == Winner(
+        machine="valve",
+        trial=1,
+        encoder="encoder1",
+        configuration=Configuration(2e-3, 32, 10.0),
+        inlier=InlierSpec("lof", 8),
+        val_score=0.8,
+        seed=0,
+        data="data",
+        seeds=1,
+        mean_score=0.8,
+        std_score=None,
+    )
+    assert found.score == 0.8
+
+
+def test_of_several_seeds_the_best_encoder_is_the_detectors() -> None:
+    again = [replace(proposal(0), number=n, seed=n, rerun_of=0) for n in (7, 8)]
+    found = chosen_of(
+        complete(proposal(0), row("lof", 4, 0.6)),
+        complete(again[0], row("lof", 4, 0.9)),
+        complete(again[1], row("lof", 4, 0.75)),
+    )
+    assert (found.trial, found.encoder, found.seed) == (7, "encoder7", 7)
+    assert (found.val_score, found.seeds) == (0.9, 3)
+    assert (found.score, found.std_score) == (pytest.approx(0.75), pytest.approx(0.15))
+    assert found.config(TEN).seed == 7
+    assert found.config(TEN).configuration == proposal(0).configuration
+
+
+@pytest.fixture
+def winner() -> Winner:
+    return chosen_of(complete(proposal(1), row("lof", 4, 1 / 3)))
+
+
+def test_a_frozen_winner_comes_back(tmp_path: Path, winner: Winner) -> None:
+    assert frozen(tmp_path) is None
+    freeze(winner, tmp_path)
+    assert frozen(tmp_path) == winner
+
+
+def test_one_that_was_frozen_before_there_were_finalists_comes_back(
+    tmp_path: Path, winner: Winner
+) -> None:
+    content = winner.to_json()
+    for key in ("seeds", "mean_score", "std_score"):
+        del content[key]
+    (tmp_path / "frozen.json").write_text(json.dumps(content))
+    assert frozen(tmp_path) == winner
+
+
+def test_its_configuration_is_that_of_its_encoder(winner: Winner) -> None:
+    config = winner.config(TEN)
+    assert (config.machine, config.data, config.seed) == ("valve", "data", 0)
+    assert config.configuration == Configuration(2e-3, 32, 10.0)
+    assert (
+        config.signature() == replace(winner, inlier=InlierSpec("gmm", 1)).config(TEN).signature()
+    )
+
+
+@pytest.fixture(scope="module")
+def data(demo_data: Path) -> TrialData:
+    return open_valve(demo_data)
+
+
+@pytest.fixture
+def study(tmp_path: Path, data: TrialData) -> Path:
+    """A study that holds one encoder, which was never trained."""
+    torch.manual_seed(0)
+    encoder = new_encoder(TEN, len(data.ids), pretrained=False)
+    path = tmp_path / "encoders" / "encoder1" / "best.safetensors"
+    checkpoint.save(path, encoder.state_dict(), {"history": [], "resumes": []})
+    return tmp_path
+
+
+@pytest.mark.parametrize(("inlier", "p"), [("lof", 4), ("gmm", 1), ("none", None)])
+def test_the_detector_has_a_model_and_a_threshold_for_every_id(
+    study: Path, data: TrialData, winner: Winner, inlier: str, p: int | None
+) -> None:
+    chosen = replace(winner, inlier=InlierSpec(inlier, p))
+    detector = build_detector(chosen, TEN, data, study)
+    assert detector.ids == ["0", "1", "2", "3", "4", "5"]
+    assert detector.spec == chosen.inlier
+    assert (detector.mean, detector.std) == (data.target.mean, data.target.std)
+    assert not detector.encoder.training
+    # The threshold is that of normal clips which the model was not fitted on.
+    train, held = data.target_parts(TEN.validation_share, chosen.seed)
+    assert held.clips.size == 6
+    for identity in ("0", "5"):
+        clips = [n for n in train.clips if data.target.clips[n].id == identity]
+        assert len(clips) == 11
+        embeddings = np.stack([detector.embed(data.target.waveform(n)) for n in clips])
+        scores = clip_scores(chosen.inlier, detector.models[identity], embeddings, detector.options)
+        assert detector.thresholds[identity] == pytest.approx(
+            gamma_threshold(scores, TEN.threshold_quantile), rel=1e-4
+        )
+
+
+def test_a_model_of_an_id_is_fitted_on_that_ids_held_clips(
+    study: Path, data: TrialData, winner: Winner
+) -> None:
+    detector = build_detector(winner, TEN, data, study)
+    _, held = data.target_parts(TEN.validation_share, winner.seed)
+    for identity in ("1", "4"):
+        (clip,) = [n for n in held.clips if data.target.clips[n].id == identity]
+        np.testing.assert_allclose(
+            detector.models[identity].arrays()["embeddings"],
+            detector.embed(data.target.waveform(clip)),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_a_model_that_cannot_be_fitted_is_named(
+    study: Path, data: TrialData, winner: Winner
+) -> None:
+    with pytest.raises(UserError, match=r"no detector: ID 0 of valve: gmm with p=64 .*has 10"):
+        build_detector(replace(winner, inlier=InlierSpec("gmm", 64)), TEN, data, study)
+
+
+def test_a_lost_encoder_is_named(tmp_path: Path, data: TrialData, winner: Winner) -> None:
+    with pytest.raises(UserError, match="encoder1/best"):
+        build_detector(winner, TEN, data, tmp_path)

@@ -1,0 +1,518 @@
+"""One trial on several workers: what they compute is what one computes."""
+
+import copy
+import multiprocessing
+import os
+import pickle
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from timm.layers import BatchNormAct2d
+from torch import nn
+
+from raysearch.data.batches import Part
+from raysearch.data.dataset import TrialData
+from raysearch.errors import UserError
+from raysearch.scoring.inlier import InlierSpec
+from raysearch.training import checkpoint, learner, train
+from raysearch.training.distributed import from_first, gathered, rank, rows, total, workers
+from raysearch.training.embedding import Embedder
+from raysearch.training.network import new_encoder
+from raysearch.training.outcome import Epoch
+from raysearch.training.sync_layers import GlobalBatchNorm, globalise, wrap
+from raysearch.training.trial import run_trial
+from tests.tiny import TINY, open_valve, tiny_config
+
+SPECS = (
+    InlierSpec("gmm", 1),
+    InlierSpec("gmm", 64),
+    InlierSpec("lof", 3),
+    InlierSpec("none", None),
+)
+# Batches of 12 and 14 samples. The low learning rate keeps Adam from making full steps of what is
+# but rounding error, as in the golden curve.
+CURVE: dict[str, Any] = {
+    "lr": 3e-4,
+    "batch_size": 14,
+    "lam": 1.0,
+    "epochs": 2,
+    "segment_seconds": 2.0,
+}
+CLIPS = [7, 2, 30, 11, 5]
+
+
+# What the workers do. Each function runs on every worker and returns what the tests look at.
+
+
+def launch(count: int, scenario: Callable[..., dict[str, Any]], folder: Path, root: Path):
+    """Runs a scenario on some workers and returns what each of them returned."""
+    # Workers are forked from a process that has imported everything, and has not run anything.
+    multiprocessing.set_forkserver_preload(["raysearch.training.trial", "pytest"])
+    arguments = (count, scenario, folder, root)
+    mp.start_processes(_worker, arguments, count, start_method="forkserver")
+    return [
+        SimpleNamespace(**pickle.loads((folder / f"{number}.pickle").read_bytes()))
+        for number in range(count)
+    ]
+
+
+def _worker(number: int, count: int, scenario: Callable[..., Any], folder: Path, root: Path):
+    warnings.simplefilter("error")
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    compute_on_cpu(SimpleNamespace(setattr=setattr))
+    dist.init_process_group(
+        "gloo", f"file://{folder}/group", timedelta(seconds=100), count, rank=number
+    )
+    # Only the first worker has the folder: the others would find nothing, and write in vain.
+    own = folder if number == 0 else folder / f"absent-{number}"
+    found = scenario(open_valve(root), own)
+    (folder / f"{number}.pickle").write_bytes(pickle.dumps(found))
+    dist.destroy_process_group()
+
+
+def compute_on_cpu(patch: Any) -> None:
+    for module in (train, learner):
+        patch.setattr(module, "best_device", lambda: torch.device("cpu"))
+
+
+def pair(data: TrialData, folder: Path) -> dict[str, Any]:
+    """What two workers do."""
+    told: list[Epoch] = []
+    result = run_trial(tiny_config(data, **CURVE), data, SPECS, told.append, folder / "dropout")
+    return {
+        **dropped(),
+        "who": (rank(), workers()),
+        "norms": {name: norm_of_shards(name, [5, 3]) for name in NORMS},
+        "failure": failure(lambda: from_first(fail)),
+        "strange": failure(lambda: from_first(fail_strangely)),
+        "first": from_first(rank),
+        "total": total(torch.tensor([1.0, rank()])).tolist(),
+        "gathered": gathered([f"{rank()}"] * (3 if rank() == 0 else 2), 5),
+        "plain": history(data, folder / "plain", dropout=0.0),
+        "result": result,
+        "told": told,
+        "embeddings": embeddings(data, new_encoder_of_seed(), CLIPS),
+        "begun": interrupted(data, folder / "begun"),
+        "moments": from_first(lambda: moments(folder / "begun")),
+        "diverged": failure(lambda: history(data, folder / "diverged", lr=1e30)),
+        "foreign": failure(lambda: history(data, folder / "plain", dropout=0.0, seed=1)),
+        "wrapped": sorted(wrapped_state()),
+    }
+
+
+def three(data: TrialData, folder: Path) -> dict[str, Any]:
+    """What three workers do."""
+    learner._EVALUATION_BATCH = 5  # of twelve clips two are left for the last batch
+    return {
+        **dropped(),
+        "norms": {name: norm_of_shards(name, [1, 5, 2]) for name in NORMS},
+        "plain": history(data, folder / "plain", dropout=0.0),
+        "embeddings": embeddings(data, new_encoder_of_seed(), CLIPS[:2]),
+        "narrow": failure(lambda: history(data, folder / "narrow", batch_size=2)),
+        "shares": gathered(list(range(8))[rows()], 8),
+    }
+
+
+def failure(do: Callable[[], object]) -> tuple[str, str]:
+    try:
+        do()
+    except Exception as error:
+        return type(error).__name__, str(error)
+    raise AssertionError("nothing was raised")
+
+
+def fail() -> None:
+    raise UserError("no such thing")
+
+
+def fail_strangely() -> None:
+    class LocalError(Exception):
+        """Cannot be sent to another process, since that could not import it."""
+
+    raise LocalError("here only")
+
+
+def ignore(_: Epoch) -> None:
+    pass
+
+
+def history(data: TrialData, folder: Path, **settings: Any) -> tuple[Epoch, ...]:
+    return train.train(tiny_config(data, **CURVE | settings), data, ignore, folder).history
+
+
+def interrupted(data: TrialData, folder: Path) -> list[int]:
+    """Trains with two workers until the end of the first of two epochs."""
+    told: list[int] = []
+
+    def report(epoch: Epoch) -> None:
+        told.append(epoch.epoch)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.train(tiny_config(data, **CURVE, dropout=0.0), data, report, folder)
+    return told
+
+
+def moments(folder: Path) -> dict[str, torch.Tensor]:
+    """Running means of squared gradients, by parameter, of an interrupted training."""
+    tensors, _ = checkpoint.load(folder / "last.safetensors")
+    return {name: tensor for name, tensor in tensors.items() if name.endswith("/exp_avg_sq")}
+
+
+def new_encoder_of_seed() -> nn.Module:
+    torch.manual_seed(0)
+    return new_encoder(TINY, 6, pretrained=False).eval()
+
+
+def embeddings(data: TrialData, encoder: Any, clips: list[int]) -> np.ndarray:
+    store = data.target
+    part = Part(store, np.arange(len(store.clips)), store.mean, store.std)
+    return Embedder(encoder, TINY).clips(part, clips)
+
+
+def whole_batch() -> torch.Tensor:
+    return torch.arange(1.0, 36.0).reshape(5, 7)
+
+
+def dropped() -> dict[str, torch.Tensor]:
+    layer = nn.Sequential(nn.Dropout(0.3))
+    globalise(layer)
+    torch.manual_seed(3)
+    share = whole_batch()[rows()]
+    return {"dropped": layer(share), "kept": layer.eval()(share)}
+
+
+def wrapped_state() -> dict[str, Any]:
+    encoder = new_encoder_of_seed()
+    wrap(encoder)
+    assert any(isinstance(module, GlobalBatchNorm) for module in encoder.modules())
+    return encoder.state_dict()
+
+
+NORMS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], torch.dtype]] = {
+    "2d": (lambda: nn.BatchNorm2d(3), (8, 3, 4, 5), torch.float64),
+    "1d": (lambda: nn.BatchNorm1d(3), (8, 3), torch.float64),
+    "timm": (lambda: BatchNormAct2d(3, act_layer=nn.SiLU), (8, 3, 4, 5), torch.float64),
+    "plain": (lambda: nn.BatchNorm2d(3, affine=False, momentum=None), (8, 3, 2, 2), torch.float64),
+    "float32": (lambda: BatchNormAct2d(3, act_layer=nn.PReLU), (8, 3, 4, 5), torch.float32),
+}
+NORM_STEPS = 3
+
+
+def norm_and_batches(name: str) -> tuple[nn.Module, list[torch.Tensor], torch.Tensor]:
+    make, shape, dtype = NORMS[name]
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*size: int) -> torch.Tensor:
+        return torch.randn(size, generator=generator, dtype=torch.float64).to(dtype)
+
+    norm = nn.Sequential(make()).to(dtype)
+    for parameter in norm.parameters():
+        parameter.data = draw(*parameter.shape)
+    # Far from zero, where sums of squares would lose the variance; samples differ in their mean.
+    batches = [
+        (100 + 3 * draw(*shape) + 2 * draw(8, *[1] * (len(shape) - 1))).contiguous(
+            memory_format=torch.channels_last if len(shape) == 4 else torch.contiguous_format
+        )
+        for _ in range(NORM_STEPS)
+    ]
+    return norm, batches, draw(*shape)
+
+
+def run_norm(norm: nn.Module, batches: list[torch.Tensor], weights: torch.Tensor):
+    """Outputs and gradients of some steps in training, the state after, and what eval gives."""
+    outputs, inner = [], []
+    for batch in batches:
+        x = batch.clone().requires_grad_()
+        y = norm(x)
+        (y * weights).sum().backward()
+        outputs.append(y.detach())
+        inner.append(x.grad)
+    evaluated = copy.deepcopy(norm).eval()(batches[0])
+    gradients = {name: p.grad for name, p in norm.named_parameters()}
+    return outputs, inner, gradients, norm.state_dict(), evaluated.detach()
+
+
+def norm_of_shards(name: str, sizes: list[int]):
+    norm, batches, weights = norm_and_batches(name)
+    globalise(norm)
+    start = sum(sizes[: rank()])
+    share = slice(start, start + sizes[rank()])
+    return run_norm(norm, [batch[share] for batch in batches], weights[share])
+
+
+# What the tests compare it with.
+
+
+@pytest.fixture(scope="module")
+def data(demo_data: Path) -> TrialData:
+    return open_valve(demo_data)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _cpu_and_one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        compute_on_cpu(patch)
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("two")
+
+
+@pytest.fixture(scope="module")
+def two(data: TrialData, demo_data: Path, folder: Path) -> list[SimpleNamespace]:
+    return launch(2, pair, folder, demo_data)
+
+
+@pytest.fixture(scope="module")
+def trio(data: TrialData, demo_data: Path, tmp_path_factory) -> list[SimpleNamespace]:
+    return launch(3, three, tmp_path_factory.mktemp("three"), demo_data)
+
+
+@pytest.fixture(scope="module")
+def plain(data: TrialData, tmp_path_factory: pytest.TempPathFactory) -> tuple[Epoch, ...]:
+    return history(data, tmp_path_factory.mktemp("plain"), dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def alone(data: TrialData, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("alone")
+    return run_trial(tiny_config(data, **CURVE), data, SPECS, ignore, folder), folder
+
+
+LOSSES = [
+    f"{part}_{kind}"
+    for part in ("train", "val")
+    for kind in ("loss", "machine_loss", "product_loss")
+]
+
+
+def losses(history: tuple[Epoch, ...]) -> np.ndarray:
+    return np.array([[getattr(epoch, name) for name in LOSSES] for epoch in history])
+
+
+def test_one_process_is_its_only_worker():
+    assert (rank(), workers()) == (0, 1)
+    assert from_first(lambda: 3) == 3
+    with pytest.raises(UserError, match="no such thing"):
+        from_first(fail)
+    assert gathered([1, 2], 2) == [1, 2]
+    assert list("abc")[rows()] == list("abc")
+    encoder = new_encoder_of_seed()
+    assert wrap(encoder) is encoder
+    assert not any(isinstance(module, GlobalBatchNorm) for module in encoder.modules())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_batch_norm_of_shards_is_that_of_the_whole(
+    request: pytest.FixtureRequest, name: str, count: int
+):
+    norm, batches, weights = norm_and_batches(name)
+    outputs, inner, gradients, state, evaluated = run_norm(norm, batches, weights)
+    if count == 1:
+        norm, batches, weights = norm_and_batches(name)
+        globalise(norm)
+        shards = [run_norm(norm, batches, weights)]
+    else:
+        shards = [w.norms[name] for w in request.getfixturevalue({2: "two", 3: "trio"}[count])]
+    single = NORMS[name][2] == torch.float32
+    close = {"rtol": 1e-3, "atol": 1e-4} if single else {"rtol": 1e-10, "atol": 1e-11}
+    for step in range(NORM_STEPS):
+        together = torch.cat([shard[0][step] for shard in shards])
+        torch.testing.assert_close(together, outputs[step], **close)
+        together = torch.cat([shard[1][step] for shard in shards])
+        torch.testing.assert_close(together, inner[step], **close)
+    for key, gradient in gradients.items():
+        summed = sum(shard[2][key] for shard in shards)
+        torch.testing.assert_close(summed, gradient, **close)
+    for shard in shards:
+        assert list(shard[3]) == list(state)
+        for key, value in state.items():
+            torch.testing.assert_close(shard[3][key], value, **close)
+    together = torch.cat([shard[4] for shard in shards])
+    first = evaluated if count == 1 else torch.cat([evaluated])
+    torch.testing.assert_close(together, first, **close)
+
+
+def test_batch_norm_of_half_precision_computes_in_full():
+    norm, (batch, *_), weights = norm_and_batches("2d")
+    norms = [norm.float(), copy.deepcopy(norm).float()]
+    globalise(norms[1])
+    expected, found = (run_norm(n, [(batch / 10).bfloat16()], weights) for n in norms)
+    assert found[0][0].dtype == found[1][0].dtype == torch.bfloat16
+    for part in range(2):
+        torch.testing.assert_close(found[part][0], expected[part][0], rtol=0.02, atol=0.02)
+    for key, gradient in expected[2].items():
+        torch.testing.assert_close(found[2][key], gradient, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(found[3], expected[3], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.slow
+def test_the_first_worker_speaks_for_all(two: list[SimpleNamespace]):
+    assert [w.who for w in two] == [(0, 2), (1, 2)]
+    for worker in two:
+        assert worker.first == 0
+        assert worker.failure == ("UserError", "no such thing")
+    assert two[0].strange == ("LocalError", "here only")
+    assert two[1].strange == ("RuntimeError", "LocalError: here only")
+
+
+@pytest.mark.slow
+def test_sums_and_rows_of_all_workers(two: list[SimpleNamespace], trio: list[SimpleNamespace]):
+    for worker in two:
+        assert worker.total == [2.0, 1.0]
+        assert worker.gathered == ["0", "1", "0", "1", "0"]
+    assert [worker.shares for worker in trio] == [list(range(8))] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_loss_curve_does_not_depend_on_the_workers(
+    request: pytest.FixtureRequest, plain: tuple[Epoch, ...], count: int
+):
+    found = request.getfixturevalue({2: "two", 3: "trio"}[count])
+    np.testing.assert_allclose(losses(found[0].plain), losses(plain), rtol=3e-4)
+    assert [e.lr for e in found[0].plain] == [e.lr for e in plain]
+    for worker in found[1:]:  # to the last bit, and the second
+        assert worker.plain == found[0].plain
+
+
+@pytest.mark.slow
+def test_gradients_are_those_of_the_whole_batch(
+    two: list[SimpleNamespace], data: TrialData, tmp_path: Path
+):
+    # Losses tell nothing of their scale, to which Adam is blind.
+    interrupted(data, tmp_path)
+    expected = moments(tmp_path)
+    assert two[1].moments.keys() == expected.keys()
+    for name, square in expected.items():
+        least = 1e-9  # smaller ones are rounding errors, of the bias before a batch norm
+        torch.testing.assert_close(two[1].moments[name], square, rtol=0.05, atol=least)
+    assert max(float(square.max()) for square in expected.values()) > 1e-4
+
+
+@pytest.mark.slow
+def test_dropout_does_not_depend_on_the_workers(two: list[SimpleNamespace], alone, plain):
+    result, _ = alone
+    found, expected = losses(two[0].result.history), losses(result.history)
+    np.testing.assert_allclose(found, expected, rtol=3e-4)
+    assert abs(losses(plain) / expected - 1).max() > 2e-3  # without it all is different
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
+def test_dropout_of_shards_is_that_of_the_whole(request: pytest.FixtureRequest, count: int):
+    found = request.getfixturevalue({2: "two", 3: "trio"}[count])
+    torch.manual_seed(3)
+    whole = nn.Dropout(0.3)(whole_batch())
+    for number, worker in enumerate(found):
+        assert torch.equal(worker.dropped, whole[number::count])
+        assert torch.equal(worker.kept, whole_batch()[number::count])
+
+
+@pytest.mark.slow
+def test_all_workers_have_the_same_result(two: list[SimpleNamespace]):
+    first, second = two
+    assert first.result == second.result
+    assert first.told == second.told == list(first.result.history)
+    assert [(row.inlier, row.p) for row in first.result.rows] == [(s.name, s.p) for s in SPECS]
+
+
+@pytest.mark.slow
+def test_the_result_is_that_of_one_worker(
+    two: list[SimpleNamespace], data: TrialData, folder: Path, alone
+):
+    def forbidden(epoch: Epoch) -> None:
+        raise AssertionError(f"epoch {epoch.epoch} was trained")
+
+    result = two[0].result
+    # Judged alone, the encoder that two workers trained has the same rows.
+    config = tiny_config(data, **CURVE)
+    again = run_trial(config, data, SPECS, forbidden, folder / "dropout")
+    assert again.history == result.history
+    for found, expected in zip(result.rows, again.rows, strict=True):
+        assert (found.error, found.remark) == (expected.error, expected.remark)
+        assert found.auc == pytest.approx(expected.auc, abs=1e-9)
+        assert found.pauc == pytest.approx(expected.pauc, abs=1e-9)
+    # Trained alone, an encoder has nearly the same score.
+    for found, expected in zip(result.rows, alone[0].rows, strict=True):
+        assert found.val_score == pytest.approx(expected.val_score, abs=0.01)
+        assert found.error == expected.error
+
+
+@pytest.mark.slow
+def test_checkpoints_do_not_tell_how_many_workers_wrote_them(
+    two: list[SimpleNamespace], folder: Path, alone
+):
+    files = [sorted(p.name for p in f.iterdir()) for f in (folder / "dropout", alone[1])]
+    assert files == [["best.safetensors"]] * 2
+    found, facts = checkpoint.load(folder / "dropout" / "best.safetensors")
+    expected, known = checkpoint.load(alone[1] / "best.safetensors")
+    assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in expected.items()}
+    assert facts.keys() == known.keys()
+    assert facts["signature"] == known["signature"]
+    assert two[0].wrapped == sorted(new_encoder_of_seed().state_dict())
+    # The second worker looked for its files elsewhere, and left none.
+    assert not (folder / "absent-1").exists()
+
+
+@pytest.mark.slow
+def test_one_worker_goes_on_where_two_were_interrupted(
+    two: list[SimpleNamespace], data: TrialData, folder: Path, plain: tuple[Epoch, ...]
+):
+    assert [worker.begun for worker in two] == [[1], [1]]
+    resumed = train.train(tiny_config(data, **CURVE, dropout=0.0), data, ignore, folder / "begun")
+    assert resumed.resumes == (1,)
+    assert replace(resumed.history[0], seconds=0) == replace(two[0].plain[0], seconds=0)
+    np.testing.assert_allclose(losses(resumed.history), losses(plain), rtol=3e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
+def test_each_clip_is_embedded_once_and_in_its_place(
+    request: pytest.FixtureRequest, data: TrialData, count: int
+):
+    found = request.getfixturevalue({2: "two", 3: "trio"}[count])
+    clips = CLIPS if count == 2 else CLIPS[:2]  # fewer clips than workers
+    expected = embeddings(data, new_encoder_of_seed(), clips)
+    for worker in found:
+        assert worker.embeddings.shape == (len(clips), TINY.segments, 128)
+        np.testing.assert_allclose(worker.embeddings, expected, rtol=1e-3, atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 1e-3  # clips differ by more than that
+
+
+@pytest.mark.slow
+def test_what_fails_fails_on_every_worker(two: list[SimpleNamespace]):
+    for worker in two:
+        assert worker.diverged == ("TrialError", "the loss diverged (not finite) in epoch 1")
+        name, message = worker.foreign
+        assert name == "UserError"
+        assert "best.safetensors is of another configuration" in message
+
+
+@pytest.mark.slow
+def test_more_workers_than_samples_of_a_batch(trio: list[SimpleNamespace]):
+    for worker in trio:
+        assert worker.narrow == (
+            "TrialError",
+            "batch_size 2: 3 workers cannot share a batch of 2 samples; choose a larger "
+            "batch_size or fewer workers a trial",
+        )

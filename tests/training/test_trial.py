@@ -1,0 +1,286 @@
+"""The whole walk of a trial, without a scheduler."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import hmean, multivariate_normal
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import LocalOutlierFactor
+
+from raysearch.config import TrialConfig
+from raysearch.data.dataset import TrialData
+from raysearch.scoring.inlier import INLIERS, InlierSpec
+from raysearch.training.embedding import Embedder
+from raysearch.training.network import frontend
+from raysearch.training.outcome import Epoch, TrialResult
+from raysearch.training.train import Trained, load_trained
+from raysearch.training.trial import fit_embeddings, judge_all, run_trial
+from tests.tiny import VALIDATION_IDS, open_valve, tiny_config
+
+GMM, LOF, NONE = InlierSpec("gmm", 1), InlierSpec("lof", 3), InlierSpec("none", None)
+# One clip of ten segments an ID is held out, too few for these two.
+TOO_MANY, TOO_FAR = InlierSpec("gmm", 64), InlierSpec("lof", 16)
+SPECS = (GMM, TOO_MANY, LOF, TOO_FAR, NONE)
+# What ten segments are enough for, and what they are not.
+WIDE = (
+    *(InlierSpec(name, 2) for name in ("gmm", "gmm_diag", "gmm_tied", "lof")),
+    *(InlierSpec(name, 2) for name in ("knn", "knn_cosine", "knn_local")),
+    *(InlierSpec(name, 0.5) for name in ("mahalanobis", "pca", "ocsvm", "kde")),
+    NONE,
+)
+TOO_WIDE = (
+    *(InlierSpec(name, 11) for name in ("gmm", "gmm_diag", "gmm_tied", "knn", "knn_cosine")),
+    *(InlierSpec(name, 10) for name in ("lof", "knn_local")),
+    InlierSpec("mahalanobis", 0),
+)
+
+
+@pytest.fixture(scope="module")
+def data(demo_data: Path) -> TrialData:
+    return open_valve(demo_data)
+
+
+@pytest.fixture(scope="module")
+def config(data: TrialData) -> TrialConfig:
+    return tiny_config(data, epochs=2, segment_seconds=2.0, segments=10)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("encoder")
+
+
+@pytest.fixture(scope="module")
+def told() -> list[Epoch]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def result(config: TrialConfig, data: TrialData, told: list[Epoch], folder: Path) -> TrialResult:
+    return run_trial(config, data, SPECS, told.append, folder)
+
+
+@pytest.fixture(scope="module")
+def trained(result: TrialResult, config: TrialConfig, folder: Path) -> Trained:
+    return load_trained(config.options, 6, folder)
+
+
+def forbidden(epoch: Epoch) -> None:
+    raise AssertionError(f"epoch {epoch.epoch} was trained")
+
+
+def test_there_is_a_row_for_each_inlier_model_and_p(result: TrialResult):
+    assert [(row.inlier, row.p) for row in result.rows] == [(s.name, s.p) for s in SPECS]
+
+
+def test_each_scored_row_has_the_harmonic_mean_over_validation_ids(result: TrialResult):
+    scored = [row for row in result.rows if not row.error]
+    assert [row.inlier for row in scored] == ["gmm", "lof", "none"]
+    for row in scored:
+        assert tuple(row.auc) == tuple(row.pauc) == VALIDATION_IDS
+        values = [*row.auc.values(), *row.pauc.values()]
+        assert all(0 < value <= 1 for value in values)
+        assert row.val_score == pytest.approx(hmean(values), rel=1e-12)
+
+
+def test_what_cannot_be_fitted_is_a_row_with_its_reason(result: TrialResult):
+    failed = {(row.inlier, row.p): row for row in result.rows if row.error}
+    assert set(failed) == {("gmm", 64), ("lof", 16)}
+    for row in failed.values():
+        assert row.val_score is None
+        assert row.auc == row.pauc == {}
+    assert failed["gmm", 64].error == "gmm with p=64 needs at least 64 segments, has 10"
+    assert failed["lof", 16].error == "lof with p=16 needs at least 17 segments, has 10"
+
+
+def test_a_degenerate_fit_is_remarked(result: TrialResult):
+    assert result.rows[0].remark.startswith("degenerate: 1 full component on 10 segments")
+    assert result.rows[2].remark == ""
+
+
+def test_the_best_row_is_that_of_the_highest_score(result: TrialResult):
+    scores = [row.val_score for row in result.rows if row.val_score is not None]
+    assert result.best is not None
+    assert result.best.val_score == max(scores)
+
+
+def test_training_is_told_and_summed_up(result: TrialResult, told: list[Epoch]):
+    assert [epoch.epoch for epoch in told] == [1, 2]
+    assert result.history == tuple(told)
+    best = min(told, key=lambda epoch: epoch.val_loss)
+    assert (result.best_epoch, result.val_loss) == (best.epoch, best.val_loss)
+    assert result.train_seconds == pytest.approx(sum(epoch.seconds for epoch in told))
+    assert result.score_seconds > 0
+    assert result.resumes == ()
+
+
+class ByHand:
+    """Embeddings of one clip at a time, from the checkpoint and the stores alone."""
+
+    def __init__(self, trained: Trained, config: TrialConfig, data: TrialData) -> None:
+        self.encoder, self.data = trained.encoder, data
+        self.device = next(self.encoder.parameters()).device
+        self.front = frontend(config.options).to(self.device)
+        _, self.held = data.target_parts(0.1, config.seed)
+
+    def embed(self, wave: np.ndarray) -> np.ndarray:
+        scaled = (wave.astype(np.float32) - self.data.target.mean) / self.data.target.std
+        starts = [*range(0, 9 * 1777, 1777), 16000]
+        cut = np.stack([scaled[s : s + 32000] for s in starts]).astype(np.float32)
+        with torch.inference_mode():
+            found = self.encoder.embed(self.front(torch.from_numpy(cut).to(self.device)))
+        return found.double().cpu().numpy()
+
+    def fit_rows(self, identity: str) -> np.ndarray:
+        clips = [i for i in self.held.clips if self.data.target.clips[i].id == identity]
+        return np.concatenate([self.embed(self.data.target.waveform(i)) for i in clips])
+
+    def tests(self, identity: str) -> tuple[np.ndarray, np.ndarray]:
+        store = self.data.validation
+        chosen = [i for i, clip in enumerate(store.clips) if clip.id == identity]
+        embeddings = np.stack([self.embed(store.waveform(i)) for i in chosen])
+        return np.array([store.clips[i].label for i in chosen]), embeddings
+
+
+@pytest.fixture(scope="module")
+def by_hand(trained: Trained, config: TrialConfig, data: TrialData) -> ByHand:
+    return ByHand(trained, config, data)
+
+
+def gmm(hand: ByHand, identity: str, clips: np.ndarray) -> np.ndarray:
+    rows = hand.fit_rows(identity)
+    covariance = np.cov(rows.T, bias=True) + 1e-6 * np.eye(rows.shape[1])
+    scores = -multivariate_normal(rows.mean(axis=0), covariance).logpdf(clips)
+    return np.array([np.sort(row)[5:].mean() for row in scores])  # above the median of ten
+
+
+def lof(hand: ByHand, identity: str, clips: np.ndarray) -> np.ndarray:
+    factor = LocalOutlierFactor(n_neighbors=3, novelty=True).fit(hand.fit_rows(identity))
+    return np.array([-factor.score_samples(segments).mean() for segments in clips])
+
+
+def none(hand: ByHand, identity: str, clips: np.ndarray) -> np.ndarray:
+    head = hand.encoder.product_head.weight.detach().double().cpu().numpy()
+    probability = 1 / (1 + np.exp(-clips @ head[int(identity)]))
+    return 1 - probability.mean(axis=1)
+
+
+@pytest.mark.parametrize(("row", "score"), [(0, gmm), (2, lof), (4, none)])
+def test_scores_recomputed_by_hand(result: TrialResult, by_hand: ByHand, row: int, score):
+    for identity in VALIDATION_IDS:
+        labels, embeddings = by_hand.tests(identity)
+        assert (labels == 0).sum() == (labels == 1).sum() == 6
+        scores = score(by_hand, identity, embeddings)
+        found = result.rows[row]
+        assert found.auc[identity] == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
+        assert found.pauc[identity] == pytest.approx(
+            roc_auc_score(labels, scores, max_fpr=0.1), abs=1e-9
+        )
+
+
+def test_inlier_models_are_fitted_on_the_held_out_clips_or_on_all(
+    trained: Trained, config: TrialConfig, data: TrialData, by_hand: ByHand
+):
+    held = fit_embeddings(Embedder(trained.encoder, config.options), config, data)
+    assert {identity: rows.shape for identity, rows in held.items()} == dict.fromkeys(
+        data.ids, (10, 128)
+    )
+    for identity in ("0", "4"):
+        np.testing.assert_allclose(held[identity], by_hand.fit_rows(identity), atol=1e-3)
+    options = config.options.model_copy(update={"inlier_fit": "all"})
+    everything = fit_embeddings(
+        Embedder(trained.encoder, options), config.model_copy(update={"options": options}), data
+    )
+    assert {rows.shape for rows in everything.values()} == {(120, 128)}
+
+
+def test_another_way_to_score_needs_no_training(
+    result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
+):
+    options = config.options.model_copy(update={"inlier_fit": "all"})
+    other = config.model_copy(update={"options": options})
+    assert other.signature() == config.signature()
+    again = run_trial(other, data, (TOO_MANY,), forbidden, folder)
+    assert again.history == result.history
+    assert again.rows[0].error == ""  # 120 segments are enough
+
+
+def test_the_same_embeddings_give_the_same_rows(
+    result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
+):
+    assert run_trial(config, data, SPECS, forbidden, folder).rows == result.rows
+
+
+def test_a_trial_of_which_nothing_can_be_fitted_still_ends(
+    result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
+):
+    ended = run_trial(config, data, (TOO_MANY, TOO_FAR), forbidden, folder)
+    assert ended.best is None
+    assert [bool(row.error) for row in ended.rows] == [True, True]
+
+
+def test_every_inlier_model_has_its_row(
+    result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
+):
+    ended = run_trial(config, data, WIDE, forbidden, folder)
+    assert tuple(row.inlier for row in ended.rows) == INLIERS
+    assert [(row.inlier, row.p) for row in ended.rows] == [(spec.name, spec.p) for spec in WIDE]
+    assert [row.error for row in ended.rows] == [""] * len(WIDE)
+    assert len({row.val_score for row in ended.rows}) > 5
+
+
+def test_whatever_cannot_be_fitted_is_a_row_with_its_reason(
+    result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
+):
+    ended = run_trial(config, data, (*TOO_WIDE, NONE), forbidden, folder)
+    *failed, kept = ended.rows
+    assert ended.best == kept
+    for spec, row in zip(TOO_WIDE, failed, strict=True):
+        assert (row.inlier, row.p, row.val_score) == (spec.name, spec.p, None)
+        assert row.error.startswith(f"{spec} needs at least 11 segments, has 10") or (
+            spec.name == "mahalanobis" and "is singular" in row.error
+        )
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [(1.0, "all 10 embeddings are equal"), (np.nan, "not finite")]
+)
+def test_a_collapsed_encoder_is_a_row_with_its_reason(
+    trained: Trained, config: TrialConfig, data: TrialData, value: float, reason: str
+):
+    collapsed = copy.deepcopy(trained.encoder)
+    last = collapsed.neck[-1]
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.constant_(last.bias, value)
+    *fitted, none = judge_all(collapsed, config, data, WIDE)
+    for spec, row in zip(WIDE, fitted, strict=False):
+        assert row.error.startswith(f"{spec}: ")
+        assert reason in row.error
+        assert row.val_score is None
+    # Without an inlier model equal embeddings do have a score: that of chance.
+    assert none.val_score == (None if np.isnan(value) else pytest.approx(0.5))
+
+
+@pytest.mark.parametrize("inlier", ["gmm", "lof"])
+def test_the_aggregator_is_an_option(
+    result: TrialResult, config: TrialConfig, data: TrialData, folder: Path, inlier: str
+):
+    spec = InlierSpec(inlier, 1)
+    rows = []
+    for aggregator in ({}, {inlier: "above_median"}, {inlier: "mean"}, {inlier: "max"}):
+        options = config.options.model_copy(update={"aggregator": aggregator})
+        other = config.model_copy(update={"options": options})
+        assert other.signature() == config.signature()
+        rows += run_trial(other, data, (spec,), forbidden, folder).rows
+    papers, above, mean, highest = rows
+    assert papers == (above if inlier == "gmm" else mean)
+    assert len({row.val_score for row in (above, mean, highest)}) > 1
+
+
+def test_the_first_of_equal_rows_is_best(result: TrialResult):
+    row = result.rows[0]
+    twice = TrialResult((row, row), result.history, (), 1, 0.0, 0.0, 0.0)
+    assert twice.best is twice.rows[0]
