@@ -9,8 +9,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,8 +20,8 @@ from upath import UPath
 
 from raysearch import __version__
 from raysearch.config import Options, id_order
+from raysearch.data.decode import Int16, decode, to_pcm
 from raysearch.data.index import parse, product_id
-from raysearch.data.store import Int16, decode
 from raysearch.errors import DataError, UserError
 from raysearch.model.encoder import Encoder
 from raysearch.scoring.inlier import InlierModel, InlierSpec, aggregate, restore
@@ -28,6 +29,28 @@ from raysearch.storage import Place, write_text
 from raysearch.training import checkpoint
 from raysearch.training.embedding import Embedder
 from raysearch.training.network import best_device, new_encoder
+
+Recording: TypeAlias = str | PathLike[str] | NDArray[Any]
+"""A file, or samples."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The anomaly score of a recording.
+
+    Attributes:
+        file: that was scored; empty for samples.
+        id: product ID whose inlier model judged it.
+        score: higher = more anomalous.
+        threshold: of the product ID.
+        anomalous: the score is above the threshold.
+    """
+
+    file: str
+    id: str
+    score: float
+    threshold: float
+    anomalous: bool
 
 
 @dataclass(frozen=True)
@@ -67,8 +90,53 @@ class Detector:
         """
         return self.embedder.clip(wave, self.mean, self.std)
 
-    def score(self, embeddings: NDArray[np.float32], identity: str) -> float:
-        """Returns the anomaly score, higher = more anomalous, of a clip's (S, D) embeddings."""
+    def score(
+        self,
+        recordings: Sequence[Recording] | Recording,
+        *,
+        id: str | None = None,
+        rate: int | None = None,
+    ) -> list[Score]:
+        """Score recordings.
+
+        Args:
+            recordings: files, or samples (L,) or (L, C) as floats of full scale 1.
+            id: product ID of all of them; None reads it from the names of the files.
+            rate: sampling rate of samples in Hz; not needed for files.
+
+        Returns:
+            A score for each, in their order.
+
+        Raises:
+            UserError: a file is missing or unusable, or a product ID is unknown.
+        """
+        several = (
+            [recordings] if isinstance(recordings, str | PathLike | np.ndarray) else recordings
+        )
+        asked = [_recording(each) for each in several]
+        for each in asked:
+            if isinstance(each, Path) and not each.is_file():
+                raise UserError(f"there is no file {each}")
+        ids = [self.identity_of(each if isinstance(each, Path) else None, id) for each in asked]
+        return [
+            self._scored(each, identity, rate) for each, identity in zip(asked, ids, strict=True)
+        ]
+
+    def _scored(self, recording: Path | NDArray[Any], identity: str, rate: int | None) -> Score:
+        if isinstance(recording, Path):
+            name, wave = str(recording), self.decode(recording)
+        else:
+            if rate is None:
+                raise UserError("samples need their sampling rate; pass rate=HZ")
+            samples = np.asarray(recording, np.float32).reshape(len(recording), -1)
+            name = ""
+            wave = to_pcm(samples, rate, rate=self.options.rate, channel=self.options.channel)
+        value = self.score_embeddings(self.embed(wave), identity)
+        threshold = self.thresholds[identity]
+        return Score(name, identity, value, threshold, value > threshold)
+
+    def score_embeddings(self, embeddings: NDArray[np.float32], identity: str) -> float:
+        """Return the anomaly score, higher = more anomalous, of a clip's (S, D) embeddings."""
         segment_scores = self.models[identity].score(embeddings)
         return float(aggregate(self.spec.name, segment_scores[None], self.options.aggregator)[0])
 
@@ -78,7 +146,7 @@ class Detector:
         Raises:
             DataError: the file cannot be used.
         """
-        score = self.score(self.embed(self.decode(path)), identity)
+        score = self.score_embeddings(self.embed(self.decode(path)), identity)
         return score, score > self.thresholds[identity]
 
     def decode(self, path: Place) -> Int16:
@@ -92,11 +160,12 @@ class Detector:
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
-    def identity_of(self, path: Path, asked: str | None) -> str:
+    def identity_of(self, path: Path | None, asked: str | None) -> str:
         """Finds the product ID whose inlier model judges a recording.
 
         Args:
-            path: the recording; its name may hold the ID as DCASE and MIMII names do.
+            path: the recording; its name may hold the ID as DCASE and MIMII names do. None for
+                samples.
             asked: what the user said, if anything.
 
         Raises:
@@ -106,6 +175,8 @@ class Detector:
             found = product_id(asked)
         elif len(self.models) == 1:
             found = self.ids[0]
+        elif path is None:
+            raise UserError(f"samples tell no product ID; pass id= (one of {', '.join(self.ids)})")
         else:
             clip = parse(Path("machine", "test", path.name)) or parse(Path(*path.parts[-4:]))
             if clip is None:
@@ -114,7 +185,8 @@ class Detector:
                 )
             found = clip.id
         if found not in self.models:
-            raise UserError(f"{path}: ID {found} is not one of {', '.join(self.ids)}; see --id")
+            which = "samples" if path is None else path
+            raise UserError(f"{which}: ID {found} is not one of {', '.join(self.ids)}; see --id")
         return found
 
 
@@ -187,22 +259,5 @@ def _restore(spec: InlierSpec, identity: str, arrays: Mapping[str, torch.Tensor]
     return restore(spec.name, spec.p, own)
 
 
-def score_files(
-    detector: Detector, files: Sequence[Path], asked: str | None
-) -> list[tuple[Path, str, float, bool]]:
-    """Scores recordings.
-
-    Returns:
-        File, product ID, anomaly score (higher = more anomalous), called anomalous or not.
-
-    Raises:
-        UserError: a file is missing or unusable, or its product ID is unknown.
-    """
-    for path in files:
-        if not path.is_file():
-            raise UserError(f"there is no file {path}")
-    identities = [detector.identity_of(path, asked) for path in files]
-    return [
-        (path, identity, *detector.score_file(path, identity))
-        for path, identity in zip(files, identities, strict=True)
-    ]
+def _recording(given: Recording) -> Path | NDArray[Any]:
+    return given if isinstance(given, np.ndarray) else Path(given)

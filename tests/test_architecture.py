@@ -238,13 +238,15 @@ def test_only_the_final_test_reads_test_ids() -> None:
     assert guard_faults(modules) == []
 
 
-def test_packages_hold_no_code() -> None:
-    full = [m.path for m in read("raysearch") if m.path.endswith("/__init__.py") and m.source]
-    assert full == ["raysearch/__init__.py"]
-    docstring, version = ast.parse((REPOSITORY / full[0]).read_text("utf-8")).body
-    assert isinstance(docstring, ast.Expr)
-    assert isinstance(version, ast.Assign)
-    assert ast.unparse(version.targets[0]) == "__version__"
+def test_packages_hold_no_code_but_the_door() -> None:
+    full = [m for m in read("raysearch") if m.path.endswith("/__init__.py") and m.source]
+    assert [module.path for module in full] == ["raysearch/__init__.py"]
+    # What it names is imported when it is asked for; see tests/test_api.py.
+    found = [node for node in full[0].tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [ast.unparse(node) for node in found] == [
+        "from importlib import import_module",
+        "from typing import TYPE_CHECKING, Any",
+    ]
 
 
 def test_modules_and_functions_are_small() -> None:

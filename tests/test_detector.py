@@ -12,7 +12,7 @@ import soundfile
 import torch
 from upath import UPath
 
-from raysearch.detector import load_detector, save_detector, score_files
+from raysearch.detector import Detector, load_detector, save_detector
 from raysearch.errors import UserError
 from raysearch.scoring.inlier import INLIERS
 from tests.detectors import IDS, make_detector
@@ -40,6 +40,14 @@ def files(tmp_path: Path) -> list[Path]:
         record(tmp_path / "section_03_source_test_normal_0001.wav", 2.5),
         record(tmp_path / "section_10_0001.wav", 0.7),
     ]
+
+
+def score_files(
+    detector: Detector, files: list[Path], asked: str | None
+) -> list[tuple[Path, str, float, bool]]:
+    scores = detector.score(files, id=asked)
+    assert [each.threshold for each in scores] == [detector.thresholds[e.id] for e in scores]
+    return [(Path(each.file), each.id, each.score, each.anomalous) for each in scores]
 
 
 EXAMPLES: dict[str, float | None] = {
@@ -309,3 +317,31 @@ def test_a_save_that_is_cut_short_leaves_no_detector(tmp_path: Path) -> None:
         save_detector(replace(make_detector(), models=Torn()), tmp_path)
     with pytest.raises(UserError, match="holds no detector"):
         load_detector(tmp_path)
+
+
+def test_samples_have_the_score_of_their_file(files: list[Path], tmp_path: Path) -> None:
+    detector = make_detector()
+    stereo = record(tmp_path / "section_03_0002.wav", rate=44100, channels=2)
+    for path in (files[1], stereo):
+        samples, rate = soundfile.read(path, dtype="float32")
+        [expected] = detector.score(path, id="3")
+        [found] = detector.score(samples, id="3", rate=rate)
+        assert (found.file, expected.file) == ("", str(path))
+        assert replace(found, file=expected.file) == expected
+    mono, rate = soundfile.read(files[1], dtype="float32")
+    [wide] = detector.score(mono.astype(np.float64), id="3", rate=rate)
+    assert [wide] == detector.score([mono], id="3", rate=rate)
+
+
+def test_samples_need_a_rate_and_an_id(files: list[Path]) -> None:
+    samples, rate = soundfile.read(files[1], dtype="float32")
+    with pytest.raises(UserError, match="samples need their sampling rate; pass rate=HZ"):
+        make_detector().score(samples, id="3")
+    with pytest.raises(
+        UserError, match=r"samples tell no product ID; pass id= \(one of 0, 3, 10\)"
+    ):
+        make_detector().score(samples, rate=rate)
+    with pytest.raises(UserError, match="samples: ID 4 is not one of 0, 3, 10"):
+        make_detector().score(samples, id="4", rate=rate)
+    [only] = make_detector(ids=("7",)).score(samples, rate=rate)
+    assert only.id == "7"

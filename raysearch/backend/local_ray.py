@@ -6,16 +6,11 @@ it starts beside the rest.
 """
 
 import logging
-import os
 from concurrent.futures import Future
-
-# Set before ray is imported, which reads it then.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# A process for each trial starts when the trial does, rather than one for each CPU at once.
-os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 import ray
 
+from raysearch.backend.environment import START, environment
 from raysearch.backend.ray_internals import without_unused
 
 
@@ -29,7 +24,7 @@ def start_ray(*, dashboard: bool) -> "Future[str]":
         The address of its dashboard as HOST:PORT, once that has started; empty if there is none.
     """
     address = Future[str]()
-    with without_unused(address if dashboard else None):
+    with environment(START), without_unused(address if dashboard else None):
         # Without a network Ray would probe for an address to call its own.
         context = ray.init(
             address="local",

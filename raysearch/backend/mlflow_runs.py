@@ -1,17 +1,12 @@
 """Trials as runs of an MLflow server. Imported only where `tracking: mlflow` asks for it."""
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-# Nobody else is told of a search, and a server that is gone does not hold it up for minutes.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 
+from raysearch.backend.environment import MLFLOW, environment
 from raysearch.errors import UserError, brief
 from raysearch.storage import redact
 
@@ -65,6 +60,11 @@ def check_tracking() -> None:
     Raises:
         UserError: MLflow is not installed, or nobody answers.
     """
+    with environment(MLFLOW):
+        _check_server()
+
+
+def _check_server() -> None:
     try:
         import mlflow
     except ImportError as error:

@@ -1,25 +1,20 @@
 """A trial that several workers train together, on one machine or many, by Ray Train."""
 
-import os
 from typing import Any
-
-from raysearch.backend.resources import Share
-from raysearch.backend.worker import work
-from raysearch.storage import tune_storage
-from raysearch.study.context import StudyContext
-from raysearch.study.folder import StudyFolder
-from raysearch.study.records import Proposal
-
-# Epochs reach Tune as soon as they are polled.
-os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
-# A lost machine is noticed without a process more for each trial, which warns that it will be.
-os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 
 import ray.train
 from ray import tune
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
+
+from raysearch.backend.environment import TRAIN, environment
+from raysearch.backend.resources import Share
+from raysearch.backend.worker import work
+from raysearch.storage import tune_storage
+from raysearch.study.context import StudyContext
+from raysearch.study.folder import StudyFolder
+from raysearch.study.records import Proposal
 
 SLACK = 0.1
 """What a worker asks less than its whole CPUs, so that the drivers find room beside the workers."""
@@ -53,7 +48,8 @@ def train_together(context: StudyContext, proposal: Proposal, share: Share, name
         ),
     )
     try:
-        trainer.fit()
+        with environment(TRAIN):
+            trainer.fit()
     except TrainingFailedError:
         # One of the workers may have said why the trial cannot be finished.
         record = StudyFolder(context.folder).record(proposal.number)

@@ -4,7 +4,6 @@ Tune schedules; the studies' records decide. Each trial writes its own record wh
 searcher asks the agendas and reads records back, so nothing of Tune's state is needed to resume.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from ray.tune import Callback, RunConfig
 from ray.tune.search import Searcher
 
 from raysearch.backend.callbacks import Ended, Pruned, Relay, Stateless
+from raysearch.backend.environment import MLFLOW, SEARCH, environment
 from raysearch.backend.joining import Joining
 from raysearch.backend.preloading import Preloading
 from raysearch.backend.ray_internals import uncounted
@@ -28,14 +28,6 @@ from raysearch.search.budget import Budget
 from raysearch.search.fair_share import Queue
 from raysearch.search.trial_queue import Agenda
 from raysearch.storage import tune_storage
-
-# Ray reads them when a search begins.
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-# Ctrl-C ends the trials at once: they go on from their checkpoints.
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-# A trial stays in the folder that the command was typed in, where relative paths mean something.
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 
 DRIVER_CPUS = 0.01
 """Of the process that only waits for a trial's workers; Ray refuses 0."""
@@ -88,7 +80,7 @@ def search(
         budget = replace(budget or Budget(), start=time.monotonic())
         with later or Preloading((TENSORBOARD,)) as later, TensorBoard(later) as board:
             relay = Relay(agendas, CallbackList(callbacks), cluster, share, later)
-            with uncounted():
+            with environment(SEARCH, MLFLOW), uncounted():
                 _tuner(agendas, share, relay, budget, work, board).fit()
     except KeyboardInterrupt:
         return False

@@ -220,8 +220,7 @@ def _address(asked: str | None) -> str:
 
 def main() -> None:
     """Runs a command; bad input gives one line and exit code 2."""
-    # OpenMP reads it once, when torch is loaded: threads that spin while they wait make torch
-    # slower by orders of magnitude as soon as anything else wants the same cores.
+    # OpenMP reads it once, when torch is loaded; see `backend.environment`.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What is imported stays; to look for garbage in it takes a tenth of the time of all imports.
     gc.set_threshold(GARBAGE, 20, 100)

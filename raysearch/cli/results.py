@@ -82,13 +82,13 @@ def score(
     for path in files:
         if not path.is_file():
             raise UserError(f"there is no file {path}")
-    from raysearch.detector import load_detector, score_files
+    from raysearch.detector import load_detector
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    rows = score_files(load_detector(folder), files, id)
+    scores = load_detector(folder).score(files, id=id)
     writer.writerow(["file", "id", "score", "decision"])
-    for path, identity, value, anomalous in rows:
-        writer.writerow([path, identity, repr(value), int(anomalous)])
+    for each in scores:
+        writer.writerow([each.file, each.id, repr(each.score), int(each.anomalous)])
 
 
 def status(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.data.store import Int16, Store
+from raysearch.data.decode import Int16
+from raysearch.data.store import Store
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]

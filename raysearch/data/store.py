@@ -7,7 +7,6 @@ it once and all of a node's trials share its pages.
 
 import glob
 import hashlib
-import io
 import json
 import math
 import os
@@ -23,11 +22,10 @@ import soundfile
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from raysearch.data.decode import Int16, decode, opened
 from raysearch.data.index import Clip, stamps
-from raysearch.errors import DataError, UserError
+from raysearch.errors import DataError
 from raysearch.storage import Place, cache_folder, is_remote
-
-Int16 = NDArray[np.int16]
 
 _CHUNK = 128
 """Clips decoded between two writes: bounds the memory that waiting clips take."""
@@ -68,52 +66,6 @@ class Store:
         return self.samples[self.offsets[index] : self.offsets[index + 1]]
 
 
-def decode(path: Place, *, rate: int, channel: int | None = None) -> Int16:
-    """Decodes one audio file.
-
-    Args:
-        path: any file that libsndfile reads.
-        rate: wanted sampling rate in Hz; other rates are resampled.
-        channel: which channel to keep (from 0); None averages all.
-
-    Returns:
-        Samples (L,) as int16.
-
-    Raises:
-        DataError: unreadable, empty, not finite, silent, or without that channel.
-        UserError: the object store does not give it.
-    """
-    file = _opened(path)
-    try:
-        samples, found = soundfile.read(file, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise DataError(f"unreadable: {error}") from error
-    if channel is not None and channel >= samples.shape[1]:
-        raise DataError(f"no channel {channel}: has {samples.shape[1]}")
-    mono = samples.mean(axis=1) if channel is None else samples[:, channel]
-    if not mono.size:
-        raise DataError("empty")
-    if not np.isfinite(mono).all():
-        raise DataError("holds NaN or infinite samples")
-    if found != rate:
-        import soxr
-
-        mono = soxr.resample(mono, found, rate)
-    pcm: Int16 = np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
-    if not np.any(pcm):
-        raise DataError("silent")
-    return pcm
-
-
-def _opened(path: Place) -> Path | io.BytesIO:
-    if isinstance(path, Path):
-        return path
-    try:
-        return io.BytesIO(path.fs.cat_file(path.path))
-    except Exception as error:  # No defect of the clip, which must not be left out for it.
-        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-
-
 def length(path: Place) -> tuple[int, float]:
     """Sampling rate in Hz and length in s of an audio file, from its head.
 
@@ -121,7 +73,7 @@ def length(path: Place) -> tuple[int, float]:
         DataError: it is no audio file.
     """
     try:
-        info = soundfile.info(_opened(path))
+        info = soundfile.info(opened(path))
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path} is not a readable audio file") from error
     return info.samplerate, info.frames / info.samplerate
@@ -135,7 +87,7 @@ def remarks(path: Place, *, rate: int, segment: int) -> list[str]:
         rate: wanted sampling rate in Hz.
         segment: samples of a segment at that rate.
     """
-    info = soundfile.info(_opened(path))
+    info = soundfile.info(opened(path))
     found = []
     if info.samplerate != rate:
         found.append(f"wrong rate: {info.samplerate} Hz, will be resampled to {rate} Hz")

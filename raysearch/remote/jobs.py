@@ -35,13 +35,12 @@ Client: TypeAlias = JobSubmissionClient
 Details: TypeAlias = JobDetails
 """What a cluster knows of a job."""
 
-# They tell of each request.
-for _name in (
+LOGGERS = (
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
-):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+)
+"""Loggers of Ray that tell of each request."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,8 @@ def client(address: str, token: str | None, where: str) -> Client:
         UserError: the cluster asks for another token.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
     with _only(address):
         try:
             return JobSubmissionClient(address, headers=headers)

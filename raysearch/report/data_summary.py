@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from raysearch.config import id_order
+from raysearch.data.decode import decode
 from raysearch.data.index import Clip, Index
-from raysearch.data.store import decode, remarks
+from raysearch.data.store import remarks
 from raysearch.errors import DataError
 from raysearch.report.progress import progress, say
 

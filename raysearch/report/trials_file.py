@@ -51,6 +51,11 @@ class TrialsFile:
         self.lines[record.proposal.number] = _csv(self.columns, rows, header=False)
         self.pending = True
 
+    def text(self) -> str:
+        """Return the content of the file as it would be written now."""
+        ordered = (self.lines[number] for number in sorted(self.lines))
+        return _csv(self.columns, (), header=True) + "".join(ordered)
+
     def write_when_due(self) -> None:
         """Writes the file if there is news and the pause after the last write is over."""
         if self.pending and self.clock() >= self.due:
@@ -59,8 +64,7 @@ class TrialsFile:
     def write(self) -> None:
         """Writes the file now."""
         start = self.clock()
-        ordered = (self.lines[number] for number in sorted(self.lines))
-        write_text(self.path, _csv(self.columns, (), header=True) + "".join(ordered))
+        write_text(self.path, self.text())
         end = self.clock()
         self.pending, self.due = False, end + PAUSE * (end - start)
 

@@ -2,6 +2,8 @@
 
 import heapq
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -47,6 +49,17 @@ Optuna keeps a running one as a pickle.
 RECALL, BEST = 128, 25
 """TPE looks back on so many trials and on the best before them, which are all that it counts as
 good (its default gamma). With all of them the time of a proposal would grow with the study."""
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Let Optuna tell warnings only in this block: it has a line for each trial."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,6 @@ class Sampler:
             proposals: everything that was given out.
             records: everything that ended.
         """
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.axes, self.p_axes = space, axes(space), p_axes(space)
         self.rungs = space.rungs
         self.sampled = space.strategy.inlier == "sample"

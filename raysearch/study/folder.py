@@ -117,11 +117,13 @@ class StudyFolder:
         """All records, by number."""
         texts = _texts(self.path / "records")
         # A million epochs are no garbage; looking for some among them takes as long as reading.
+        collects = gc.isenabled()
         gc.disable()
         try:
             return [Record.from_json(json.loads(text)) for text in texts]
         finally:
-            gc.enable()
+            if collects:
+                gc.enable()
 
     def known(self) -> Known:
         """Read all that is known of its trials, once."""

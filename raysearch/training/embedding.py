@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from raysearch.config import Options
 from raysearch.data.batches import Float32, Part, segments
-from raysearch.data.store import Int16
+from raysearch.data.decode import Int16
 from raysearch.model.encoder import Encoder
 from raysearch.training.distributed import gathered, rows
 from raysearch.training.network import frontend, full_precision

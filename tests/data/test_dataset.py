@@ -20,8 +20,8 @@ from raysearch.data.dataset import (
     search_index,
     source_of,
 )
+from raysearch.data.decode import decode
 from raysearch.data.index import read_ground_truth, read_index
-from raysearch.data.store import decode
 from raysearch.errors import DataError, UserError
 from raysearch.storage import Place, place
 from tests.s3 import BUCKET, S3

@@ -14,8 +14,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from raysearch.data.decode import decode
 from raysearch.data.index import Clip
-from raysearch.data.store import Store, decode, open_store, remarks
+from raysearch.data.store import Store, open_store, remarks
 from raysearch.errors import DataError
 
 RATE = 16000

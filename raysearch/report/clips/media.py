@@ -13,7 +13,7 @@ from PIL import Image
 from upath import UPath
 
 from raysearch.data.batches import normalise, repeat
-from raysearch.data.store import Int16
+from raysearch.data.decode import Int16
 from raysearch.detector import Detector
 from raysearch.report.clips.misclassified import WrongClip
 from raysearch.report.clips.shown import evidence_folder

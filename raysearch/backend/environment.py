@@ -1,0 +1,63 @@
+"""Environment variables that Ray and MLflow read, set for as long as they are needed."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+START = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A process for each trial starts when the trial does, rather than one for each CPU at once.
+    "RAY_prestart_worker_first_driver": "0",
+    # Threads of OpenMP that spin while they wait make torch slower by orders of magnitude as soon
+    # as anything else wants the same cores. Trials inherit it.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+"""What Ray reads when it starts."""
+
+SEARCH = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Ctrl-C ends the trials at once: they resume from their checkpoints.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # A trial stays in the folder that the command was typed in, where relative paths mean what
+    # they say.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+"""What Tune reads when a search begins."""
+
+TRAIN = {
+    # Epochs reach Tune as soon as they are polled.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    # A lost machine is noticed without a process more for each trial, which warns that it will be.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+"""What Ray Train reads when the workers of a trial start."""
+
+MLFLOW = {
+    # Nobody else is told of a search, and a lost server does not hold it up for minutes.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+"""What MLflow reads at each request."""
+
+
+@contextmanager
+def environment(*defaults: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables in this block, unless the user has set them.
+
+    Args:
+        defaults: values by name.
+    """
+    missing = {
+        name: value
+        for variables in defaults
+        for name, value in variables.items()
+        if name not in os.environ
+    }
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)

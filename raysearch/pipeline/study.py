@@ -1,0 +1,116 @@
+"""A study on disk, as a program reads it."""
+
+import io
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from upath import UPath
+
+from raysearch.report.trials_file import TrialsFile
+from raysearch.storage import place
+from raysearch.study.confidence import Confidence, read_confidence
+from raysearch.study.folder import StudyFolder
+from raysearch.study.manifest import Manifest
+from raysearch.study.records import Record
+from raysearch.study.scores import final_score
+from raysearch.study.winner import Winner, frozen
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from raysearch.detector import Detector
+
+
+class Study:
+    """A study on disk: what was asked, tried and found.
+
+    Each property reads the folder anew, so that a search that runs can be watched. Nothing is
+    written, unless a report is drawn.
+
+    Example:
+        >>> study = Study("runs/valve")  # doctest: +SKIP
+        >>> study.trials().sort_values("val_score").tail(3)  # doctest: +SKIP
+
+    Attributes:
+        folder: of the study.
+        manifest: content of study.json.
+    """
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        """Open a study.
+
+        Args:
+            folder: a local folder, or s3://... or gs://...
+
+        Raises:
+            UserError: the folder holds no study, or one of another version.
+        """
+        self.folder: UPath = place(str(folder))
+        self.manifest: Manifest = StudyFolder(self.folder).manifest
+
+    def __repr__(self) -> str:
+        """Return the expression that opens the study."""
+        return f"Study({str(self.folder)!r})"
+
+    @property
+    def machine(self) -> str:
+        """Target machine type."""
+        return self.manifest.machine
+
+    @property
+    def records(self) -> list[Record]:
+        """Records of the trials that ended, by number."""
+        return StudyFolder(self.folder).records()
+
+    def trials(self) -> "DataFrame":
+        """Return a row for each trial, inlier model and p: the columns of trials.csv."""
+        import pandas as pd
+
+        table = TrialsFile(self.folder, self.manifest.validation_ids, self.records)
+        return pd.read_csv(io.StringIO(table.text()))
+
+    @property
+    def winner(self) -> Winner | None:
+        """The frozen configuration; None while the search has not come to its end."""
+        return frozen(self.folder)
+
+    @property
+    def confidence(self) -> Confidence:
+        """How sure it is that the winner is the best; empty while there is none."""
+        return read_confidence(self.folder)
+
+    @property
+    def final_test(self) -> "DataFrame | None":
+        """AUC and pAUC of each test ID and their harmonic mean; None if there was no final test."""
+        import pandas as pd
+
+        path = self.folder / "final_test.csv"
+        if not path.is_file():
+            return None
+        return pd.read_csv(io.StringIO(path.read_text("utf-8")), dtype={"id": str})
+
+    @property
+    def final_score(self) -> float | None:
+        """Harmonic mean of AUC and pAUC over the test IDs; None if there is none."""
+        return final_score(self.folder / "final_test.csv")
+
+    def detector(self) -> "Detector":
+        """Load the winner's detector.
+
+        Raises:
+            UserError: there is none yet.
+        """
+        return self._detector
+
+    @cached_property
+    def _detector(self) -> "Detector":
+        from raysearch.detector import load_detector
+
+        return load_detector(self.folder / "detector")
+
+    def report(self) -> UPath:
+        """Draw report.html and return its path."""
+        from raysearch.report.html.page import write_report
+
+        return write_report(self.folder)
