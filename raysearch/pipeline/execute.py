@@ -53,21 +53,6 @@ def execute(
         StoppedError: by Ctrl-C.
         UserError: the cluster or the first trial's process refuses what was asked.
     """
-    # Now: who is refused need not wait for Optuna.
-    from raysearch.search.optuna_backend import quiet_optuna
-
-    with quiet_optuna():
-        _execute(contexts, starts, cluster, request, console, callbacks)
-
-
-def _execute(
-    contexts: Sequence[StudyContext],
-    starts: Sequence[Start],
-    cluster: Joining,
-    request: Request,
-    console: Console,
-    callbacks: Sequence[SearchCallback],
-) -> None:
     agendas = [_agenda(context, starts) for context in contexts]
     budget = Budget(request.time_budget, request.gpu_hours)
     with TrialTables(agendas) as tables, LiveView(console, agendas, budget) as view:

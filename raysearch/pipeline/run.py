@@ -66,8 +66,12 @@ def run(
         with joining(request.address, request.resources, dashboard=request.dashboard) as cluster:
             studies = _begin(prepared, cluster, request, console)
             try:
+                # Now: who is refused before need not wait for Optuna.
+                from raysearch.search.optuna_backend import quiet_optuna
+
                 contexts = [context for context, _ in studies]
-                execute(contexts, starts, cluster, request, console, callbacks)
+                with quiet_optuna():
+                    execute(contexts, starts, cluster, request, console, callbacks)
             except UserError:
                 # The process of the first trial or the cluster refused what was asked.
                 for context, _ in studies:

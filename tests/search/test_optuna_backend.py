@@ -38,3 +38,10 @@ def test_tpe_of_optuna_5_asks_for_trials_where_it_is_given_fewer(
     study.study.sampler = new_sampler(space, 0, study.study)
     study.study.ask(found)
     assert set(given) == {RECALL + BEST}
+
+
+def test_optuna_is_as_talkative_afterwards_as_before() -> None:
+    before = optuna.logging.get_verbosity()
+    with optuna_backend.quiet_optuna():
+        assert optuna.logging.get_verbosity() == optuna.logging.WARNING
+    assert optuna.logging.get_verbosity() == before

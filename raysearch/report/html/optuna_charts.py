@@ -25,6 +25,7 @@ from optuna.visualization import (
 
 from raysearch.report.html.style import ACCENT, GRID, MUTED, SCALE, dress, shade
 from raysearch.search.dimensions import axes
+from raysearch.search.optuna_backend import quiet_optuna
 from raysearch.study.records import Record
 from raysearch.study.space import Space
 from raysearch.training.outcome import InlierResult
@@ -79,8 +80,8 @@ def thinned(rows: Sequence[Row], most: int) -> list[Row]:
 
 def rebuilt(rows: Sequence[Row], space: Space) -> Study:
     """An Optuna study in memory with a finished trial for each row."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize")
+    with quiet_optuna():
+        study = optuna.create_study(direction="maximize")
     known = _distributions(rows, space)
     study.add_trials(
         create_trial(
