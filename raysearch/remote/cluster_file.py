@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from raysearch.errors import UserError
+from raysearch.errors import UserError, one_line
 
 DASHBOARD_PORT = 8265
 """Where `ray start` puts the dashboard if it is not told otherwise."""
@@ -97,7 +97,7 @@ def read_cluster_file(path: Path) -> ClusterFile:
             "`ray up` was given"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--cluster {path}: is no YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"--cluster {path}: is no YAML: {one_line(error)}") from error
     for key in ("cluster_name", "provider", "auth"):
         if not isinstance(content, Mapping) or not content.get(key):
             raise UserError(f"--cluster {path}: is no cluster file of Ray: it has no `{key}`")

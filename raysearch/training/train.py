@@ -11,7 +11,7 @@ from torch import Tensor
 
 from raysearch.config import Options, TrialConfig
 from raysearch.data.dataset import TrialData
-from raysearch.errors import TrialError, UserError
+from raysearch.errors import TrialError, UserError, one_line
 from raysearch.model.encoder import Encoder
 from raysearch.storage import Place
 from raysearch.training import checkpoint
@@ -164,7 +164,7 @@ class _Run:
         # Raised out here, since the caught error holds on to the tensors that filled the memory.
         raise TrialError(
             f"out of GPU memory at batch size {self.config.configuration.batch_size} "
-            f"({' '.join(reason.split())}); choose a smaller batch_size in the space or more GPUs "
+            f"({one_line(reason)}); choose a smaller batch_size in the space or more GPUs "
             "a trial"
         )
 
