@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
-CODE   := raysearch tests $(wildcard analysis)
+CODE   := raysearch tests examples $(wildcard analysis)
 
 # Material for MkDocs would tell of its successor at every build.
 export NO_MKDOCS_2_WARNING := 1
@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev demo test test-fast check docs format clean
+.PHONY: help install install-dev demo test test-fast coverage check docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,11 @@ test: test-fast ## run all tests, the fast ones first
 test-fast: $(VENV)/.installed-dev ## run the fast tests only
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
+# Lines that run in processes of their own, such as Ray's workers, do not count.
+coverage: $(VENV)/.installed-dev ## run the fast tests under coverage; fewer than 90 % of lines fail
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" \
+	  --cov=raysearch --cov-report=term-missing:skip-covered --cov-fail-under=90
+
 check: $(VENV)/.installed-dev ## check format, lint, types, architecture and documentation
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
@@ -50,7 +55,8 @@ format: $(VENV)/.installed-dev ## format the code and sort its imports
 	$(BIN)/ruff format $(CODE)
 
 clean: ## remove .venv, the demo, caches and build outputs
-	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	  .coverage .coverage.*
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
