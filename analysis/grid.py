@@ -92,16 +92,16 @@ def _train(task: tuple[Point, Path, Path]) -> str:
     from raysearch.config import Configuration, TrialConfig
     from raysearch.data.dataset import open_data, source_of
     from raysearch.model.encoder import Encoder
-    from raysearch.storage import place
+    from raysearch.storage import to_path
     from raysearch.study.space import find_space, load_space
     from raysearch.training.outcome import InlierResult, best_row
     from raysearch.training.train import train
-    from raysearch.training.trial import judge_all
+    from raysearch.training.trial import score_inlier_models
 
     point, root, out = task
     space = load_space(find_space("valve", Path("demo.yaml")))
     options = space.fixed.model_copy(update={"epochs": EPOCHS})
-    source = source_of(place(str(root)), point.machine, space.validation_ids, options)
+    source = source_of(to_path(str(root)), point.machine, space.validation_ids, options)
     data = open_data(source)
     config = TrialConfig(
         machine=point.machine,
@@ -113,7 +113,7 @@ def _train(task: tuple[Point, Path, Path]) -> str:
     judged: dict[int, Sequence[InlierResult]] = {}
 
     def judge(encoder: Encoder, epoch: int) -> float | None:
-        judged[epoch] = judge_all(encoder, config, data, space.search.specs)
+        judged[epoch] = score_inlier_models(encoder, config, data, space.search.specs)
         best = best_row(judged[epoch])
         return best.val_score if best else None
 

@@ -19,12 +19,11 @@ from pathlib import Path
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, RenderableType
 
-from raysearch.backend.resources import Cluster, Resources, Share
+import raysearch
+from raysearch.backend.resources import Cluster, Share
 from raysearch.backend.search_callback import SearchCallback, StudyProgress
-from raysearch.errors import StoppedError
-from raysearch.pipeline.request import Request, run
 from raysearch.report.live import LiveView
-from raysearch.storage import place
+from raysearch.search.budget import Budget
 from raysearch.study.records import Proposal, Record
 from raysearch.training.outcome import Epoch
 
@@ -46,17 +45,19 @@ def svg(shown: RenderableType, title: str) -> str:
 
 
 class Camera(SearchCallback):
-    """Photographs the live view of a search, then stops the search."""
+    """Photographer of the live view of a search, who then stops the search."""
 
     def __init__(self) -> None:
         self.picture = ""
 
-    def on_search_start(
-        self, studies: Sequence[StudyProgress], cluster: Cluster, share: Share
-    ) -> None:
-        """Begin a live view that nobody sees."""
-        self.view = LiveView(Console(file=io.StringIO()), studies)
-        self.view.on_search_start(studies, cluster, share)
+    def on_search_start(self, studies: Sequence[StudyProgress], budget: Budget) -> None:
+        """Start a live view without a terminal."""
+        self.view = LiveView(Console(file=io.StringIO()))
+        self.view.on_search_start(studies, budget)
+
+    def on_cluster_ready(self, cluster: Cluster, share: Share) -> None:
+        """Show the cluster."""
+        self.view.on_cluster_ready(cluster, share)
 
     def on_trial_start(self, study: str, proposal: Proposal) -> None:
         """Show a trial that runs."""
@@ -85,15 +86,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/images/live.svg"))
     asked = parser.parse_args()
     camera = Camera()
-    with tempfile.TemporaryDirectory() as runs:
-        request = Request(
-            data=place(asked.data),
-            out=place(runs),
-            resources=Resources(),
-            space=Path("search_spaces/demo.yaml"),
+    with tempfile.TemporaryDirectory() as runs, suppress(raysearch.StoppedError):
+        raysearch.run(
+            asked.data,
+            machine="valve",
+            out=runs,
+            space="search_spaces/demo.yaml",
+            callbacks=[camera],
         )
-        with suppress(StoppedError):
-            run(request, ["valve"], Console(), [camera])
     asked.out.write_text(camera.picture)
     print(f"{len(camera.picture)} bytes in {asked.out}")
 

@@ -47,12 +47,12 @@ NEAR = (0.005, 0.01, 0.02)
 @cache
 def _grids(out: Path) -> tuple[Grid, list[Any]]:
     from raysearch.config import Configuration
-    from raysearch.search.warm_start import Start
+    from raysearch.search.warm_start import WarmStart
 
     fan = read(table("fan", out))
     ranked = sorted(fan.scores, key=lambda encoder: -float(np.nanmax(fan.scores[encoder][-1])))
     return read(table("valve", out)), [
-        Start(Configuration(*encoder), "fan") for encoder in ranked[:3]
+        WarmStart(Configuration(*encoder), "fan") for encoder in ranked[:3]
     ]
 
 

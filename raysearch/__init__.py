@@ -14,13 +14,12 @@ if TYPE_CHECKING:
         TrialError,
         UserError,
     )
-    from raysearch.pipeline.api import run
+    from raysearch.pipeline.api import run, run_trial
     from raysearch.pipeline.study import Study
     from raysearch.scoring.spec import InlierSpec
     from raysearch.study.space import Space
-    from raysearch.training.trial import run_trial
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Configuration",
@@ -51,7 +50,7 @@ _HOMES = {
     "TrialError": "errors",
     "UserError": "errors",
     "run": "pipeline.api",
-    "run_trial": "training.trial",
+    "run_trial": "pipeline.api",
 }
 
 

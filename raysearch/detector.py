@@ -25,7 +25,7 @@ from raysearch.data.index import parse, product_id
 from raysearch.errors import DataError, UserError
 from raysearch.model.encoder import Encoder
 from raysearch.scoring.inlier import InlierModel, InlierSpec, aggregate, restore
-from raysearch.storage import Place, write_text
+from raysearch.storage import AnyPath, write_text
 from raysearch.training import checkpoint
 from raysearch.training.embedding import Embedder
 from raysearch.training.network import best_device, new_encoder
@@ -140,7 +140,7 @@ class Detector:
         segment_scores = self.models[identity].score(embeddings)
         return float(aggregate(self.spec.name, segment_scores[None], self.options.aggregator)[0])
 
-    def score_file(self, path: Place, identity: str) -> tuple[float, bool]:
+    def score_file(self, path: AnyPath, identity: str) -> tuple[float, bool]:
         """Returns a recording's anomaly score and whether it is called anomalous.
 
         Raises:
@@ -149,7 +149,7 @@ class Detector:
         score = self.score_embeddings(self.embed(self.decode(path)), identity)
         return score, score > self.thresholds[identity]
 
-    def decode(self, path: Place) -> Int16:
+    def decode(self, path: AnyPath) -> Int16:
         """Decodes a recording as the detector's options ask.
 
         Raises:

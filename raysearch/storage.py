@@ -21,7 +21,7 @@ from upath import UPath
 
 from raysearch.errors import UserError, one_line
 
-Place: TypeAlias = UPath | Path
+AnyPath: TypeAlias = UPath | Path
 """A local path or one on an object store."""
 
 _LIBRARIES = {"s3": "s3fs", "gs": "gcsfs"}
@@ -38,7 +38,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("RAYSEARCH_CACHE") or Path.home() / ".cache" / "raysearch")
 
 
-def place(text: str | Path) -> UPath:
+def to_path(text: str | Path) -> UPath:
     """Turns what the user typed into a path, and looks whether an object store lets us in.
 
     Credentials and the endpoint come from the environment (`AWS_ACCESS_KEY_ID`,
@@ -102,7 +102,7 @@ def _look(path: UPath) -> None:
         raise _refusal(path, "reach", error) from error
 
 
-def check_name(path: Place) -> None:
+def check_name(path: AnyPath) -> None:
     """Refuses a name that an object store's library takes for a pattern, to delete by it, too.
 
     Raises:
@@ -112,7 +112,7 @@ def check_name(path: Place) -> None:
         raise UserError(f"{path}: no name on an object store may hold {min(found)}")
 
 
-def check_writable(folder: Place) -> None:
+def check_writable(folder: AnyPath) -> None:
     """Writes a file into a folder and removes it again.
 
     Raises:
@@ -126,7 +126,7 @@ def check_writable(folder: Place) -> None:
         raise _refusal(folder, "write to", error) from error
 
 
-def _refusal(path: Place, what: str, error: Exception) -> UserError:
+def _refusal(path: AnyPath, what: str, error: Exception) -> UserError:
     reason = one_line(error) or type(error).__name__
     way_out = ""
     if isinstance(path, UPath) and path.protocol in _CREDENTIALS:
@@ -144,7 +144,7 @@ def is_uri(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
-def is_remote(path: Place) -> bool:
+def is_remote(path: AnyPath) -> bool:
     """Whether a path is on an object store, where folders and partial writes do not exist."""
     return not isinstance(path, Path)
 
@@ -157,7 +157,7 @@ def children(folder: UPath) -> list[UPath]:
         return []
 
 
-def read_texts(paths: Sequence[Place]) -> list[str]:
+def read_texts(paths: Sequence[AnyPath]) -> list[str]:
     """Reads many small files, from an object store all at the same time."""
     remote = [path for path in paths if not isinstance(path, Path)]
     if not remote:
@@ -166,7 +166,7 @@ def read_texts(paths: Sequence[Place]) -> list[str]:
     return [found[path.path].decode() for path in remote]
 
 
-def read_part(path: Place, start: int, size: int) -> bytes:
+def read_part(path: AnyPath, start: int, size: int) -> bytes:
     """Reads some bytes of a file, fewer at its end."""
     if isinstance(path, Path):
         with path.open("rb") as file:
@@ -176,12 +176,12 @@ def read_part(path: Place, start: int, size: int) -> bytes:
     return part
 
 
-def write_text(path: Place, text: str) -> None:
+def write_text(path: AnyPath, text: str) -> None:
     """Writes a file that appears whole or not at all."""
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Place, content: bytes) -> None:
+def write_bytes(path: AnyPath, content: bytes) -> None:
     """Writes a file that appears whole or not at all."""
     if isinstance(path, Path):
         partial = _partial(path)
@@ -194,7 +194,7 @@ def write_bytes(path: Place, content: bytes) -> None:
         path.fs.pipe_file(path.path, content)
 
 
-def create_once(path: Place, content: bytes) -> bool:
+def create_once(path: AnyPath, content: bytes) -> bool:
     """Writes a file whole, unless there is one.
 
     Returns:
@@ -217,7 +217,7 @@ def create_once(path: Place, content: bytes) -> bool:
     return True
 
 
-def append_line(path: Place, line: str) -> None:
+def append_line(path: AnyPath, line: str) -> None:
     """Appends a line. On an object store the file is rewritten, so only one process may do it."""
     if isinstance(path, Path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -230,7 +230,7 @@ def append_line(path: Place, line: str) -> None:
         write_bytes(path, before + f"{line}\n".encode())
 
 
-def remove_tree(folder: Place) -> None:
+def remove_tree(folder: AnyPath) -> None:
     """Removes a folder with all that is in it, if there is one."""
     with suppress(FileNotFoundError):
         if isinstance(folder, Path):
@@ -239,7 +239,7 @@ def remove_tree(folder: Place) -> None:
             folder.fs.rm(folder.path, recursive=True)
 
 
-def lock(path: Place, timeout: float = -1) -> FileLock:
+def lock(path: AnyPath, timeout: float = -1) -> FileLock:
     """A lock on a file or folder.
 
     Beside a local path lies its lock file, so the lock holds on every host that shares the path.

@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Else one process would be busy with them long after the others have nothing left to do.
     """
-    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    places = {Path(__file__).parent / name: position for position, name in enumerate(LONGEST)}
 
     def order(item: pytest.Item) -> tuple[bool, int]:
         slow = item.get_closest_marker("slow") is not None
@@ -95,9 +95,9 @@ def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 @pytest.fixture(params=["local", "s3"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> UPath:
     """A folder of the test's own that does not exist yet, on disk and on an object store."""
-    from raysearch.storage import place
+    from raysearch.storage import to_path
 
     if request.param == "local":
-        return place(tmp_path / "new" / "run 1")
+        return to_path(tmp_path / "new" / "run 1")
     request.getfixturevalue("s3")
-    return place(f"s3://{BUCKET}/{tmp_path.name}/new/run 1")
+    return to_path(f"s3://{BUCKET}/{tmp_path.name}/new/run 1")

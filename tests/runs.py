@@ -9,8 +9,8 @@ import numpy as np
 from upath import UPath
 
 from raysearch.config import Configuration
-from raysearch.report.clips.media import write_wrong
-from raysearch.report.clips.misclassified import WrongClip
+from raysearch.report.clips.media import write_misclassified
+from raysearch.report.clips.misclassified import MisclassifiedClip
 from raysearch.report.clips.shown import Part, ShownClip, write_clips
 from raysearch.scoring.metrics import machine_score
 from raysearch.storage import append_line, write_text
@@ -21,7 +21,7 @@ from raysearch.study.ranking import rank
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.scores import write_scores
 from raysearch.study.space import Space
-from raysearch.study.winner import choose, freeze
+from raysearch.study.winner import choose_winner, freeze_winner
 from raysearch.training.outcome import Epoch
 from tests.detectors import make_detector
 from tests.records import complete, failed, make_manifest, make_space, row
@@ -76,7 +76,7 @@ def records(count: int = 8) -> list[Record]:
 def begin(folder: UPath, space: Space | None = None, **changes: Any) -> StudyFolder:
     """A study in which nothing has ended."""
     study = StudyFolder(folder)
-    study.begin(make_manifest(space or make_space(strategy={"trials": 8}), **changes))
+    study.create(make_manifest(space or make_space(strategy={"trials": 8}), **changes))
     return study
 
 
@@ -91,7 +91,7 @@ def conclude(study: StudyFolder, machine: str = "valve") -> None:
     """Freezes the best configuration."""
     ranking = rank(study.records())
     assert ranking is not None
-    freeze(choose(machine, "f" * 64, ranking), study.path)
+    freeze_winner(choose_winner(machine, "f" * 64, ranking), study.path)
     note = "within noise of the second"
     write_confidence(Confidence((), (), 0.6, 0.75, -0.01, 0.03, note), study.path)
 
@@ -156,8 +156,8 @@ def shown_clips() -> list[ShownClip]:
 def explain(study: StudyFolder) -> None:
     """Gathers what a report shows of single clips."""
     clips = shown_clips()
-    wrong = WrongClip("0", HOSTILE, 1, -1.0, 0.7, 19, 20, 1.0, 50.0, 7800.0)
+    wrong = MisclassifiedClip("0", HOSTILE, 1, -1.0, 0.7, 19, 20, 1.0, 50.0, 7800.0)
     rng = np.random.default_rng(3)
     wave = (3000 * rng.normal(size=16000)).astype(np.int16)
-    write_wrong(study.path, [wrong, replace(wrong, label=0)], [wave, wave], make_detector())
+    write_misclassified(study.path, [wrong, replace(wrong, label=0)], [wave, wave], make_detector())
     write_clips(study.path, clips)

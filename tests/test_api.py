@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import yaml
 
 import raysearch
 from raysearch.errors import UserError
 from raysearch.pipeline.study import Study
-from raysearch.storage import place
+from raysearch.storage import to_path
+from raysearch.training.outcome import TrialResult
 from tests import runs
 from tests.command import write_space
 from tests.records import make_space
@@ -50,7 +52,7 @@ def test_a_name_is_imported_when_it_is_asked_for(tmp_path: Path) -> None:
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     """A study that came to its end, made by hand."""
-    folder = runs.begin(place(tmp_path / "valve"), make_space(strategy={"trials": 8}))
+    folder = runs.begin(to_path(tmp_path / "valve"), make_space(strategy={"trials": 8}))
     runs.add(folder, runs.records())
     runs.conclude(folder)
     return Study(tmp_path / "valve")
@@ -70,7 +72,7 @@ def test_a_study_is_read_as_its_files_say(study: Study) -> None:
 
 
 def test_a_study_that_has_not_ended_has_no_winner(tmp_path: Path) -> None:
-    runs.begin(place(tmp_path / "valve"))
+    runs.begin(to_path(tmp_path / "valve"))
     study = Study(str(tmp_path / "valve"))
     assert study.records == []
     assert (study.winner, study.final_test, study.final_score) == (None, None, None)
@@ -102,6 +104,47 @@ class Notes(raysearch.SearchCallback):
 
     def on_epoch_end(self, study: str, number: int, epoch: object) -> None:
         self.epochs += 1
+
+
+def test_one_encoder_is_trained_without_ray(demo_data: Path, tmp_path: Path) -> None:
+    space = raysearch.Space.model_validate(
+        {
+            **yaml.safe_load(write_space(tmp_path / "tiny.yaml").read_text()),
+            "search": {"lr": [0.001], "batch_size": [16], "lambda": [1.0], "inlier": {"gmm": [1]}},
+        }
+    )
+    epochs: list[int] = []
+
+    def train() -> TrialResult:
+        return raysearch.run_trial(
+            raysearch.Configuration(lr=1e-3, batch_size=16, lam=1.0),
+            demo_data,
+            machine="valve",
+            folder=tmp_path / "encoders",
+            space=space,
+            on_epoch=lambda epoch: epochs.append(epoch.epoch),
+        )
+
+    result = train()
+    assert epochs == list(range(1, space.fixed.epochs + 1))
+    assert [(row.inlier, row.p) for row in result.rows] == [("gmm", 1)]
+    assert train().rows == result.rows
+    assert len(epochs) == space.fixed.epochs  # the second call loaded the encoder
+
+
+def test_a_network_that_does_not_exist_is_refused_by_a_single_training(
+    demo_data: Path, tmp_path: Path
+) -> None:
+    write_space(tmp_path / "tiny.yaml", fixed={"backbone": "nonet"})
+    with pytest.raises(UserError, match="nonet"):
+        raysearch.run_trial(
+            raysearch.Configuration(1e-3, 16, 1.0),
+            demo_data,
+            machine="valve",
+            folder=tmp_path / "encoders",
+            space=tmp_path / "tiny.yaml",
+        )
+    assert not (tmp_path / "encoders").exists()
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.storage import Place, place
+from raysearch.storage import AnyPath, to_path
 from tests.command import (
     Ended,
     Started,
@@ -75,7 +75,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, demo_data: Path, _environment:
     """
     home = settle(tmp_path_factory.mktemp("s3-runs") / "home", demo_data, link)
     write_space(home / "tiny.yaml", fixed={"epochs": EPOCHS}, strategy={"trials": TRIALS})
-    folder, copy = place(f"{OUT}/killed"), home.parent / "killed"
+    folder, copy = to_path(f"{OUT}/killed"), home.parent / "killed"
 
     def in_the_second_trial() -> bool:
         time.sleep(0.1)  # The server answers the run as well.
@@ -96,7 +96,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, demo_data: Path, _environment:
     return Run(home, ended, copy, survived)
 
 
-def records(folder: Place) -> dict[str, bytes]:
+def records(folder: AnyPath) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("records/*.json")}
 
 
@@ -144,7 +144,7 @@ def test_nothing_of_it_is_written_beside_the_command(run: Run) -> None:
 def test_the_same_command_finds_everything_done(run: Run) -> None:
     again = begin(run.home, *KILLED).wait()
     assert again.code == 0, again
-    assert records(place(f"{OUT}/killed")) == records(run.copy)
+    assert records(to_path(f"{OUT}/killed")) == records(run.copy)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Hosted:
 
     ended: Ended
     final: Ended
-    folder: Place
+    folder: AnyPath
     copy: Path
 
 
@@ -167,7 +167,7 @@ class Hosted:
 def hosted(
     run: Run, demo_data: Path, s3_server: S3, tmp_path_factory: pytest.TempPathFactory
 ) -> Hosted:
-    data, folder = place(f"s3://{BUCKET}/dcase"), place(f"s3://{BUCKET}/login/valve")
+    data, folder = to_path(f"s3://{BUCKET}/dcase"), to_path(f"s3://{BUCKET}/login/valve")
     data.fs.put(f"{demo_data}/", f"{data.path}/", recursive=True)
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
@@ -209,7 +209,7 @@ def test_tables_over_all_runs_are_written_beside_them(run: Run) -> None:
     ended = raysearch("export", "--out", OUT, folder=run.home)
     assert ended.code == 0, ended
     assert f"{OUT}/best_configs.csv" in ended.out
-    assert place(f"{OUT}/best_configs.csv").read_text().splitlines()[0] == "parameter,valve"
+    assert to_path(f"{OUT}/best_configs.csv").read_text().splitlines()[0] == "parameter,valve"
 
 
 @pytest.mark.parametrize(

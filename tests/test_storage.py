@@ -54,8 +54,8 @@ def test_only_the_first_creates_a_file(folder: UPath) -> None:
 
 def test_of_many_who_create_a_file_one_does(folder: UPath, tmp_path: Path) -> None:
     code = (
-        "import sys; from raysearch.storage import create_once, place;"
-        "print(create_once(place(sys.argv[1]) / 'x', sys.argv[2].encode()))"
+        "import sys; from raysearch.storage import create_once, to_path;"
+        "print(create_once(to_path(sys.argv[1]) / 'x', sys.argv[2].encode()))"
     )
     started = [
         subprocess.Popen(
@@ -101,7 +101,9 @@ def test_what_another_process_writes_is_seen_at_once(folder: UPath) -> None:
     storage.write_text(folder / "1", "")
     assert [path.name for path in storage.children(folder)] == ["1"]
     assert not (folder / "2").exists()
-    code = "import sys; from raysearch.storage import *; write_text(place(sys.argv[1]) / '2', 'x')"
+    code = (
+        "import sys; from raysearch.storage import *; write_text(to_path(sys.argv[1]) / '2', 'x')"
+    )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
     assert [path.name for path in storage.children(folder)] == ["1", "2"]
     assert (folder / "2").exists()
@@ -147,7 +149,7 @@ def test_a_lock_is_held_by_one(folder: UPath, tmp_path: Path) -> None:
 
 
 def test_a_lock_of_a_local_path_lies_beside_it(tmp_path: Path) -> None:
-    with storage.lock(storage.place(tmp_path / "runs" / "valve")) as held:
+    with storage.lock(storage.to_path(tmp_path / "runs" / "valve")) as held:
         assert Path(held.lock_file) == tmp_path / "runs" / ".valve.lock"
 
 
@@ -155,9 +157,9 @@ def test_a_lock_of_an_object_store_lies_in_the_cache(
     s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
-    with storage.lock(storage.place(f"s3://{BUCKET}/runs/valve")) as held:
+    with storage.lock(storage.to_path(f"s3://{BUCKET}/runs/valve")) as held:
         assert Path(held.lock_file).parent == tmp_path / "cache" / "locks"
-    assert storage.children(storage.place(f"s3://{BUCKET}/runs")) == []
+    assert storage.children(storage.to_path(f"s3://{BUCKET}/runs")) == []
 
 
 def test_a_local_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
@@ -173,7 +175,7 @@ def test_a_local_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
 def test_local_paths_stay_what_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for text in ("runs", str(tmp_path), "a:b/c", "odd ?x=1&y#z", tmp_path / "x"):
-        path = storage.place(text)
+        path = storage.to_path(text)
         assert isinstance(path, Path)
         assert str(path) == str(text)
         assert not storage.is_remote(path)
@@ -181,7 +183,7 @@ def test_local_paths_stay_what_they_were(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_address_may_hold_everything_itself(s3_server: S3) -> None:
-    path = storage.place(s3_server.address("runs/valve/"))
+    path = storage.to_path(s3_server.address("runs/valve/"))
     assert storage.is_remote(path)
     assert str(path / "a") == f"s3://{BUCKET}/runs/valve/a"
     assert "unspoken" not in f"{path} {path!r} {path.as_uri()} {path.parent}"
@@ -190,14 +192,14 @@ def test_an_address_may_hold_everything_itself(s3_server: S3) -> None:
 
 
 def test_a_secret_may_hold_any_sign(s3_server: S3) -> None:
-    options = storage.place(f"s3://k%2F:a%2Fb%40%3A@{s3_server.address('x').partition('@')[2]}")
+    options = storage.to_path(f"s3://k%2F:a%2Fb%40%3A@{s3_server.address('x').partition('@')[2]}")
     assert options.storage_options["key"] == "k/"
     assert options.storage_options["secret"] == "a/b@:"
 
 
 def test_an_endpoint_without_scheme_takes_the_one_of_pyarrow(s3_server: S3) -> None:
     host = s3_server.endpoint.removeprefix("http://")
-    path = storage.place(f"s3://k:s@{BUCKET}/x?endpoint_override={host}&scheme=http")
+    path = storage.to_path(f"s3://k:s@{BUCKET}/x?endpoint_override={host}&scheme=http")
     assert path.storage_options["endpoint_url"] == s3_server.endpoint
 
 
@@ -217,27 +219,27 @@ def test_an_endpoint_without_scheme_takes_the_one_of_pyarrow(s3_server: S3) -> N
 )
 def test_a_wrong_address_is_explained(text: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem) as caught:
-        storage.place(text)
+        storage.to_path(text)
     assert "unspoken" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_bucket_is_named(s3: S3) -> None:
     with pytest.raises(UserError, match=r"s3://nowhere/runs: there is no bucket of that name"):
-        storage.place("s3://nowhere/runs")
+        storage.to_path("s3://nowhere/runs")
 
 
 def test_a_refused_access_says_what_to_set(s3: S3) -> None:
-    path = storage.place(f"s3://{BUCKET}/runs")
+    path = storage.to_path(f"s3://{BUCKET}/runs")
     s3.refuse_everybody()
     try:
-        for attempt in (lambda: storage.place(str(path)), lambda: storage.check_writable(path)):
+        for attempt in (lambda: storage.to_path(str(path)), lambda: storage.check_writable(path)):
             with pytest.raises(UserError, match=r"AWS_ACCESS_KEY_ID") as caught:
                 attempt()
             assert "\n" not in str(caught.value)
     finally:
         s3.refuse_nobody()
-    assert storage.place(str(path)) == path
+    assert storage.to_path(str(path)) == path
 
 
 def test_missing_credentials_say_what_to_set(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +281,7 @@ def test_ray_gets_a_path_and_a_file_system(folder: UPath) -> None:
 
 
 def test_threads_share_an_object_store(s3: S3) -> None:
-    folder = storage.place(f"s3://{BUCKET}/threads")
+    folder = storage.to_path(f"s3://{BUCKET}/threads")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: storage.write_text(folder / str(n), str(n)), range(40)))
     assert len(storage.children(folder)) == 40

@@ -57,7 +57,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Searc
             strategy={"trials": 2},
         )
     earlier = StudyFolder(UPath(home / "runs" / "earlier"))
-    earlier.begin(make_manifest(machine="slider"))
+    earlier.create(make_manifest(machine="slider"))
     earlier.propose(EARLIER)
     earlier.add(complete(EARLIER, row("gmm", 1, 0.9)))
     first = raysearch(*COMMAND, "--gpu-hours", 1e-6, "--no-report", folder=home)

@@ -17,7 +17,7 @@ from raysearch.data.dataset import TrialData
 from raysearch.model.encoder import Encoder
 from raysearch.training.embedding import Embedder
 from raysearch.training.train import load_trained
-from raysearch.training.trial import InlierResult, judge_all
+from raysearch.training.trial import InlierResult, score_inlier_models
 
 EMBEDDINGS = "embeddings on the device against the CPU; TF32 as seen while they were computed"
 SCORES = "validation scores on the device against the CPU, in points"
@@ -40,9 +40,9 @@ def fill(section: Section, plan: Plan, data: TrialData, folder: Path) -> None:
     on_cpu = copy.deepcopy(encoder).cpu()
     compare_embeddings(section, plan, data, encoder, on_cpu)
     say("scores: on the device")
-    ours = judge_all(encoder, config, data, plan.inliers)
+    ours = score_inlier_models(encoder, config, data, plan.inliers)
     say("scores: on the CPU")
-    theirs = judge_all(on_cpu, config, data, plan.inliers)
+    theirs = score_inlier_models(on_cpu, config, data, plan.inliers)
     for row, other in zip(ours, theirs, strict=True):
         compare_scores(section, row, other)
 

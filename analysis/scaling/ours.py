@@ -14,19 +14,18 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 from upath import UPath
 
-from raysearch.backend.joining import joining
+from raysearch.backend.connection import connect_to_ray
 from raysearch.backend.resources import Resources, Share
 from raysearch.backend.search_callback import SearchCallback
-from raysearch.backend.trainable import Work
-from raysearch.backend.tune import search
+from raysearch.backend.trainable import RunTrial
+from raysearch.backend.tune import Extras, search
 from raysearch.config import Configuration
 from raysearch.data.dataset import Source
 from raysearch.report.live import LiveView
 from raysearch.report.trial_tables import TrialTables
 from raysearch.report.trials_file import TrialsFile
-from raysearch.search.budget import Budget
 from raysearch.search.sampler import Sampler
-from raysearch.search.trial_queue import Agenda
+from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
 from raysearch.study.manifest import Manifest, library_versions
@@ -131,7 +130,7 @@ def begin(folder: Path, space: Space) -> StudyContext:
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=library_versions(),
     )
-    context.study.begin(manifest)
+    context.study.create(manifest)
     return context
 
 
@@ -173,22 +172,25 @@ class Clock(SearchCallback):
 
 
 def run_search(
-    context: StudyContext, space: Space, resources: Resources, work: Work, address: str = ""
+    context: StudyContext,
+    space: Space,
+    resources: Resources,
+    run_trial: RunTrial,
+    address: str = "",
 ) -> Times:
     """Runs what a study has left to do, as `raysearch run` does it; its lines go to a file."""
     study = StudyFolder(context.folder)
     known = study.known()
     sampler = Sampler(space, study.journal, known.proposals, known.records)
-    agendas, budget, times = [Agenda(context, known, sampler)], Budget(), Times()
+    queues, times = [TrialQueue(context, known, sampler)], Times()
     with (
         Path(str(context.folder), "log").open("w") as file,
-        TrialTables(agendas) as tables,
-        LiveView(Console(file=file), agendas, budget) as view,
-        joining(address, resources) as cluster,
+        connect_to_ray(address, resources) as connection,
     ):
         times.begun = time.monotonic()
-        callbacks = [Clock(times), view, tables]
-        search(agendas, resources, callbacks, cluster, budget=budget, work=work)
+        callbacks = [Clock(times), LiveView(Console(file=file)), TrialTables(queues)]
+        extras = Extras(run_trial=run_trial)
+        search(queues, resources, callbacks, connection, extras=extras)
     return times
 
 

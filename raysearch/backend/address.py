@@ -11,7 +11,7 @@ from pathlib import Path
 from raysearch.errors import UserError
 
 
-def running_here() -> str:
+def find_local_ray() -> str:
     """Address of the cluster that `ray start` or `ray up` made this machine a part of, else ""."""
     folder = os.environ.get("RAY_TMPDIR", "/tmp")
     with suppress(OSError):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Self
 
 
-class Preloading:
+class BackgroundImport:
     """Imports modules in a thread of its own, one after another."""
 
     def __init__(self, modules: Sequence[str]) -> None:
@@ -20,9 +20,9 @@ class Preloading:
         """
         self._events = {module: threading.Event() for module in modules}
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._load, name="preloading")
+        self._thread = threading.Thread(target=self._load, name="background-import")
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Begin to import; return at once. Further calls do nothing."""
         if self._thread.ident is None and not self._ended.is_set():
             self._thread.start()
@@ -32,7 +32,7 @@ class Preloading:
         return self._events[module].is_set()
 
     def __enter__(self) -> Self:
-        """Wait for `begin`."""
+        """Wait for `start`."""
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -1,6 +1,6 @@
-"""What Tune tells of a search, passed on: to agendas, to callbacks, and to records.
+"""Callbacks, stopper and scheduler of Tune: they forward events to trial queues and callbacks.
 
-Its parts leave nothing in the pickles that Tune writes: records are the state.
+None of them leaves state in the pickles that Tune writes: records are the state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,150 +10,159 @@ from typing import Any
 from ray.tune import Callback, Stopper
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from raysearch.backend.joining import Joining
-from raysearch.backend.preloading import Preloading
+from raysearch.backend.background_import import BackgroundImport
+from raysearch.backend.connection import RayConnection
 from raysearch.backend.resources import Share
 from raysearch.backend.search_callback import CallbackList
 from raysearch.search.budget import Budget
-from raysearch.search.trial_queue import Agenda
+from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.context import failed, pruned
 from raysearch.study.records import Proposal
 from raysearch.training.outcome import Epoch
 
 
 class Stateless:
-    """Leaves nothing in the pickles that Tune writes of its parts: records are the state."""
+    """Base of objects that Tune pickles: their pickles are empty."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class Ended(Stateless, Stopper):
-    """Ends the search when a budget is spent, or when no trial can be trained."""
+class BudgetStopper(Stateless, Stopper):
+    """Stopper of a search whose budget is spent, or in which no trial can be trained."""
 
-    def __init__(self, agendas: Sequence[Agenda], budget: Budget, relay: "Relay") -> None:
-        self.agendas, self.budget, self.relay = agendas, budget, relay
+    def __init__(
+        self, queues: Sequence[TrialQueue], budget: Budget, forwarder: "EventForwarder"
+    ) -> None:
+        self.queues, self.budget, self.forwarder = queues, budget, forwarder
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial is ended by itself."""
+        """Return False: the stopper ends no single trial."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether all are."""
-        spent = sum(agenda.device_seconds for agenda in self.agendas)
-        return self.relay.refused is not None or self.budget.spent(spent) is not None
+        """Return True when the search ends."""
+        spent = sum(queue.device_seconds for queue in self.queues)
+        return self.forwarder.refusal is not None or self.budget.spent(spent) is not None
 
 
-class Pruned(Stateless, FIFOScheduler):
-    """Stops a trial that the study's pruner gives up."""
+class PruningScheduler(Stateless, FIFOScheduler):
+    """Scheduler that stops a trial when the study's pruner prunes the trial."""
 
-    def __init__(self, relay: "Relay", *, together: bool) -> None:
+    def __init__(self, forwarder: "EventForwarder", *, trials_stop_themselves: bool) -> None:
+        """Take the forwarder, which asks the pruner.
+
+        Args:
+            forwarder: of the search.
+            trials_stop_themselves: the workers of a trial see the record and end together.
+        """
         super().__init__()  # type: ignore[no-untyped-call]
-        self.relay, self.together = relay, together
+        self.forwarder, self.trials_stop_themselves = forwarder, trials_stop_themselves
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Take an epoch; return whether the trial goes on."""
-        stopped = "epoch" in result and self.relay.gives_up(trial, result)
-        # Several workers see the record and end by themselves.
-        return str(
-            TrialScheduler.STOP if stopped and not self.together else TrialScheduler.CONTINUE
-        )
+        """Return Tune's decision after a result of a trial."""
+        prune = "epoch" in result and self.forwarder.should_prune(trial, result)
+        stop = prune and not self.trials_stop_themselves
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
 
-class Relay(Stateless, Callback):
-    """Passes Tune's events on to agendas and callbacks, and records what a trial cannot itself.
+class EventForwarder(Stateless, Callback):
+    """Forwarder of Tune's events to trial queues and callbacks.
 
-    That is: its process was killed, be it by fate or because the trial was given up.
+    The forwarder writes the record of a trial that cannot write its own: the trial was pruned, or
+    its process was killed.
     """
 
     def __init__(
         self,
-        agendas: Sequence[Agenda],
-        told: CallbackList,
-        cluster: Joining,
+        queues: Sequence[TrialQueue],
+        callbacks: CallbackList,
+        connection: RayConnection,
         share: Share,
-        later: Preloading,
+        background_import: BackgroundImport,
     ) -> None:
-        self.agendas = {agenda.name: agenda for agenda in agendas}
-        self.told, self.cluster, self.share, self.later = told, cluster, share, later
-        self.has_started = False
-        self.refused: str | None = None
-        """Why no trial of a study can be trained."""
-        self.given_up: set[tuple[str, int]] = set()
+        self.queues = {queue.name: queue for queue in queues}
+        self.callbacks, self.connection, self.share = callbacks, connection, share
+        self.background_import = background_import
+        self.is_cluster_announced = False
+        self.refusal: str | None = None
+        """Reason why no trial of a study can be trained."""
+        self.pruned: set[tuple[str, int]] = set()
 
-    def gives_up(self, trial: Any, result: Mapping[str, Any]) -> bool:
-        """Takes a trial's epoch; if the trial should be stopped, writes its record."""
-        agenda, proposal = self._whose(trial)
-        if proposal.number in agenda.records or (agenda.name, proposal.number) in self.given_up:
+    def should_prune(self, trial: Any, result: Mapping[str, Any]) -> bool:
+        """Return True if a trial is pruned after an epoch; its record is then on disk."""
+        queue, proposal = self._trial_of(trial)
+        if proposal.number in queue.records or (queue.name, proposal.number) in self.pruned:
             return False
-        if not agenda.report(proposal.number, _epoch(result)):
+        if not queue.report(proposal.number, _epoch(result)):
             return False
-        record = pruned(agenda.context, proposal, result["hostname"], agenda.devices)
+        record = pruned(queue.context, proposal, result["hostname"], queue.devices)
         if record is not None:
-            self.given_up.add((agenda.name, proposal.number))
-            agenda.study.add(record)
+            self.pruned.add((queue.name, proposal.number))
+            queue.study.add(record)
         return record is not None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tell the cluster, once, and the trial."""
-        self._tell_cluster()
-        self.told.on_trial_start(trial.config["study"], self._whose(trial)[1])
+        """Announce the cluster before the first trial, then the trial."""
+        self._announce_cluster()
+        self.callbacks.on_trial_start(trial.config["study"], self._trial_of(trial)[1])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Tell an epoch, or how far recordings are read."""
+        """Forward an epoch, or the number of clips that were decoded."""
         study, number = trial.config["study"], trial.config["number"]
         if "refused" in result:
-            self.refused = result["refused"]
+            self.refusal = result["refused"]
         elif "epoch" in result:
             trial.run_metadata.num_failures = 0
-            # No earlier: until then the trial itself is busy importing.
-            self.later.begin()
-            self.told.on_epoch_end(study, number, _epoch(result))
+            # No earlier: until its first epoch the trial imports modules, too.
+            self.background_import.start()
+            self.callbacks.on_epoch_end(study, number, _epoch(result))
         elif "clips_read" in result:
-            self.told.on_recordings_read(study, number, result["hostname"], result["clips_read"])
+            self.callbacks.on_recordings_read(
+                study, number, result["hostname"], result["clips_read"]
+            )
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tell that a trial lost its process or machine."""
+        """Forward that a trial lost its process or machine."""
         host = trial.last_result.get("hostname") or trial.node_ip or "an unknown machine"
-        self.told.on_trial_restart(
+        self.callbacks.on_trial_restart(
             trial.config["study"], trial.config["number"], host, _reason(trial)
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Take the record of a trial."""
-        self._end(trial)
+        """Forward the record of a trial."""
+        self._forward_record(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record a trial that Tune does not start again."""
         host = trial.last_result.get("hostname", "")
-        agenda, proposal = self._whose(trial)
-        agenda.study.add(failed(agenda.context, proposal, host, _reason(trial), agenda.devices))
-        self._end(trial)
+        queue, proposal = self._trial_of(trial)
+        queue.study.add(failed(queue.context, proposal, host, _reason(trial), queue.devices))
+        self._forward_record(trial)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Tell that time has passed."""
-        # A dashboard starts more slowly than all the rest; a trial, though, is not told before.
-        if self.cluster.is_whole:
-            self._tell_cluster()
-        self.told.on_step_end()
+        """Forward the end of a step of Tune's loop."""
+        # The dashboard starts last; the first trial, though, is never announced before the cluster.
+        if self.connection.is_complete:
+            self._announce_cluster()
+        self.callbacks.on_step_end()
 
-    def _tell_cluster(self) -> None:
-        if not self.has_started:
-            self.has_started = True
-            studies = list(self.agendas.values())
-            self.told.on_search_start(studies, self.cluster.joined(), self.share)
+    def _announce_cluster(self) -> None:
+        if not self.is_cluster_announced:
+            self.is_cluster_announced = True
+            self.callbacks.on_cluster_ready(self.connection.cluster(), self.share)
 
-    def _whose(self, trial: Any) -> tuple[Agenda, Proposal]:
-        return self.agendas[trial.config["study"]], Proposal.from_tune(trial.config)
+    def _trial_of(self, trial: Any) -> tuple[TrialQueue, Proposal]:
+        return self.queues[trial.config["study"]], Proposal.from_tune(trial.config)
 
-    def _end(self, trial: Any) -> None:
-        agenda, proposal = self._whose(trial)
-        record = agenda.study.record(proposal.number)
+    def _forward_record(self, trial: Any) -> None:
+        queue, proposal = self._trial_of(trial)
+        record = queue.study.record(proposal.number)
         if record is not None:
-            agenda.end(record)
-            self.told.on_trial_end(agenda.name, record)
+            queue.tell(record)
+            self.callbacks.on_trial_end(queue.name, record)
 
 
 def _epoch(result: Mapping[str, Any]) -> Epoch:

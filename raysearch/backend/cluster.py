@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting one on this machine, and what it holds."""
+"""RayConnection a Ray cluster, or starting one on this machine, and what it holds."""
 
 import logging
 import signal

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
-from raysearch.backend.resources import Cluster, Resources, fit
+from raysearch.backend.resources import Cluster, Resources, allocate
 
 
-class Joining:
+class RayConnection:
     """A Ray cluster that is on its way from `begin` on."""
 
     def __init__(self, address: str, resources: Resources, *, dashboard: bool = True) -> None:
@@ -22,21 +22,21 @@ class Joining:
             dashboard: whether a Ray that is started here has its dashboard.
         """
         self.address, self.resources, self.dashboard = address, resources, dashboard
-        self._coming: Future[tuple[Cluster, Future[str]]] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="joining-ray")
+        self._connecting: Future[tuple[Cluster, Future[str]]] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray-connection")
 
     @property
-    def has_begun(self) -> bool:
+    def is_started(self) -> bool:
         """Whether Ray was asked for."""
-        return self._coming is not None
+        return self._connecting is not None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Begin to join or start Ray; returns at once."""
-        if self._coming is None:
+        if self._connecting is None:
             # Here, not in the thread: what two threads import at the same time may be torn.
             from raysearch.backend.cluster import connect
 
-            self._coming = self._thread.submit(connect, self.address, dashboard=self.dashboard)
+            self._connecting = self._thread.submit(connect, self.address, dashboard=self.dashboard)
 
     def check(self) -> None:
         """Wait for the cluster, and look whether it can run a trial.
@@ -46,9 +46,9 @@ class Joining:
         """
         joined, _ = self._wait()
         if self.resources.gpus != "auto":
-            fit(self.resources, joined.nodes, joined.where)
+            allocate(self.resources, joined.nodes, joined.where)
 
-    def joined(self) -> Cluster:
+    def cluster(self) -> Cluster:
         """Wait for the cluster, which knows its dashboard if that has started, too.
 
         Raises:
@@ -60,19 +60,19 @@ class Joining:
         return with_dashboard(joined, url.result()) if url.done() else joined
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the cluster's dashboard has started, or there is none."""
         return self._wait()[1].done()
 
     def _wait(self) -> tuple[Cluster, "Future[str]"]:
-        self.begin()
-        assert self._coming is not None
-        return self._coming.result()
+        self.start()
+        assert self._connecting is not None
+        return self._connecting.result()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Leave the cluster, or end the one that was started."""
         try:
-            if self.has_begun:
+            if self.is_started:
                 from raysearch.backend.cluster import disconnect
 
                 with suppress(Exception):  # Raised by `check` or `joined` already.
@@ -84,10 +84,12 @@ class Joining:
 
 
 @contextmanager
-def joining(address: str, resources: Resources, *, dashboard: bool = True) -> Iterator[Joining]:
-    """Hold a `Joining` of these arguments, which ends with the block."""
-    found = Joining(address, resources, dashboard=dashboard)
+def connect_to_ray(
+    address: str, resources: Resources, *, dashboard: bool = True
+) -> Iterator[RayConnection]:
+    """Hold a `RayConnection` of these arguments, which ends with the block."""
+    found = RayConnection(address, resources, dashboard=dashboard)
     try:
         yield found
     finally:
-        found.end()
+        found.close()

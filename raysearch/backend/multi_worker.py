@@ -10,7 +10,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from raysearch.backend.environment import TRAIN, environment
 from raysearch.backend.resources import Share
-from raysearch.backend.worker import work
+from raysearch.backend.worker import run_worker_trial
 from raysearch.storage import tune_storage
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
@@ -20,7 +20,7 @@ SLACK = 0.1
 """What a worker asks less than its whole CPUs, so that the drivers find room beside the workers."""
 
 
-def train_together(context: StudyContext, proposal: Proposal, share: Share, name: str) -> None:
+def train_with_workers(context: StudyContext, proposal: Proposal, share: Share, name: str) -> None:
     """Runs a trial on its workers; the first of them writes the record.
 
     Args:
@@ -59,4 +59,4 @@ def train_together(context: StudyContext, proposal: Proposal, share: Share, name
 
 
 def _worker(config: dict[str, Any]) -> None:
-    work(config["context"], config["proposal"], config["share"], ray.train.report)
+    run_worker_trial(config["context"], config["proposal"], config["share"], ray.train.report)

@@ -9,13 +9,13 @@ from raysearch.errors import UserError, one_line
 from raysearch.study.context import StudyContext
 
 
-def check_reach(context: StudyContext) -> None:
+def check_access(context: StudyContext) -> None:
     """Looks from every machine of the joined cluster.
 
     Raises:
         UserError: one of them does not reach the study, the recordings or the weights.
     """
-    for host, problem in on_each_node(unreached, context).items():
+    for host, problem in on_each_node(hosts_without_access, context).items():
         # One that is silent may just have been lost, and keeps nobody from going on.
         if problem:
             raise UserError(
@@ -24,7 +24,7 @@ def check_reach(context: StudyContext) -> None:
             )
 
 
-def unreached(context: StudyContext) -> str:
+def hosts_without_access(context: StudyContext) -> str:
     """What this machine does not reach; empty if there is nothing."""
     needed = {"--out": context.folder / "study.json", "--data": context.source.root}
     if isinstance(context.options.pretrained, str):

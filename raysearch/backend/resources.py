@@ -90,10 +90,10 @@ def check_gpus(resources: Resources, address: str) -> None:
     """
     gpus = _gpus(resources)
     if gpus and not address:
-        _refuse_gpus(gpus, most_gpus())
+        _refuse_gpus(gpus, largest_gpu_count())
 
 
-def most_gpus(devices: Path = Path("/dev")) -> float:
+def largest_gpu_count(devices: Path = Path("/dev")) -> float:
     """Return how many GPUs this machine has at the most, from its device files alone.
 
     Ray counts them exactly once it has started. Torch, which counts them too, takes seconds to
@@ -143,7 +143,7 @@ def _refuse_gpus(asked: float, there: float, where: str = "this machine") -> Non
         )
 
 
-def fit(resources: Resources, nodes: Sequence[Node], where: str = "this machine") -> Share:
+def allocate(resources: Resources, nodes: Sequence[Node], where: str = "this machine") -> Share:
     """Fits a trial's resources to the machines of the cluster.
 
     A worker lies on one machine and its part of a GPU on one GPU; the workers of a trial may

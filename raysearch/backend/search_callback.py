@@ -1,16 +1,17 @@
-"""Callbacks of a search: what is told of it while it runs."""
+"""Callbacks of a search, which receive its events while it runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from raysearch.backend.resources import Cluster, Share
 from raysearch.errors import named
+from raysearch.search.budget import Budget
 from raysearch.study.records import Proposal, Record
 from raysearch.training.outcome import Epoch
 
 
 class StudyProgress(Protocol):
-    """How far a study is, at any moment; `search.agenda.Agenda` is one."""
+    """Progress of a study at any moment; a `TrialQueue` has it."""
 
     @property
     def name(self) -> str:
@@ -34,28 +35,34 @@ class StudyProgress(Protocol):
 
 
 class SearchCallback:
-    """Receives the events of a search; override those that matter.
+    """Receiver of the events of a search; override those that matter.
 
-    Events of several studies come mixed; `study` is the name of one. All come from one thread, and
-    the search waits for each call.
+    Events of several studies come mixed; `study` is the name of a study. All events come from one
+    thread, and the search waits for each call. A callback that raises does not end the search: its
+    first exception becomes a warning.
     """
 
-    def on_search_start(
-        self, studies: Sequence[StudyProgress], cluster: Cluster, share: Share
-    ) -> None:
-        """Receive the start of a search.
+    def on_search_start(self, studies: Sequence[StudyProgress], budget: Budget) -> None:
+        """Receive the start of a search, before its cluster is ready.
 
         Args:
             studies: that are searched; they change as the search goes on.
+            budget: of all studies together.
+        """
+
+    def on_cluster_ready(self, cluster: Cluster, share: Share) -> None:
+        """Receive the cluster, at the latest with the first trial.
+
+        Args:
             cluster: that runs the trials.
-            share: what a trial holds of the cluster.
+            share: of the cluster that a trial holds.
         """
 
     def on_trial_start(self, study: str, proposal: Proposal) -> None:
         """Receive the start of a trial, or its restart after its process was lost."""
 
     def on_recordings_read(self, study: str, number: int, host: str, clips: int) -> None:
-        """Receive how many clips a trial's machine has decoded, the first time it needs them."""
+        """Receive the number of clips that a trial's machine has decoded so far."""
 
     def on_epoch_end(self, study: str, number: int, epoch: Epoch) -> None:
         """Receive an epoch of a trial."""
@@ -67,63 +74,72 @@ class SearchCallback:
         """Receive the record of a trial."""
 
     def on_warning(self, text: str) -> None:
-        """Receive what went wrong beside the search, which goes on."""
+        """Receive a problem beside the search, which goes on."""
 
     def on_step_end(self) -> None:
-        """Receive that time has passed, several times a second."""
+        """Receive the end of a step of the search, several times a second."""
+
+    def on_search_end(self) -> None:
+        """Receive the end of a search, also if the search was interrupted or raised."""
 
 
 class CallbackList(SearchCallback):
-    """Passes each event on to several callbacks; one that raises does not end the search."""
+    """Forwarder of each event to several callbacks."""
 
     def __init__(self, callbacks: Sequence[SearchCallback]) -> None:
         """Take the callbacks, in the order in which each event reaches them."""
         self.callbacks = tuple(callbacks)
         self.failed: set[SearchCallback] = set()
-        """Callbacks that have raised, which is told once of each."""
+        """Callbacks that have raised: only the first exception of each is reported."""
 
-    def on_search_start(
-        self, studies: Sequence[StudyProgress], cluster: Cluster, share: Share
-    ) -> None:
-        """Pass the start of a search on."""
-        self._pass(lambda callback: callback.on_search_start(studies, cluster, share))
+    def on_search_start(self, studies: Sequence[StudyProgress], budget: Budget) -> None:
+        """Forward the start of a search."""
+        self._call(lambda callback: callback.on_search_start(studies, budget))
+
+    def on_cluster_ready(self, cluster: Cluster, share: Share) -> None:
+        """Forward the cluster."""
+        self._call(lambda callback: callback.on_cluster_ready(cluster, share))
 
     def on_trial_start(self, study: str, proposal: Proposal) -> None:
-        """Pass the start of a trial on."""
-        self._pass(lambda callback: callback.on_trial_start(study, proposal))
+        """Forward the start of a trial."""
+        self._call(lambda callback: callback.on_trial_start(study, proposal))
 
     def on_recordings_read(self, study: str, number: int, host: str, clips: int) -> None:
-        """Pass on how many clips were decoded."""
-        self._pass(lambda callback: callback.on_recordings_read(study, number, host, clips))
+        """Forward the number of decoded clips."""
+        self._call(lambda callback: callback.on_recordings_read(study, number, host, clips))
 
     def on_epoch_end(self, study: str, number: int, epoch: Epoch) -> None:
-        """Pass an epoch on."""
-        self._pass(lambda callback: callback.on_epoch_end(study, number, epoch))
+        """Forward an epoch."""
+        self._call(lambda callback: callback.on_epoch_end(study, number, epoch))
 
     def on_trial_restart(self, study: str, number: int, host: str, reason: str) -> None:
-        """Pass a restart on."""
-        self._pass(lambda callback: callback.on_trial_restart(study, number, host, reason))
+        """Forward a restart."""
+        self._call(lambda callback: callback.on_trial_restart(study, number, host, reason))
 
     def on_trial_end(self, study: str, record: Record) -> None:
-        """Pass a record on."""
-        self._pass(lambda callback: callback.on_trial_end(study, record))
+        """Forward a record."""
+        self._call(lambda callback: callback.on_trial_end(study, record))
 
     def on_warning(self, text: str) -> None:
-        """Pass a warning on."""
-        self._pass(lambda callback: callback.on_warning(text))
+        """Forward a warning."""
+        self._call(lambda callback: callback.on_warning(text))
 
     def on_step_end(self) -> None:
-        """Pass the time on."""
-        self._pass(lambda callback: callback.on_step_end())
+        """Forward the end of a step."""
+        self._call(lambda callback: callback.on_step_end())
 
-    def _pass(self, call: Callable[[SearchCallback], None]) -> None:
+    def on_search_end(self) -> None:
+        """Forward the end of a search."""
+        self._call(lambda callback: callback.on_search_end())
+
+    def _call(self, event: Callable[[SearchCallback], None]) -> None:
         for callback in self.callbacks:
             try:
-                call(callback)
+                event(callback)
             except Exception as error:
-                self._tell(callback, error)
+                self._report_failure(callback, error)
 
-    def _tell(self, callback: SearchCallback, error: Exception) -> None:
+    def _report_failure(self, callback: SearchCallback, error: Exception) -> None:
         if callback in self.failed:
             return
         self.failed.add(callback)

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 
-from raysearch.backend.preloading import Preloading
+from raysearch.backend.background_import import BackgroundImport
 
 TENSORBOARD = "tensorboardX"
 """The library that writes TensorBoard's files."""
@@ -17,7 +17,7 @@ class TensorBoard(LoggerCallback):
     tensorboardX imports torch: seconds in which the first trial would wait for the driver.
     """
 
-    def __init__(self, later: Preloading) -> None:
+    def __init__(self, later: BackgroundImport) -> None:
         """Write nothing yet.
 
         Args:

@@ -11,36 +11,37 @@ from raysearch.backend.resources import Share
 from raysearch.study.context import StudyContext
 from raysearch.study.records import Proposal
 
-Work = Callable[[StudyContext, Proposal, Share, Callable[[dict[str, Any]], None]], None]
-"""What a trial's process does, see `worker.work`."""
+RunTrial = Callable[[StudyContext, Proposal, Share, Callable[[dict[str, Any]], None]], None]
+"""Signature of `run_worker_trial`."""
 
 
-def run_proposal(
-    config: dict[str, Any], given: tuple[Mapping[str, StudyContext], Share, Work | None]
+def run_tune_trial(
+    config: dict[str, Any], given: tuple[Mapping[str, StudyContext], Share, RunTrial | None]
 ) -> None:
     """Run a trial from its proposal to its record.
 
     Args:
         config: the proposal, see `Proposal.to_tune`.
-        given: the context of each study, what a trial holds, and what is done instead of `work`.
+        given: the context of each study, a trial's share of the cluster, and a function to call
+            instead of `run_worker_trial`.
     """
-    contexts, share, instead = given
+    contexts, share, run_trial = given
     context, proposal = contexts[config["study"]], Proposal.from_tune(config)
     # The driver imports this module, and needs neither torch nor Ray Train.
     if share.workers > 1:
         with _no_garbage():
-            from raysearch.backend.multi_worker import train_together
+            from raysearch.backend.multi_worker import train_with_workers
 
-        train_together(context, proposal, share, tune.get_context().get_trial_id())
+        train_with_workers(context, proposal, share, tune.get_context().get_trial_id())
         return
-    if instead is not None:
-        instead(context, proposal, share, tune.report)
+    if run_trial is not None:
+        run_trial(context, proposal, share, tune.report)
         return
     with _no_garbage():
         import raysearch.model.backbone  # noqa: F401 - an encoder is built of it
-        from raysearch.backend.worker import work
+        from raysearch.backend.worker import run_worker_trial
 
-    work(context, proposal, share, tune.report)
+    run_worker_trial(context, proposal, share, tune.report)
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """A search as a Tune run, of one study or of several at once.
 
-Tune schedules; the studies' records decide. Each trial writes its own record where it ends, the
-searcher asks the agendas and reads records back, so nothing of Tune's state is needed to resume.
+Tune schedules; the studies' records decide. Each trial writes its own record on its node. The
+searcher asks the trial queues and reads records back, so a resume needs nothing of Tune's state.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,146 +14,177 @@ from ray import tune
 from ray.tune import Callback, RunConfig
 from ray.tune.search import Searcher
 
-from raysearch.backend.callbacks import Ended, Pruned, Relay, Stateless
+from raysearch.backend.background_import import BackgroundImport
+from raysearch.backend.callbacks import BudgetStopper, EventForwarder, PruningScheduler, Stateless
+from raysearch.backend.connection import RayConnection
 from raysearch.backend.environment import MLFLOW, SEARCH, environment
-from raysearch.backend.joining import Joining
-from raysearch.backend.preloading import Preloading
 from raysearch.backend.ray_internals import uncounted
-from raysearch.backend.resources import Cluster, Resources, Share, fit
+from raysearch.backend.resources import Cluster, Resources, allocate
 from raysearch.backend.search_callback import CallbackList, SearchCallback
 from raysearch.backend.tensorboard import TENSORBOARD, TensorBoard
-from raysearch.backend.trainable import Work, run_proposal
+from raysearch.backend.trainable import RunTrial, run_tune_trial
 from raysearch.errors import UserError
 from raysearch.search.budget import Budget
-from raysearch.search.fair_share import Queue
-from raysearch.search.trial_queue import Agenda
+from raysearch.search.fair_share import FairShare
+from raysearch.search.trial_queue import TrialQueue
 from raysearch.storage import tune_storage
 
 DRIVER_CPUS = 0.01
 """Of the process that only waits for a trial's workers; Ray refuses 0."""
 
 RETRIES = 3
-"""How often a trial is taken up again without having finished another epoch.
+"""Restarts of a trial that finishes no further epoch.
 
-However often a spot node is taken away, a trial that gets on is not given up.
+A trial that makes progress is restarted without limit, however often a spot node is taken away.
 """
 
 
+@dataclass(frozen=True)
+class Extras:
+    """Parts of a search that its caller may replace.
+
+    Attributes:
+        run_trial: function that a trial of one process runs instead of `run_worker_trial`.
+        background_import: starts with the first epoch of a trial; its modules must have
+            tensorboardX among them.
+    """
+
+    run_trial: RunTrial | None = None
+    background_import: BackgroundImport | None = None
+
+
 def search(
-    agendas: Sequence[Agenda],
+    queues: Sequence[TrialQueue],
     resources: Resources,
     callbacks: Sequence[SearchCallback],
-    cluster: Joining,
+    connection: RayConnection,
     *,
     budget: Budget | None = None,
-    work: Work | None = None,
-    later: Preloading | None = None,
+    extras: Extras = Extras(),
 ) -> bool:
-    """Runs trials until every study is over or a budget is spent.
+    """Run trials until every study is finished or a budget is spent.
 
     Args:
-        agendas: of the studies, whose folders lie side by side.
+        queues: of the studies, whose folders lie side by side.
         resources: of a trial.
-        callbacks: told of everything.
-        cluster: that runs them.
-        budget: of all studies together; what it stops goes on when the search is called again.
-        work: what a trial that one process trains does instead of `worker.work`.
-        later: begins with the first epoch of a trial; has tensorboardX among its modules.
+        callbacks: receive the events of the search.
+        connection: to the cluster that runs the trials.
+        budget: of all studies together; trials stopped by the budget resume on the next call.
+        extras: of the search's processes.
 
     Returns:
-        Whether it came to its end; False if it was interrupted.
+        False if the search was interrupted by Ctrl-C.
 
     Raises:
         UserError: the cluster cannot be joined, or cannot run such a trial, or no trial of a study
             can be trained.
     """
+    budget, events = budget or Budget(), CallbackList(callbacks)
+    events.on_search_start(queues, budget)
     try:
-        joined = cluster.joined()
-        if resources.gpus == "auto":
-            resources = replace(resources, gpus=_packed(agendas, joined))
-        if joined.address:
-            _check_reach(agendas)
-        share = fit(resources, joined.nodes, joined.where)
-        for agenda in agendas:
-            agenda.devices = share.devices
-        # To start a cluster is not to search.
-        budget = replace(budget or Budget(), start=time.monotonic())
-        with later or Preloading((TENSORBOARD,)) as later, TensorBoard(later) as board:
-            relay = Relay(agendas, CallbackList(callbacks), cluster, share, later)
-            with environment(SEARCH, MLFLOW), uncounted():
-                _tuner(agendas, share, relay, budget, work, board).fit()
+        refusal = _search(queues, resources, events, connection, budget, extras)
     except KeyboardInterrupt:
         return False
-    if relay.refused is not None:
-        raise UserError(relay.refused)
+    finally:
+        events.on_search_end()
+    if refusal is not None:
+        raise UserError(refusal)
     return True
 
 
-def _check_reach(agendas: Sequence[Agenda]) -> None:
-    from raysearch.backend.preflight import check_reach
+def _search(
+    queues: Sequence[TrialQueue],
+    resources: Resources,
+    events: CallbackList,
+    connection: RayConnection,
+    budget: Budget,
+    extras: Extras,
+) -> str | None:
+    """Run trials; return the reason if no trial of a study can be trained."""
+    cluster = connection.cluster()
+    if resources.gpus == "auto":
+        resources = replace(resources, gpus=_gpu_part(queues, cluster))
+    if cluster.address:
+        _check_access(queues)
+    share = allocate(resources, cluster.nodes, cluster.where)
+    for queue in queues:
+        queue.devices = share.devices
+    # The time budget counts from here: to start a cluster is not to search.
+    budget = replace(budget, start=time.monotonic())
+    imports = extras.background_import or BackgroundImport((TENSORBOARD,))
+    with imports, TensorBoard(imports) as board:
+        forwarder = EventForwarder(queues, events, connection, share, imports)
+        stopper = BudgetStopper(queues, budget, forwarder)
+        with environment(SEARCH, MLFLOW), uncounted():
+            _tuner(queues, forwarder, stopper, board, extras.run_trial).fit()
+    return forwarder.refusal
 
-    for agenda in agendas:
-        check_reach(agenda.context.absolute())
+
+def _check_access(queues: Sequence[TrialQueue]) -> None:
+    from raysearch.backend.preflight import check_access
+
+    for queue in queues:
+        check_access(queue.context.absolute())
 
 
-def _packed(agendas: Sequence[Agenda], joined: Cluster) -> float | None:
-    """What part of a GPU a trial of any of the studies should hold."""
+def _gpu_part(queues: Sequence[TrialQueue], cluster: Cluster) -> float | None:
+    """Return the part of a GPU that a trial of any of the studies should hold."""
     from raysearch.backend.gpu_packing import pack
 
-    batch = max(agenda.space.search.largest_batch for agenda in agendas)
+    batch = max(queue.space.search.largest_batch for queue in queues)
     # Most machine types have the same options, and each measurement takes a while.
-    options = [agenda.space.fixed for agenda in agendas]
-    different = [one for place, one in enumerate(options) if one not in options[:place]]
-    parts = [pack(one, batch, joined.nodes) for one in different]
+    options = [queue.space.fixed for queue in queues]
+    distinct = [option for index, option in enumerate(options) if option not in options[:index]]
+    parts = [pack(option, batch, cluster.nodes) for option in distinct]
     return max((part for part in parts if part is not None), default=None)
 
 
 def _tuner(
-    agendas: Sequence[Agenda],
-    share: Share,
-    relay: Relay,
-    budget: Budget,
-    work: Work | None,
+    queues: Sequence[TrialQueue],
+    forwarder: EventForwarder,
+    stopper: BudgetStopper,
     board: TensorBoard,
+    run_trial: RunTrial | None,
 ) -> tune.Tuner:
-    contexts = {agenda.name: agenda.context.absolute() for agenda in agendas}
-    # One parameter rather than three: each is fetched anew for every trial.
-    trainable = tune.with_parameters(run_proposal, given=(contexts, share, work))
+    share = forwarder.share
+    contexts = {queue.name: queue.context.absolute() for queue in queues}
+    # One parameter rather than three: Tune fetches each parameter anew for every trial.
+    trainable = tune.with_parameters(run_tune_trial, given=(contexts, share, run_trial))
     cpus = DRIVER_CPUS if share.workers > 1 else share.cpus
     gpus = 0 if share.workers > 1 else share.gpus
-    folder = agendas[0].study.path
-    storage, filesystem = tune_storage(folder if len(agendas) == 1 else folder.parent)
+    folder = queues[0].study.path
+    storage, filesystem = tune_storage(folder if len(queues) == 1 else folder.parent)
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
         tune_config=tune.TuneConfig(
-            search_alg=_Searcher(agendas, share.concurrent),
-            scheduler=Pruned(relay, together=share.workers > 1),
+            search_alg=_Searcher(queues, share.concurrent),
+            scheduler=PruningScheduler(forwarder, trials_stop_themselves=share.workers > 1),
             num_samples=-1,
             max_concurrent_trials=share.concurrent,
             # Saves the import of torch; but a process that waits for its workers cannot be reused.
             reuse_actors=share.workers == 1,
             trial_name_creator=_long_folder_name,
-            trial_dirname_creator=_folder_name if len(agendas) == 1 else _long_folder_name,
+            trial_dirname_creator=_folder_name if len(queues) == 1 else _long_folder_name,
         ),
         run_config=RunConfig(
             name="tune",
             storage_path=storage,
             storage_filesystem=filesystem,
-            stop=Ended(agendas, budget, relay),
+            stop=stopper,
             failure_config=tune.FailureConfig(max_failures=RETRIES),
-            callbacks=[relay, board, *_mlflow(agendas, relay.told)],
+            callbacks=[forwarder, board, *_mlflow(queues, forwarder.callbacks)],
             verbose=0,
         ),
     )
 
 
-def _mlflow(agendas: Sequence[Agenda], told: SearchCallback) -> list[Callback]:
-    names = [agenda.name for agenda in agendas if agenda.space.tracking == "mlflow"]
+def _mlflow(queues: Sequence[TrialQueue], callbacks: SearchCallback) -> list[Callback]:
+    names = [queue.name for queue in queues if queue.space.tracking == "mlflow"]
     if not names:
         return []
     from raysearch.backend.mlflow_runs import MLflowRuns
 
-    return [MLflowRuns(name, told.on_warning) for name in names]
+    return [MLflowRuns(name, callbacks.on_warning) for name in names]
 
 
 def _folder_name(trial: Any) -> str:
@@ -165,27 +196,27 @@ def _long_folder_name(trial: Any) -> str:
 
 
 class _Searcher(Stateless, Searcher):
-    """Hands out what the queue has."""
+    """Searcher of Tune that suggests the trials of several studies in turn."""
 
-    def __init__(self, agendas: Sequence[Agenda], concurrent: int) -> None:
+    def __init__(self, queues: Sequence[TrialQueue], concurrent: int) -> None:
         super().__init__()
-        self.queue = Queue(agendas, concurrent)
+        self.fair_share = FairShare(queues, concurrent)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        given = self.queue.next(trial_id)
+        given = self.fair_share.next(trial_id)
         if given is None:
-            return str(Searcher.FINISHED) if self.queue.over else None
+            return str(Searcher.FINISHED) if self.fair_share.is_finished else None
         study, proposal = given
         return proposal.to_tune(study)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """`Relay` tells the agenda what the record says."""
-        self.queue.left(trial_id)
+        """Release the trial's slot; `EventForwarder` passes the record on."""
+        self.fair_share.release(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: records and proposals are the state."""
+        """Save nothing: records and proposals are the state."""
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:

@@ -20,13 +20,13 @@ from raysearch.storage import lock, write_text
 from raysearch.study.context import StudyContext, failed
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
-from raysearch.training.distributed import from_first, rank, workers
+from raysearch.training.distributed import broadcast, rank, world_size
 from raysearch.training.network import check_network
 from raysearch.training.outcome import Epoch
 from raysearch.training.trial import run_trial
 
 
-def work(
+def run_worker_trial(
     context: StudyContext,
     proposal: Proposal,
     share: Share,
@@ -54,7 +54,7 @@ def work(
             report({"refused": problem})
             return
         record = _complete(context, proposal, share, report)
-    except _GivenUpError:
+    except _PrunedError:
         return
     except Exception as error:
         _keep_traceback(context, proposal)
@@ -65,7 +65,7 @@ def work(
             size = proposal.configuration.batch_size
             reason = f"out of GPU memory at batch size {size}: {reason}"
         study.add(failed(context, proposal, socket.gethostname(), reason, share.devices))
-        if workers() > 1:
+        if world_size() > 1:
             # The others may wait for this one: all are ended, and find the record when they are
             # started again.
             raise
@@ -79,10 +79,10 @@ def work(
 
 def _has_ended(study: StudyFolder, proposal: Proposal) -> bool:
     """Whether the trial has a record; its workers agree, so that none waits for one that left."""
-    return from_first(lambda: study.record(proposal.number) is not None)
+    return broadcast(lambda: study.record(proposal.number) is not None)
 
 
-class _GivenUpError(Exception):
+class _PrunedError(Exception):
     """The trial got a record while its workers were training: it was given up.
 
     Workers end by themselves, all at the same epoch. If they were killed, Ray Train would start
@@ -120,8 +120,8 @@ def _complete(
     def report_epoch(epoch: Epoch) -> None:
         told.append(epoch)
         report({**asdict(epoch), "timesteps_total": epoch.epoch})
-        if workers() > 1 and _has_ended(study, proposal):
-            raise _GivenUpError
+        if world_size() > 1 and _has_ended(study, proposal):
+            raise _PrunedError
 
     config = context.config(proposal)
     inliers = (proposal.inlier,) if proposal.inlier else context.inliers
@@ -170,7 +170,7 @@ def _recordings(context: StudyContext, report: Callable[[dict[str, Any]], None])
             nonlocal done, last
             done += more
             # Workers of one trial must report in step.
-            if workers() == 1 and time.monotonic() - last > _REPORT_EVERY:
+            if world_size() == 1 and time.monotonic() - last > _REPORT_EVERY:
                 last = time.monotonic()
                 report({"clips_read": done})
 

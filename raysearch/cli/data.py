@@ -10,7 +10,7 @@ from raysearch.cli.options import Data
 from raysearch.errors import UserError
 
 if TYPE_CHECKING:
-    from raysearch.storage import Place
+    from raysearch.storage import AnyPath
 
 app = typer.Typer(help="Data sets: make, download, check.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ class Domain(StrEnum):
     both = "both"
 
 
-def need_data(folder: "Place") -> None:
+def need_data(folder: "AnyPath") -> None:
     """Refuses a folder that is not there, and names both ways to get one.
 
     Raises:
@@ -51,10 +51,10 @@ def init(
     Example: raysearch init --machine valve --data data
     """
     from raysearch.data.index import read_index
-    from raysearch.storage import place
+    from raysearch.storage import to_path
     from raysearch.study.draft import draft
 
-    folder = place(data)
+    folder = to_path(data)
     need_data(folder)
     index = read_index(folder, domain="both")
     wanted = {name: to / f"{name}.yaml" for name in machine or index.machines}

@@ -21,7 +21,7 @@ from raysearch.backend.cluster import cluster, on_each_node
 from raysearch.backend.resources import Cluster
 from raysearch.errors import UserError
 from raysearch.report.progress import say
-from raysearch.storage import Place, cache_folder, check_writable, write_text
+from raysearch.storage import AnyPath, cache_folder, check_writable, write_text
 from raysearch.study.manifest import library_versions
 
 CLOCK_SECONDS = 5.0
@@ -58,7 +58,7 @@ class Examination:
     out: str
 
 
-def doctor(data: Place, out: Place, address: str, console: Console) -> bool:
+def doctor(data: AnyPath, out: AnyPath, address: str, console: Console) -> bool:
     """Examines every machine of a cluster, or this one, and says what is wrong.
 
     Args:
@@ -91,7 +91,7 @@ def doctor(data: Place, out: Place, address: str, console: Console) -> bool:
 
 
 @contextmanager
-def _mark(out: Place) -> Iterator[Place | None]:
+def _mark(out: AnyPath) -> Iterator[AnyPath | None]:
     """A file for every machine to find, which tells one shared folder from many of one name."""
     mark = out / f".doctor.{uuid4().hex}"
     try:
@@ -106,7 +106,7 @@ def _mark(out: Place) -> Iterator[Place | None]:
             mark.unlink()
 
 
-def examine(data: Place, out: Place, mark: Place | None = None) -> Examination:
+def examine(data: AnyPath, out: AnyPath, mark: AnyPath | None = None) -> Examination:
     """Examines the machine that this runs on.
 
     Args:
@@ -131,7 +131,7 @@ def examine(data: Place, out: Place, mark: Place | None = None) -> Examination:
     )
 
 
-def _unwritable(out: Place, mark: Place | None) -> str:
+def _unwritable(out: AnyPath, mark: AnyPath | None) -> str:
     try:
         check_writable(out)
     except UserError as error:

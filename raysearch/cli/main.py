@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from upath import UPath
 
     from raysearch.pipeline.request import Request
-    from raysearch.storage import Place
+    from raysearch.storage import AnyPath
 
 GARBAGE = 200_000
 """New objects after which Python looks for garbage among them; by default it does after 700."""
@@ -138,19 +138,19 @@ def _places(data: str, out: str) -> "tuple[UPath, UPath]":
 
 
 def _place(text: str) -> "UPath":
-    from raysearch.storage import place
+    from raysearch.storage import to_path
 
-    return place(text)
+    return to_path(text)
 
 
 def _run(request: "Request", asked: list[str]) -> None:
-    from rich.console import Console
-
     from raysearch.pipeline.run import run as run_studies
+    from raysearch.report.live import show_on_console
 
+    request = replace(request, command=typed_command())
     try:
-        request = replace(request, command=typed_command())
-        run_studies(request, _machines(asked, request.data), Console())
+        with show_on_console() as (view, bars):
+            run_studies(request, _machines(asked, request.data), [view], bars)
     except KeyboardInterrupt:
         raise StoppedError("stopped; the same command goes on from here") from None
 
@@ -174,9 +174,11 @@ def doctor(
     from rich.console import Console
 
     from raysearch.cli.doctor import doctor as examine_all
-    from raysearch.storage import place
+    from raysearch.storage import to_path
 
-    if not examine_all(place(data).absolute(), place(out).absolute(), _address(address), Console()):
+    if not examine_all(
+        to_path(data).absolute(), to_path(out).absolute(), _address(address), Console()
+    ):
         raise typer.Exit(1)
 
 
@@ -200,7 +202,7 @@ def _main(
     pass
 
 
-def _machines(asked: list[str], data: "Place") -> list[str]:
+def _machines(asked: list[str], data: "AnyPath") -> list[str]:
     if "all" not in asked:
         return list(dict.fromkeys(asked))
     from raysearch.data.index import read_index
@@ -210,12 +212,12 @@ def _machines(asked: list[str], data: "Place") -> list[str]:
 
 def _address(asked: str | None) -> str:
     """The cluster to join; empty for none."""
-    from raysearch.backend.address import running_here
+    from raysearch.backend.address import find_local_ray
 
     if asked == "local":
         os.environ.pop("RAY_ADDRESS", None)
         return ""
-    return asked or running_here()
+    return asked or find_local_ray()
 
 
 def main() -> None:

@@ -25,9 +25,9 @@ def _run(text: str) -> "UPath":
     Raises:
         UserError: it holds no study.
     """
-    from raysearch.storage import place
+    from raysearch.storage import to_path
 
-    folder = place(text)
+    folder = to_path(text)
     if not (folder / "study.json").is_file():
         raise UserError(f"{folder} holds no study (no study.json); `raysearch run` makes one")
     return folder
@@ -39,9 +39,9 @@ def _runs(text: str, what: str = "study") -> "UPath":
     Raises:
         UserError: neither it nor a folder in it holds a study, called `what`.
     """
-    from raysearch.storage import children, place
+    from raysearch.storage import children, to_path
 
-    folder = place(text)
+    folder = to_path(text)
     if not any((one / "study.json").is_file() for one in (folder, *children(folder))):
         raise UserError(f"{folder} holds no {what}; `raysearch run` makes one")
     return folder
@@ -55,12 +55,12 @@ def final(
 ) -> None:
     """Repeat the final test of a run's frozen configuration (noted in its ledger)."""
     folder = _run(run)
-    from rich.console import Console
-
     from raysearch.pipeline.finish import repeat_final
-    from raysearch.storage import place
+    from raysearch.report.live import show_on_console
+    from raysearch.storage import to_path
 
-    repeat_final(folder, place(data) if data else None, typed_command(), Console())
+    with show_on_console() as (_, bars):
+        repeat_final(folder, to_path(data) if data else None, typed_command(), bars)
 
 
 def score(
@@ -74,9 +74,9 @@ def score(
     """Score recordings: prints file,id,score,decision as CSV (1 = anomalous)."""
     import csv
 
-    from raysearch.storage import place
+    from raysearch.storage import to_path
 
-    folder = place(detector)
+    folder = to_path(detector)
     if not (folder / "detector.json").is_file():
         raise UserError(f"{folder} holds no detector (no detector.json); a run writes one")
     for path in files:
@@ -118,9 +118,9 @@ def status(
     from rich.console import Console
 
     from raysearch.report.status import facts_of, read_statuses, show
-    from raysearch.storage import place
+    from raysearch.storage import to_path
 
-    found = [status for run in runs or ["runs"] for status in read_statuses(place(run))]
+    found = [status for run in runs or ["runs"] for status in read_statuses(to_path(run))]
     if not as_json:
         show(found, Console())
     else:
@@ -177,10 +177,10 @@ def report(
 
     Example: raysearch report runs/valve
     """
-    place = _runs(folder)
+    folders = _runs(folder)
     from raysearch.report.html.overview import write_reports
 
-    for path in write_reports(place):
+    for path in write_reports(folders):
         typer.echo(path)
 
 

@@ -188,7 +188,7 @@ def _by_id(part: Part) -> list[tuple[Part, list[int]]]:
     return [(part, clips) for clips in groups.values()]
 
 
-def ahead(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
+def prefetch(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
     """Prepares the next batches in a thread while the current one is used."""
     with ThreadPoolExecutor(1) as pool:
         waiting = [pool.submit(next, batches, None) for _ in range(depth)]

@@ -12,7 +12,7 @@ from raysearch.data.batches import Int64, Part, split_clips
 from raysearch.data.index import Clip, Index, product_id, read_ground_truth, read_index
 from raysearch.data.store import Defect, Store, open_store
 from raysearch.errors import DataError
-from raysearch.storage import Place
+from raysearch.storage import AnyPath
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Source:
         ground_truth: folder of ground-truth CSVs; None looks under `root`.
     """
 
-    root: Place
+    root: AnyPath
     machine: str
     validation_ids: tuple[str, ...]
     rate: int = 16000
     channel: int | None = None
     domain: str = "source"
-    ground_truth: Place | None = None
+    ground_truth: AnyPath | None = None
     allow_defects: bool = False
 
 
@@ -89,12 +89,12 @@ def _parts(store: Store, scale: Store, share: float, seed: int) -> tuple[Part, P
 
 
 def source_of(
-    root: Place,
+    root: AnyPath,
     machine: str,
     validation_ids: Sequence[str],
     options: Options,
     *,
-    ground_truth: Place | None = None,
+    ground_truth: AnyPath | None = None,
     allow_defects: bool = False,
 ) -> Source:
     """Joins the place of a data set with the options that say how it is read.

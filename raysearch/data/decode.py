@@ -8,12 +8,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from raysearch.errors import DataError, UserError, one_line
-from raysearch.storage import Place
+from raysearch.storage import AnyPath
 
 Int16 = NDArray[np.int16]
 
 
-def decode(path: Place, *, rate: int, channel: int | None = None) -> Int16:
+def decode(path: AnyPath, *, rate: int, channel: int | None = None) -> Int16:
     """Decodes one audio file.
 
     Args:
@@ -28,7 +28,7 @@ def decode(path: Place, *, rate: int, channel: int | None = None) -> Int16:
         DataError: unreadable, empty, not finite, silent, or without that channel.
         UserError: the object store does not give it.
     """
-    file = opened(path)
+    file = open_clip(path)
     try:
         samples, found = soundfile.read(file, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
@@ -70,7 +70,7 @@ def to_pcm(
     return pcm
 
 
-def opened(path: Place) -> Path | io.BytesIO:
+def open_clip(path: AnyPath) -> Path | io.BytesIO:
     """Return what soundfile reads of a recording: its path, or its content from an object store.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from raysearch.config import id_order
 from raysearch.errors import DataError
-from raysearch.storage import Place
+from raysearch.storage import AnyPath
 
 Split = Literal["train", "test"]
 Domain = Literal["source", "target", "unknown"]
@@ -60,7 +60,7 @@ class Clip:
     split: Split
     domain: Domain
     label: int | None
-    path: Place
+    path: AnyPath
 
     @property
     def name(self) -> str:
@@ -72,7 +72,7 @@ class Clip:
 class Index:
     """The clips of a data set, sorted by machine type, split, product ID and name."""
 
-    root: Place
+    root: AnyPath
     clips: tuple[Clip, ...]
 
     @property
@@ -102,7 +102,7 @@ class Index:
         return Index(self.root, _sorted(kept + self.test(machine, validation_ids)))
 
 
-def read_index(root: Place, *, domain: str = "source", seed: int = 0) -> Index:
+def read_index(root: AnyPath, *, domain: str = "source", seed: int = 0) -> Index:
     """Reads the names of all clips under a data set's folder.
 
     Args:
@@ -144,11 +144,11 @@ def _each_id_tested(clips: list[Clip], seed: int) -> list[Clip]:
     return [replace(clip, split="test") if clip in moved else clip for clip in clips]
 
 
-def _relative(path: Place, root: Place) -> Path:
+def _relative(path: AnyPath, root: AnyPath) -> Path:
     return Path(*path.parts[len(root.parts) :])
 
 
-def _hidden(path: Place, root: Place) -> bool:
+def _hidden(path: AnyPath, root: AnyPath) -> bool:
     """Whether a file is of no concern: a system's own, or part of what is not yet complete."""
     return any(part.startswith(".") for part in _relative(path, root).parts)
 
@@ -206,7 +206,7 @@ def _dcase(path: Path) -> Clip | None:
 
 
 def read_ground_truth(
-    folder: Place, machine: str, ids: Iterable[str]
+    folder: AnyPath, machine: str, ids: Iterable[str]
 ) -> dict[tuple[str, str], int]:
     """Reads the labels of unlabelled test clips from DCASE ground-truth CSVs.
 
@@ -223,7 +223,7 @@ def read_ground_truth(
     """
     labels: dict[tuple[str, str], int] = {}
     wanted = set(ids)
-    files: list[Place] = list(folder.rglob("ground_truth_*.csv"))
+    files: list[AnyPath] = list(folder.rglob("ground_truth_*.csv"))
     for path in sorted(files, key=lambda path: tuple(path.parts)):
         match = _GROUND_TRUTH.fullmatch(path.name)
         if (
@@ -242,7 +242,7 @@ def read_ground_truth(
     return labels
 
 
-def stamps(files: Sequence[Place]) -> list[str]:
+def file_stamps(files: Sequence[AnyPath]) -> list[str]:
     """Tells for each file what changes when it is written anew: its size and time of change.
 
     Raises:
@@ -256,7 +256,7 @@ def stamps(files: Sequence[Place]) -> list[str]:
     return [_stamp(file, listed) for file in files]
 
 
-def _stamp(file: Place, listed: Mapping[str, str]) -> str:
+def _stamp(file: AnyPath, listed: Mapping[str, str]) -> str:
     if isinstance(file, Path):
         stat = file.stat()
         return f"{stat.st_size}/{stat.st_mtime_ns}"

@@ -22,10 +22,10 @@ import soundfile
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from raysearch.data.decode import Int16, decode, opened
-from raysearch.data.index import Clip, stamps
+from raysearch.data.decode import Int16, decode, open_clip
+from raysearch.data.index import Clip, file_stamps
 from raysearch.errors import DataError
-from raysearch.storage import Place, cache_folder, is_remote
+from raysearch.storage import AnyPath, cache_folder, is_remote
 
 _CHUNK = 128
 """Clips decoded between two writes: bounds the memory that waiting clips take."""
@@ -66,20 +66,20 @@ class Store:
         return self.samples[self.offsets[index] : self.offsets[index + 1]]
 
 
-def length(path: Place) -> tuple[int, float]:
+def length(path: AnyPath) -> tuple[int, float]:
     """Sampling rate in Hz and length in s of an audio file, from its head.
 
     Raises:
         DataError: it is no audio file.
     """
     try:
-        info = soundfile.info(opened(path))
+        info = soundfile.info(open_clip(path))
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path} is not a readable audio file") from error
     return info.samplerate, info.frames / info.samplerate
 
 
-def remarks(path: Place, *, rate: int, segment: int) -> list[str]:
+def remarks(path: AnyPath, *, rate: int, segment: int) -> list[str]:
     """Says what is unusual about a readable file, though it will be used.
 
     Args:
@@ -87,7 +87,7 @@ def remarks(path: Place, *, rate: int, segment: int) -> list[str]:
         rate: wanted sampling rate in Hz.
         segment: samples of a segment at that rate.
     """
-    info = soundfile.info(opened(path))
+    info = soundfile.info(open_clip(path))
     found = []
     if info.samplerate != rate:
         found.append(f"wrong rate: {info.samplerate} Hz, will be resampled to {rate} Hz")
@@ -135,7 +135,7 @@ def open_store(
 
 def _cache_key(clips: Sequence[Clip], rate: int, channel: int | None) -> str:
     digest = hashlib.sha256(f"{rate}/{channel}".encode())
-    for clip, stamp in zip(clips, stamps([clip.path for clip in clips]), strict=True):
+    for clip, stamp in zip(clips, file_stamps([clip.path for clip in clips]), strict=True):
         digest.update(f"{clip.id}/{clip.domain}/{clip.label}/{clip.path}/{stamp}".encode())
     return digest.hexdigest()[:16]
 

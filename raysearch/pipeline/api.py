@@ -1,19 +1,22 @@
-"""A run that a program asks for: the same as `raysearch run`."""
+"""Functions for programs and notebooks: a run as by `raysearch run`, and a single training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from rich.console import Console
-
 from raysearch.backend.resources import Resources
 from raysearch.backend.search_callback import SearchCallback
+from raysearch.config import Configuration, TrialConfig
+from raysearch.data.dataset import open_data, source_of
 from raysearch.pipeline.request import Request
 from raysearch.pipeline.run import run as run_studies
 from raysearch.pipeline.study import Study
-from raysearch.storage import place
+from raysearch.report.live import show_on_console
+from raysearch.storage import to_path
 from raysearch.study.folder import study_name
+from raysearch.study.space import Space, find_space, load_space
+from raysearch.training.outcome import Epoch, TrialResult
 
 RESOURCES = {
     "gpus_per_trial": "gpus",
@@ -31,8 +34,23 @@ class RunOptions(TypedDict, total=False):
         out: folder of the results; "runs" by default.
         name: of the study's folder; the machine type by default.
         space: space file; by default the one of the machine type, else the default space.
-        time_budget: in s.
-        warm_start: studies, or folders of some, whose best configurations are tried first.
+        trials: number of configurations to try, instead of the space file's.
+        epochs: of a trial, instead of the space file's.
+        seed: of the sampler and the trials, instead of the space file's.
+        gpus_per_trial: 1, 2, a part such as 0.25, or "auto".
+        cpus_per_trial: CPUs of each worker of a trial.
+        workers_per_trial: processes that train a trial together.
+        concurrent: largest number of trials at once.
+        address: of the Ray cluster to join; by default Ray is started on this machine.
+        dashboard: start Ray's dashboard on this machine.
+        time_budget: in s; trials stopped by the budget resume on the next call.
+        gpu_hours: hours of all trials together.
+        warm_start: studies, or folders of studies, whose best configurations are tried first.
+        channel: of the recordings, from 0; by default the mean of all channels.
+        ground_truth: folder of the labels of the evaluation data.
+        allow_defects: leave out defective recordings, however many.
+        keep_checkpoints: keep the checkpoints of the trials that did not win.
+        fresh: delete the study that is in the folder.
         final: run the final test on the test IDs.
         report: draw report.html.
         quiet: print nothing.
@@ -77,7 +95,7 @@ def run(
     Args:
         data: folder of the recordings, or s3://... or gs://...
         machine: target machine type.
-        callbacks: told of the search.
+        callbacks: receive the events of the search.
         options: see `RunOptions`.
 
     Returns:
@@ -91,16 +109,67 @@ def run(
     # By their types; a name that is not known is refused below.
     given: dict[str, Any] = dict(options)
     command = _command(data, machine, given)
-    quiet, out = given.pop("quiet", False), place(str(given.pop("out", "runs")))
+    quiet, out = given.pop("quiet", False), to_path(str(given.pop("out", "runs")))
     held = {RESOURCES[key]: given.pop(key) for key in RESOURCES if key in given}
     if "space" in given:
         given["space"] = Path(given["space"])
     if "ground_truth" in given:
-        given["ground_truth"] = place(str(given["ground_truth"]))
-    given["warm_start"] = tuple(place(str(folder)) for folder in given.get("warm_start", ()))
-    request = Request(place(str(data)), out, Resources(**held), command=command, **given)
-    run_studies(request, [machine], Console(quiet=quiet), callbacks)
+        given["ground_truth"] = to_path(str(given["ground_truth"]))
+    given["warm_start"] = tuple(to_path(str(folder)) for folder in given.get("warm_start", ()))
+    request = Request(to_path(str(data)), out, Resources(**held), command=command, **given)
+    with show_on_console(quiet=quiet) as (view, bars):
+        run_studies(request, [machine], [view, *callbacks], bars)
     return Study(str(out / study_name(machine, request.name, several=False)))
+
+
+def run_trial(
+    configuration: Configuration,
+    data: str | PathLike[str],
+    *,
+    machine: str,
+    folder: str | PathLike[str],
+    space: str | PathLike[str] | Space | None = None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> TrialResult:
+    """Train one encoder and score every inlier model on its embeddings, without Ray.
+
+    The same call again resumes an interrupted training, and loads a finished encoder.
+
+    Args:
+        configuration: hyperparameters of the encoder.
+        data: folder of the recordings, or s3://... or gs://...
+        machine: target machine type.
+        folder: of checkpoints; each encoder has a folder of its signature in it.
+        space: space file, or a space: its `fixed` options, inlier models, validation IDs and seed
+            are used; by default the space file of the machine type, else the default.
+        on_epoch: receives each epoch.
+
+    Returns:
+        Validation scores of every inlier model, and the epochs.
+
+    Raises:
+        UserError: bad input.
+        TrialError: training diverged, or needs more memory than there is.
+    """
+    # Now: torch takes seconds to import.
+    from raysearch.training.network import check_network
+    from raysearch.training.trial import run_trial as train_and_score
+
+    if not isinstance(space, Space):
+        space = load_space(find_space(machine, Path(space) if space else None))
+    check_network(space.fixed)
+    recordings = open_data(
+        source_of(to_path(str(data)), machine, space.validation_ids, space.fixed)
+    )
+    config = TrialConfig(
+        machine=machine,
+        data=recordings.fingerprint,
+        configuration=configuration,
+        seed=space.strategy.seed,
+        options=space.fixed,
+    )
+    encoder = to_path(str(folder)) / config.signature()
+    return train_and_score(config, recordings, space.search.specs, on_epoch, encoder)
 
 
 def _command(data: object, machine: str, options: dict[str, Any]) -> str:

@@ -1,21 +1,20 @@
-"""The search of some studies, shown and recorded while it runs."""
+"""The search of a run's studies, from their trials on disk to the end or a spent budget."""
 
+import logging
 from collections.abc import Sequence
 
-from rich.console import Console
-
-from raysearch.backend.joining import Joining
-from raysearch.backend.preloading import Preloading
+from raysearch.backend.background_import import BackgroundImport
+from raysearch.backend.connection import RayConnection
 from raysearch.backend.search_callback import SearchCallback
 from raysearch.errors import StoppedError
 from raysearch.pipeline.request import Request
-from raysearch.report.live import LiveView
-from raysearch.report.progress import say
 from raysearch.report.trial_tables import TrialTables
 from raysearch.search.budget import Budget
-from raysearch.search.trial_queue import Agenda, take_up
-from raysearch.search.warm_start import Start
+from raysearch.search.trial_queue import TrialQueue, resume_queue
+from raysearch.search.warm_start import WarmStart
 from raysearch.study.context import StudyContext
+
+logger = logging.getLogger(__name__)
 
 LATER = (
     # TensorBoard's files come first, whose library imports torch.
@@ -26,77 +25,76 @@ LATER = (
         "raysearch.report.clips.collect",
     ),
 )
-"""Modules that a driver needs from its first result on, most of them when the search has ended."""
+"""Modules that a driver needs after its first result, most of them when the search has ended."""
 REPORT = ("raysearch.report.html.overview",)
-"""What it needs to draw reports."""
+"""Modules that draw reports."""
 
 
 def execute(
     contexts: Sequence[StudyContext],
-    starts: Sequence[Start],
-    cluster: Joining,
+    starts: Sequence[WarmStart],
+    connection: RayConnection,
     request: Request,
-    console: Console,
     callbacks: Sequence[SearchCallback],
 ) -> None:
-    """Search until the studies are over or a budget is spent.
+    """Search until the studies are finished or a budget is spent.
 
     Args:
         contexts: of the studies.
-        starts: that are tried first.
-        cluster: that runs the trials.
-        request: what was asked for.
-        console: for the live view.
-        callbacks: told of the search, after the live view.
+        starts: configurations to try first.
+        connection: to the cluster that runs the trials.
+        request: of the run.
+        callbacks: receive the events of the search.
 
     Raises:
         StoppedError: by Ctrl-C.
-        UserError: the cluster or the first trial's process refuses what was asked.
+        UserError: the cluster or the first trial's process refuses the request.
     """
-    agendas = [_agenda(context, starts) for context in contexts]
+    queues = [_queue(context, starts) for context in contexts]
+    if all(queue.is_finished for queue in queues):
+        return
+    for queue in queues:
+        if queue.proposals:
+            done = f"{len(queue.records)} of {queue.total} trials are done"
+            logger.info("%s: resuming: %s", queue.name, done)
     budget = Budget(request.time_budget, request.gpu_hours)
-    with TrialTables(agendas) as tables, LiveView(console, agendas, budget) as view:
-        if all(agenda.over for agenda in agendas):
-            return
-        for agenda in agendas:
-            if agenda.proposals:
-                found = f"{len(agenda.records)} of {agenda.total} trials are done"
-                say(console, f"{agenda.name}: resuming: {found}")
-        ended = budget.spent(_device_seconds(agendas)) is not None
-        if not ended:
-            # Now: to import Tune takes as long as to read the recordings.
-            from raysearch.backend.tune import search
-
-            with Preloading(LATER + REPORT * request.report) as later:
-                ended = search(
-                    agendas,
-                    request.resources,
-                    [view, tables, *callbacks],
-                    cluster,
-                    budget=budget,
-                    later=later,
-                )
-    if not ended:
-        raise StoppedError(f"stopped {_done(agendas)}; the same command goes on from here")
-    for agenda in agendas:
-        if agenda.over:
-            say(console, f"{agenda.name}: the search has ended: {agenda.stop_reason}")
-    why = budget.spent(_device_seconds(agendas))
-    if why and not all(agenda.over for agenda in agendas):
-        way_on = "the same command with more goes on from here"
-        say(console, f"{why} {_done(agendas)}; {way_on}")
+    if budget.spent(_device_seconds(queues)) is None:
+        _search(queues, connection, request, callbacks, budget)
+    for queue in queues:
+        if queue.is_finished:
+            logger.info("%s: the search has ended: %s", queue.name, queue.stop_reason)
+    spent = budget.spent(_device_seconds(queues))
+    if spent and not all(queue.is_finished for queue in queues):
+        logger.info("%s %s; the same command with more goes on from here", spent, _done(queues))
 
 
-def _agenda(context: StudyContext, starts: Sequence[Start]) -> Agenda:
-    agenda = take_up(context, context.study.journal)
-    agenda.sampler.enqueue(starts)
-    return agenda
+def _search(
+    queues: Sequence[TrialQueue],
+    connection: RayConnection,
+    request: Request,
+    callbacks: Sequence[SearchCallback],
+    budget: Budget,
+) -> None:
+    # Now: the import of Tune takes as long as the reading of the recordings.
+    from raysearch.backend.tune import Extras, search
+
+    told = [*callbacks, TrialTables(queues)]
+    with BackgroundImport(LATER + REPORT * request.report) as imports:
+        extras = Extras(background_import=imports)
+        if not search(queues, request.resources, told, connection, budget=budget, extras=extras):
+            raise StoppedError(f"stopped {_done(queues)}; the same command goes on from here")
 
 
-def _device_seconds(agendas: Sequence[Agenda]) -> float:
-    return sum(agenda.device_seconds for agenda in agendas)
+def _queue(context: StudyContext, starts: Sequence[WarmStart]) -> TrialQueue:
+    queue = resume_queue(context, context.study.journal)
+    queue.sampler.enqueue(starts)
+    return queue
 
 
-def _done(agendas: Sequence[Agenda]) -> str:
-    done = sum(len(agenda.records) for agenda in agendas)
-    return f"with {done} of {sum(agenda.total for agenda in agendas)} trials done"
+def _device_seconds(queues: Sequence[TrialQueue]) -> float:
+    return sum(queue.device_seconds for queue in queues)
+
+
+def _done(queues: Sequence[TrialQueue]) -> str:
+    done = sum(len(queue.records) for queue in queues)
+    return f"with {done} of {sum(queue.total for queue in queues)} trials done"

@@ -4,109 +4,104 @@ What embeds clips and what draws is imported when it is needed, which takes seco
 come to its end before needs little of it.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
-from rich.console import Console
 from upath import UPath
 
 from raysearch.data.dataset import TrialData, open_data, source_of
 from raysearch.errors import NoResultError, UserError, named
+from raysearch.pipeline.request import Request
 from raysearch.report.clips.shown import evidence_folder, has_evidence
-from raysearch.report.progress import progress, say
+from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.report.tables import score_words, write_best
 from raysearch.report.trials_file import TrialsFile
 from raysearch.report.wording import count, settings
-from raysearch.storage import Place, place, remove_tree
+from raysearch.storage import AnyPath, remove_tree, to_path
 from raysearch.study.confidence import Confidence, read_confidence, write_confidence
 from raysearch.study.context import StudyContext
 from raysearch.study.manifest import read_manifest
-from raysearch.study.ranking import Ranking, rank, shortcomings
+from raysearch.study.ranking import Ranking, caveats, rank
 from raysearch.study.records import Record
-from raysearch.study.resampling import measure
+from raysearch.study.resampling import measure_confidence
 from raysearch.study.space import Space
-from raysearch.study.winner import Winner, choose, freeze, frozen
+from raysearch.study.winner import Winner, choose_winner, freeze_winner, read_frozen
 
 if TYPE_CHECKING:
     from raysearch.detector import Detector
     from raysearch.study.final_test import FinalResult
 
+logger = logging.getLogger(__name__)
+
 Loading: TypeAlias = "Callable[[], Detector]"
 """The winner's detector, loaded or built when it is asked for."""
 
 
-def conclude(
-    context: StudyContext,
-    data: TrialData,
-    *,
-    final: bool,
-    command: str,
-    console: Console,
-    report: bool = True,
-    keep_checkpoints: bool = False,
+def finish_study(
+    context: StudyContext, data: TrialData, request: Request, bars: ProgressBars = no_progress
 ) -> None:
-    """Writes best configuration and detector, and runs the final test if it has not been run.
+    """Write the best configuration and the detector; run the final test unless it was run.
 
     Args:
         context: of the study.
         data: recordings of the search.
-        final: whether the test IDs may be opened.
-        command: for the ledger.
-        console: for progress and result.
-        report: draw report.html.
-        keep_checkpoints: leave those of the other trials, which only take space from here on.
+        request: of the run.
+        bars: show the progress.
 
     Raises:
-        NoResultError: there is nothing to conclude from.
+        NoResultError: no trial has a score.
     """
     folder, records = context.folder, context.study.records()
-    # A trial that a budget ended may have written its record when nobody listened any more.
+    # A trial that a budget ended may have written its record after the search had ended.
     TrialsFile(folder, context.space.validation_ids, records).write()
     ranking = rank(records)
     if ranking is None:
-        if report:
-            draw(folder, console)
-        raise NoResultError(_fruitless(records))
-    winner = choose(context.source.machine, context.fingerprint, ranking)
-    detector = _settle(winner, context, data)
-    confidence, notes = _doubt(ranking, context, data, records, console)
+        if request.report:
+            draw_report(folder)
+        raise NoResultError(_no_result(records))
+    winner = choose_winner(context.source.machine, context.fingerprint, ranking)
+    detector = _freeze(winner, context, data)
+    confidence, notes = _measure_confidence(ranking, context, data, records, bars)
     context.study.publish_journal()
-    if not keep_checkpoints:
+    if not request.keep_checkpoints:
         _drop_losers(ranking, context, records)
-    _announce(winner, confidence, notes, context, console)
-    if final and not (folder / "final_test.csv").exists():
-        _test(winner, detector, context, command, console)
-    _gather(winner, detector, data, folder, console)
-    if report:
-        draw(folder, console)
-    say(console, f"everything is in {folder}/")
+    _write_best(winner, confidence, notes, context)
+    if request.final and not (folder / "final_test.csv").exists():
+        _final_test(winner, detector, context, request.command, bars)
+    _collect_clips(winner, detector, data, folder, bars)
+    if request.report:
+        draw_report(folder)
+    logger.info("everything is in %s/", folder)
 
 
-def repeat_final(folder: UPath, data: Place | None, command: str, console: Console) -> None:
-    """Repeats the final test of a run's frozen configuration.
+def repeat_final(
+    folder: UPath, data: AnyPath | None, command: str, bars: ProgressBars = no_progress
+) -> None:
+    """Repeat the final test of a study's frozen configuration.
 
     Args:
-        folder: of the run.
-        data: folder of the data set; None takes the one of the run.
+        folder: of the study.
+        data: folder of the data set; None takes the one of the study.
         command: for the ledger.
-        console: for progress and result.
+        bars: show the progress.
 
     Raises:
-        UserError: there is no frozen configuration, or other recordings than it was chosen on.
+        UserError: there is no frozen configuration, or it was chosen on other recordings.
     """
     manifest = read_manifest(folder)
-    winner = frozen(folder)
+    winner = read_frozen(folder)
     if winner is None:
         raise UserError(f"{folder} has no frozen configuration yet; let its run end first")
     space, truth = Space.model_validate(manifest.space), manifest.ground_truth
     source = source_of(
-        data or place(manifest.data),
+        data or to_path(manifest.data),
         winner.machine,
         space.validation_ids,
         space.fixed,
-        ground_truth=place(truth) if truth else None,
+        ground_truth=to_path(truth) if truth else None,
         allow_defects=manifest.allow_defects,
     )
     recordings = open_data(source)
@@ -114,18 +109,17 @@ def repeat_final(folder: UPath, data: Place | None, command: str, console: Conso
         raise UserError(f"{source.root}: not the recordings that {folder} was searched on")
     detector = _built(winner, space, recordings, folder)
     context = StudyContext(folder, source, recordings.fingerprint, space)
-    _test(winner, detector, context, command, console)
-    _gather(winner, detector, recordings, folder, console)
-    draw(folder, console)
+    _final_test(winner, detector, context, command, bars)
+    _collect_clips(winner, detector, recordings, folder, bars)
+    draw_report(folder)
 
 
-def draw(folder: UPath, console: Console, write: Callable[[UPath], UPath] | None = None) -> None:
-    """Draws a report; the results stand, whatever becomes of the picture.
+def draw_report(folder: UPath, write: Callable[[UPath], UPath] | None = None) -> None:
+    """Draw a report; a report that cannot be drawn costs no result.
 
     Args:
-        folder: of a run, or of several.
-        console: for where it is, or why it is not.
-        write: that draws it; None draws that of a run.
+        folder: of a study, or of several.
+        write: draws the report and returns its path; None draws that of a study.
     """
     try:
         if write is None:
@@ -134,27 +128,27 @@ def draw(folder: UPath, console: Console, write: Callable[[UPath], UPath] | None
             write = write_report
         path = write(folder)
     except Exception as error:
-        say(console, f"no report: {named(error)}; `raysearch report {folder}` tries again")
+        logger.warning("no report: %s; `raysearch report %s` tries again", named(error), folder)
     else:
-        say(console, f"report: {path}")
+        logger.info("report: %s", path)
 
 
-def _gather(
-    winner: Winner, detector: Loading, data: TrialData, folder: UPath, console: Console
+def _collect_clips(
+    winner: Winner, detector: Loading, data: TrialData, folder: UPath, bars: ProgressBars
 ) -> None:
-    """Gathers what the report shows of single clips, unless the folder has it; as `draw`."""
+    """Collect single clips for the report, unless the folder has them; as `draw_report`."""
     if has_evidence(folder):
         return
     try:
-        from raysearch.report.clips.collect import gather
+        from raysearch.report.clips.collect import collect_clips
 
-        with progress(console, "looking at single clips", None) as advance:
-            gather(detector(), data, winner.seed, folder, advance)
+        with bars("collecting single clips", None) as advance:
+            collect_clips(detector(), data, winner.seed, folder, advance)
     except Exception as error:
-        say(console, f"the report has to do without single clips: {named(error)}")
+        logger.warning("the report has to do without single clips: %s", named(error))
 
 
-def _fruitless(records: Sequence[Record]) -> str:
+def _no_result(records: Sequence[Record]) -> str:
     if not records:
         return "no trial has ended yet; give the search more time"
     found = {r.error or next((row.error for row in r.rows), "") for r in records}
@@ -162,22 +156,22 @@ def _fruitless(records: Sequence[Record]) -> str:
     return f"none of {len(records)} trials has a score: {reasons}"[:400]
 
 
-def _settle(winner: Winner, context: StudyContext, data: TrialData) -> Loading:
+def _freeze(winner: Winner, context: StudyContext, data: TrialData) -> Loading:
     """Freezes the winner and builds its detector, unless that is what the folder holds."""
     folder = context.folder
     place = folder / "detector"
-    held = frozen(folder)
+    held = read_frozen(folder)
     if held is not None and held.detector == winner.detector and (place / "detector.json").exists():
         # It may have been trained with further seeds meanwhile, or have others to compare with.
         if held != winner:
-            freeze(winner, folder)
+            freeze_winner(winner, folder)
         return _loaded(place)
     # What another configuration had brought must not stand beside the name of this one.
     for name in ("final_test.csv", "final_scores.csv", "confidence.json"):
         (folder / name).unlink(missing_ok=True)
     for stale in (folder / "submission", evidence_folder(folder), place):
         remove_tree(stale)
-    freeze(winner, folder)
+    freeze_winner(winner, folder)
     return _built(winner, context.space, data, folder)
 
 
@@ -200,27 +194,29 @@ def _built(winner: Winner, space: Space, data: TrialData, folder: UPath) -> Load
     return lambda: detector
 
 
-def _doubt(
+def _measure_confidence(
     ranking: Ranking,
     context: StudyContext,
     data: TrialData,
     records: Sequence[Record],
-    console: Console,
+    bars: ProgressBars,
 ) -> tuple[Confidence, list[str]]:
-    """How sure the winner is, and all that a reader must know of it, a line each."""
+    """Return how sure the winner is, and the notes that a reader of its score must know."""
     folder, second = context.folder, ranking.second
-    known = read_confidence(folder)
-    with progress(console, "resampling the validation clips", None) as advance:
-        found = measure(ranking, known, context.options, data, context.study, advance)
+    before = read_confidence(folder)
+    with bars("resampling the validation clips", None) as advance:
+        confidence = measure_confidence(
+            ranking, before, context.options, data, context.study, advance
+        )
     notes = [ranking.winner.best.row.remark]
-    if second is not None and found.is_noise:
+    if second is not None and confidence.is_noise:
         notes.append(f"within noise of the second, {settings(second)}")
-    notes += shortcomings(ranking, records, context.space.finalists)
+    notes += caveats(ranking, records, context.space.finalists)
     notes = [note for note in notes if note]
-    found = replace(found, note="; ".join(notes))
-    if found != known:
-        write_confidence(found, folder)
-    return found, notes
+    confidence = replace(confidence, note="; ".join(notes))
+    if confidence != before:
+        write_confidence(confidence, folder)
+    return confidence, notes
 
 
 def _drop_losers(ranking: Ranking, context: StudyContext, records: Sequence[Record]) -> None:
@@ -234,27 +230,26 @@ def _drop_losers(ranking: Ranking, context: StudyContext, records: Sequence[Reco
         context.study.drop_checkpoints(signature)
 
 
-def _announce(
-    winner: Winner,
-    confidence: Confidence,
-    notes: Sequence[str],
-    context: StudyContext,
-    console: Console,
+def _write_best(
+    winner: Winner, confidence: Confidence, notes: Sequence[str], context: StudyContext
 ) -> None:
     write_best(context.folder, winner, confidence, context.space)
-    score = score_words(winner, confidence)
-    what = f"best configuration of {winner.machine}: {settings(winner)}"
-    say(console, f"{what}; validation score {score}")
+    logger.info(
+        "best configuration of %s: %s; validation score %s",
+        winner.machine,
+        settings(winner),
+        score_words(winner, confidence),
+    )
     for note in notes:
-        say(console, f"note: {note}")
+        logger.info("note: %s", note)
 
 
-def _test(
-    winner: Winner, detector: Loading, context: StudyContext, command: str, console: Console
+def _final_test(
+    winner: Winner, detector: Loading, context: StudyContext, command: str, bars: ProgressBars
 ) -> None:
     from raysearch.study.final_test import final_test
 
-    with progress(console, "final test", None) as advance:
+    with bars("final test", None) as advance:
         result = final_test(
             winner,
             detector(),
@@ -264,20 +259,20 @@ def _test(
             command=command,
             on_clips=advance,
         )
-    _say_final(result, winner, console)
+    _log_final(result, winner)
 
 
-def _say_final(result: "FinalResult", winner: Winner, console: Console) -> None:
+def _log_final(result: "FinalResult", winner: Winner) -> None:
     for remark in result.remarks:
-        say(console, remark)
+        logger.info("%s", remark)
     if result.score is None:
-        say(console, "no final test was possible")
+        logger.info("no final test was possible")
         return
     for identity, (auc, pauc) in result.score.per_id.items():
-        say(console, f"  ID {identity}: AUC {auc:.4f}, pAUC {pauc:.4f}")
-    ids = count(len(result.score.per_id), "ID")
-    say(
-        console,
-        f"final test of {winner.machine}: harmonic mean {result.score.hmean:.4f} over {ids} that "
-        "the search never saw",
+        logger.info("  ID %s: AUC %.4f, pAUC %.4f", identity, auc, pauc)
+    logger.info(
+        "final test of %s: harmonic mean %.4f over %s that the search never saw",
+        winner.machine,
+        result.score.hmean,
+        count(len(result.score.per_id), "ID"),
     )

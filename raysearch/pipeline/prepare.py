@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
-from rich.console import Console
 from upath import UPath
 
 from raysearch import storage
@@ -18,7 +17,7 @@ from raysearch.data.dataset import Source, TrialData, open_data, search_index
 from raysearch.data.index import PLAIN_RULE, Index
 from raysearch.errors import DataError, UserError
 from raysearch.model.names import is_written
-from raysearch.report.progress import progress
+from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import LEDGER, StudyFolder
 from raysearch.study.manifest import ClipCounts, Manifest, TestClips, library_versions
@@ -45,7 +44,7 @@ class Prepared:
 
 
 @contextmanager
-def alone(folder: UPath) -> Iterator[None]:
+def study_lock(folder: UPath) -> Iterator[None]:
     """Keeps a second process out of a study; of one on an object store, only on this host.
 
     Raises:
@@ -84,7 +83,7 @@ def check_network(options: Options, *, thoroughly: bool) -> None:
     """Look for what is wrong with the network of trials, before anything is written.
 
     Torch and timm take seconds to import. So only names are looked at here, as text, and the
-    process of the first trial tries the network, see `worker.work`.
+    process of the first trial tries the network, see `worker.run_worker_trial`.
 
     Args:
         options: of the trials.
@@ -102,14 +101,18 @@ def check_network(options: Options, *, thoroughly: bool) -> None:
         try_network(options)
 
 
-def read_recordings(prepared: Prepared, console: Console) -> TrialData:
-    """Open the recordings of a search, with a progress bar.
+def read_recordings(prepared: Prepared, bars: ProgressBars = no_progress) -> TrialData:
+    """Open the recordings of a search.
+
+    Args:
+        prepared: study.
+        bars: show the progress.
 
     Raises:
         DataError: too many are defective, or what is left cannot answer what the space asks.
     """
     index = prepared.index
-    with progress(console, "reading recordings", len(index.clips)) as advance:
+    with bars("reading recordings", len(index.clips)) as advance:
         return open_data(prepared.source, advance, index=index)
 
 
@@ -124,7 +127,7 @@ def _check_test_ids(index: Index, source: Source, space: Space) -> None:
         )
 
 
-def begin(prepared: Prepared, data: TrialData, *, command: str, fresh: bool) -> StudyContext:
+def create_study(prepared: Prepared, data: TrialData, *, command: str, fresh: bool) -> StudyContext:
     """Begin a study in its folder, or find that the one there is the same.
 
     Args:
@@ -143,7 +146,7 @@ def begin(prepared: Prepared, data: TrialData, *, command: str, fresh: bool) -> 
     check_same_space(folder, space)
     check_same_recordings(folder, data.fingerprint)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    study.begin(
+    study.create(
         Manifest(
             machine=source.machine,
             ids=data.ids,
@@ -182,7 +185,7 @@ def _counts(data: TrialData) -> ClipCounts:
     )
 
 
-def withdraw(study: StudyFolder, *, new: bool) -> None:
+def discard_new_study(study: StudyFolder, *, new: bool) -> None:
     """Remove a study that this command began, and in which no trial has ended.
 
     Args:

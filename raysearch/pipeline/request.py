@@ -6,7 +6,7 @@ from pathlib import Path
 from upath import UPath
 
 from raysearch.backend.resources import Resources
-from raysearch.storage import Place
+from raysearch.storage import AnyPath
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Request:
         command: as it was typed, for study.json and the ledger.
     """
 
-    data: Place
+    data: AnyPath
     out: UPath
     resources: Resources
     space: Path | None = None
@@ -35,7 +35,7 @@ class Request:
     seed: int | None = None
     channel: int | None = None
     name: str | None = None
-    ground_truth: Place | None = None
+    ground_truth: AnyPath | None = None
     time_budget: float | None = None
     gpu_hours: float | None = None
     warm_start: tuple[UPath, ...] = ()

@@ -1,14 +1,14 @@
-"""One run: recordings in, tested best configurations out; the same call again resumes."""
+"""A run: recordings in, tested best configurations out; the same call again resumes."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from rich.console import Console
 from upath import UPath
 
 from raysearch.backend.address import check_address
-from raysearch.backend.joining import Joining, joining
+from raysearch.backend.connection import RayConnection, connect_to_ray
 from raysearch.backend.resources import check_gpus
 from raysearch.backend.search_callback import SearchCallback
 from raysearch.data.dataset import TrialData, source_of
@@ -16,73 +16,77 @@ from raysearch.errors import NoResultError, UserError
 from raysearch.pipeline.execute import execute
 from raysearch.pipeline.prepare import (
     Prepared,
-    alone,
-    begin,
     check_network,
     check_recordings,
     check_same_recordings,
     check_same_space,
+    create_study,
+    discard_new_study,
     read_recordings,
-    withdraw,
+    study_lock,
 )
 from raysearch.pipeline.request import Request
-from raysearch.report.progress import say
-from raysearch.search.warm_start import paper_start, starts_of, together
+from raysearch.report.progress import ProgressBars, no_progress
+from raysearch.search.warm_start import merge_starts, paper_start, read_warm_starts
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder, study_name
 from raysearch.study.space import Space, find_space, load_space
+
+logger = logging.getLogger(__name__)
 
 
 def run(
     request: Request,
     machines: Sequence[str],
-    console: Console,
     callbacks: Sequence[SearchCallback] = (),
+    bars: ProgressBars = no_progress,
 ) -> None:
-    """Runs or resumes the studies of some machine types and writes all that comes out of them.
+    """Run or resume the studies of some machine types, up to their final tests and reports.
 
     Args:
-        request: what was asked for.
-        machines: machine types, a study each.
-        console: for progress and results.
-        callbacks: told of the search, after the live view.
+        request: of the run.
+        machines: machine types; each has a study.
+        callbacks: receive the events of the search.
+        bars: show the progress of everything but the search.
 
     Raises:
         UserError: bad input; nothing was written.
         StoppedError: by Ctrl-C.
-        NoResultError: every trial of a study failed; the others have theirs.
+        NoResultError: every trial of a study failed; the other studies have their results.
     """
     several = len(machines) > 1
     prepared = [_prepare(request, machine, several=several) for machine in machines]
     check_gpus(request.resources, request.address)
     check_address(request.address)
-    starts = together([starts_of(place) for place in request.warm_start])
+    starts = merge_starts([read_warm_starts(folder) for folder in request.warm_start])
     known = [each.folder for each in prepared if StudyFolder(each.folder).exists()]
-    with ExitStack() as held:
+    with ExitStack() as locks:
         for each in prepared:
-            held.enter_context(alone(each.folder))
+            locks.enter_context(study_lock(each.folder))
             if not (request.fresh and StudyFolder(each.folder).exists()):
                 check_same_space(each.folder, each.space)
-        with joining(request.address, request.resources, dashboard=request.dashboard) as cluster:
-            studies = _begin(prepared, cluster, request, console)
+        with connect_to_ray(
+            request.address, request.resources, dashboard=request.dashboard
+        ) as connection:
+            studies = _create(prepared, connection, request, bars)
             try:
-                # Now: who is refused before need not wait for Optuna.
+                # Now: a refused command need not wait for the import of Optuna.
                 from raysearch.search.optuna_backend import quiet_optuna
 
                 contexts = [context for context, _ in studies]
                 with quiet_optuna():
-                    execute(contexts, starts, cluster, request, console, callbacks)
+                    execute(contexts, starts, connection, request, callbacks)
             except UserError:
-                # The process of the first trial or the cluster refused what was asked.
+                # The process of the first trial or the cluster refused the request.
                 for context, _ in studies:
                     new = request.fresh or context.folder not in known
-                    withdraw(context.study, new=new)
+                    discard_new_study(context.study, new=new)
                 raise
-        _conclude(studies, request, console)
+        _finish(studies, request, bars)
 
 
 def _prepare(request: Request, machine: str, *, several: bool) -> Prepared:
-    """Check all that can be checked of a study before anything is written."""
+    """Check a study before anything is written."""
     path = find_space(machine, request.space)
     space = _override(load_space(path), request)
     if space.strategy.warm_start == "paper":
@@ -106,29 +110,29 @@ def _prepare(request: Request, machine: str, *, several: bool) -> Prepared:
     return Prepared(folder, path, space, source, index)
 
 
-def _begin(
-    prepared: Sequence[Prepared], cluster: Joining, request: Request, console: Console
+def _create(
+    prepared: Sequence[Prepared], connection: RayConnection, request: Request, bars: ProgressBars
 ) -> list[tuple[StudyContext, TrialData]]:
-    """Read the recordings of all studies while Ray starts, then begin all of them."""
-    # One that has its winner has, most likely, nothing left to search.
+    """Read the recordings of all studies while Ray starts, then create or resume the studies."""
+    # A study that has its winner has, most likely, nothing left to search.
     if request.fresh or not all((each.folder / "frozen.json").is_file() for each in prepared):
-        cluster.begin()
+        connection.start()
     recordings = []
     for each in prepared:
-        data = read_recordings(each, console)
-        say(console, f"{data.machine}: {_summary(data)}; space {each.space_file}")
+        data = read_recordings(each, bars)
+        logger.info("%s: %s; space %s", data.machine, _summary(data), each.space_file)
         for defect in data.defects:
-            say(console, f"left out: {defect.path}: {defect.reason}")
+            logger.info("left out: %s: %s", defect.path, defect.reason)
         if not request.fresh:
             check_same_recordings(each.folder, data.fingerprint)
         recordings.append(data)
-    if cluster.has_begun:
+    if connection.is_started:
         # Optuna is imported while Ray starts.
         import raysearch.search.sampler  # noqa: F401
 
-        cluster.check()
+        connection.check()
     return [
-        (begin(each, data, command=request.command, fresh=request.fresh), data)
+        (create_study(each, data, command=request.command, fresh=request.fresh), data)
         for each, data in zip(prepared, recordings, strict=True)
     ]
 
@@ -156,36 +160,28 @@ def _summary(data: TrialData) -> str:
     )
 
 
-def _conclude(
-    studies: Sequence[tuple[StudyContext, TrialData]], request: Request, console: Console
+def _finish(
+    studies: Sequence[tuple[StudyContext, TrialData]], request: Request, bars: ProgressBars
 ) -> None:
-    """Concludes every study; one without a result does not keep the others from theirs."""
-    # Now: what trains, scores and draws takes seconds to import, in which trials were to begin.
-    from raysearch.pipeline.finish import conclude, draw
+    """Finish every study; a study without a result does not keep the others from theirs."""
+    # Now: modules that train, score and draw take seconds to import, while trials were to start.
+    from raysearch.pipeline.finish import draw_report, finish_study
 
-    fruitless = []
+    without_result = []
     for context, data in studies:
         try:
-            conclude(
-                context,
-                data,
-                final=request.final,
-                report=request.report,
-                keep_checkpoints=request.keep_checkpoints,
-                command=request.command,
-                console=console,
-            )
+            finish_study(context, data, request, bars)
         except NoResultError as error:
-            which = f"{context.source.machine}: " if len(studies) > 1 else ""
-            fruitless.append(f"{which}{error}")
+            study = f"{context.source.machine}: " if len(studies) > 1 else ""
+            without_result.append(f"{study}{error}")
     if len(studies) > 1 and request.report:
-        draw(request.out, console, _write_overview)
-    if fruitless:
-        raise NoResultError("; ".join(fruitless))
+        draw_report(request.out, _write_overview)
+    if without_result:
+        raise NoResultError("; ".join(without_result))
 
 
 def _write_overview(folder: UPath) -> UPath:
-    # Imported here, where a library that is broken costs the picture only.
+    # Imported here: a broken library costs only the report.
     from raysearch.report.html.overview import write_overview
 
     return write_overview(folder)

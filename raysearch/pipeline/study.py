@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from upath import UPath
 
 from raysearch.report.trials_file import TrialsFile
-from raysearch.storage import place
+from raysearch.storage import to_path
 from raysearch.study.confidence import Confidence, read_confidence
 from raysearch.study.folder import StudyFolder
 from raysearch.study.manifest import Manifest
 from raysearch.study.records import Record
 from raysearch.study.scores import final_score
-from raysearch.study.winner import Winner, frozen
+from raysearch.study.winner import Winner, read_frozen
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -46,7 +46,7 @@ class Study:
         Raises:
             UserError: the folder holds no study, or one of another version.
         """
-        self.folder: UPath = place(str(folder))
+        self.folder: UPath = to_path(str(folder))
         self.manifest: Manifest = StudyFolder(self.folder).manifest
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class Study:
     @property
     def winner(self) -> Winner | None:
         """The frozen configuration; None while the search has not come to its end."""
-        return frozen(self.folder)
+        return read_frozen(self.folder)
 
     @property
     def confidence(self) -> Confidence:

@@ -13,7 +13,7 @@ from upath import UPath
 from raysearch.errors import UserError
 from raysearch.remote.cluster_file import ClusterFile
 from raysearch.remote.tunnel import copy_from_head
-from raysearch.storage import children, is_uri, place, redact
+from raysearch.storage import children, is_uri, redact, to_path
 
 RESULTS = (
     "best_config.*",
@@ -48,7 +48,7 @@ def fetch(cluster: ClusterFile | None, source: str, to: Path) -> list[Path]:
         UserError: there is no such folder or no run in it.
     """
     if is_uri(source):
-        return _keep(place(source), source, to)
+        return _keep(to_path(source), source, to)
     if not source.startswith("/"):
         raise UserError(f"{source}: name the run's folder by its absolute path on the cluster")
     assert cluster is not None
@@ -60,7 +60,7 @@ def fetch(cluster: ClusterFile | None, source: str, to: Path) -> list[Path]:
         copied = Path(scratch, Path(source).name)
         copied.mkdir()
         copy_from_head(cluster, lighter, source, copied)
-        return _keep(place(copied), source, to)
+        return _keep(to_path(copied), source, to)
 
 
 def _keep(folder: UPath, source: str, to: Path) -> list[Path]:

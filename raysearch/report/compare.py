@@ -24,7 +24,7 @@ from raysearch.study.folder import StudyFolder
 from raysearch.study.manifest import read_manifest
 from raysearch.study.records import State
 from raysearch.study.scores import read_scores
-from raysearch.study.winner import Winner, frozen
+from raysearch.study.winner import Winner, read_frozen
 
 VALIDATION, FINAL = "validation", "final test"
 
@@ -115,7 +115,7 @@ def compare(first: UPath, second: UPath) -> Comparison:
 
 def _winner(folder: UPath) -> Winner:
     read_manifest(folder)  # Says what is wrong with a folder that is no study.
-    winner = frozen(folder)
+    winner = read_frozen(folder)
     if winner is None:
         raise UserError(f"{folder} has no frozen configuration yet; let its run end first")
     return winner
@@ -195,12 +195,12 @@ def show(comparison: Comparison, console: Console) -> None:
         table.add_row(what, *values)
     console.print(table)
     for difference in comparison.differences:
-        say(console, words(difference))
+        say(console, verdict_words(difference))
     for note in comparison.notes:
         say(console, f"note: {note}")
 
 
-def words(difference: Difference) -> str:
+def verdict_words(difference: Difference) -> str:
     """A difference in a line."""
     gain = difference.second - difference.first
     alone = f", {difference.alone} that only one scored left out" if difference.alone else ""

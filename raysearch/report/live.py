@@ -1,8 +1,9 @@
-"""What the terminal shows of a running search: a live table, or plain lines without a terminal."""
+"""Live view of a search: a table on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,8 +12,8 @@ from rich.text import Text
 from raysearch.backend.resources import Cluster, Share
 from raysearch.backend.search_callback import SearchCallback, StudyProgress
 from raysearch.report.live_table import Running, name_of, picture, trial_of
-from raysearch.report.progress import say
-from raysearch.report.wording import count, duration, held, inlier_words, origin, settings
+from raysearch.report.progress import ProgressBars, progress, say, show_log
+from raysearch.report.wording import count, duration, inlier_words, origin, resource_words, settings
 from raysearch.search.budget import Budget
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.outcome import Epoch
@@ -22,47 +23,40 @@ SUSPICIOUS = 3
 
 
 class LiveView(SearchCallback):
-    """Shows one study or several while they are searched."""
+    """View of one study or several while they are searched."""
 
-    def __init__(
-        self, console: Console, studies: Sequence[StudyProgress], budget: Budget | None = None
-    ) -> None:
-        """Begins to follow.
+    def __init__(self, console: Console) -> None:
+        """Show nothing yet.
 
         Args:
-            console: where to show it.
-            studies: that are searched.
-            budget: of all of them.
+            console: to show the search on.
         """
-        self.console, self.budget = console, budget or Budget()
-        self.studies = {study.name: study for study in studies}
-        self.earlier = self._done()
+        self.console = console
+        self.budget = Budget()
+        self.studies: dict[str, StudyProgress] = {}
+        self.earlier = 0
+        """Trials that had ended before."""
         self.running: dict[tuple[str, int], Running] = {}
         self.faults: dict[str, int] = {}
         self.dashboard = ""
         self.start = time.monotonic()
         self.live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
 
-    def __enter__(self) -> Self:
-        """Starts to draw."""
-        if self.console.is_terminal:
-            self.live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leaves the last picture on the terminal."""
-        if self.console.is_terminal:
-            self.live.stop()
-
     @property
     def name(self) -> str:
         """What to call all that is followed."""
         return name_of(self.studies)
 
-    def on_search_start(
-        self, studies: Sequence[StudyProgress], cluster: Cluster, share: Share
-    ) -> None:
-        """Show what runs the trials."""
+    def on_search_start(self, studies: Sequence[StudyProgress], budget: Budget) -> None:
+        """Show the studies as they stand."""
+        self.studies, self.budget = {study.name: study for study in studies}, budget
+        self.earlier = self._done()
+        self.start = time.monotonic()
+        if self.console.is_terminal:
+            self.live.start()
+
+    def on_cluster_ready(self, cluster: Cluster, share: Share) -> None:
+        """Show the cluster that runs the trials."""
         self.dashboard = cluster.dashboard
         self.start = time.monotonic()
         if cluster.address:
@@ -72,7 +66,7 @@ class LiveView(SearchCallback):
                 f"{self.name}: joined the Ray cluster at {cluster.address} ({machines})",
             )
         what = "trial" if share.concurrent == 1 else "trials"
-        line = f"{self.name}: {share.concurrent} {what} at once, {held(share)} each"
+        line = f"{self.name}: {share.concurrent} {what} at once, {resource_words(share)} each"
         self._line(line + (f"; Ray dashboard at {cluster.dashboard}" if cluster.dashboard else ""))
 
     def on_trial_start(self, study: str, proposal: Proposal) -> None:
@@ -137,6 +131,10 @@ class LiveView(SearchCallback):
         else:
             self.faults.pop(record.host, None)
 
+    def on_search_end(self) -> None:
+        """Leave the last picture on the terminal."""
+        self.live.stop()
+
     def _blame(self, host: str) -> None:
         """Names a machine on which one trial after the other fails."""
         self.faults[host] = self.faults.get(host, 0) + 1
@@ -185,3 +183,18 @@ class LiveView(SearchCallback):
 
     def _render(self) -> Group:
         return picture(self.studies, self.running, self._times(), self.dashboard)
+
+
+@contextmanager
+def show_on_console(*, quiet: bool = False) -> Iterator[tuple[LiveView, ProgressBars]]:
+    """Show a run on the console while the block runs: the log, the search, progress bars.
+
+    Args:
+        quiet: print nothing.
+
+    Yields:
+        The callback of the search and the maker of the progress bars.
+    """
+    console = Console(quiet=quiet)
+    with show_log(console):
+        yield LiveView(console), partial(progress, console)

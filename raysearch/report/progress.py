@@ -1,7 +1,8 @@
-"""Lines and progress bars; a bar is shown on a terminal only."""
+"""Lines and progress bars on a console; bars appear on a terminal only."""
 
+import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -14,18 +15,29 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+ProgressBars = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
+"""Maker of progress bars: takes a description and the number of steps, None if unknown."""
+
 
 @contextmanager
-def progress(console: Console, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Shows a bar that goes away at the end.
+def no_progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show no bar; a `ProgressBars`."""
+    yield lambda steps: None
+
+
+@contextmanager
+def progress(
+    console: Console, description: str, total: int | None
+) -> Iterator[Callable[[int], None]]:
+    """Show a bar that disappears at the end.
 
     Args:
-        console: where.
-        what: is being done.
-        total: steps in all.
+        console: to draw on.
+        description: of the work.
+        total: number of steps.
 
     Yields:
-        A function that is told how many more steps were done.
+        A function to call with the number of further steps that are done.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -36,16 +48,16 @@ def progress(console: Console, what: str, total: int | None) -> Iterator[Callabl
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(description, total=total)
         yield lambda steps: bar.advance(task, steps)
 
 
 @contextmanager
-def transfer(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows a bar of a download.
+def transfer(console: Console, description: str) -> Iterator[Callable[[int, int], None]]:
+    """Show the bar of a download.
 
     Yields:
-        A function that is told bytes done and bytes in total.
+        A function to call with the bytes that are done and the bytes in total.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -55,10 +67,33 @@ def transfer(console: Console, what: str) -> Iterator[Callable[[int, int], None]
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def say(console: Console, text: str) -> None:
-    """Prints a line as it is: without colours, markup or line breaks of its own."""
+    """Print a line as it is: without colours, markup or wrapping."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class _ConsoleHandler(logging.Handler):
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.console, self.format(record))
+
+
+@contextmanager
+def show_log(console: Console) -> Iterator[None]:
+    """Print the log of raysearch on a console while the block runs."""
+    logger, handler = logging.getLogger("raysearch"), _ConsoleHandler(console)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -17,14 +17,14 @@ from raysearch.errors import UserError
 from raysearch.report.live_table import Running, picture
 from raysearch.report.trials_file import trial_rows
 from raysearch.report.wording import best_of, count, origin, settings
-from raysearch.search.trial_queue import Agenda, look_at
+from raysearch.search.trial_queue import TrialQueue, read_queue
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder, studies_at
 from raysearch.study.manifest import Manifest
 from raysearch.study.records import Proposal, Record
 from raysearch.study.scores import final_score
 from raysearch.study.space import check_space
-from raysearch.study.winner import Winner, frozen
+from raysearch.study.winner import Winner, read_frozen
 from raysearch.training.outcome import Epoch
 from raysearch.training.state import unfinished
 
@@ -36,7 +36,7 @@ class Status:
     """A study at one moment.
 
     Attributes:
-        agenda: of the study; nothing is asked of it that would change the folder.
+        queue: of the study; nothing is asked of it that would change the folder.
         state: `running` while a process on this host, or on one that shares the folder, is at work
             in it, `finished` once its winner is frozen, else `stopped`.
         started: when it was first begun, in ISO 8601.
@@ -45,7 +45,7 @@ class Status:
         open: trials that were given out and have not ended, with the epochs behind them.
     """
 
-    agenda: Agenda
+    queue: TrialQueue
     state: State
     started: str
     winner: Winner | None
@@ -73,22 +73,22 @@ def read_status(folder: UPath) -> Status:
     """
     study = StudyFolder(folder)
     manifest = study.manifest
-    agenda = _agenda(study, manifest)
-    given = [proposal for proposal in agenda.proposals if proposal.number not in agenda.records]
+    queue = _queue(study, manifest)
+    given = [proposal for proposal in queue.proposals if proposal.number not in queue.records]
     return Status(
-        agenda,
-        _state(folder, agenda),
+        queue,
+        _state(folder, queue),
         manifest.started,
-        frozen(folder),
+        read_frozen(folder),
         final_score(folder / "final_test.csv"),
-        tuple((proposal, unfinished(agenda.context.encoder(proposal))[0]) for proposal in given),
+        tuple((proposal, unfinished(queue.context.encoder(proposal))[0]) for proposal in given),
     )
 
 
-def _state(folder: UPath, agenda: Agenda) -> State:
+def _state(folder: UPath, queue: TrialQueue) -> State:
     if _at_work(folder):
         return "running"
-    return "finished" if agenda.over and (folder / "frozen.json").is_file() else "stopped"
+    return "finished" if queue.is_finished and (folder / "frozen.json").is_file() else "stopped"
 
 
 def _at_work(folder: UPath) -> bool:
@@ -102,24 +102,24 @@ def _at_work(folder: UPath) -> bool:
         return True
 
 
-def _agenda(study: StudyFolder, manifest: Manifest) -> Agenda:
+def _queue(study: StudyFolder, manifest: Manifest) -> TrialQueue:
     space = check_space(manifest.space, str(study.path / "study.json"))
     # Only named: the recordings may be out of reach here.
     data = UPath(manifest.data)
     source = source_of(data, manifest.machine, space.validation_ids, space.fixed)
-    return look_at(StudyContext(study.path, source, manifest.fingerprint, space))
+    return read_queue(StudyContext(study.path, source, manifest.fingerprint, space))
 
 
 def show(statuses: Sequence[Status], console: Console) -> None:
     """Prints studies as the live view of a run has them."""
     for status in statuses:
-        agenda = status.agenda
-        hours = f"{agenda.device_seconds / 3600:.2f} device hours"
+        queue = status.queue
+        hours = f"{queue.device_seconds / 3600:.2f} device hours"
         running = dict(_running(status)) if status.state == "running" else {}
         begun = datetime.fromisoformat(status.started).astimezone()
         times = f"{status.state}, begun {begun:%Y-%m-%d %H:%M}, {hours}"
         outcome = list(_outcome(status)) if status.state == "finished" else []
-        console.print(picture({agenda.name: agenda}, running, times, outcome=outcome))
+        console.print(picture({queue.name: queue}, running, times, outcome=outcome))
 
 
 def _outcome(status: Status) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _running(status: Status) -> Iterator[tuple[tuple[str, int], Running]]:
     for proposal, history in status.open:
         trial = Running(
             proposal,
-            status.agenda.epochs,
+            status.queue.epochs,
             time.monotonic() - sum(epoch.seconds for epoch in history),
             note=origin(proposal),
         )
@@ -143,7 +143,7 @@ def _running(status: Status) -> Iterator[tuple[tuple[str, int], Running]]:
             last = history[-1]
             trial.epoch, trial.train_loss = last.epoch, last.train_loss
             trial.val_loss, trial.score = last.val_loss, _score(history)
-        yield (status.agenda.name, proposal.number), trial
+        yield (status.queue.name, proposal.number), trial
 
 
 def _score(history: Sequence[Epoch]) -> float | None:
@@ -153,21 +153,21 @@ def _score(history: Sequence[Epoch]) -> float | None:
 
 def facts_of(status: Status) -> dict[str, Any]:
     """A status for programs: plain values, those of ended trials as `trials.csv` has them."""
-    agenda = status.agenda
-    records = [agenda.records[number] for number in sorted(agenda.records)]
+    queue = status.queue
+    records = [queue.records[number] for number in sorted(queue.records)]
     states = [str(record.state) for record in records]
     best = best_of(records)
     return {
-        "run": str(agenda.study.path),
-        "machine": agenda.context.source.machine,
+        "run": str(queue.study.path),
+        "machine": queue.context.source.machine,
         "state": status.state,
         "started": status.started,
         "trials": {
-            "total": agenda.total,
+            "total": queue.total,
             "given_out": len(status.open) + len(records),
             **{name: states.count(name) for name in ("COMPLETE", "PRUNED", "FAIL")},
         },
-        "device_seconds": agenda.device_seconds,
+        "device_seconds": queue.device_seconds,
         "best": _row(best[0]) if best else None,
         "winner": status.winner.to_json() if status.winner else None,
         "final_score": status.final_score,

@@ -19,7 +19,7 @@ from raysearch.study.folder import studies_in
 from raysearch.study.manifest import read_manifest
 from raysearch.study.scores import final_score
 from raysearch.study.space import Space
-from raysearch.study.winner import Winner, frozen
+from raysearch.study.winner import Winner, read_frozen
 
 
 def write_best(folder: UPath, winner: Winner, confidence: Confidence, space: Space) -> None:
@@ -80,7 +80,7 @@ def overview(out: UPath) -> Overview:
     Raises:
         UserError: no study under `out` has a best configuration.
     """
-    winners = {f: w for f in studies_in(out) if (w := frozen(f)) is not None}
+    winners = {f: w for f in studies_in(out) if (w := read_frozen(f)) is not None}
     if not winners:
         raise UserError(f"{out} holds no finished study; `raysearch run` makes one")
     columns = _column_names(winners)

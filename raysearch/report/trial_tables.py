@@ -1,44 +1,34 @@
 """The tables of trials of a search, kept up to date while it runs."""
 
 from collections.abc import Sequence
-from typing import Self
 
-from raysearch.backend.search_callback import SearchCallback
+from raysearch.backend.search_callback import SearchCallback, StudyProgress
 from raysearch.report.trials_file import TrialsFile
-from raysearch.search.trial_queue import Agenda
+from raysearch.search.budget import Budget
+from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.records import Record
 
 
 class TrialTables(SearchCallback):
-    """Writes trials.csv of every study: at the start, while trials end, and at the end."""
+    """Writer of trials.csv of every study: at the start, while trials end, and at the end."""
 
-    def __init__(self, agendas: Sequence[Agenda]) -> None:
+    def __init__(self, queues: Sequence[TrialQueue]) -> None:
         """Take the records that the studies have.
 
         Args:
-            agendas: of the studies.
+            queues: of the studies.
         """
-        self.agendas = {agenda.name: agenda for agenda in agendas}
+        self.queues = {queue.name: queue for queue in queues}
         self.tables = {
-            agenda.name: TrialsFile(
-                agenda.study.path, agenda.space.validation_ids, agenda.records.values()
+            queue.name: TrialsFile(
+                queue.study.path, queue.space.validation_ids, queue.records.values()
             )
-            for agenda in agendas
+            for queue in queues
         }
 
-    def __enter__(self) -> Self:
-        """Write what is known already."""
+    def on_search_start(self, studies: Sequence[StudyProgress], budget: Budget) -> None:
+        """Write the tables as they stand."""
         for table in self.tables.values():
-            table.write()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Leave whole tables."""
-        for name, agenda in self.agendas.items():
-            table = self.tables[name]
-            for number, record in agenda.records.items():
-                if number not in table.lines:  # Pruned before its trial was started again.
-                    table.add(record)
             table.write()
 
     def on_trial_end(self, study: str, record: Record) -> None:
@@ -47,6 +37,15 @@ class TrialTables(SearchCallback):
         self.tables[study].write_when_due()
 
     def on_step_end(self) -> None:
-        """Write what waited."""
+        """Write the tables that are due."""
         for table in self.tables.values():
             table.write_when_due()
+
+    def on_search_end(self) -> None:
+        """Write complete tables."""
+        for name, queue in self.queues.items():
+            table = self.tables[name]
+            for number, record in queue.records.items():
+                if number not in table.lines:  # Pruned before its trial was started again.
+                    table.add(record)
+            table.write()

@@ -53,7 +53,7 @@ def inlier_words(inlier: InlierSpec) -> str:
     return inlier.name if inlier.p is None else f"{inlier.name} p={inlier.p}"
 
 
-def held(share: Share) -> str:
+def resource_words(share: Share) -> str:
     """What a trial holds, in a few words."""
     parts = [count(share.cpus, "CPU")]
     if share.gpus:

@@ -50,7 +50,7 @@ def fit_rows(embeddings: Rows, *, fewest: int, what: str) -> Floats:
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
+def explain_failures(what: str) -> Iterator[None]:
     """Turns whatever numpy, scipy and scikit-learn complain of into a FitError of one line."""
     try:
         yield

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from raysearch.scoring.aggregate import aggregate
-from raysearch.scoring.fitting import FitError, Rows, explained, finite, fit_rows, one_thread
+from raysearch.scoring.fitting import FitError, Rows, explain_failures, finite, fit_rows, one_thread
 from raysearch.scoring.metrics import Floats
 from raysearch.scoring.spec import COUNTING, COVARIANCES, INLIERS, InlierSpec
 
@@ -82,7 +82,7 @@ def fit(
     if spec.name == "none":
         return restore(spec.name, spec.p, {"weight": head_row})
     rows = fit_rows(embeddings, fewest=_fewest(spec), what=str(spec))
-    with one_thread(), explained(str(spec)):
+    with one_thread(), explain_failures(str(spec)):
         arrays = _arrays(_fitted(spec, rows, seed, reg_covar))
     # A fitted and a restored model are one and the same, so they agree in every digit.
     return restore(spec.name, spec.p, arrays)

@@ -19,7 +19,7 @@ from raysearch.config import Configuration
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.dimensions import Axis, axes, is_exhausted, p_axes
 from raysearch.search.optuna_backend import new_sampler, new_study
-from raysearch.search.warm_start import Start
+from raysearch.search.warm_start import WarmStart
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.space import Space
 from raysearch.training.outcome import Epoch
@@ -52,7 +52,7 @@ class Sampler:
         # What was only asked stays in a study, so there is another of what was given out.
         self.asked = new_study(space)
         self.study = new_study(space, journal)
-        self.starts: list[Start] = []
+        self.starts: list[WarmStart] = []
         self.seen = {proposal.key for proposal in proposals}
         self.next_number = 1 + max((p.number for p in proposals), default=-1)
         self.open: dict[int, tuple[int, int]] = {}
@@ -67,7 +67,7 @@ class Sampler:
                         self.study.note_rung(self.open[proposal.number][1])
                 self.tell(record)
 
-    def enqueue(self, starts: Sequence[Start]) -> None:
+    def enqueue(self, starts: Sequence[WarmStart]) -> None:
         """Takes configurations that are proposed first, moved to the nearest of the space."""
         self.starts += starts
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raysearch.search.dimensions import is_exhausted
-from raysearch.search.warm_start import good_starts, paper_start, together
+from raysearch.search.warm_start import best_starts, merge_starts, paper_start
 from raysearch.study.context import StudyContext, pruned
 from raysearch.study.finalists import reruns
-from raysearch.study.records import Known, Proposal, Record, State
+from raysearch.study.records import KnownTrials, Proposal, Record, State
 from raysearch.study.space import Space
 from raysearch.training.outcome import Epoch
 from raysearch.training.state import unfinished
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from raysearch.search.sampler import Sampler
 
 
-class Agenda:
+class TrialQueue:
     """Hands out the trials of one study."""
 
     def __init__(
-        self, context: StudyContext, known: Known, sampler: "Sampler | None" = None
+        self, context: StudyContext, known: KnownTrials, sampler: "Sampler | None" = None
     ) -> None:
         """Resume a study where it stands.
 
@@ -33,7 +33,7 @@ class Agenda:
             known: its trials so far.
             sampler: that knows them; None to look at the study only, which needs no Optuna.
         """
-        self.context, self.known_sampler = context, sampler
+        self.context, self._sampler = context, sampler
         self.study = context.study
         self.proposals = list(known.proposals)
         self.records = {record.proposal.number: record for record in known.records}
@@ -43,26 +43,26 @@ class Agenda:
         """Configurations that the sampler has proposed."""
         self.next_number = 1 + max((p.number for p in self.proposals), default=-1)
         self.waiting = [p for p in self.proposals if p.number not in self.records]
-        self.at_work: dict[int, float] = {}
+        self.running: dict[int, float] = {}
         """Number of a trial -> seconds that its epochs took."""
         self.exhausted = is_exhausted(self.space, {p.key for p in known.searched})
         self.spent = sum(record.device_seconds for record in self.records.values())
-        self.behind: list[Proposal] = []
+        self.pruned: list[Proposal] = []
         for proposal in self.waiting:
             # The pruner must know the rungs that they have behind them; what it says of the last
             # epoch nobody may have heard.
             history, _ = unfinished(context.encoder(proposal))
             verdicts = [self.report(proposal.number, epoch) for epoch in history]
             if verdicts and verdicts[-1]:
-                self.behind.append(proposal)
+                self.pruned.append(proposal)
         if sampler is not None and self.space.strategy.warm_start == "paper":
             sampler.enqueue([paper_start(context.source.machine)])
 
     @property
     def sampler(self) -> "Sampler":
         """What proposes its trials."""
-        assert self.known_sampler is not None, "this study is only looked at"
-        return self.known_sampler
+        assert self._sampler is not None, "this study is only looked at"
+        return self._sampler
 
     @property
     def space(self) -> Space:
@@ -79,19 +79,19 @@ class Agenda:
         """Of a trial."""
         return self.context.options.epochs
 
-    def begin(self, finished: Sequence["Agenda"]) -> None:
+    def warm_start(self, finished: Sequence["TrialQueue"]) -> None:
         """Begins where studies of other machine types, which ended meanwhile, found something.
 
         Trials that were interrupted at a rung, at which they are behind, end here.
         """
-        for proposal in self.behind:
+        for proposal in self.pruned:
             record = pruned(self.context, proposal, "", self.devices)
             if record is not None:
                 self.study.add(record)
                 self.waiting.remove(proposal)
-                self.end(record)
-        found = [good_starts(list(a.records.values()), a.name) for a in finished]
-        self.sampler.enqueue(together(found))
+                self.tell(record)
+        found = [best_starts(list(a.records.values()), a.name) for a in finished]
+        self.sampler.enqueue(merge_starts(found))
 
     def next(self, busy: Collection[str]) -> Proposal | None:
         """What to start now; it was noted on disk.
@@ -105,7 +105,7 @@ class Agenda:
         for place, proposal in enumerate(self.waiting):
             # With `inlier: sample` two trials may want one encoder: the second loads it later.
             if self.context.config(proposal).signature() not in busy:
-                self.at_work.setdefault(proposal.number, 0.0)
+                self.running.setdefault(proposal.number, 0.0)
                 return self.waiting.pop(place)
         proposed = self._propose()
         if proposed is None:
@@ -118,9 +118,9 @@ class Agenda:
         return self.next(busy) if self.context.config(proposed).signature() not in busy else None
 
     @property
-    def over(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether nothing is left to start or to wait for."""
-        if self.waiting or self.at_work or self.stop_reason is None:
+        if self.waiting or self.running or self.stop_reason is None:
             return False
         return not self._reruns()
 
@@ -130,14 +130,14 @@ class Agenda:
         Returns:
             Whether the trial should be given up.
         """
-        self.at_work[number] = self.at_work.get(number, 0.0) + epoch.seconds
-        sampler = self.known_sampler
+        self.running[number] = self.running.get(number, 0.0) + epoch.seconds
+        sampler = self._sampler
         return sampler is not None and number in sampler.open and sampler.report(number, epoch)
 
-    def end(self, record: Record) -> None:
+    def tell(self, record: Record) -> None:
         """Takes the record of a trial."""
         number = record.proposal.number
-        self.at_work.pop(number, None)
+        self.running.pop(number, None)
         if number not in self.records:
             self.records[number] = record
             self.spent += record.device_seconds
@@ -146,7 +146,7 @@ class Agenda:
     @property
     def device_seconds(self) -> float:
         """What the study cost so far, its unfinished trials included."""
-        return self.spent + self.devices * sum(self.at_work.values())
+        return self.spent + self.devices * sum(self.running.values())
 
     @property
     def _all_given(self) -> bool:
@@ -161,7 +161,10 @@ class Agenda:
             return f"{strategy.trials} trial" + "s" * (strategy.trials != 1)
         if self.exhausted:
             return "everything in the space was tried"
-        if strategy.patience and idle(list(self.records.values())) >= strategy.patience:
+        if (
+            strategy.patience
+            and trials_since_best(list(self.records.values())) >= strategy.patience
+        ):
             return f"no better score in {strategy.patience} trials"
         return None
 
@@ -195,12 +198,12 @@ class Agenda:
         return reruns(records, self.proposals, finalists, self.context.seed, rivals)
 
 
-def look_at(context: StudyContext) -> Agenda:
+def read_queue(context: StudyContext) -> TrialQueue:
     """Read how a study stands; nothing is asked of the result that would change the folder."""
-    return Agenda(context, context.study.known())
+    return TrialQueue(context, context.study.known())
 
 
-def take_up(context: StudyContext, journal: Path | None) -> Agenda:
+def resume_queue(context: StudyContext, journal: Path | None) -> TrialQueue:
     """Read how a study stands, to resume it.
 
     Args:
@@ -211,10 +214,10 @@ def take_up(context: StudyContext, journal: Path | None) -> Agenda:
 
     known = context.study.known()
     sampler = Sampler(context.space, journal, known.searched, known.records)
-    return Agenda(context, known, sampler)
+    return TrialQueue(context, known, sampler)
 
 
-def idle(records: Sequence[Record]) -> int:
+def trials_since_best(records: Sequence[Record]) -> int:
     """Trials since the best one, by number; those that failed do not count."""
     since, best = 0, float("-inf")
     for record in sorted(records, key=lambda r: r.proposal.number):

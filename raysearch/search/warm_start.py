@@ -18,7 +18,7 @@ GOOD = 3
 
 
 @dataclass(frozen=True)
-class Start:
+class WarmStart:
     """A configuration to begin with.
 
     Attributes:
@@ -43,7 +43,7 @@ _PAPER = {
 """Table I of Kuroyanagi et al. 2022: lr, batch size, lambda, inlier model, p."""
 
 
-def paper_start(machine: str) -> Start:
+def paper_start(machine: str) -> WarmStart:
     """The machine type's best configuration in the paper.
 
     Raises:
@@ -55,10 +55,10 @@ def paper_start(machine: str) -> Start:
             "leave the key out of the space file"
         )
     lr, batch_size, lam, inlier, p = _PAPER[machine]
-    return Start(Configuration(lr, batch_size, lam), "paper", InlierSpec(inlier, p))
+    return WarmStart(Configuration(lr, batch_size, lam), "paper", InlierSpec(inlier, p))
 
 
-def good_starts(records: Sequence[Record], name: str) -> list[Start]:
+def best_starts(records: Sequence[Record], name: str) -> list[WarmStart]:
     """The best configurations of a study, the best first, each encoder once.
 
     Args:
@@ -70,23 +70,23 @@ def good_starts(records: Sequence[Record], name: str) -> list[Start]:
         proposal, row = record.proposal, record.best
         assert row is not None
         origin = f"{name} trial {proposal.number}"
-        starts.append(Start(proposal.configuration, origin, row.spec))
+        starts.append(WarmStart(proposal.configuration, origin, row.spec))
     return starts
 
 
-def together(found: Sequence[Sequence[Start]]) -> list[Start]:
+def merge_starts(found: Sequence[Sequence[WarmStart]]) -> list[WarmStart]:
     """The best of every study first, then the second best of each, and so on."""
     return [start for rank in zip_longest(*found) for start in rank if start is not None]
 
 
-def starts_of(place: UPath) -> list[Start]:
+def read_warm_starts(place: UPath) -> list[WarmStart]:
     """The best configurations of a study, or of every study in a folder.
 
     Raises:
         UserError: there is none, or none has a result.
     """
     studies = [StudyFolder(folder) for folder in studies_at(place)]
-    found = together([good_starts(study.records(), str(study.path)) for study in studies])
+    found = merge_starts([best_starts(study.records(), str(study.path)) for study in studies])
     if not found:
         what = "no finished trial" if studies else "no study"
         raise UserError(f"--warm-start {place}: {what} there; name the folder of a run")

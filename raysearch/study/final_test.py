@@ -78,7 +78,7 @@ def final_test(
     _write_submission(folder / "submission", winner.machine, detector, scores)
     labels = read_ground_truth(source.ground_truth or source.root, winner.machine, test_ids)
     _write_scores(folder / "final_scores.csv", detector, scores, labels)
-    result = judge(scores, labels, test_ids)
+    result = score_test_clips(scores, labels, test_ids)
     if result.score is not None:
         _write_result(folder / "final_test.csv", winner.machine, result.score)
     return replace(result, remarks=(*remarks, *result.remarks))
@@ -114,7 +114,7 @@ def _score(
     return scores, [f"{found}; left out"]
 
 
-def judge(
+def score_test_clips(
     scores: Scores,
     labels: Mapping[tuple[str, str], int],
     test_ids: Sequence[str],

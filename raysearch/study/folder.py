@@ -16,7 +16,7 @@ from upath import UPath
 from raysearch import storage
 from raysearch.errors import UserError
 from raysearch.study.manifest import Manifest, read_manifest
-from raysearch.study.records import Known, Proposal, Record
+from raysearch.study.records import KnownTrials, Proposal, Record
 
 LEDGER = "test_ledger.jsonl"
 """A line for each time the test IDs were opened."""
@@ -65,7 +65,7 @@ class StudyFolder:
         """Whether a study was begun here."""
         return (self.path / "study.json").is_file()
 
-    def begin(self, manifest: Manifest) -> None:
+    def create(self, manifest: Manifest) -> None:
         """Writes study.json."""
         self.journal.parent.mkdir(parents=True, exist_ok=True)
         manifest.write(self.path)
@@ -125,9 +125,9 @@ class StudyFolder:
             if collects:
                 gc.enable()
 
-    def known(self) -> Known:
+    def known(self) -> KnownTrials:
         """Read all that is known of its trials, once."""
-        return Known(tuple(self.proposals()), tuple(self.records()))
+        return KnownTrials(tuple(self.proposals()), tuple(self.records()))
 
     def _record(self, number: int) -> UPath:
         return self.path / "records" / f"{number:04d}.json"

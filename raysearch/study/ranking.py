@@ -137,9 +137,7 @@ def rank(records: Sequence[Record]) -> Ranking | None:
     return Ranking(tuple(compared), seeds)
 
 
-def shortcomings(
-    ranking: Ranking, records: Sequence[Record], finalists: Finalists | None
-) -> list[str]:
+def caveats(ranking: Ranking, records: Sequence[Record], finalists: Finalists | None) -> list[str]:
     """What the finalists lack of the comparison that was asked for, for people.
 
     Args:

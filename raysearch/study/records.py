@@ -244,7 +244,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownTrials:
     """The trials of a study: all that were given out, and the records of those that ended."""
 
     proposals: tuple[Proposal, ...]

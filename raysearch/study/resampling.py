@@ -15,7 +15,7 @@ SEED = 0
 """Of the draws, which are the same in all studies: two runs of one search agree."""
 
 
-def measure(
+def measure_confidence(
     ranking: Ranking,
     known: Confidence,
     options: Options,
@@ -72,7 +72,7 @@ def _judged(
     # Now: what was measured before is taken without them, and they import torch.
     from raysearch.scoring.inlier import FitError
     from raysearch.training.train import load_trained
-    from raysearch.training.trial import validation_scores
+    from raysearch.training.trial import score_validation_clips
 
     found: list[Judged] = []
     for one in trainings:
@@ -81,7 +81,7 @@ def _judged(
         spec = one.row.spec
         config = one.record.proposal.config(data.machine, data.fingerprint, one.seed, options)
         try:
-            found.append(validation_scores(spec, encoder, config, data))
+            found.append(score_validation_clips(spec, encoder, config, data))
         except FitError:  # Another device may embed a little differently.
             return []
         on_encoder(1)

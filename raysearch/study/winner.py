@@ -97,7 +97,7 @@ class Winner:
         )
 
 
-def choose(machine: str, data: str, ranking: Ranking) -> Winner:
+def choose_winner(machine: str, data: str, ranking: Ranking) -> Winner:
     """The winner of a ranking, with its best encoder.
 
     Args:
@@ -122,12 +122,12 @@ def choose(machine: str, data: str, ranking: Ranking) -> Winner:
     )
 
 
-def freeze(winner: Winner, folder: UPath) -> None:
+def freeze_winner(winner: Winner, folder: UPath) -> None:
     """Writes `frozen.json`."""
     write_text(folder / "frozen.json", json.dumps(winner.to_json(), indent=2) + "\n")
 
 
-def frozen(folder: UPath) -> Winner | None:
+def read_frozen(folder: UPath) -> Winner | None:
     """The frozen configuration of a run, if it has one."""
     path = folder / "frozen.json"
     if not path.is_file():

@@ -11,18 +11,18 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor
 
 from raysearch import storage
-from raysearch.storage import Place
+from raysearch.storage import AnyPath
 from raysearch.training.state import facts_of_head, head_length, unreadable
 
 
-def save(path: Place, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def save(path: AnyPath, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Writes tensors and JSON facts to one file, which appears whole or not at all."""
     # channels_last weights are stored in their logical order, as safetensors wants.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     storage.write_bytes(path, write_tensors(plain, metadata={"facts": json.dumps(facts)}))
 
 
-def load(path: Place) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load(path: AnyPath) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads what `save` wrote.
 
     Raises:

@@ -19,49 +19,49 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def workers() -> int:
+def world_size() -> int:
     """How many workers share this trial."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def rows() -> slice:
+def shard() -> slice:
     """This worker's share of any rows: each row has one worker, shares differ by one at most."""
-    return slice(rank(), None, workers())
+    return slice(rank(), None, world_size())
 
 
-def total(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Sum over the workers; the tensor itself stays as it is."""
-    if workers() == 1:
+    if world_size() == 1:
         return tensor
     summed = tensor.detach().clone()
     dist.all_reduce(summed)
     return summed
 
 
-def gathered(share: Sequence[T], count: int) -> list[T]:
-    """Puts the shares that `rows` cut back into their order, on every worker.
+def all_gather(share: Sequence[T], count: int) -> list[T]:
+    """Puts the shares that `shard` cut back into their order, on every worker.
 
     Args:
         share: what this worker made of its rows, in their order.
         count: rows of all workers.
     """
-    if workers() == 1:
+    if world_size() == 1:
         return list(share)
-    shares: list[Any] = [None] * workers()
+    shares: list[Any] = [None] * world_size()
     dist.all_gather_object(shares, list(share))
     whole: list[Any] = [None] * count
     for number, part in enumerate(shares):
-        whole[number :: workers()] = part  # of another length is refused: each row once
+        whole[number :: world_size()] = part  # of another length is refused: each row once
     return whole
 
 
-def from_first(make: Callable[[], T]) -> T:
+def broadcast(make: Callable[[], T]) -> T:
     """Has the first worker make something, and hands it to all; they meet here.
 
     Raises:
         Exception: whatever `make` raises, on every worker.
     """
-    if workers() == 1:
+    if world_size() == 1:
         return make()
     answer: list[Any] = [None, None]
     if rank() == 0:

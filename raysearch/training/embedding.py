@@ -13,7 +13,7 @@ from raysearch.config import Options
 from raysearch.data.batches import Float32, Part, segments
 from raysearch.data.decode import Int16
 from raysearch.model.encoder import Encoder
-from raysearch.training.distributed import gathered, rows
+from raysearch.training.distributed import all_gather, shard
 from raysearch.training.network import frontend, full_precision
 
 CLIPS_AT_ONCE = 16
@@ -67,7 +67,7 @@ class Embedder:
         Returns:
             (C, S, D), in the order of `clips`.
         """
-        options, mine = self.options, clips[rows()]
+        options, mine = self.options, clips[shard()]
         found: list[NDArray[np.float32]] = []
         for start in range(0, len(mine), CLIPS_AT_ONCE):
             waves = [
@@ -78,4 +78,4 @@ class Embedder:
             ]
             embeddings = self.segments(np.concatenate(waves))
             found += [*embeddings.reshape(len(waves), options.segments, -1)]
-        return np.stack(gathered(found, len(clips)))
+        return np.stack(all_gather(found, len(clips)))

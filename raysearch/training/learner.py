@@ -13,14 +13,20 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from raysearch.config import Options, TrialConfig, stream
-from raysearch.data.batches import Batch, ahead, batch_count, training_batches, validation_batches
+from raysearch.data.batches import (
+    Batch,
+    batch_count,
+    prefetch,
+    training_batches,
+    validation_batches,
+)
 from raysearch.data.dataset import TrialData
 from raysearch.errors import TrialError
 from raysearch.methods.proposed import machine_loss, mixup, product_loss, total_loss
 from raysearch.training import checkpoint
-from raysearch.training.distributed import rank, rows, total, workers
+from raysearch.training.distributed import all_reduce_sum, rank, shard, world_size
 from raysearch.training.network import best_device, frontend, full_precision, new_encoder
-from raysearch.training.sync_layers import wrap
+from raysearch.training.sync_layers import wrap_encoder
 
 Means = tuple[float, float, float]
 """Mean total, machine and product loss over samples."""
@@ -57,7 +63,7 @@ class Learner:
             self.encoder = new_encoder(options, len(data.ids), pretrained=pretrained)
         self.encoder.to(self.device)
         self.frontend = frontend(options).to(self.device)
-        self.network = wrap(self.encoder)
+        self.network = wrap_encoder(self.encoder)
         self.optimiser = torch.optim.AdamW(
             self.encoder.parameters(), lr=configuration.lr, weight_decay=options.weight_decay
         )
@@ -112,11 +118,11 @@ class Learner:
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(stream(config.seed, _DROPOUT, number))
-            for batch in ahead(batches):
+            for batch in prefetch(batches):
                 machine, product, count = self._losses(batch, generator, number)
                 self.optimiser.zero_grad(set_to_none=True)
                 # Workers' losses add up to that of the batch, but their gradients are averaged.
-                loss = total_loss(machine, product, config.configuration.lam) * workers()
+                loss = total_loss(machine, product, config.configuration.lam) * world_size()
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimiser.step()
                 self.schedule.step()
@@ -158,7 +164,7 @@ class Learner:
         if generator is not None and _mixes(options, number, generator):
             waves, targets, machine = mixup(waves, targets, machine, options.mixup_alpha, generator)
         size, holders = len(waves), (machine > 0).sum()
-        waves, targets, machine = waves[rows()], targets[rows()], machine[rows()]
+        waves, targets, machine = waves[shard()], targets[shard()], machine[shard()]
         half = generator is not None and (
             options.precision == "bf16"
             or (options.precision == "auto" and self.device.type == "cuda")
@@ -180,9 +186,9 @@ _WEIGHTS, _MIXUP, _DROPOUT = range(3)
 
 
 def _check_batches(config: TrialConfig, smallest: int) -> None:
-    if smallest < workers():
+    if smallest < world_size():
         raise TrialError(
-            f"batch_size {config.configuration.batch_size}: {workers()} workers cannot share a "
+            f"batch_size {config.configuration.batch_size}: {world_size()} workers cannot share a "
             f"batch of {smallest} samples; choose a larger batch_size or fewer workers a trial"
         )
 
@@ -215,6 +221,6 @@ class _Meter:
             self.counts[k] += n
 
     def means(self) -> Means:
-        sums: list[float] = total(torch.stack(self.sums).double()).tolist()
+        sums: list[float] = all_reduce_sum(torch.stack(self.sums).double()).tolist()
         machine, product = (s / max(1, n) for s, n in zip(sums, self.counts, strict=True))
         return machine + self.lam * product, machine, product

@@ -8,7 +8,7 @@ from typing import Any
 
 from raysearch import storage
 from raysearch.errors import UserError, one_line
-from raysearch.storage import Place
+from raysearch.storage import AnyPath
 from raysearch.training.outcome import Epoch
 
 _LONGEST_HEAD = 100_000_000
@@ -18,13 +18,13 @@ _USUAL_HEAD = 1 << 20
 """Bytes that hold the header of any encoder that we know, with the history of 300 epochs."""
 
 
-def is_trained(folder: Place) -> bool:
+def is_trained(folder: AnyPath) -> bool:
     """Tell whether a training in this folder came to its end."""
     # `last` is written before `best` and removed at the end, so the two tell every state apart.
     return (folder / "best.safetensors").exists() and not (folder / "last.safetensors").exists()
 
 
-def unfinished(folder: Place) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
+def unfinished(folder: AnyPath) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
     """Read the epochs that the checkpoint of an unfinished training knows of, and its resumes."""
     try:
         known = read_facts(folder / "last.safetensors")
@@ -33,7 +33,7 @@ def unfinished(folder: Place) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
     return tuple(Epoch(**epoch) for epoch in known["history"]), tuple(known["resumes"])
 
 
-def read_facts(path: Place) -> dict[str, Any]:
+def read_facts(path: AnyPath) -> dict[str, Any]:
     """Read the facts of a checkpoint alone, however large its tensors are.
 
     Raises:
@@ -76,7 +76,7 @@ def facts_of_head(content: bytes) -> dict[str, Any]:
     return found
 
 
-def unreadable(path: Place, error: Exception) -> UserError:
+def unreadable(path: AnyPath, error: Exception) -> UserError:
     """Make the error of a checkpoint that cannot be read."""
     reason = one_line(error)
     return UserError(f"{path} is not a readable checkpoint: {reason}")

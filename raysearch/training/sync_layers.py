@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, dropout
 from torch.nn.parallel import DistributedDataParallel
 
-from raysearch.training.distributed import rows, total, workers
+from raysearch.training.distributed import all_reduce_sum, shard, world_size
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
-def wrap(network: nn.Module) -> nn.Module:
+def wrap_encoder(network: nn.Module) -> nn.Module:
     """Makes workers act as one in training: the same weights, mean gradients, one batch norm.
 
     Batch norm is always that of the whole batch, and dropout draws for the whole batch, so that
@@ -27,9 +27,9 @@ def wrap(network: nn.Module) -> nn.Module:
     Returns:
         What to call in training, as the network.
     """
-    if workers() == 1:
+    if world_size() == 1:
         return network
-    globalise(network)
+    synchronise(network)
     on_gpu = next(network.parameters()).device.type == "cuda"
     devices = [torch.cuda.current_device()] if on_gpu else None
     # Buffers are the same already; to send them before each step would only cost time.
@@ -40,7 +40,7 @@ def wrap(network: nn.Module) -> nn.Module:
     return DistributedDataParallel(network, device_ids=devices, **settings)
 
 
-def globalise(network: nn.Module) -> None:
+def synchronise(network: nn.Module) -> None:
     """Replaces layers that look at a whole batch by such as look at that of all workers."""
     for name, child in network.named_children():
         if isinstance(child, BatchNorm):
@@ -48,21 +48,21 @@ def globalise(network: nn.Module) -> None:
         elif isinstance(child, nn.Dropout):
             setattr(network, name, GlobalDropout(child.p))
         else:
-            globalise(child)
+            synchronise(child)
 
 
 class GlobalDropout(nn.Dropout):
     """Dropout that draws for the samples of all workers, as one worker would draw for them all.
 
-    Workers must have the same random state, and hold the samples that `rows` gives them.
+    Workers must have the same random state, and hold the samples that `shard` gives them.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Drops values of (B, ...)."""
         if not self.training or self.p == 0:
             return x
-        size = int(total(torch.tensor(len(x), device=x.device)))
-        return x * dropout(x.new_ones((size, *x.shape[1:])), self.p)[rows()]
+        size = int(all_reduce_sum(torch.tensor(len(x), device=x.device)))
+        return x * dropout(x.new_ones((size, *x.shape[1:])), self.p)[shard()]
 
 
 class GlobalBatchNorm(nn.BatchNorm2d):
@@ -131,7 +131,7 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # What torch's own batch norm calls: with channels_last it takes a twentieth of var_mean.
     mean, var = (m.double() for m in torch.batch_norm_update_stats(wide, None, None, 0.0))
     count = mean.new_full((1,), x.numel() // x.shape[1])
-    summed = total(torch.cat([count, count * mean, count * (var + mean.square())]))
+    summed = all_reduce_sum(torch.cat([count, count * mean, count * (var + mean.square())]))
     count = summed[:1]
     mean, square = (summed[1:] / count).chunk(2)
     return count, mean, (square - mean.square()).clamp(min=0)
@@ -166,7 +166,9 @@ class _Normalise(torch.autograd.Function):
         # ... but they hold every worker's x, so each x feels the gradients of all workers.
         shape = (1, -1) + (1,) * (x.ndim - 2)
         scale = torch.rsqrt(var + ctx.eps)
-        by_var, by_mean = (total(torch.stack([of_weight, of_bias]).double()) / count).to(mean)
+        by_var, by_mean = (all_reduce_sum(torch.stack([of_weight, of_bias]).double()) / count).to(
+            mean
+        )
         gain = scale if weight is None else scale * weight
         of_x -= (gain * by_mean).view(shape)
         of_x.addcmul_(wide - mean.view(shape), (gain * scale * by_var).view(shape), value=-1)

@@ -13,16 +13,16 @@ from raysearch.config import Options, TrialConfig
 from raysearch.data.dataset import TrialData
 from raysearch.errors import TrialError, UserError, one_line
 from raysearch.model.encoder import Encoder
-from raysearch.storage import Place
+from raysearch.storage import AnyPath
 from raysearch.training import checkpoint
-from raysearch.training.distributed import from_first
+from raysearch.training.distributed import broadcast
 from raysearch.training.learner import Learner
 from raysearch.training.network import best_device, new_encoder
 from raysearch.training.outcome import Epoch
 from raysearch.training.state import is_trained
 
 Report = Callable[[Epoch], None]
-Judge = Callable[[Encoder, int], float | None]
+ScoreEncoder = Callable[[Encoder, int], float | None]
 """Encoder of the least validation loss so far, in evaluation mode, and epochs done -> its
 validation score, None if it has none. All workers call it alike."""
 
@@ -54,8 +54,8 @@ def train(
     config: TrialConfig,
     data: TrialData,
     report: Report,
-    folder: Place,
-    judge: Judge | None = None,
+    folder: AnyPath,
+    judge: ScoreEncoder | None = None,
     rungs: Collection[int] = (),
 ) -> Trained:
     """Trains an encoder, or goes on where a training in this folder was interrupted.
@@ -76,23 +76,23 @@ def train(
         UserError: the folder holds the encoder of another configuration.
     """
     signature = config.signature()
-    if not from_first(lambda: is_trained(folder)):
+    if not broadcast(lambda: is_trained(folder)):
         run = _Run(config, data, folder, judge, rungs)
         while len(run.history) < config.options.epochs:
             report(run.epoch())
-        from_first(run.finish)
+        broadcast(run.finish)
     return load_trained(config.options, len(data.ids), folder, signature=signature)
 
 
 def load_trained(
-    options: Options, products: int, folder: Place, *, signature: str | None = None
+    options: Options, products: int, folder: AnyPath, *, signature: str | None = None
 ) -> Trained:
     """Loads the encoder that `train` left in a folder, rebuilt from the file alone.
 
     Raises:
         UserError: there is none, or not the one of this signature.
     """
-    tensors, facts = from_first(lambda: _load(folder / "best.safetensors", signature))
+    tensors, facts = broadcast(lambda: _load(folder / "best.safetensors", signature))
     history = tuple(Epoch(**epoch) for epoch in facts["history"])
     return Trained(_rebuilt(options, products, tensors), history, tuple(facts["resumes"]))
 
@@ -106,7 +106,7 @@ def _rebuilt(options: Options, products: int, tensors: Mapping[str, Tensor]) -> 
 Checkpoint = tuple[dict[str, Tensor], dict[str, Any]]
 
 
-def _load(path: Place, signature: str | None) -> Checkpoint:
+def _load(path: AnyPath, signature: str | None) -> Checkpoint:
     tensors, facts = checkpoint.load(path)
     found = facts.get("signature", signature)  # older files do not tell
     if signature is not None and found != signature:
@@ -124,14 +124,14 @@ class _Run:
         self,
         config: TrialConfig,
         data: TrialData,
-        folder: Place,
-        judge: Judge | None,
+        folder: AnyPath,
+        judge: ScoreEncoder | None,
         rungs: Collection[int],
     ) -> None:
         self.config, self.signature = config, config.signature()
         self.judge, self.rungs = judge, rungs
         self.last, self.best = folder / "last.safetensors", folder / "best.safetensors"
-        interrupted = from_first(self._interrupted)
+        interrupted = broadcast(self._interrupted)
         # What an interrupted training takes up replaces every weight.
         pretrained = config.options.pretrained if interrupted is None else False
         self.learner = Learner(config, data, pretrained=pretrained)
@@ -147,7 +147,7 @@ class _Run:
         self.learner.restore(tensors, facts)
         self.history = [Epoch(**epoch) for epoch in facts["history"]]
         self.resumes = [*facts["resumes"], len(self.history)]
-        from_first(self._save_best)
+        broadcast(self._save_best)
 
     def finish(self) -> None:
         """Completes the history of the best checkpoint and removes what only resuming needs."""
@@ -178,9 +178,9 @@ class _Run:
         done = Epoch(number + 1, *trained, *held, lr, 0.0)
         self.history.append(done)
         score = self._judged(done)
-        seconds = from_first(lambda: time.perf_counter() - start)
+        seconds = broadcast(lambda: time.perf_counter() - start)
         self.history[-1] = done = replace(done, seconds=seconds, val_score=score)
-        from_first(self._save)
+        broadcast(self._save)
         return done
 
     def _judged(self, done: Epoch) -> float | None:
@@ -193,7 +193,7 @@ class _Run:
         known = [score for score in since if score is not None]
         if known:  # The same encoder was judged at an earlier rung.
             return known[-1]
-        tensors, _ = from_first(lambda: _load(self.best, self.signature))
+        tensors, _ = broadcast(lambda: _load(self.best, self.signature))
         return self.judge(
             _rebuilt(self.config.options, len(self.learner.data.ids), tensors), done.epoch
         )

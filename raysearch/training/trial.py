@@ -15,8 +15,8 @@ from raysearch.data.dataset import TrialData
 from raysearch.model.encoder import Encoder
 from raysearch.scoring.inlier import FitError, InlierModel, InlierSpec, aggregate, fit, remark
 from raysearch.scoring.metrics import machine_score
-from raysearch.storage import Place
-from raysearch.training.distributed import from_first, gathered, rows
+from raysearch.storage import AnyPath
+from raysearch.training.distributed import all_gather, broadcast, shard
 from raysearch.training.embedding import Embedder
 from raysearch.training.outcome import InlierResult, TrialResult, best_row
 from raysearch.training.train import Report, Trained, train
@@ -29,7 +29,7 @@ def run_trial(
     data: TrialData,
     inliers: Sequence[InlierSpec],
     report: Report,
-    folder: Place,
+    folder: AnyPath,
     rungs: Collection[int] = (),
 ) -> TrialResult:
     """Trains one encoder and judges every inlier model on its embeddings.
@@ -50,16 +50,16 @@ def run_trial(
     """
 
     def judge(encoder: Encoder, _: int) -> float | None:
-        best = best_row(judge_all(encoder, config, data, inliers))
+        best = best_row(score_inlier_models(encoder, config, data, inliers))
         return best.val_score if best else None
 
     trained = train(config, data, report, folder, judge, rungs)
     start = time.perf_counter()
-    judged = judge_all(trained.encoder, config, data, inliers)
-    return _result(trained, judged, from_first(lambda: time.perf_counter() - start))
+    judged = score_inlier_models(trained.encoder, config, data, inliers)
+    return _result(trained, judged, broadcast(lambda: time.perf_counter() - start))
 
 
-def judge_all(
+def score_inlier_models(
     encoder: Encoder, config: TrialConfig, data: TrialData, inliers: Sequence[InlierSpec]
 ) -> tuple[InlierResult, ...]:
     """Fits inlier models on an encoder's embeddings and scores the validation IDs with each.
@@ -69,11 +69,11 @@ def judge_all(
     embedder = Embedder(encoder, config.options)
     fits = fit_embeddings(embedder, config, data)
     tests = _validation_embeddings(embedder, data)
-    mine = [_judge(spec, encoder, config, data, fits, tests) for spec in inliers[rows()]]
-    return tuple(gathered(mine, len(inliers)))
+    mine = [_judge(spec, encoder, config, data, fits, tests) for spec in inliers[shard()]]
+    return tuple(all_gather(mine, len(inliers)))
 
 
-def validation_scores(
+def score_validation_clips(
     spec: InlierSpec, encoder: Encoder, config: TrialConfig, data: TrialData
 ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Fits an inlier model on an encoder's embeddings and scores the clips that judge a trial.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.backend.preloading import Preloading
+from raysearch.backend.background_import import BackgroundImport
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[st
     """Two modules that nobody has imported; the first takes as long as the gate is shut."""
     names = ["preloaded_first", "preloaded_second"]
     first, second = (tmp_path / f"{name}.py" for name in names)
-    first.write_text("from tests.backend.test_preloading import GATE\nGATE.wait(60)\n")
+    first.write_text("from tests.backend.test_background_import import GATE\nGATE.wait(60)\n")
     second.write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     GATE.clear()
@@ -31,10 +31,10 @@ GATE = threading.Event()
 
 def test_modules_are_there_when_they_are_said_to_be(modules: list[str]) -> None:
     first, second = modules
-    with Preloading(modules) as later:
+    with BackgroundImport(modules) as later:
         assert second not in sys.modules
-        later.begin()
-        later.begin()
+        later.start()
+        later.start()
         assert not later.has(first)
         GATE.set()
         end = time.monotonic() + 60
@@ -47,8 +47,8 @@ def test_modules_are_there_when_they_are_said_to_be(modules: list[str]) -> None:
 
 def test_after_the_end_nothing_further_is_imported(modules: list[str]) -> None:
     first, second = modules
-    later = Preloading(modules)
-    later.begin()
+    later = BackgroundImport(modules)
+    later.start()
     ending = threading.Thread(target=later.__exit__)
     ending.start()
     ending.join(0.1)
@@ -60,17 +60,17 @@ def test_after_the_end_nothing_further_is_imported(modules: list[str]) -> None:
 
 
 def test_what_never_began_ends_at_once(modules: list[str]) -> None:
-    with Preloading(modules) as later:
+    with BackgroundImport(modules) as later:
         pass
-    later.begin()
+    later.start()
     assert not set(modules) & sys.modules.keys()
 
 
 def test_a_module_that_cannot_be_imported_disturbs_nobody(
     modules: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Preloading(["no_such_module", *modules]) as later:
-        later.begin()
+    with BackgroundImport(["no_such_module", *modules]) as later:
+        later.start()
     assert not later.has("no_such_module")
     assert not later.has(modules[0])
     assert capsys.readouterr().err == ""

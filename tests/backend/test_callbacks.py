@@ -1,4 +1,4 @@
-"""What Tune tells of a search, handed to agendas, callbacks and records: without a cluster."""
+"""What Tune tells of a search, handed to queues, callbacks and records: without a cluster."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -12,17 +12,17 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from raysearch.backend import cluster
-from raysearch.backend.callbacks import Ended, Pruned, Relay
-from raysearch.backend.joining import Joining, joining
-from raysearch.backend.preloading import Preloading
+from raysearch.backend.background_import import BackgroundImport
+from raysearch.backend.callbacks import BudgetStopper, EventForwarder, PruningScheduler
+from raysearch.backend.connection import RayConnection, connect_to_ray
 from raysearch.backend.resources import Cluster, Node, Resources, Share
 from raysearch.backend.search_callback import CallbackList, SearchCallback, StudyProgress
 from raysearch.search.budget import Budget
-from raysearch.search.trial_queue import Agenda
+from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.outcome import Epoch
 from tests.records import complete, row
-from tests.search.agendas import epoch, interrupt, make_agenda, space
+from tests.search.queues import epoch, interrupt, make_queue, space
 
 SHARE = Share(workers=1, cpus=1, gpus=0.5, concurrent=2)
 
@@ -31,33 +31,37 @@ class Notes(SearchCallback):
     """A callback that notes all it is told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
+        self.events: list[tuple[Any, ...]] = []
 
-    def on_search_start(
-        self, studies: Sequence[StudyProgress], cluster: Cluster, share: Share
-    ) -> None:
-        self.told.append(("search start", cluster.dashboard, share))
+    def on_search_start(self, studies: Sequence[StudyProgress], budget: Budget) -> None:
+        self.events.append(("search start", [study.name for study in studies], budget))
+
+    def on_cluster_ready(self, cluster: Cluster, share: Share) -> None:
+        self.events.append(("cluster ready", cluster.dashboard, share))
 
     def on_trial_start(self, study: str, proposal: Proposal) -> None:
-        self.told.append(("trial start", study, proposal))
+        self.events.append(("trial start", study, proposal))
 
     def on_recordings_read(self, study: str, number: int, host: str, clips: int) -> None:
-        self.told.append(("recordings read", study, number, host, clips))
+        self.events.append(("recordings read", study, number, host, clips))
 
     def on_epoch_end(self, study: str, number: int, epoch: Epoch) -> None:
-        self.told.append(("epoch end", study, number, epoch))
+        self.events.append(("epoch end", study, number, epoch))
 
     def on_trial_restart(self, study: str, number: int, host: str, reason: str) -> None:
-        self.told.append(("trial restart", study, number, host, reason))
+        self.events.append(("trial restart", study, number, host, reason))
 
     def on_trial_end(self, study: str, record: Record) -> None:
-        self.told.append(("trial end", study, record))
+        self.events.append(("trial end", study, record))
 
     def on_warning(self, text: str) -> None:
-        self.told.append(("warning", text))
+        self.events.append(("warning", text))
 
     def on_step_end(self) -> None:
-        self.told.append(("step end",))
+        self.events.append(("step end",))
+
+    def on_search_end(self) -> None:
+        self.events.append(("search end",))
 
 
 @pytest.fixture
@@ -67,46 +71,48 @@ def dashboard() -> Future[str]:
 
 
 @pytest.fixture
-def ray(monkeypatch: pytest.MonkeyPatch, dashboard: Future[str]) -> Iterator[Joining]:
+def ray(monkeypatch: pytest.MonkeyPatch, dashboard: Future[str]) -> Iterator[RayConnection]:
     """A cluster of one machine; whether one is there is the matter of other tests."""
     found = (Cluster("", "", (Node(2),)), dashboard)
     monkeypatch.setattr(cluster, "connect", lambda address, *, dashboard: found)
     monkeypatch.setattr(cluster, "disconnect", lambda: None)
-    with joining("", Resources()) as ray:
+    with connect_to_ray("", Resources()) as ray:
         yield ray
 
 
 class Search:
     """A study, and what Tune would call while its trials run."""
 
-    def __init__(self, folder: Path, ray: Joining, **strategy: object) -> None:
+    def __init__(self, folder: Path, ray: RayConnection, **strategy: object) -> None:
         self.folder = folder
-        self.agenda: Agenda = make_agenda(folder / "valve", space(**strategy))
-        self.agenda.devices = SHARE.devices
+        self.queue: TrialQueue = make_queue(folder / "valve", space(**strategy))
+        self.queue.devices = SHARE.devices
         self.notes = Notes()
-        self.later = Preloading(("this",))
-        self.relay = Relay([self.agenda], CallbackList([self.notes]), ray, SHARE, self.later)
+        self.imports = BackgroundImport(("this",))
+        self.forwarder = EventForwarder(
+            [self.queue], CallbackList([self.notes]), ray, SHARE, self.imports
+        )
 
     def start(self) -> Trial:
         """The next trial, as Tune has it."""
-        proposal = self.agenda.next(())
+        proposal = self.queue.next(())
         assert proposal is not None
         storage = StorageContext(
             str(self.folder), "tune", trial_dir_name=f"trial_{proposal.number:04d}"
         )
         Path(storage.trial_fs_path).mkdir(parents=True)
-        config = proposal.to_tune(self.agenda.name)
+        config = proposal.to_tune(self.queue.name)
         return Trial("trial", config=config, storage=storage, stub=True)
 
     def report(self, trial: Trial, result: Mapping[str, Any]) -> None:
-        self.relay.on_trial_result(0, [], trial, {"hostname": "there", **result})
+        self.forwarder.on_trial_result(0, [], trial, {"hostname": "there", **result})
 
     def record(self, trial: Trial) -> Record | None:
-        return self.agenda.study.record(trial.config["number"])
+        return self.queue.study.record(trial.config["number"])
 
 
 @pytest.fixture
-def search(tmp_path: Path, ray: Joining) -> Search:
+def search(tmp_path: Path, ray: RayConnection) -> Search:
     return Search(tmp_path, ray)
 
 
@@ -115,7 +121,7 @@ def result(of: Epoch) -> dict[str, Any]:
 
 
 def proposal(search: Search, trial: Trial) -> Proposal:
-    return search.agenda.proposals[trial.config["number"]]
+    return search.queue.proposals[trial.config["number"]]
 
 
 # What callbacks are told
@@ -124,14 +130,14 @@ def proposal(search: Search, trial: Trial) -> Proposal:
 def test_the_cluster_is_told_once_with_the_first_trial(
     search: Search, dashboard: Future[str]
 ) -> None:
-    search.relay.on_step_end(0, [])
-    assert search.notes.told == [("step end",)]  # the dashboard has not started, nor has a trial
+    search.forwarder.on_step_end(0, [])
+    assert search.notes.events == [("step end",)]  # the dashboard has not started, nor has a trial
     trial = search.start()
-    search.relay.on_trial_start(0, [], trial)
+    search.forwarder.on_trial_start(0, [], trial)
     dashboard.set_result("127.0.0.1:8265")
-    search.relay.on_step_end(0, [])
-    assert search.notes.told[1:] == [
-        ("search start", "", SHARE),
+    search.forwarder.on_step_end(0, [])
+    assert search.notes.events[1:] == [
+        ("cluster ready", "", SHARE),
         ("trial start", "valve", proposal(search, trial)),
         ("step end",),
     ]
@@ -141,26 +147,26 @@ def test_a_dashboard_that_starts_before_the_first_trial_is_told_with_the_cluster
     search: Search, dashboard: Future[str]
 ) -> None:
     dashboard.set_result("127.0.0.1:8265")
-    search.relay.on_step_end(0, [])
-    assert search.notes.told == [("search start", "http://127.0.0.1:8265", SHARE), ("step end",)]
+    search.forwarder.on_step_end(0, [])
+    assert search.notes.events == [("cluster ready", "http://127.0.0.1:8265", SHARE), ("step end",)]
 
 
 def test_epochs_and_recordings_are_told_as_they_come(search: Search) -> None:
     trial = search.start()
     search.report(trial, {"clips_read": 7})
-    assert not search.later.has("this")
+    assert not search.imports.has("this")
     search.report(trial, result(epoch(1)))
     search.report(trial, {"state": "COMPLETE", "val_score": 0.5})
-    assert search.notes.told == [
+    assert search.notes.events == [
         ("recordings read", "valve", 0, "there", 7),
         ("epoch end", "valve", 0, epoch(1)),
     ]
 
 
 def test_what_is_needed_later_is_imported_from_the_first_epoch_on(search: Search) -> None:
-    with search.later:
+    with search.imports:
         search.report(search.start(), result(epoch(1)))
-        assert search.later._events["this"].wait(60)
+        assert search.imports._events["this"].wait(60)
 
 
 def test_an_epoch_forgives_the_faults_before_it(search: Search) -> None:
@@ -186,11 +192,11 @@ def test_a_lost_trial_is_told_with_its_host_and_reason(
     if fault is not None:
         trial.run_metadata.last_result = {"hostname": "there"}
         note(trial, fault)
-    search.relay.on_trial_recover(0, [], trial)
-    [told] = search.notes.told
-    assert told[:3] == ("trial restart", "valve", 0)
-    assert told[3] == ("there" if fault else "an unknown machine")
-    assert told[4] == reason
+    search.forwarder.on_trial_recover(0, [], trial)
+    [event] = search.notes.events
+    assert event[:3] == ("trial restart", "valve", 0)
+    assert event[3] == ("there" if fault else "an unknown machine")
+    assert event[4] == reason
 
 
 def note(trial: Trial, fault: str) -> None:
@@ -204,21 +210,21 @@ def note(trial: Trial, fault: str) -> None:
 
 def test_the_record_that_a_trial_wrote_is_taken_when_it_ends(search: Search) -> None:
     trial = search.start()
-    search.relay.on_trial_complete(0, [], trial)
-    assert search.notes.told == []  # it wrote none: it will be started again
+    search.forwarder.on_trial_complete(0, [], trial)
+    assert search.notes.events == []  # it wrote none: it will be started again
     record = complete(proposal(search, trial), row("gmm", 1, 0.75))
-    search.agenda.study.add(record)
-    search.relay.on_trial_complete(0, [], trial)
-    assert search.notes.told == [("trial end", "valve", record)]
-    assert search.agenda.records == {0: record}
+    search.queue.study.add(record)
+    search.forwarder.on_trial_complete(0, [], trial)
+    assert search.notes.events == [("trial end", "valve", record)]
+    assert search.queue.records == {0: record}
 
 
 def test_a_trial_that_tune_gives_up_has_a_record_with_the_reason(search: Search) -> None:
     trial = search.start()
-    interrupt(search.agenda, proposal(search, trial), [None, None])
+    interrupt(search.queue, proposal(search, trial), [None, None])
     trial.run_metadata.last_result = {"hostname": "there"}
     note(trial, "Traceback\nRuntimeError: CUDA driver error")
-    search.relay.on_trial_error(0, [], trial)
+    search.forwarder.on_trial_error(0, [], trial)
     record = search.record(trial)
     assert record is not None
     assert (record.state, record.host, record.error) == (
@@ -229,26 +235,26 @@ def test_a_trial_that_tune_gives_up_has_a_record_with_the_reason(search: Search)
     # What it took counts.
     assert record.devices == SHARE.devices
     assert record.train_seconds == 2 * epoch(1).seconds
-    assert search.notes.told == [("trial end", "valve", record)]
+    assert search.notes.events == [("trial end", "valve", record)]
 
 
 @pytest.fixture
-def behind(tmp_path: Path, ray: Joining) -> tuple[Search, Trial]:
+def behind(tmp_path: Path, ray: RayConnection) -> tuple[Search, Trial]:
     """A trial that is worse at a rung than one before it."""
     search = Search(tmp_path, ray, scheduler="asha", grace=2)
     good, bad = search.start(), search.start()
-    scheduler = Pruned(search.relay, together=False)
+    scheduler = PruningScheduler(search.forwarder, trials_stop_themselves=False)
     for number, score in ((1, None), (2, 0.9), (3, None), (4, 0.9)):
         found = scheduler.on_trial_result(None, good, result(epoch(number, score)))
         assert found == TrialScheduler.CONTINUE
-    interrupt(search.agenda, proposal(search, bad), [None, 0.1])
-    assert not search.relay.gives_up(bad, result(epoch(1)))
+    interrupt(search.queue, proposal(search, bad), [None, 0.1])
+    assert not search.forwarder.should_prune(bad, result(epoch(1)))
     return search, bad
 
 
 def test_a_trial_that_is_behind_is_recorded_and_stopped(behind: tuple[Search, Trial]) -> None:
     search, bad = behind
-    scheduler = Pruned(search.relay, together=False)
+    scheduler = PruningScheduler(search.forwarder, trials_stop_themselves=False)
     assert scheduler.on_trial_result(None, bad, result(epoch(2, 0.1))) == TrialScheduler.STOP
     record = search.record(bad)
     assert record is not None
@@ -263,7 +269,7 @@ def test_workers_of_one_trial_that_is_behind_end_by_themselves(
     behind: tuple[Search, Trial],
 ) -> None:
     search, bad = behind
-    scheduler = Pruned(search.relay, together=True)
+    scheduler = PruningScheduler(search.forwarder, trials_stop_themselves=True)
     assert scheduler.on_trial_result(None, bad, result(epoch(2, 0.1))) == TrialScheduler.CONTINUE
     record = search.record(bad)
     assert record is not None
@@ -274,41 +280,41 @@ def test_a_trial_whose_training_has_ended_may_as_well_be_scored(
     behind: tuple[Search, Trial],
 ) -> None:
     search, bad = behind
-    (search.agenda.context.encoder(proposal(search, bad)) / "last.safetensors").unlink()
-    scheduler = Pruned(search.relay, together=False)
+    (search.queue.context.encoder(proposal(search, bad)) / "last.safetensors").unlink()
+    scheduler = PruningScheduler(search.forwarder, trials_stop_themselves=False)
     assert scheduler.on_trial_result(None, bad, result(epoch(2, 0.1))) == TrialScheduler.CONTINUE
     assert search.record(bad) is None
 
 
 def test_a_report_without_an_epoch_stops_nothing(search: Search) -> None:
-    scheduler = Pruned(search.relay, together=False)
+    scheduler = PruningScheduler(search.forwarder, trials_stop_themselves=False)
     trial = search.start()
     found = scheduler.on_trial_result(None, trial, {"hostname": "there", "clips_read": 3})
     assert found == TrialScheduler.CONTINUE
-    assert search.agenda.device_seconds == 0
+    assert search.queue.device_seconds == 0
 
 
 # The end of a search
 
 
 def test_a_search_ends_when_no_trial_can_be_trained(search: Search) -> None:
-    ended = Ended([search.agenda], Budget(), search.relay)
+    ended = BudgetStopper([search.queue], Budget(), search.forwarder)
     assert not ended.stop_all()
     trial = search.start()
     refusal = {"refused": "there is no backbone nonet"}
     search.report(trial, refusal)
-    assert search.relay.refused == "there is no backbone nonet"
+    assert search.forwarder.refusal == "there is no backbone nonet"
     assert ended.stop_all()
     assert not ended(trial.trial_id, refusal)  # no trial is ended by itself
 
 
 def test_a_search_ends_when_its_devices_have_worked_long_enough(search: Search) -> None:
     epoch_hours = SHARE.devices * epoch(1).seconds / 3600
-    ended = Ended([search.agenda], Budget(gpu_hours=3.5 * epoch_hours), search.relay)
+    ended = BudgetStopper([search.queue], Budget(gpu_hours=3.5 * epoch_hours), search.forwarder)
     trial = search.start()
     for number in range(1, 5):
         assert not ended.stop_all()
-        search.relay.gives_up(trial, result(epoch(number)))
+        search.forwarder.should_prune(trial, result(epoch(number)))
     assert ended.stop_all()
 
 
@@ -322,7 +328,7 @@ def test_a_callback_that_raises_is_told_once_and_the_search_goes_on(search: Sear
     callbacks.on_step_end()
     callbacks.on_step_end()
     warning = "Broken failed (ValueError: no such thing); the search goes on"
-    assert notes.told == [("warning", warning), ("step end",), ("step end",)]
+    assert notes.events == [("warning", warning), ("step end",), ("step end",)]
 
 
 def test_a_callback_may_stop_a_search_as_ctrl_c_does() -> None:
@@ -341,10 +347,14 @@ def test_a_callback_hears_what_it_overrides_and_nothing_else(search: Search) -> 
     trial = search.start()
     callbacks.on_trial_start("valve", proposal(search, trial))
     callbacks.on_epoch_end("valve", 0, epoch(1))
-    assert search.notes.told == []
+    assert search.notes.events == []
 
 
 def test_a_search_leaves_nothing_in_the_pickles_of_tune(search: Search) -> None:
-    scheduler = Pruned(search.relay, together=False)
-    for part in (search.relay, scheduler, Ended([search.agenda], Budget(), search.relay)):
+    scheduler = PruningScheduler(search.forwarder, trials_stop_themselves=False)
+    for part in (
+        search.forwarder,
+        scheduler,
+        BudgetStopper([search.queue], Budget(), search.forwarder),
+    ):
         assert part.__getstate__() == {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from raysearch.backend import cluster
-from raysearch.backend.address import check_address, running_here
+from raysearch.backend.address import check_address, find_local_ray
 from raysearch.backend.resources import Cluster, Node
 from raysearch.errors import UserError
 
@@ -34,14 +34,14 @@ def silent() -> str:
 
 
 def test_a_cluster_of_this_machine_is_found(noted: Path, listening: str) -> None:
-    assert running_here() == ""
+    assert find_local_ray() == ""
     noted.write_text(f"{listening}\n")
-    assert running_here() == listening
+    assert find_local_ray() == listening
 
 
 def test_a_cluster_that_was_killed_is_not_joined(noted: Path, silent: str) -> None:
     noted.write_text(silent)
-    assert running_here() == ""
+    assert find_local_ray() == ""
 
 
 def test_an_address_is_checked_before_a_search_begins(listening: str, silent: str) -> None:

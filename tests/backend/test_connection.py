@@ -6,7 +6,7 @@ from concurrent.futures import Future
 import pytest
 
 from raysearch.backend import cluster
-from raysearch.backend.joining import joining
+from raysearch.backend.connection import connect_to_ray
 from raysearch.backend.resources import Cluster, Node, Resources
 
 
@@ -22,8 +22,8 @@ def test_the_thread_that_started_ray_lives_until_ray_is_left(
 
     monkeypatch.setattr(cluster, "connect", connect)
     monkeypatch.setattr(cluster, "disconnect", lambda: alive.append(threads[0].is_alive()))
-    with joining("", Resources()) as ray:
-        ray.begin()
+    with connect_to_ray("", Resources()) as ray:
+        ray.start()
     assert alive == [True]
     assert not threads[0].is_alive()
 
@@ -38,6 +38,9 @@ def test_a_cluster_that_cannot_be_joined_is_left_all_the_same(
 
     monkeypatch.setattr(cluster, "connect", connect)
     monkeypatch.setattr(cluster, "disconnect", lambda: left.append(None))
-    with joining("nowhere", Resources()) as ray, pytest.raises(RuntimeError, match="nowhere"):
+    with (
+        connect_to_ray("nowhere", Resources()) as ray,
+        pytest.raises(RuntimeError, match="nowhere"),
+    ):
         ray.check()
     assert left == [None]

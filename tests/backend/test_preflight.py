@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from raysearch.backend.preflight import unreached
+from raysearch.backend.preflight import hosts_without_access
 from raysearch.config import Options
 from raysearch.data.dataset import Source
 from raysearch.study.context import StudyContext
@@ -18,7 +18,7 @@ from tests.records import make_manifest, make_space
 @pytest.fixture
 def context(tmp_path: Path) -> StudyContext:
     study = StudyFolder(UPath(tmp_path / "runs" / "valve"))
-    study.begin(make_manifest())
+    study.create(make_manifest())
     (tmp_path / "data").mkdir()
     (tmp_path / "weights").touch()
     source = Source(tmp_path / "data", "valve", ("0",))
@@ -30,8 +30,8 @@ def pretrained(weights: str | bool) -> Space:
 
 
 def test_a_machine_that_reaches_everything(context: StudyContext) -> None:
-    assert unreached(context) == ""
-    assert unreached(replace(context, space=pretrained(True))) == ""
+    assert hosts_without_access(context) == ""
+    assert hosts_without_access(replace(context, space=pretrained(True))) == ""
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_a_file_that_is_missing_here_is_named(
     context: StudyContext, tmp_path: Path, gone: str, told: str
 ) -> None:
     (tmp_path / gone).unlink()
-    assert unreached(context) == told.format(tmp_path)
+    assert hosts_without_access(context) == told.format(tmp_path)
 
 
 def test_recordings_that_are_missing_here_are_named(context: StudyContext, tmp_path: Path) -> None:
     (tmp_path / "data").rmdir()
-    assert unreached(context) == f"--data {tmp_path}/data"
+    assert hosts_without_access(context) == f"--data {tmp_path}/data"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from raysearch.backend.resources import Node, Resources, Share, check_gpus, fit, growth
+from raysearch.backend.resources import Node, Resources, Share, allocate, check_gpus, growth
 from raysearch.errors import UserError
 
 LAPTOP, BOX = [Node(8)], [Node(32, 4)]
@@ -59,7 +59,7 @@ THREE = [Node(1), Node(1), Node(1)]
 def test_a_trial_is_fitted_to_the_cluster(
     asked: Resources, nodes: list[Node], expected: Share
 ) -> None:
-    share = fit(asked, nodes)
+    share = allocate(asked, nodes)
     assert share == expected
     assert share.cpus * share.workers * share.concurrent <= sum(node.cpus for node in nodes)
     assert share.gpus * share.workers * share.concurrent <= sum(node.gpus for node in nodes)
@@ -87,7 +87,7 @@ def test_a_trial_is_fitted_to_the_cluster(
 )
 def test_what_can_never_run_is_refused(asked: Resources, nodes: list[Node], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        fit(asked, nodes)
+        allocate(asked, nodes)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
@@ -113,7 +113,7 @@ def test_a_cluster_that_grows_from_zero_is_taken_at_its_full_size() -> None:
     }
     nodes = growth(config)
     assert nodes == [Node(4), *[Node(8, 1)] * 3]
-    assert fit(Resources(), nodes) == Share(1, 8, 1, 3)
+    assert allocate(Resources(), nodes) == Share(1, 8, 1, 3)
     assert growth({}) == []
     # The file's bound on all workers counts as well.
     assert growth({**config, "max_workers": 1}) == [Node(4), Node(8, 1)]

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from raysearch.backend.preloading import Preloading
+from raysearch.backend.background_import import BackgroundImport
 from raysearch.backend.tensorboard import TENSORBOARD, TensorBoard
 from raysearch.errors import UserError
 from tests.browser import PATIENCE, browser
@@ -79,7 +79,7 @@ class Trial:
         Path(self.local_path).mkdir(exist_ok=True)
 
 
-class Later(Preloading):
+class Later(BackgroundImport):
     """Says when the library is there, which it always is."""
 
     there = False

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from raysearch.backend.resources import Share
-from raysearch.backend.trainable import run_proposal
+from raysearch.backend.trainable import run_tune_trial
 from raysearch.config import Configuration
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.context import StudyContext
 from raysearch.study.records import Proposal
-from tests.search.agendas import make_context, space
+from tests.search.queues import make_context, space
 
 
 def test_a_trial_is_done_for_its_own_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +31,6 @@ def test_a_trial_is_done_for_its_own_study(tmp_path: Path, monkeypatch: pytest.M
     contexts = {name: make_context(tmp_path / name, space(), name) for name in ("fan", "valve")}
     share = Share(workers=1, cpus=1, gpus=0.0, concurrent=1)
     proposal = Proposal(3, Configuration(1e-3, 32, 10.0), InlierSpec("gmm", 4), seed=2, rerun_of=1)
-    run_proposal(proposal.to_tune("fan"), (contexts, share, work))
+    run_tune_trial(proposal.to_tune("fan"), (contexts, share, work))
     assert done == [(contexts["fan"], proposal, share)]
     assert reports == [{"epoch": 1}]

@@ -6,42 +6,42 @@ import pytest
 from ray.tune import Tuner
 from ray.tune.experiment import Trial
 
-from raysearch.backend.callbacks import Relay
-from raysearch.backend.joining import Joining
-from raysearch.backend.preloading import Preloading
+from raysearch.backend.background_import import BackgroundImport
+from raysearch.backend.callbacks import BudgetStopper, EventForwarder
+from raysearch.backend.connection import RayConnection
 from raysearch.backend.resources import Cluster, Node, Resources, Share
 from raysearch.backend.search_callback import CallbackList
 from raysearch.backend.tensorboard import TensorBoard
-from raysearch.backend.tune import DRIVER_CPUS, RETRIES, _packed, _Searcher, _tuner
+from raysearch.backend.tune import DRIVER_CPUS, RETRIES, _gpu_part, _Searcher, _tuner
 from raysearch.config import Configuration
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.budget import Budget
-from raysearch.search.trial_queue import Agenda
+from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.records import Proposal
-from tests.search.agendas import end, make_agenda, space
+from tests.search.queues import end, make_queue, space
 
 
 def test_trials_are_handed_out_as_plain_configurations(tmp_path: Path) -> None:
-    agenda = make_agenda(tmp_path / "valve", space(trials=1))
-    searcher = _Searcher([agenda], 1)
+    queue = make_queue(tmp_path / "valve", space(trials=1))
+    searcher = _Searcher([queue], 1)
     found = searcher.suggest("a")
     assert isinstance(found, dict)
-    [proposal] = agenda.proposals
+    [proposal] = queue.proposals
     assert found == {"study": "valve", "number": 0, **proposal.configuration.to_dict()}
     assert Proposal.from_tune(found) == proposal
     # Nothing to do just now is not the end.
     assert searcher.suggest("b") is None
-    end(agenda, proposal)
+    end(queue, proposal)
     searcher.on_trial_complete("a")
     assert searcher.suggest("b") == "FINISHED"
 
 
 def test_a_study_that_is_over_has_nothing_to_hand_out(tmp_path: Path) -> None:
-    before = make_agenda(tmp_path / "valve", space(trials=1))
+    before = make_queue(tmp_path / "valve", space(trials=1))
     proposal = before.next(())
     assert proposal is not None
     end(before, proposal)
-    again = make_agenda(tmp_path / "valve", space(trials=1))
+    again = make_queue(tmp_path / "valve", space(trials=1))
     assert _Searcher([again], 1).suggest("a") == "FINISHED"
 
 
@@ -62,11 +62,13 @@ def test_every_part_of_a_proposal_comes_through() -> None:
     assert Proposal.from_tune(plain.to_tune("valve")) == plain
 
 
-def tuner(share: Share, *agendas: Agenda) -> Tuner:
+def tuner(share: Share, *queues: TrialQueue) -> Tuner:
     """Tune's part of a search that nobody starts."""
-    later = Preloading(())
-    relay = Relay(agendas, CallbackList([]), Joining("", Resources()), share, later)
-    return _tuner(agendas, share, relay, Budget(), None, TensorBoard(later))
+    later = BackgroundImport(())
+    connection = RayConnection("", Resources())
+    forwarder = EventForwarder(queues, CallbackList([]), connection, share, later)
+    stopper = BudgetStopper(queues, Budget(), forwarder)
+    return _tuner(queues, forwarder, stopper, TensorBoard(later), None)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def tuner(share: Share, *agendas: Agenda) -> Tuner:
 def test_a_trial_holds_its_share_and_not_that_of_its_workers(
     tmp_path: Path, share: Share, cpus: float, gpus: float
 ) -> None:
-    made = tuner(share, make_agenda(tmp_path / "valve", space()))._local_tuner
+    made = tuner(share, make_queue(tmp_path / "valve", space()))._local_tuner
     held = made.converted_trainable._resources
     assert held.head_cpus == cpus
     assert held.required_resources == {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
@@ -92,19 +94,19 @@ def test_a_trial_holds_its_share_and_not_that_of_its_workers(
 
 def test_what_tune_writes_lies_beside_the_studies_that_it_searches(tmp_path: Path) -> None:
     share = Share(workers=1, cpus=1, gpus=0.0, concurrent=1)
-    valve, fan = (make_agenda(tmp_path / name, space(), name) for name in ("valve", "fan"))
+    valve, fan = (make_queue(tmp_path / name, space(), name) for name in ("valve", "fan"))
     trial = Trial("trial", config={"study": "valve", "number": 7}, stub=True)
-    for agendas, folder, name in (
+    for queues, folder, name in (
         ([valve], tmp_path / "valve", "trial_0007"),
         ([valve, fan], tmp_path, "valve_0007"),
     ):
-        made = tuner(share, *agendas)._local_tuner
+        made = tuner(share, *queues)._local_tuner
         run, asked = made.get_run_config(), made._tune_config
         assert (run.storage_path, run.name) == (str(folder), "tune")
         assert asked.trial_dirname_creator(trial) == name
         assert asked.trial_name_creator(trial) == "valve_0007"
 
 
-def test_nothing_is_packed_where_there_is_no_gpu(tmp_path: Path) -> None:
-    agenda = make_agenda(tmp_path / "valve", space())
-    assert _packed([agenda], Cluster("", "", (Node(2), Node(4)))) is None
+def test_nothing_is_gpu_part_where_there_is_no_gpu(tmp_path: Path) -> None:
+    queue = make_queue(tmp_path / "valve", space())
+    assert _gpu_part([queue], Cluster("", "", (Node(2), Node(4)))) is None

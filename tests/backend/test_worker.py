@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from raysearch.backend.resources import Share
-from raysearch.backend.worker import work
+from raysearch.backend.worker import run_worker_trial
 from raysearch.config import Configuration
 from raysearch.data.dataset import open_data, source_of
 from raysearch.scoring.inlier import InlierSpec
@@ -41,7 +41,7 @@ def context(demo_data: Path, tmp_path: Path) -> StudyContext:
     options = TINY.model_copy(update={"epochs": 2})
     source = source_of(demo_data, "valve", VALIDATION_IDS, options)
     study = StudyFolder(tmp_path / "study")
-    study.begin(make_manifest())
+    study.create(make_manifest())
     inliers: dict[str, object] = {"gmm": [1, 64], "none": []}
     space = make_space(inlier=inliers, strategy={"seed": 5, "scheduler": "none"})
     fixed = space.model_copy(update={"fixed": options})
@@ -56,7 +56,7 @@ def with_rung(context: StudyContext) -> StudyContext:
 
 def run(context: StudyContext, proposal: Proposal = PROPOSAL) -> tuple[Record | None, Told]:
     told: Told = []
-    work(context, proposal, SHARE, told.append)
+    run_worker_trial(context, proposal, SHARE, told.append)
     return StudyFolder(context.folder).record(proposal.number), told
 
 
@@ -87,7 +87,9 @@ def test_a_trial_leaves_one_complete_record(context: StudyContext):
 
 def test_the_threads_of_a_trial_are_its_cpus(context: StudyContext):
     # One that is refused at once: training on more threads than cores is slow.
-    work(replace(context, fingerprint="another"), PROPOSAL, Share(1, 3, 0, 1), lambda _: None)
+    run_worker_trial(
+        replace(context, fingerprint="another"), PROPOSAL, Share(1, 3, 0, 1), lambda _: None
+    )
     assert torch.get_num_threads() == 3
 
 
@@ -110,7 +112,7 @@ def test_a_trial_that_has_its_record_is_not_run(context: StudyContext):
     path = context.folder / "records" / "0003.json"
     before, written = path.read_bytes(), path.stat().st_mtime_ns
     shutil.rmtree(context.folder / "encoders")
-    work(context, PROPOSAL, SHARE, forbidden)
+    run_worker_trial(context, PROPOSAL, SHARE, forbidden)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, written)
     assert not (context.folder / "encoders").exists()
 
@@ -118,7 +120,7 @@ def test_a_trial_that_has_its_record_is_not_run(context: StudyContext):
 def test_a_failed_trial_is_not_tried_again(context: StudyContext):
     wild = replace(PROPOSAL, configuration=Configuration(1e30, 16, 10.0))
     run(context, wild)
-    work(context, wild, SHARE, forbidden)
+    run_worker_trial(context, wild, SHARE, forbidden)
 
 
 def test_a_sampled_inlier_model_is_the_only_one_that_is_judged(context: StudyContext):
@@ -173,7 +175,7 @@ def test_a_trial_that_was_stopped_leaves_no_record_and_goes_on(context: StudyCon
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        work(context, PROPOSAL, SHARE, stop)
+        run_worker_trial(context, PROPOSAL, SHARE, stop)
     assert StudyFolder(context.folder).record(3) is None
     record, told = run(context)
     assert record is not None
@@ -204,7 +206,7 @@ def test_a_trial_that_is_given_up_has_the_epochs_of_its_checkpoint(context: Stud
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        work(context, PROPOSAL, SHARE, stop)
+        run_worker_trial(context, PROPOSAL, SHARE, stop)
     record = pruned(context, PROPOSAL, "host2", 0.5)
     assert record is not None
     assert record.state is State.PRUNED
@@ -214,7 +216,7 @@ def test_a_trial_that_is_given_up_has_the_epochs_of_its_checkpoint(context: Stud
     assert (record.best, record.host, record.devices) == (None, "host2", 0.5)
     # Its record stands: it is not taken up again.
     assert StudyFolder(context.folder).add(record)
-    work(context, PROPOSAL, SHARE, forbidden)
+    run_worker_trial(context, PROPOSAL, SHARE, forbidden)
 
 
 def test_a_trial_whose_training_has_ended_is_not_given_up(context: StudyContext):
@@ -234,7 +236,7 @@ def test_what_a_failed_trial_took_is_known(context: StudyContext):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        work(context, PROPOSAL, SHARE, stop)
+        run_worker_trial(context, PROPOSAL, SHARE, stop)
     seconds = sum(epoch.seconds for epoch in unfinished(context.encoder(PROPOSAL))[0])
     record = failed(context, PROPOSAL, "host2", "the actor died", 2.0)
     assert record.device_seconds == 2 * seconds > 0
@@ -243,7 +245,7 @@ def test_what_a_failed_trial_took_is_known(context: StudyContext):
 def test_what_is_no_fault_of_the_trial_is_left_to_be_tried_again(context: StudyContext):
     (context.folder / "encoders").write_text("in the way")
     with pytest.raises(OSError, match="encoders"):
-        work(context, PROPOSAL, SHARE, lambda _: None)
+        run_worker_trial(context, PROPOSAL, SHARE, lambda _: None)
     assert StudyFolder(context.folder).record(3) is None
 
 
@@ -252,13 +254,13 @@ def test_a_share_of_a_gpu_that_torch_cannot_use_is_refused(
 ):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(RuntimeError, match=r"cannot use the GPU of .*nvidia-smi"):
-        work(context, PROPOSAL, replace(SHARE, gpus=0.5), lambda _: None)
+        run_worker_trial(context, PROPOSAL, replace(SHARE, gpus=0.5), lambda _: None)
     assert StudyFolder(context.folder).record(3) is None
 
 
 def test_a_share_without_a_gpu_sees_none(context: StudyContext, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    work(replace(context, fingerprint="another"), PROPOSAL, SHARE, lambda _: None)
+    run_worker_trial(replace(context, fingerprint="another"), PROPOSAL, SHARE, lambda _: None)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
@@ -280,7 +282,7 @@ def test_a_network_that_no_trial_can_train_is_told_and_is_no_trials_failure(cont
     options = context.options.model_copy(update={"n_mels": 2000})
     told: Told = []
     space = context.space.model_copy(update={"fixed": options})
-    work(replace(context, space=space), PROPOSAL, SHARE, told.append)
+    run_worker_trial(replace(context, space=space), PROPOSAL, SHARE, told.append)
     assert [list(one) for one in told] == [["refused"]]
     assert told[0]["refused"].startswith("n_mels=2000 is too many for n_fft=")
     assert StudyFolder(context.folder).record(3) is None

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.storage import place
+from raysearch.storage import to_path
 from raysearch.training.state import unfinished
 from tests.cluster.hosts import Host
 from tests.cluster.up import RayCluster
@@ -62,10 +62,10 @@ class Search:
 
     def in_a_trial(self, host: Host) -> str:
         """The encoder that a host trains and has a checkpoint of; empty if there is none."""
-        place = f"{self.folder}/encoders/"
+        prefix = f"{self.folder}/encoders/"
         for file in open_files(host):
-            if file.startswith(place):
-                encoder = file.removeprefix(place).partition("/")[0]
+            if file.startswith(prefix):
+                encoder = file.removeprefix(prefix).partition("/")[0]
                 if (self.folder / "encoders" / encoder / "last.safetensors").exists():
                     return encoder
         return ""
@@ -206,7 +206,7 @@ def test_a_lost_driver_is_taken_up_by_the_same_command(ready: RayCluster, alone:
 def trains(search: Search) -> bool:
     """Whether a trial has checkpoints, and many epochs before it."""
     folders = [path.parent for path in search.folder.glob("encoders/*/last.safetensors")]
-    epochs = [len(unfinished(place(folder))[0]) for folder in folders]
+    epochs = [len(unfinished(to_path(folder))[0]) for folder in folders]
     return any(1 <= count <= EPOCHS // 2 for count in epochs)
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from raysearch.data.batches import (
     Batch,
     Part,
-    ahead,
     batch_count,
     normalise,
+    prefetch,
     repeat,
     segment_starts,
     segments,
@@ -327,7 +327,7 @@ def test_the_split_is_drawn_over_all_clips() -> None:
 
 def test_ahead_changes_nothing() -> None:
     target, others = noise(20), [noise(30)]
-    prepared = list(ahead(iter(epoch(target, others))))
+    prepared = list(prefetch(iter(epoch(target, others))))
     assert same(prepared, epoch(target, others))
 
 
@@ -336,7 +336,7 @@ def test_ahead_hands_on_an_error() -> None:
         yield epoch(noise(4), [noise(4)])[0]
         raise OSError("the disk is gone")
 
-    batches = ahead(broken())
+    batches = prefetch(broken())
     next(batches)
     with pytest.raises(OSError, match="the disk is gone"):
         next(batches)

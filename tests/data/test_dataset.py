@@ -23,7 +23,7 @@ from raysearch.data.dataset import (
 from raysearch.data.decode import decode
 from raysearch.data.index import read_ground_truth, read_index
 from raysearch.errors import DataError, UserError
-from raysearch.storage import Place, place
+from raysearch.storage import AnyPath, to_path
 from tests.s3 import BUCKET, S3
 
 VALIDATION, TEST = ("0", "1", "2"), ("3", "4", "5")
@@ -35,7 +35,7 @@ def root(tmp_path: Path, demo_data: Path) -> Path:
     return shutil.copytree(demo_data, tmp_path / "data", copy_function=os.link)
 
 
-def source(root: Place, **changes: object) -> Source:
+def source(root: AnyPath, **changes: object) -> Source:
     return replace(Source(root, "valve", VALIDATION), **changes)  # type: ignore[arg-type]
 
 
@@ -274,7 +274,7 @@ def test_an_id_whose_training_clips_cannot_be_decoded_is_refused(root: Path) -> 
 @pytest.fixture
 def uploaded(s3: S3, root: Path, tmp_path: Path) -> UPath:
     """The data set of one's own, on an object store as well."""
-    remote = place(f"s3://{BUCKET}/{tmp_path.name}")
+    remote = to_path(f"s3://{BUCKET}/{tmp_path.name}")
     remote.fs.put(f"{root}/", f"{remote.path}/", recursive=True)
     return remote
 
@@ -312,7 +312,7 @@ def test_recordings_of_an_object_store_are_read_once_until_they_change(
 
 
 def test_what_an_object_store_does_not_give_is_no_defect(s3: S3) -> None:
-    path = place(f"s3://{BUCKET}/nowhere/none.wav")
+    path = to_path(f"s3://{BUCKET}/nowhere/none.wav")
     with pytest.raises(UserError, match="cannot read s3://") as caught:
         decode(path, rate=16000)
     assert not isinstance(caught.value, DataError)

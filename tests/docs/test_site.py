@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import raysearch
 from tests.docs.pages import PAGES, REPOSITORY
 
 
@@ -43,3 +44,9 @@ def test_pictures_bring_all_they_need():
         text = picture.read_text("utf-8")
         assert len(text) < 60_000
         assert not re.search(r"""(?:href|src)=["']|@import|url\(["']?http|@font-face""", text)
+
+
+def test_the_api_page_has_every_public_name(site: Path):
+    page = (site / "api.html").read_text("utf-8")
+    shown = set(re.findall(r'<h3 id="raysearch\.[\w.]*?(\w+)" class="doc', page))
+    assert shown - {"RunOptions", "Score"} == set(raysearch.__all__)

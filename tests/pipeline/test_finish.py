@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -13,13 +14,15 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch import storage
-from raysearch.backend.resources import Share
-from raysearch.backend.worker import work
+from raysearch.backend.resources import Resources, Share
+from raysearch.backend.worker import run_worker_trial
 from raysearch.config import Configuration
 from raysearch.data.dataset import TrialData, search_index, source_of
 from raysearch.errors import DataError, NoResultError
-from raysearch.pipeline.finish import conclude, repeat_final
-from raysearch.pipeline.prepare import Prepared, begin
+from raysearch.pipeline.finish import finish_study, repeat_final
+from raysearch.pipeline.prepare import Prepared, create_study
+from raysearch.pipeline.request import Request
+from raysearch.report.progress import show_log
 from raysearch.report.tables import score_words
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.study.confidence import read_confidence
@@ -27,7 +30,7 @@ from raysearch.study.context import StudyContext, failed
 from raysearch.study.records import Proposal
 from raysearch.study.space import Space
 from raysearch.study.strategy import Strategy
-from raysearch.study.winner import freeze, frozen
+from raysearch.study.winner import freeze_winner, read_frozen
 from tests.command import digests, table
 from tests.tiny import TINY, VALIDATION_IDS, open_valve
 
@@ -63,9 +66,9 @@ def root(tmp_path: Path, demo_data: Path) -> Path:
 def won(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
     """A study in which the winner has ended, the only trial that is really trained."""
     folder = tmp_path_factory.mktemp("won") / "run"
-    context = opening(demo_data, storage.place(folder)).context
+    context = opening(demo_data, storage.to_path(folder)).context
     context.study.propose(WINNER)
-    work(context, WINNER, Share(1, 1, 0, 1), lambda result: None)
+    run_worker_trial(context, WINNER, Share(1, 1, 0, 1), lambda result: None)
     return folder
 
 
@@ -84,7 +87,7 @@ def opening(
     source = source_of(root, "valve", VALIDATION_IDS, space.fixed, allow_defects=allow_defects)
     data = open_valve(root)
     prepared = Prepared(folder, Path("tiny.yaml"), space, source, search_index(source))
-    return Begun(begin(prepared, data, command="raysearch run", fresh=False), data)
+    return Begun(create_study(prepared, data, command="raysearch run", fresh=False), data)
 
 
 def ended(won: Path, root: Path, folder: UPath, *, allow_defects: bool = False) -> Begun:
@@ -108,8 +111,14 @@ def ended(won: Path, root: Path, folder: UPath, *, allow_defects: bool = False) 
 
 
 def close(opened: Begun, **how: bool) -> None:
-    console = Console(file=io.StringIO())
-    conclude(opened.context, opened.data, command="raysearch run", console=console, **how)
+    request = Request(
+        opened.context.source.root,
+        opened.context.folder.parent,
+        Resources(),
+        command="raysearch run",
+        **how,  # type: ignore[arg-type]
+    )
+    finish_study(opened.context, opened.data, request)
 
 
 def test_only_what_is_still_needed_keeps_its_checkpoints(
@@ -134,18 +143,17 @@ def test_only_what_is_still_needed_keeps_its_checkpoints(
 def test_the_final_test_is_repeated_with_what_the_study_allowed(
     won: Path, root: Path, tmp_path: Path, allowed: bool
 ) -> None:
-    folder = storage.place(tmp_path / "run")
+    folder = storage.to_path(tmp_path / "run")
     opened = ended(won, root, folder, allow_defects=allowed)
     close(opened, final=True, report=False)
     spoilt = sorted((root / "eval_data/valve/source_test").glob("*.wav"))[0]
     spoilt.unlink()  # it is a link to the recording of all tests
     spoilt.write_bytes(b"garbage")
-    console = Console(file=io.StringIO())
     if allowed:
-        repeat_final(folder, None, "raysearch final", console)
+        repeat_final(folder, None, "raysearch final")
     else:
         with pytest.raises(DataError, match="test clips are defective"):
-            repeat_final(folder, None, "raysearch final", console)
+            repeat_final(folder, None, "raysearch final")
     ledger = (folder / "test_ledger.jsonl").read_text().splitlines()
     assert [json.loads(line)["command"] for line in ledger] == ["raysearch run", "raysearch final"]
 
@@ -153,17 +161,17 @@ def test_the_final_test_is_repeated_with_what_the_study_allowed(
 def test_another_winner_leaves_nothing_of_the_one_before(
     won: Path, root: Path, tmp_path: Path
 ) -> None:
-    folder = storage.place(tmp_path / "run")
+    folder = storage.to_path(tmp_path / "run")
     opened = ended(won, root, folder)
     close(opened, final=True, report=False)
-    held = frozen(folder)
+    held = read_frozen(folder)
     assert held is not None
     evidence = (folder / "evidence" / "clips.csv").read_bytes()
-    freeze(replace(held, encoder="0" * 16), folder)
+    freeze_winner(replace(held, encoder="0" * 16), folder)
     stale = folder / "evidence" / "wrong" / "9.flac"
     stale.write_bytes(b"of the one before")
     close(opened, final=False)
-    assert frozen(folder) == held
+    assert read_frozen(folder) == held
     for name in ("final_test.csv", "final_scores.csv", "submission"):
         assert not (folder / name).exists()
     assert not stale.exists()
@@ -172,25 +180,24 @@ def test_another_winner_leaves_nothing_of_the_one_before(
 
 
 def test_a_report_that_cannot_be_drawn_costs_no_result(
-    won: Path, root: Path, tmp_path: Path
+    won: Path, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = storage.place(tmp_path / "run")
+    folder = storage.to_path(tmp_path / "run")
     opened = ended(won, root, folder)
     (folder / "report.html").mkdir()
-    told = io.StringIO()
-    console = Console(file=told, width=400)
-    conclude(opened.context, opened.data, final=True, command="raysearch run", console=console)
-    assert "no report: IsADirectoryError" in told.getvalue()
-    assert f"`raysearch report {folder}` tries again" in told.getvalue()
+    with caplog.at_level(logging.INFO, "raysearch"):
+        close(opened, final=True)
+    assert "no report: IsADirectoryError" in caplog.text
+    assert f"`raysearch report {folder}` tries again" in caplog.text
     assert (folder / "final_test.csv").exists()
-    assert told.getvalue().endswith(f"everything is in {folder}/\n")
+    assert caplog.messages[-1] == f"everything is in {folder}/"
 
 
 def test_the_table_has_every_record_that_the_winner_was_chosen_of(
     won: Path, root: Path, tmp_path: Path
 ) -> None:
     """Also one that was written when the search had ended, and nobody told the table of it."""
-    folder = storage.place(tmp_path / "run")
+    folder = storage.to_path(tmp_path / "run")
     opened = ended(won, root, folder)
     assert not (folder / "trials.csv").exists()
     close(opened, final=False, report=False)
@@ -201,7 +208,7 @@ def test_the_table_has_every_record_that_the_winner_was_chosen_of(
 def test_a_search_without_a_score_has_a_report_of_its_failures(
     won: Path, root: Path, tmp_path: Path
 ) -> None:
-    folder = storage.place(tmp_path / "run")
+    folder = storage.to_path(tmp_path / "run")
     opened = ended(won, root, folder)
     for path in (folder / "records").iterdir():
         if path.name == "0000.json":
@@ -238,16 +245,15 @@ class Concluded:
         return {path.name for path in folders if (path / "best.safetensors").exists()}
 
     def again(self) -> str:
-        console = Console(file=io.StringIO())
-        context, data = self.opened.context, self.opened.data
-        conclude(context, data, final=True, command="raysearch run", console=console)
-        assert isinstance(console.file, io.StringIO)
-        return console.file.getvalue()
+        file = io.StringIO()
+        with show_log(Console(file=file, width=400)):
+            close(self.opened, final=True)
+        return file.getvalue()
 
 
 @pytest.fixture(scope="module")
 def finalists(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Concluded:
-    folder = storage.place(tmp_path_factory.mktemp("finalists") / "valve")
+    folder = storage.to_path(tmp_path_factory.mktemp("finalists") / "valve")
     strategy = {"trials": 2, "finalists": {"top": 2, "seeds": 2}}
     space = SPACE.model_copy(update={"strategy": Strategy.model_validate(strategy)})
     opened = opening(demo_data, folder, space=space)
@@ -255,7 +261,7 @@ def finalists(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Conc
         of = None if seed is None else number - 2
         proposal = Proposal(number, Configuration(3e-3, size, 1.0), seed=seed, rerun_of=of)
         opened.context.study.propose(proposal)
-        work(opened.context, proposal, Share(1, 1, 0, 1), lambda result: None)
+        run_worker_trial(opened.context, proposal, Share(1, 1, 0, 1), lambda result: None)
     return replace(study := Concluded(opened, ""), out=study.again())
 
 
@@ -272,7 +278,7 @@ def test_the_best_mean_is_frozen_with_its_better_encoder(finalists: Concluded) -
         for spec in ("gmm", "none")
     }
     (number, spec), best = max(scores.items(), key=lambda found: fmean(found[1]))
-    winner = frozen(finalists.path)
+    winner = read_frozen(finalists.path)
     assert winner is not None
     assert (winner.configuration, winner.inlier.name) == (
         records[number].proposal.configuration,
@@ -288,7 +294,7 @@ def test_the_best_mean_is_frozen_with_its_better_encoder(finalists: Concluded) -
 
 
 def test_how_sure_it_is_is_said(finalists: Concluded) -> None:
-    winner, sure = frozen(finalists.path), read_confidence(finalists.path)
+    winner, sure = read_frozen(finalists.path), read_confidence(finalists.path)
     assert winner is not None
     assert sure.low is not None
     assert sure.low <= winner.score <= (sure.high or 0)
@@ -318,8 +324,8 @@ def test_who_wins_by_further_seeds_with_the_same_encoder_meets_the_test_ids_once
 ) -> None:
     path = Path(str(finalists.path))
     before = digests(path)
-    held = frozen(finalists.path)
+    held = read_frozen(finalists.path)
     assert held is not None
-    freeze(replace(held, seeds=1, mean_score=held.val_score, std_score=None), finalists.path)
+    freeze_winner(replace(held, seeds=1, mean_score=held.val_score, std_score=None), finalists.path)
     finalists.again()
     assert digests(path) == before

@@ -15,13 +15,13 @@ from raysearch.pipeline import prepare
 from raysearch.pipeline.prepare import (
     Prepared,
     _clear,
-    alone,
     check_recordings,
     check_same_recordings,
     check_same_space,
-    withdraw,
+    discard_new_study,
+    study_lock,
 )
-from raysearch.storage import place
+from raysearch.storage import to_path
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal
 from raysearch.study.space import Space
@@ -30,23 +30,23 @@ from tests.tiny import open_valve
 
 
 def test_a_second_process_is_refused(folder: UPath) -> None:
-    with alone(folder):
+    with study_lock(folder):
         storage.write_text(folder / "study.json", "{}")
         with (
             pytest.raises(UserError, match="another raysearch is running") as caught,
-            alone(folder),
+            study_lock(folder),
         ):
             pass
         assert str(folder) in str(caught.value)
-    with alone(folder):
+    with study_lock(folder):
         pass
 
 
 def test_what_was_refused_leaves_no_lock(folder: UPath) -> None:
-    with pytest.raises(UserError, match="so"), alone(folder):
+    with pytest.raises(UserError, match="so"), study_lock(folder):
         raise UserError("so")
     assert storage.children(folder.parent) == []
-    with alone(folder):
+    with study_lock(folder):
         storage.write_text(folder / "study.json", "{}")
     local = not storage.is_remote(folder)
     assert [path.name for path in storage.children(folder.parent)] == [
@@ -71,7 +71,7 @@ def test_where_nothing_can_be_written_is_said_first(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with (
         pytest.raises(UserError, match=f"cannot write to {tmp_path}/runs"),
-        alone(storage.place(tmp_path / "runs" / "valve")),
+        study_lock(storage.to_path(tmp_path / "runs" / "valve")),
     ):
         pass
 
@@ -79,7 +79,7 @@ def test_where_nothing_can_be_written_is_said_first(tmp_path: Path) -> None:
 def test_a_name_that_is_a_pattern_is_refused(s3: object) -> None:
     with (
         pytest.raises(UserError, match=r"no name on an object store may hold \*"),
-        alone(storage.place("s3://machines/runs") / "val*"),
+        study_lock(storage.to_path("s3://machines/runs") / "val*"),
     ):
         pass
 
@@ -90,21 +90,21 @@ def test_a_study_that_was_begun_in_vain_is_withdrawn(folder: UPath, ledger: bool
     storage.write_text(folder / "proposals" / "0000.json", "{}")
     if ledger:
         storage.write_text(folder / "test_ledger.jsonl", "{}")
-    withdraw(study, new=True)
+    discard_new_study(study, new=True)
     assert [path.name for path in storage.children(folder)] == ["test_ledger.jsonl"] * ledger
 
 
 def test_a_study_with_a_result_or_from_before_is_not_withdrawn(folder: UPath) -> None:
     study = begun(folder)
-    withdraw(study, new=False)
+    discard_new_study(study, new=False)
     assert study.exists()
     study.add(complete(Proposal(0, Configuration(1e-3, 16, 1.0)), row("gmm", 1, 0.5)))
-    withdraw(study, new=True)
+    discard_new_study(study, new=True)
     assert len(study.records()) == 1
 
 
 def begin(folder: UPath, space: Space) -> None:
-    StudyFolder(folder).begin(make_manifest(space, fingerprint="f00d"))
+    StudyFolder(folder).create(make_manifest(space, fingerprint="f00d"))
 
 
 @pytest.mark.parametrize(
@@ -170,16 +170,16 @@ def test_a_study_is_called_what_its_user_called_it(
     monkeypatch.chdir(tmp_path)
     source = Source(demo_data, "valve", ("0", "1", "2"))
     prepared = Prepared(
-        place("runs/valve"), Path("tiny.yaml"), make_space(), source, search_index(source)
+        to_path("runs/valve"), Path("tiny.yaml"), make_space(), source, search_index(source)
     )
     data = open_valve(demo_data)
-    context = prepare.begin(prepared, data, command="raysearch run", fresh=False)
+    context = prepare.create_study(prepared, data, command="raysearch run", fresh=False)
     assert str(context.folder) == "runs/valve"
     assert (tmp_path / "runs" / "valve" / "study.json").exists()
 
 
 def begun(folder: UPath) -> StudyFolder:
     study = StudyFolder(folder)
-    study.begin(make_manifest())
+    study.create(make_manifest())
     study.journal.touch()
     return study

@@ -5,7 +5,7 @@ import pytest
 from raysearch.errors import UserError
 from raysearch.remote.cluster_file import read_cluster_file
 from raysearch.remote.fetch import fetch
-from raysearch.storage import place, write_bytes
+from raysearch.storage import to_path, write_bytes
 from tests.command import contents
 from tests.remote.head import brought_up, write_cluster_file
 from tests.remote.head import ssh as ssh  # a fixture
@@ -64,7 +64,7 @@ def test_the_results_on_an_object_store(
         runs = f"s3://{BUCKET}/fetched"
     else:
         runs = s3_server.address("fetched")
-    folder = place(runs)
+    folder = to_path(runs)
     for name, content in {**FETCHED, **dict.fromkeys(LEFT, b"heavy")}.items():
         write_bytes(folder / "valve" / name, content)
     write_bytes(folder / "notes" / "a.txt", b"note")

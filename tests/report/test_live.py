@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from raysearch.backend.resources import Cluster, Node, Share
+from raysearch.backend.search_callback import StudyProgress
 from raysearch.config import Configuration
 from raysearch.report.live import LiveView
 from raysearch.report.wording import best_of, duration
@@ -49,7 +50,15 @@ class Study:
 
 
 def follow(console: Console, total: int, done: Sequence[Record] = ()) -> LiveView:
-    return LiveView(console, [Study(total, {r.proposal.number: r for r in done})])
+    return start(console, [Study(total, {r.proposal.number: r for r in done})])
+
+
+def start(
+    console: Console, studies: Sequence[StudyProgress], budget: Budget | None = None
+) -> LiveView:
+    view = LiveView(console)
+    view.on_search_start(studies, budget or Budget())
+    return view
 
 
 def end(view: LiveView, record: Record, study: str = "valve") -> None:
@@ -62,16 +71,16 @@ def end(view: LiveView, record: Record, study: str = "valve") -> None:
 def run(console: Console, done: list[Record] | None = None) -> LiveView:
     """A short search: one trial is scored, one fails, one runs."""
     view = follow(console, 6, done or [])
-    with view:
-        view.on_search_start((), Cluster("", "127.0.0.1:8265", (Node(2),)), Share(1, 1, 0, 2))
-        for proposal in PROPOSALS[:3]:
-            view.on_trial_start("valve", proposal)
-        for number in range(1, 9):
-            view.on_epoch_end("valve", 1, epoch(number))
-        end(view, complete(PROPOSALS[0]))
-        end(view, failed(PROPOSALS[1]))
-        view.on_epoch_end("valve", 3, epoch(1))
-        view.on_step_end()
+    view.on_cluster_ready(Cluster("", "127.0.0.1:8265", (Node(2),)), Share(1, 1, 0, 2))
+    for proposal in PROPOSALS[:3]:
+        view.on_trial_start("valve", proposal)
+    for number in range(1, 9):
+        view.on_epoch_end("valve", 1, epoch(number))
+    end(view, complete(PROPOSALS[0]))
+    end(view, failed(PROPOSALS[1]))
+    view.on_epoch_end("valve", 3, epoch(1))
+    view.on_step_end()
+    view.on_search_end()
     return view
 
 
@@ -127,7 +136,7 @@ def test_a_score_of_the_heads_alone_is_told():
 def test_one_trial_at_once_without_a_dashboard():
     file = StringIO()
     view = follow(Console(file=file), 1, [])
-    view.on_search_start((), Cluster("", "", (Node(4),)), Share(1, 4, 0, 1))
+    view.on_cluster_ready(Cluster("", "", (Node(4),)), Share(1, 4, 0, 1))
     assert file.getvalue() == "valve: 1 trial at once, 4 CPUs each\n"
 
 
@@ -154,8 +163,7 @@ def test_on_a_terminal_there_is_a_table():
 
 def test_before_anything_ran_the_table_is_a_line():
     file = StringIO()
-    with follow(terminal(file), 6, []):
-        pass
+    follow(terminal(file), 6, []).on_search_end()
     text = file.getvalue()
     assert "valve   0 running, 0 finished, 0 pruned, 0 failed of 6" in text
     assert "0 s elapsed" in text
@@ -166,8 +174,8 @@ def test_before_anything_ran_the_table_is_a_line():
 def test_the_terminal_is_given_back():
     file = StringIO()
     view = follow(terminal(file), 6, [])
-    with pytest.raises(KeyboardInterrupt), view:
-        raise KeyboardInterrupt
+    assert view.live.is_started
+    view.on_search_end()
     assert not view.live.is_started
     assert file.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
 
@@ -184,7 +192,7 @@ def test_the_time_left_counts_new_trials_and_begun_epochs(monkeypatch: pytest.Mo
     monkeypatch.setattr("raysearch.report.live.time.monotonic", lambda: now)
     file = StringIO()
     view = follow(Console(file=file), 6, [complete(Proposal(0, Configuration(0.5, 64, 0.1)))])
-    view.on_search_start((), Cluster("", "", (Node(2),)), Share(1, 1, 0, 2))
+    view.on_cluster_ready(Cluster("", "", (Node(2),)), Share(1, 1, 0, 2))
     view.on_trial_start("valve", PROPOSALS[0])
     view.on_trial_start("valve", PROPOSALS[1])
     now += 60
@@ -231,7 +239,7 @@ def quiet() -> tuple[LiveView, StringIO]:
 
 def test_a_cluster_that_was_joined_is_named_with_what_a_trial_holds():
     view, file = quiet()
-    view.on_search_start((), Cluster("10.0.0.1:6379", "", (Node(4), Node(8, 2))), Share(2, 4, 1, 1))
+    view.on_cluster_ready(Cluster("10.0.0.1:6379", "", (Node(4), Node(8, 2))), Share(2, 4, 1, 1))
     assert file.getvalue().splitlines() == [
         "valve: joined the Ray cluster at 10.0.0.1:6379 (2 machines)",
         "valve: 1 trial at once, 2 workers of 1 GPU, 4 CPUs each",
@@ -304,10 +312,11 @@ def test_whose_idea_a_trial_was_is_told():
 def test_several_studies_share_a_table_and_are_named():
     file = StringIO()
     studies = [Study(4, {}, "fan"), Study(4, {}, "valve")]
-    with LiveView(terminal(file), studies) as view:
-        view.on_trial_start("valve", PROPOSALS[0])
-        view.on_trial_start("fan", PROPOSALS[0])
-        end(view, complete(PROPOSALS[1]), "fan")
+    view = start(terminal(file), studies)
+    view.on_trial_start("valve", PROPOSALS[0])
+    view.on_trial_start("fan", PROPOSALS[0])
+    end(view, complete(PROPOSALS[1]), "fan")
+    view.on_search_end()
     shown = file.getvalue()
     picture = [line.rstrip() for line in shown[shown.rindex("2 studies   ") :].splitlines()]
     assert picture[0] == "2 studies   2 running, 1 finished, 0 pruned, 0 failed of 8"
@@ -315,7 +324,7 @@ def test_several_studies_share_a_table_and_are_named():
     assert [line.split()[:2] for line in picture[3:5]] == [["fan", "1"], ["valve", "1"]]
     assert picture[5].startswith("best so far  0.7500  fan trial 2: lr 0.01")
     file = StringIO()
-    plain = LiveView(Console(file=file), studies)
+    plain = start(Console(file=file), studies)
     plain.on_trial_start("valve", PROPOSALS[2])
     assert file.getvalue().startswith("valve trial 3: lr 0.001")
 
@@ -323,6 +332,6 @@ def test_several_studies_share_a_table_and_are_named():
 def test_budgets_are_told():
     file = StringIO()
     study = Study(50, {}, device_seconds=1800.0)
-    view = LiveView(Console(file=file), [study], Budget(7200.0, 10.0))
+    view = start(Console(file=file), [study], Budget(7200.0, 10.0))
     end(view, complete(PROPOSALS[0]))
     assert file.getvalue().endswith("2 h 00 min at most, 0.50 of 10 GPU hours]\n")

@@ -15,45 +15,45 @@ from raysearch.errors import UserError
 from raysearch.report.status import facts_of, read_status, read_statuses, show
 from raysearch.report.trials_file import TrialsFile
 from raysearch.scoring.spec import InlierSpec
-from raysearch.search.trial_queue import Agenda
-from raysearch.study.winner import Winner, freeze
+from raysearch.search.trial_queue import TrialQueue
+from raysearch.study.winner import Winner, freeze_winner
 from tests.command import contents, table
 from tests.records import as_written, complete, failed, make_manifest, row
-from tests.search.agendas import end, interrupt, make_agenda, space
+from tests.search.queues import end, interrupt, make_queue, space
 
 
 @pytest.fixture
-def agenda(tmp_path: Path) -> Agenda:
+def queue(tmp_path: Path) -> TrialQueue:
     """Of a study with a finished, a failed, an interrupted and a new trial, and one to come."""
     asked = space(trials=5)
-    agenda = make_agenda(tmp_path / "runs" / "valve", asked)
-    agenda.study.begin(
+    queue = make_queue(tmp_path / "runs" / "valve", asked)
+    queue.study.create(
         make_manifest(
             asked,
             data="/recordings",
-            fingerprint=agenda.context.fingerprint,
+            fingerprint=queue.context.fingerprint,
             started="2026-11-25T22:33:00+00:00",
         )
     )
-    first, second, third, _ = (agenda.next(()) for _ in range(4))
+    first, second, third, _ = (queue.next(()) for _ in range(4))
     assert first is not None
     assert second is not None
     assert third is not None
-    agenda.study.add(complete(first, row("gmm", 1, 0.7), row("lof", 4, 0.9), row("gmm", 2, None)))
-    agenda.study.add(failed(second))
-    interrupt(agenda, third, [None, 0.8, None])
-    return agenda
+    queue.study.add(complete(first, row("gmm", 1, 0.7), row("lof", 4, 0.9), row("gmm", 2, None)))
+    queue.study.add(failed(second))
+    interrupt(queue, third, [None, 0.8, None])
+    return queue
 
 
-def shown(agenda: Agenda) -> list[str]:
+def shown(queue: TrialQueue) -> list[str]:
     """What a terminal is told."""
     file = StringIO()
-    show([read_status(agenda.study.path)], Console(file=file, width=120))
+    show([read_status(queue.study.path)], Console(file=file, width=120))
     return file.getvalue().splitlines()
 
 
-def test_counts_and_trials_follow_from_the_folder(agenda: Agenda) -> None:
-    facts = json.loads(json.dumps(facts_of(read_status(agenda.study.path))))
+def test_counts_and_trials_follow_from_the_folder(queue: TrialQueue) -> None:
+    facts = json.loads(json.dumps(facts_of(read_status(queue.study.path))))
     assert facts["machine"] == "valve"
     assert (facts["state"], facts["started"]) == ("stopped", "2026-11-25T22:33:00+00:00")
     assert facts["trials"] == {
@@ -66,9 +66,9 @@ def test_counts_and_trials_follow_from_the_folder(agenda: Agenda) -> None:
     assert facts["device_seconds"] == pytest.approx(1.23456 + 2.0 + 30.0)
 
 
-def test_ended_trials_are_told_as_the_table_has_them(agenda: Agenda) -> None:
-    study = agenda.study
-    TrialsFile(study.path, agenda.space.validation_ids, study.records()).write()
+def test_ended_trials_are_told_as_the_table_has_them(queue: TrialQueue) -> None:
+    study = queue.study
+    TrialsFile(study.path, queue.space.validation_ids, study.records()).write()
     rows = table(Path(study.path / "trials.csv"))
     ended = facts_of(read_status(study.path))["ended"]
     assert [trial["state"] for trial in ended] == ["COMPLETE", "FAIL"]
@@ -76,20 +76,20 @@ def test_ended_trials_are_told_as_the_table_has_them(agenda: Agenda) -> None:
         assert as_written(trial) in [{key: row[key] for key in trial} for row in rows]
 
 
-def test_a_study_is_running_while_its_lock_is_held(agenda: Agenda) -> None:
-    with storage.lock(agenda.study.path):
-        assert read_status(agenda.study.path).state == "running"
-    assert read_status(agenda.study.path).state == "stopped"
+def test_a_study_is_running_while_its_lock_is_held(queue: TrialQueue) -> None:
+    with storage.lock(queue.study.path):
+        assert read_status(queue.study.path).state == "running"
+    assert read_status(queue.study.path).state == "stopped"
 
 
-def test_a_study_whose_winner_is_frozen_is_finished(tmp_path: Path, agenda: Agenda) -> None:
-    taken = list(agenda.waiting) + [p for p in agenda.proposals if p.number in (2, 3)]
+def test_a_study_whose_winner_is_frozen_is_finished(tmp_path: Path, queue: TrialQueue) -> None:
+    taken = list(queue.waiting) + [p for p in queue.proposals if p.number in (2, 3)]
     for proposal in taken:
-        end(agenda, proposal)
-    last = agenda.next(())
+        end(queue, proposal)
+    last = queue.next(())
     assert last is not None
-    end(agenda, last, None)
-    assert read_status(agenda.study.path).state == "stopped"
+    end(queue, last, None)
+    assert read_status(queue.study.path).state == "stopped"
     best = last.number
     winner = Winner(
         "valve",
@@ -104,44 +104,44 @@ def test_a_study_whose_winner_is_frozen_is_finished(tmp_path: Path, agenda: Agen
         0.8,
         0.01,
     )
-    freeze(winner, agenda.study.path)
-    (agenda.study.path / "final_test.csv").write_text(
+    freeze_winner(winner, queue.study.path)
+    (queue.study.path / "final_test.csv").write_text(
         "machine,id,auc,pauc\nvalve,3,0.8,0.8\nvalve,4,0.6,0.6\nvalve,hmean,0.6857,0.6857\n"
     )
-    status = read_status(agenda.study.path)
+    status = read_status(queue.study.path)
     assert status.state == "finished"
     assert facts_of(status)["winner"]["trial"] == best
     assert facts_of(status)["final_score"] == pytest.approx(2 / (1 / 0.8 + 1 / 0.6))
-    assert shown(agenda)[2:] == [
+    assert shown(queue)[2:] == [
         f"winner      0.8000 over 2 seeds  trial {best}: lr 0.001, batch size 32, λ 10, gmm p=4",
         "final test  0.6857",
     ]
 
 
-def test_who_looks_changes_nothing(agenda: Agenda, tmp_path: Path) -> None:
+def test_who_looks_changes_nothing(queue: TrialQueue, tmp_path: Path) -> None:
     before = contents(tmp_path)
-    show([read_status(agenda.study.path)], Console(file=StringIO()))
+    show([read_status(queue.study.path)], Console(file=StringIO()))
     assert contents(tmp_path) == before
 
 
-def test_it_is_shown_as_the_live_view_has_it(agenda: Agenda) -> None:
-    head, times, best = shown(agenda)
+def test_it_is_shown_as_the_live_view_has_it(queue: TrialQueue) -> None:
+    head, times, best = shown(queue)
     assert head == "valve   0 running, 1 finished, 0 pruned, 1 failed of 5"
     assert re.fullmatch(r"stopped, begun 2026-11-2\d \d\d:\d\d, 0.01 device hours", times)
     assert best.startswith("best so far  0.9000  trial 0: lr ")
-    with storage.lock(agenda.study.path):
-        lines = shown(agenda)
+    with storage.lock(queue.study.path):
+        lines = shown(queue)
     assert lines[0].startswith("valve   2 running")
     assert [line.split()[0] for line in lines[2:5]] == ["trial", "2", "3"]
     assert "3/300" in lines[3]
     assert lines[3].split()[-2:] == ["30", "s"]
 
 
-def test_studies_are_found_in_their_folder_or_as_it(agenda: Agenda) -> None:
-    folder = agenda.study.path
+def test_studies_are_found_in_their_folder_or_as_it(queue: TrialQueue) -> None:
+    folder = queue.study.path
     (folder.parent / "tune").mkdir()
-    assert [status.agenda.name for status in read_statuses(folder)] == [folder.name]
-    assert [status.agenda.name for status in read_statuses(folder.parent)] == [folder.name]
+    assert [status.queue.name for status in read_statuses(folder)] == [folder.name]
+    assert [status.queue.name for status in read_statuses(folder.parent)] == [folder.name]
 
 
 def test_no_study_at_all(tmp_path: Path) -> None:
@@ -149,10 +149,10 @@ def test_no_study_at_all(tmp_path: Path) -> None:
         read_statuses(UPath(tmp_path))
 
 
-def test_a_study_of_another_version_is_refused_in_one_line(agenda: Agenda) -> None:
-    manifest = agenda.study.manifest
+def test_a_study_of_another_version_is_refused_in_one_line(queue: TrialQueue) -> None:
+    manifest = queue.study.manifest
     manifest.space["fixed"]["covariance"] = "full"
-    agenda.study.begin(manifest)
+    queue.study.create(manifest)
     with pytest.raises(UserError, match=r"valve/study.json: fixed.covariance: ") as caught:
-        read_status(agenda.study.path)
+        read_status(queue.study.path)
     assert "\n" not in str(caught.value)

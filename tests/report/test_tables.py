@@ -19,7 +19,7 @@ from raysearch.storage import write_text
 from raysearch.study.confidence import Confidence, write_confidence
 from raysearch.study.folder import StudyFolder
 from raysearch.study.space import Space, load_space
-from raysearch.study.winner import Winner, freeze
+from raysearch.study.winner import Winner, freeze_winner
 from tests.records import SPACE, make_manifest
 
 
@@ -157,9 +157,9 @@ def test_people_get_it_rounded(tmp_path: Path, suffix: str) -> None:
 
 def make_study(out: UPath, name: str, best: Winner | None, **scores: tuple[float, float]) -> UPath:
     study = StudyFolder(out / name)
-    study.begin(make_manifest())
+    study.create(make_manifest())
     if best is not None:
-        freeze(best, study.path)
+        freeze_winner(best, study.path)
     if scores:
         pairs = [(i.removeprefix("id"), *pair) for i, pair in scores.items()]
         means = [harmonic_mean(pair[column] for pair in pairs) for column in (1, 2)]

@@ -8,7 +8,7 @@ from upath import UPath
 
 from raysearch.data.dataset import Source
 from raysearch.search.sampler import Sampler
-from raysearch.search.trial_queue import Agenda
+from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record
@@ -20,17 +20,17 @@ from tests.records import complete, failed, make_manifest, make_space, row
 
 def make_context(folder: Path, space: Space, machine: str = "valve") -> StudyContext:
     study = StudyFolder(UPath(folder))
-    study.begin(make_manifest(machine=machine))
+    study.create(make_manifest(machine=machine))
     source = Source(folder, machine, ("0",))
     return StudyContext(study.path, source, "data", space)
 
 
-def make_agenda(folder: Path, space: Space, machine: str = "valve") -> Agenda:
-    """An agenda as a run makes it, from what the folder holds."""
+def make_queue(folder: Path, space: Space, machine: str = "valve") -> TrialQueue:
+    """An queue as a run makes it, from what the folder holds."""
     context = make_context(folder, space, machine)
     known = context.study.known()
     sampler = Sampler(space, context.study.journal, known.searched, known.records)
-    return Agenda(context, known, sampler)
+    return TrialQueue(context, known, sampler)
 
 
 def space(**strategy: object) -> Space:
@@ -40,10 +40,10 @@ def space(**strategy: object) -> Space:
     return make_space(strategy={**asked, **strategy})
 
 
-def end(agenda: Agenda, proposal: Proposal, score: float | None = 0.5) -> Record:
+def end(queue: TrialQueue, proposal: Proposal, score: float | None = 0.5) -> Record:
     record = failed(proposal) if score is None else complete(proposal, row("gmm", 1, score))
-    agenda.study.add(record)
-    agenda.end(record)
+    queue.study.add(record)
+    queue.tell(record)
     return record
 
 
@@ -51,7 +51,7 @@ def epoch(number: int, score: float | None = None) -> Epoch:
     return Epoch(number, 1.0, 0.5, 0.5, 1.0, 0.5, 0.5, 1e-3, 10.0, score)
 
 
-def interrupt(agenda: Agenda, proposal: Proposal, scores: Sequence[float | None]) -> None:
+def interrupt(queue: TrialQueue, proposal: Proposal, scores: Sequence[float | None]) -> None:
     """Leaves the checkpoint of a trial that was killed."""
     facts = {"history": [asdict(epoch(n, s)) for n, s in enumerate(scores, 1)], "resumes": []}
-    checkpoint.save(agenda.context.encoder(proposal) / "last.safetensors", {}, facts)
+    checkpoint.save(queue.context.encoder(proposal) / "last.safetensors", {}, facts)

@@ -16,7 +16,7 @@ from raysearch.config import Configuration
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.optuna_backend import BEST, RECALL
 from raysearch.search.sampler import Sampler
-from raysearch.search.warm_start import Start
+from raysearch.search.warm_start import WarmStart
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.space import Space
 from raysearch.training.outcome import Epoch
@@ -444,9 +444,9 @@ def test_without_a_scheduler_no_trial_is_given_up(tmp_path: Path) -> None:
 def test_starts_come_first_once_and_moved_into_the_space(tmp_path: Path) -> None:
     asked = space("tpe", "sweep", lr=[1e-3, 1e-2])
     starts = [
-        Start(Configuration(1.2e-3, 60, 3.3), "runs/fan trial 3"),
-        Start(Configuration(1e-3, 64, 10.0), "the same again"),
-        Start(Configuration(1.0, 500, 0.0), "paper"),
+        WarmStart(Configuration(1.2e-3, 60, 3.3), "runs/fan trial 3"),
+        WarmStart(Configuration(1e-3, 64, 10.0), "the same again"),
+        WarmStart(Configuration(1.0, 500, 0.0), "paper"),
     ]
     sampler = Sampler(asked, tmp_path / "study.journal")
     sampler.enqueue(starts)
@@ -465,8 +465,8 @@ def test_a_start_brings_its_inlier_model_where_that_is_sampled(tmp_path: Path) -
     sampler = Sampler(space("tpe", "sample"), tmp_path / "study.journal")
     sampler.enqueue(
         [
-            Start(Configuration(1e-3, 64, 1.0), "a", InlierSpec("ocsvm", 0.5)),
-            Start(Configuration(1e-3, 64, 1.0), "b", InlierSpec("gmm", 3)),
+            WarmStart(Configuration(1e-3, 64, 1.0), "a", InlierSpec("ocsvm", 0.5)),
+            WarmStart(Configuration(1e-3, 64, 1.0), "b", InlierSpec("gmm", 3)),
         ]
     )
     first = sampler.ask()

@@ -8,7 +8,13 @@ from upath import UPath
 from raysearch.config import Configuration
 from raysearch.errors import UserError
 from raysearch.scoring.spec import InlierSpec
-from raysearch.search.warm_start import Start, good_starts, paper_start, starts_of, together
+from raysearch.search.warm_start import (
+    WarmStart,
+    best_starts,
+    merge_starts,
+    paper_start,
+    read_warm_starts,
+)
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
 from tests.records import complete, failed, make_manifest, row
@@ -21,10 +27,10 @@ def scored(number: int, score: float) -> Record:
 
 
 def test_table_one_of_the_paper() -> None:
-    assert paper_start("valve") == Start(
+    assert paper_start("valve") == WarmStart(
         Configuration(5e-4, 128, 10.0), "paper", InlierSpec("gmm", 32)
     )
-    assert paper_start("ToyTrain") == Start(
+    assert paper_start("ToyTrain") == WarmStart(
         Configuration(5e-4, 32, 0.1), "paper", InlierSpec("lof", 8)
     )
 
@@ -38,9 +44,9 @@ def test_the_best_configurations_of_a_study_come_best_first() -> None:
         Record(PROPOSALS[4], State.PRUNED, "encoder4", 2, 0, "here"),
         scored(5, 0.8),
     ]
-    found = good_starts(records, "runs/fan")
+    found = best_starts(records, "runs/fan")
     assert found == [
-        Start(PROPOSALS[n].configuration, f"runs/fan trial {n}", InlierSpec("gmm", 2))
+        WarmStart(PROPOSALS[n].configuration, f"runs/fan trial {n}", InlierSpec("gmm", 2))
         for n in (1, 5, 3)
     ]
 
@@ -61,20 +67,20 @@ def test_an_encoder_counts_once_and_finalists_not_at_all() -> None:
             Proposal(2, Configuration(1e-3, 32, 1.0), seed=1, rerun_of=0), row("lof", 4, 0.99)
         ),
     ]
-    assert good_starts(twice, "x") == [
-        Start(Configuration(1e-3, 32, 1.0), "x trial 1", InlierSpec("lof", 4))
+    assert best_starts(twice, "x") == [
+        WarmStart(Configuration(1e-3, 32, 1.0), "x trial 1", InlierSpec("lof", 4))
     ]
 
 
 def test_every_studys_best_comes_before_any_second_best() -> None:
-    a, b, c = (Start(Configuration(1e-3, 32, 1.0), name) for name in "abc")
-    assert together([[a, b], [], [c]]) == [a, c, b]
-    assert together([]) == []
+    a, b, c = (WarmStart(Configuration(1e-3, 32, 1.0), name) for name in "abc")
+    assert merge_starts([[a, b], [], [c]]) == [a, c, b]
+    assert merge_starts([]) == []
 
 
 def write_study(folder: Path, *records: Record) -> None:
     study = StudyFolder(UPath(folder))
-    study.begin(make_manifest(machine=folder.name))
+    study.create(make_manifest(machine=folder.name))
     for record in records:
         study.add(record)
 
@@ -84,14 +90,14 @@ def test_a_study_or_a_folder_of_studies_is_read(tmp_path: Path) -> None:
     write_study(tmp_path / "pump", scored(2, 0.6))
     (tmp_path / "notes.txt").write_text("no study")
     fan = [f"{tmp_path}/fan trial {number}" for number in (1, 0)]
-    assert [start.origin for start in starts_of(UPath(tmp_path / "fan"))] == fan
-    both = [start.origin for start in starts_of(UPath(tmp_path))]
+    assert [start.origin for start in read_warm_starts(UPath(tmp_path / "fan"))] == fan
+    both = [start.origin for start in read_warm_starts(UPath(tmp_path))]
     assert both == [fan[0], f"{tmp_path}/pump trial 2", fan[1]]
 
 
 def test_a_place_without_a_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--warm-start .*nowhere: no study there"):
-        starts_of(UPath(tmp_path / "nowhere"))
+        read_warm_starts(UPath(tmp_path / "nowhere"))
     write_study(tmp_path / "fan", failed(PROPOSALS[0]))
     with pytest.raises(UserError, match=r"--warm-start .*fan: no finished trial there"):
-        starts_of(UPath(tmp_path / "fan"))
+        read_warm_starts(UPath(tmp_path / "fan"))

@@ -15,11 +15,11 @@ from raysearch.study.confidence import Confidence, read_confidence, write_confid
 from raysearch.study.folder import StudyFolder
 from raysearch.study.ranking import Ranking, rank
 from raysearch.study.records import Proposal, Record
-from raysearch.study.resampling import measure
+from raysearch.study.resampling import measure_confidence
 from raysearch.training import checkpoint
 from raysearch.training.network import new_encoder
 from raysearch.training.train import load_trained
-from raysearch.training.trial import validation_scores
+from raysearch.training.trial import score_validation_clips
 from tests.records import complete, row
 from tests.tiny import TEN, open_valve
 
@@ -61,7 +61,7 @@ def measured(
 ) -> tuple[Confidence, int]:
     """What was found, and how many encoders were asked for it."""
     told: list[int] = []
-    found = measure(asked, known or Confidence(), TEN, data, study, told.append)
+    found = measure_confidence(asked, known or Confidence(), TEN, data, study, told.append)
     return found, sum(told)
 
 
@@ -70,7 +70,7 @@ def judged(study: StudyFolder, data: TrialData, number: int) -> float:
     config = one.proposal.config("valve", data.fingerprint, 0, TEN)
     encoder = load_trained(TEN, len(data.ids), study.encoder(one.encoder)).encoder
     spec = ranking(one).winner.inlier
-    found = validation_scores(spec, encoder, config, data)
+    found = score_validation_clips(spec, encoder, config, data)
     labels, scores = ({k: pair[n] for k, pair in found.items()} for n in (0, 1))
     assert all(label.shape == (12,) and label.sum() == 6 for label in labels.values())
     return machine_score(labels, scores).hmean

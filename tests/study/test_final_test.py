@@ -17,7 +17,7 @@ from raysearch.detector import Detector
 from raysearch.errors import DataError, UserError
 from raysearch.scoring.metrics import auc_pauc, harmonic_mean
 from raysearch.scoring.spec import InlierSpec
-from raysearch.study.final_test import FinalResult, Scores, final_test, judge
+from raysearch.study.final_test import FinalResult, Scores, final_test, score_test_clips
 from raysearch.study.winner import Winner
 from tests.detectors import make_detector
 
@@ -44,7 +44,7 @@ AUC, PAUC = 3 / 4, 14 / 19
 
 
 def test_labels_of_names_are_judged() -> None:
-    result = judge(scored("3", *ROWS), {}, ["3"])
+    result = score_test_clips(scored("3", *ROWS), {}, ["3"])
     assert result.score is not None
     assert result.score.per_id["3"] == pytest.approx((AUC, PAUC))
     assert result.score.hmean == pytest.approx(2 / (1 / AUC + 1 / PAUC))
@@ -54,14 +54,14 @@ def test_labels_of_names_are_judged() -> None:
 def test_labels_of_the_ground_truth_are_judged() -> None:
     rows = [(None, score) for _, score in ROWS]
     truth = {("3", f"{n}.wav"): int(n in "cd") for n in "abcd"} | {("4", "a.wav"): 1}
-    result = judge(scored("3", *rows), truth, ["3"])
+    result = score_test_clips(scored("3", *rows), truth, ["3"])
     assert result.score is not None
     assert result.score.per_id["3"] == pytest.approx((AUC, PAUC))
 
 
 def test_a_name_tells_more_than_the_ground_truth() -> None:
     truth = {("3", f"{n}.wav"): int(n in "ab") for n in "abcd"}
-    result = judge(scored("3", *ROWS), truth, ["3"])
+    result = score_test_clips(scored("3", *ROWS), truth, ["3"])
     assert result.score is not None
     assert result.score.per_id["3"][0] == pytest.approx(AUC)
 
@@ -69,14 +69,14 @@ def test_a_name_tells_more_than_the_ground_truth() -> None:
 def test_each_id_is_judged_by_itself() -> None:
     perfect = [(label, score + 100 * label) for label, score in ROWS]
     scores = scored("3", *ROWS) | scored("10", *((a, 1e6 * b) for a, b in perfect))
-    result = judge(scores, {}, ["3", "10"])
+    result = score_test_clips(scores, {}, ["3", "10"])
     assert result.score is not None
     assert result.score.per_id["10"] == (1.0, 1.0)
     assert result.score.hmean == pytest.approx(4 / (1 / AUC + 1 / PAUC + 2))
 
 
 def test_clips_without_a_label_are_left_out_of_the_judgement() -> None:
-    result = judge(scored("3", *ROWS, (None, -50.0)), {}, ["3"])
+    result = score_test_clips(scored("3", *ROWS, (None, -50.0)), {}, ["3"])
     assert result.score is not None
     assert result.score.per_id["3"][0] == pytest.approx(AUC)
 
@@ -91,8 +91,8 @@ def test_clips_without_a_label_are_left_out_of_the_judgement() -> None:
     ],
 )
 def test_what_cannot_be_judged_is_said(scores: Scores, remark: str) -> None:
-    assert judge(scores, {}, ["4"]) == FinalResult(None, (remark,))
-    both = judge(scores | scored("3", *ROWS), {}, ["3", "4"])
+    assert score_test_clips(scores, {}, ["4"]) == FinalResult(None, (remark,))
+    both = score_test_clips(scores | scored("3", *ROWS), {}, ["3", "4"])
     assert both.score is not None
     assert list(both.score.per_id) == ["3"]
     assert both.remarks == (remark,)

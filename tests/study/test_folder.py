@@ -22,7 +22,7 @@ PROPOSAL = Proposal(7, Configuration(0.1 + 0.2, 32, 1 / 3), InlierSpec("gmm", 4)
 @pytest.fixture
 def study(folder: UPath) -> StudyFolder:
     made = StudyFolder(folder)
-    made.begin(make_manifest())
+    made.create(make_manifest())
     return made
 
 
@@ -128,7 +128,7 @@ def test_the_journal_is_a_local_file_until_it_is_published(
 ) -> None:
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
     assert study.fetch_journal() is None
-    study.begin(make_manifest())
+    study.create(make_manifest())
     study.journal.write_text("at work")
     assert study.journal.parent.name == study.path.name
     assert study.fetch_journal() == study.journal
@@ -141,7 +141,7 @@ def test_the_journal_is_a_local_file_until_it_is_published(
 
 
 def test_journals_of_two_studies_are_two_files(s3: S3) -> None:
-    paths = [storage.place(f"s3://{BUCKET}/{name}") for name in ("a/valve", "b/valve")]
+    paths = [storage.to_path(f"s3://{BUCKET}/{name}") for name in ("a/valve", "b/valve")]
     assert len({StudyFolder(path).journal for path in paths}) == 2
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from raysearch.config import Configuration
 from raysearch.scoring.inlier import InlierSpec
-from raysearch.study.ranking import Candidate, Ranking, rank, shortcomings
+from raysearch.study.ranking import Candidate, Ranking, caveats, rank
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.strategy import Finalists
 from raysearch.training.outcome import InlierResult
@@ -77,7 +77,7 @@ def test_luck_with_one_seed_does_not_win() -> None:
     assert found.winner.std == pytest.approx(0.05)
     assert found.winner.best.record.proposal.number == 1
     assert {one.proposal.number for one in found.candidates} == {0, 1}
-    assert shortcomings(found, [trial(0, 0.9), trial(1, 0.8)], ASKED) == []
+    assert caveats(found, [trial(0, 0.9), trial(1, 0.8)], ASKED) == []
 
 
 def test_an_inlier_model_that_failed_with_one_seed_is_out() -> None:
@@ -94,7 +94,7 @@ def test_a_finalist_that_failed_with_one_seed_is_out() -> None:
     ]
     found = ranked(*records)
     assert named(found.winner) == (1, "gmm")
-    assert shortcomings(found, records, Finalists(top=2, seeds=3)) == [
+    assert caveats(found, records, Finalists(top=2, seeds=3)) == [
         "the finalists were compared by 1 of 3 seeds",
         "not compared, for want of a seed: finalist 0",
     ]
@@ -117,7 +117,7 @@ def test_a_budget_that_ends_the_finalists_leaves_what_compares() -> None:
     assert found.seeds == 2
     assert (named(found.winner), named(found.second)) == ((0, "lof"), (1, "gmm"))
     assert found.winner.mean() == pytest.approx(0.75)
-    assert shortcomings(found, records, ASKED) == [
+    assert caveats(found, records, ASKED) == [
         "the finalists were compared by 2 of 3 seeds",
         "not compared, for want of a seed: finalist 2",
     ]
@@ -125,17 +125,17 @@ def test_a_budget_that_ends_the_finalists_leaves_what_compares() -> None:
 
 def test_a_budget_that_ends_the_search_is_said() -> None:
     records = [trial(0, 0.9), trial(1, 0.8)]
-    assert shortcomings(ranked(*records), records, ASKED) == [
+    assert caveats(ranked(*records), records, ASKED) == [
         "the finalists were compared by 1 of 3 seeds"
     ]
-    assert shortcomings(ranked(*records), records, None) == []
+    assert caveats(ranked(*records), records, None) == []
 
 
 def test_where_there_is_one_encoder_its_inlier_models_compare() -> None:
     records = [trial(0, 0.9, 0.8), trial(1, 0.5, 0.7, of=0)]
     found = ranked(*records)
     assert (named(found.winner), named(found.second), found.seeds) == ((0, "lof"), (0, "gmm"), 2)
-    assert shortcomings(found, records, ASKED) == []
+    assert caveats(found, records, ASKED) == []
 
 
 SCORE = st.none() | st.sampled_from([0.0, 0.25, 0.5, 0.625, 0.75, 1.0])

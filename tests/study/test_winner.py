@@ -16,7 +16,7 @@ from raysearch.scoring.spec import InlierSpec
 from raysearch.scoring.threshold import gamma_threshold
 from raysearch.study.ranking import rank
 from raysearch.study.records import Proposal, Record
-from raysearch.study.winner import Winner, choose, freeze, frozen
+from raysearch.study.winner import Winner, choose_winner, freeze_winner, read_frozen
 from raysearch.training import checkpoint
 from raysearch.training.network import new_encoder
 from raysearch.training.trial import clip_scores
@@ -31,7 +31,7 @@ def proposal(number: int) -> Proposal:
 def chosen_of(*records: Record) -> Winner:
     ranking = rank(records)
     assert ranking is not None
-    return choose("valve", "data", ranking)
+    return choose_winner("valve", "data", ranking)
 
 
 def test_the_highest_score_wins_with_its_inlier_model() -> None:
@@ -77,9 +77,9 @@ def winner() -> Winner:
 
 
 def test_a_frozen_winner_comes_back(tmp_path: Path, winner: Winner) -> None:
-    assert frozen(tmp_path) is None
-    freeze(winner, tmp_path)
-    assert frozen(tmp_path) == winner
+    assert read_frozen(tmp_path) is None
+    freeze_winner(winner, tmp_path)
+    assert read_frozen(tmp_path) == winner
 
 
 def test_one_that_was_frozen_before_there_were_finalists_comes_back(
@@ -89,7 +89,7 @@ def test_one_that_was_frozen_before_there_were_finalists_comes_back(
     for key in ("seeds", "mean_score", "std_score"):
         del content[key]
     (tmp_path / "frozen.json").write_text(json.dumps(content))
-    assert frozen(tmp_path) == winner
+    assert read_frozen(tmp_path) == winner
 
 
 def test_its_configuration_is_that_of_its_encoder(winner: Winner) -> None:

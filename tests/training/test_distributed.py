@@ -25,11 +25,18 @@ from raysearch.data.dataset import TrialData
 from raysearch.errors import UserError
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.training import checkpoint, learner, train
-from raysearch.training.distributed import from_first, gathered, rank, rows, total, workers
+from raysearch.training.distributed import (
+    all_gather,
+    all_reduce_sum,
+    broadcast,
+    rank,
+    shard,
+    world_size,
+)
 from raysearch.training.embedding import Embedder
 from raysearch.training.network import new_encoder
 from raysearch.training.outcome import Epoch
-from raysearch.training.sync_layers import GlobalBatchNorm, globalise, wrap
+from raysearch.training.sync_layers import GlobalBatchNorm, synchronise, wrap_encoder
 from raysearch.training.trial import run_trial
 from tests.tiny import TINY, open_valve, tiny_config
 
@@ -92,19 +99,19 @@ def pair(data: TrialData, folder: Path) -> dict[str, Any]:
     result = run_trial(tiny_config(data, **CURVE), data, SPECS, told.append, folder / "dropout")
     return {
         **dropped(),
-        "who": (rank(), workers()),
+        "who": (rank(), world_size()),
         "norms": {name: norm_of_shards(name, [5, 3]) for name in NORMS},
-        "failure": failure(lambda: from_first(fail)),
-        "strange": failure(lambda: from_first(fail_strangely)),
-        "first": from_first(rank),
-        "total": total(torch.tensor([1.0, rank()])).tolist(),
-        "gathered": gathered([f"{rank()}"] * (3 if rank() == 0 else 2), 5),
+        "failure": failure(lambda: broadcast(fail)),
+        "strange": failure(lambda: broadcast(fail_strangely)),
+        "first": broadcast(rank),
+        "total": all_reduce_sum(torch.tensor([1.0, rank()])).tolist(),
+        "gathered": all_gather([f"{rank()}"] * (3 if rank() == 0 else 2), 5),
         "plain": history(data, folder / "plain", dropout=0.0),
         "result": result,
         "told": told,
         "embeddings": embeddings(data, new_encoder_of_seed(), CLIPS),
         "begun": interrupted(data, folder / "begun"),
-        "moments": from_first(lambda: moments(folder / "begun")),
+        "moments": broadcast(lambda: moments(folder / "begun")),
         "diverged": failure(lambda: history(data, folder / "diverged", lr=1e30)),
         "foreign": failure(lambda: history(data, folder / "plain", dropout=0.0, seed=1)),
         "wrapped": sorted(wrapped_state()),
@@ -120,7 +127,7 @@ def three(data: TrialData, folder: Path) -> dict[str, Any]:
         "plain": history(data, folder / "plain", dropout=0.0),
         "embeddings": embeddings(data, new_encoder_of_seed(), CLIPS[:2]),
         "narrow": failure(lambda: history(data, folder / "narrow", batch_size=2)),
-        "shares": gathered(list(range(8))[rows()], 8),
+        "shares": all_gather(list(range(8))[shard()], 8),
     }
 
 
@@ -187,15 +194,15 @@ def whole_batch() -> torch.Tensor:
 
 def dropped() -> dict[str, torch.Tensor]:
     layer = nn.Sequential(nn.Dropout(0.3))
-    globalise(layer)
+    synchronise(layer)
     torch.manual_seed(3)
-    share = whole_batch()[rows()]
+    share = whole_batch()[shard()]
     return {"dropped": layer(share), "kept": layer.eval()(share)}
 
 
 def wrapped_state() -> dict[str, Any]:
     encoder = new_encoder_of_seed()
-    wrap(encoder)
+    wrap_encoder(encoder)
     assert any(isinstance(module, GlobalBatchNorm) for module in encoder.modules())
     return encoder.state_dict()
 
@@ -246,7 +253,7 @@ def run_norm(norm: nn.Module, batches: list[torch.Tensor], weights: torch.Tensor
 
 def norm_of_shards(name: str, sizes: list[int]):
     norm, batches, weights = norm_and_batches(name)
-    globalise(norm)
+    synchronise(norm)
     start = sum(sizes[: rank()])
     share = slice(start, start + sizes[rank()])
     return run_norm(norm, [batch[share] for batch in batches], weights[share])
@@ -308,14 +315,14 @@ def losses(history: tuple[Epoch, ...]) -> np.ndarray:
 
 
 def test_one_process_is_its_only_worker():
-    assert (rank(), workers()) == (0, 1)
-    assert from_first(lambda: 3) == 3
+    assert (rank(), world_size()) == (0, 1)
+    assert broadcast(lambda: 3) == 3
     with pytest.raises(UserError, match="no such thing"):
-        from_first(fail)
-    assert gathered([1, 2], 2) == [1, 2]
-    assert list("abc")[rows()] == list("abc")
+        broadcast(fail)
+    assert all_gather([1, 2], 2) == [1, 2]
+    assert list("abc")[shard()] == list("abc")
     encoder = new_encoder_of_seed()
-    assert wrap(encoder) is encoder
+    assert wrap_encoder(encoder) is encoder
     assert not any(isinstance(module, GlobalBatchNorm) for module in encoder.modules())
 
 
@@ -329,25 +336,25 @@ def test_batch_norm_of_shards_is_that_of_the_whole(
     outputs, inner, gradients, state, evaluated = run_norm(norm, batches, weights)
     if count == 1:
         norm, batches, weights = norm_and_batches(name)
-        globalise(norm)
+        synchronise(norm)
         shards = [run_norm(norm, batches, weights)]
     else:
         shards = [w.norms[name] for w in request.getfixturevalue({2: "two", 3: "trio"}[count])]
     single = NORMS[name][2] == torch.float32
     close = {"rtol": 1e-3, "atol": 1e-4} if single else {"rtol": 1e-10, "atol": 1e-11}
     for step in range(NORM_STEPS):
-        together = torch.cat([shard[0][step] for shard in shards])
+        together = torch.cat([part[0][step] for part in shards])
         torch.testing.assert_close(together, outputs[step], **close)
-        together = torch.cat([shard[1][step] for shard in shards])
+        together = torch.cat([part[1][step] for part in shards])
         torch.testing.assert_close(together, inner[step], **close)
     for key, gradient in gradients.items():
-        summed = sum(shard[2][key] for shard in shards)
+        summed = sum(part[2][key] for part in shards)
         torch.testing.assert_close(summed, gradient, **close)
-    for shard in shards:
-        assert list(shard[3]) == list(state)
+    for part in shards:
+        assert list(part[3]) == list(state)
         for key, value in state.items():
-            torch.testing.assert_close(shard[3][key], value, **close)
-    together = torch.cat([shard[4] for shard in shards])
+            torch.testing.assert_close(part[3][key], value, **close)
+    together = torch.cat([part[4] for part in shards])
     first = evaluated if count == 1 else torch.cat([evaluated])
     torch.testing.assert_close(together, first, **close)
 
@@ -355,7 +362,7 @@ def test_batch_norm_of_shards_is_that_of_the_whole(
 def test_batch_norm_of_half_precision_computes_in_full():
     norm, (batch, *_), weights = norm_and_batches("2d")
     norms = [norm.float(), copy.deepcopy(norm).float()]
-    globalise(norms[1])
+    synchronise(norms[1])
     expected, found = (run_norm(n, [(batch / 10).bfloat16()], weights) for n in norms)
     assert found[0][0].dtype == found[1][0].dtype == torch.bfloat16
     for part in range(2):

@@ -17,7 +17,7 @@ from raysearch.training.embedding import Embedder
 from raysearch.training.network import frontend
 from raysearch.training.outcome import Epoch, TrialResult
 from raysearch.training.train import Trained, load_trained
-from raysearch.training.trial import fit_embeddings, judge_all, run_trial
+from raysearch.training.trial import fit_embeddings, run_trial, score_inlier_models
 from tests.tiny import VALIDATION_IDS, open_valve, tiny_config
 
 GMM, LOF, NONE = InlierSpec("gmm", 1), InlierSpec("lof", 3), InlierSpec("none", None)
@@ -255,7 +255,7 @@ def test_a_collapsed_encoder_is_a_row_with_its_reason(
     last = collapsed.neck[-1]
     torch.nn.init.zeros_(last.weight)
     torch.nn.init.constant_(last.bias, value)
-    *fitted, none = judge_all(collapsed, config, data, WIDE)
+    *fitted, none = score_inlier_models(collapsed, config, data, WIDE)
     for spec, row in zip(WIDE, fitted, strict=False):
         assert row.error.startswith(f"{spec}: ")
         assert reason in row.error

@@ -131,11 +131,11 @@ def _list(
             files = list_files(session, record.number, base_url=base_url, backoff=backoff)
         except requests.RequestException as error:
             raise _unreachable(record, root, base_url, error) from error
-        items += select(record, files, machines)
+        items += select_items(record, files, machines)
     return items
 
 
-def select(
+def select_items(
     record: Record, files: Sequence[RemoteFile], machines: Sequence[str]
 ) -> tuple[Item, ...]:
     """Picks a record's files for some machine types.

@@ -13,8 +13,8 @@ from upath import UPath
 from raysearch.data import batches
 from raysearch.data.dataset import TrialData
 from raysearch.detector import Detector
-from raysearch.report.clips.media import write_wrong
-from raysearch.report.clips.misclassified import WrongClip, worst_wrong
+from raysearch.report.clips.media import write_misclassified
+from raysearch.report.clips.misclassified import MisclassifiedClip, worst_misclassified
 from raysearch.report.clips.shown import Part, ShownClip, evidence_folder, write_clips
 from raysearch.scoring.metrics import Floats
 from raysearch.scoring.projection import project
@@ -43,7 +43,7 @@ class _Group:
         return _Group(self.part, replace(self.recordings, clips=self.clips[places]))
 
 
-def gather(
+def collect_clips(
     detector: Detector, data: TrialData, seed: int, run: UPath, on_clips: Callable[[int], None]
 ) -> None:
     """Writes a run's `evidence/`; what was there is replaced.
@@ -124,13 +124,13 @@ def _write_worst(
 ) -> None:
     options = detector.options
     worst, waves = [], []
-    for one in worst_wrong(judged):
+    for one in worst_misclassified(judged):
         clip = judged[one.position]
         wave = group.recordings.store.waveform(int(group.clips[one.position]))
         assert clip.score is not None
         assert clip.threshold is not None
         worst.append(
-            WrongClip(
+            MisclassifiedClip(
                 clip.id,
                 clip.clip,
                 clip.label,
@@ -144,4 +144,4 @@ def _write_worst(
             )
         )
         waves.append(wave)
-    write_wrong(run, worst, waves, detector)
+    write_misclassified(run, worst, waves, detector)

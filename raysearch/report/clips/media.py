@@ -15,7 +15,7 @@ from upath import UPath
 from raysearch.data.batches import normalise, repeat
 from raysearch.data.decode import Int16
 from raysearch.detector import Detector
-from raysearch.report.clips.misclassified import WrongClip
+from raysearch.report.clips.misclassified import MisclassifiedClip
 from raysearch.report.clips.shown import evidence_folder
 from raysearch.storage import write_bytes, write_text
 from raysearch.training.network import frontend
@@ -31,8 +31,8 @@ _PALETTE = (
 """The colours of a spectrogram from quiet to loud: matplotlib's inferno, at even steps."""
 
 
-def write_wrong(
-    run: UPath, worst: Sequence[WrongClip], waves: Sequence[Int16], detector: Detector
+def write_misclassified(
+    run: UPath, worst: Sequence[MisclassifiedClip], waves: Sequence[Int16], detector: Detector
 ) -> None:
     """Writes `evidence/wrong/`.
 

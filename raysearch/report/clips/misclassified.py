@@ -17,7 +17,7 @@ WORST = 5
 
 
 @dataclass(frozen=True)
-class WrongClip:
+class MisclassifiedClip:
     """A clip on the wrong side of its threshold.
 
     Attributes:
@@ -46,15 +46,15 @@ class WrongClip:
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """How wrong a clip is judged: its position, and see `WrongClip`."""
+class Misclassified:
+    """How wrong a clip is judged: its position, and see `MisclassifiedClip`."""
 
     position: int
     beyond: int
     others: int
 
 
-def worst_wrong(clips: Sequence[ShownClip], count: int = WORST) -> list[Wrong]:
+def worst_misclassified(clips: Sequence[ShownClip], count: int = WORST) -> list[Misclassified]:
     """Finds the clips on the wrong side of their thresholds that are judged worst.
 
     By rank, not by score: so product IDs compare, and missed anomalies with false alarms, whose
@@ -77,17 +77,17 @@ def worst_wrong(clips: Sequence[ShownClip], count: int = WORST) -> list[Wrong]:
             continue
         sign = 1 if clip.label else -1
         beyond = sum(sign * other >= sign * clip.score for other in others)
-        found.append(Wrong(position, beyond, len(others)))
+        found.append(Misclassified(position, beyond, len(others)))
     return sorted(found, key=lambda one: (-one.beyond / one.others, one.position))[:count]
 
 
-def read_wrong(run: UPath) -> list[tuple[WrongClip, bytes, bytes]]:
+def read_misclassified(run: UPath) -> list[tuple[MisclassifiedClip, bytes, bytes]]:
     """The worst wrong clips with their sounds (FLAC) and pictures (PNG); none if there are none."""
     folder = evidence_folder(run) / "wrong"
     path = folder / "wrong.json"
     if not path.is_file():
         return []
-    found = [WrongClip(**content) for content in json.loads(path.read_text("utf-8"))]
+    found = [MisclassifiedClip(**content) for content in json.loads(path.read_text("utf-8"))]
     return [
         (one, (folder / f"{number}.flac").read_bytes(), (folder / f"{number}.png").read_bytes())
         for number, one in enumerate(found, start=1)

@@ -11,7 +11,7 @@ from typing import Any
 from upath import UPath
 
 from raysearch.config import id_order
-from raysearch.report.clips.misclassified import WrongClip, read_wrong
+from raysearch.report.clips.misclassified import MisclassifiedClip, read_misclassified
 from raysearch.report.clips.shown import ShownClip, read_clips
 from raysearch.scoring.metrics import harmonic_mean
 from raysearch.study.confidence import Confidence, read_confidence
@@ -21,7 +21,7 @@ from raysearch.study.ranking import Candidate, Ranking, rank
 from raysearch.study.records import Record, State
 from raysearch.study.scores import FinalScore, read_scores
 from raysearch.study.space import Space, check_space
-from raysearch.study.winner import Winner, choose, frozen
+from raysearch.study.winner import Winner, choose_winner, read_frozen
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Results:
     scores: tuple[FinalScore, ...]
     openings: tuple[dict[str, Any], ...]
     clips: tuple[ShownClip, ...]
-    wrong: tuple[tuple[WrongClip, bytes, bytes], ...]
+    wrong: tuple[tuple[MisclassifiedClip, bytes, bytes], ...]
 
     @property
     def machine(self) -> str:
@@ -71,14 +71,14 @@ class Results:
         """The frozen configuration; while there is none, the best so far."""
         if self.held is not None or self.ranking is None:
             return self.held
-        return choose(self.machine, self.manifest.fingerprint, self.ranking)
+        return choose_winner(self.machine, self.manifest.fingerprint, self.ranking)
 
     @cached_property
     def is_current(self) -> bool:
         """Whether the records still rank the winner first."""
         if self.winner is None or self.ranking is None:
             return False
-        leader = choose(self.machine, self.manifest.fingerprint, self.ranking)
+        leader = choose_winner(self.machine, self.manifest.fingerprint, self.ranking)
         return leader.detector == self.winner.detector
 
     @property
@@ -123,13 +123,13 @@ def read_results(folder: UPath) -> Results:
         records,
         len(study.proposals()),
         rank(records),
-        frozen(folder),
+        read_frozen(folder),
         read_confidence(folder),
         tuple(_final(folder / "final_test.csv")),
         tuple(read_scores(folder / "final_scores.csv")),
         tuple(_openings(folder / LEDGER)),
         tuple(read_clips(folder)),
-        tuple(read_wrong(folder)),
+        tuple(read_misclassified(folder)),
     )
 
 

@@ -6,7 +6,7 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from raysearch.report.clips.misclassified import WrongClip
+from raysearch.report.clips.misclassified import MisclassifiedClip
 from raysearch.report.clips.shown import Part as Origin
 from raysearch.report.clips.shown import ShownClip
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Sound, Sounds, View
@@ -200,7 +200,7 @@ def _wrong(results: Results) -> Part:
     )
 
 
-def _sound(clip: WrongClip, sound: bytes, picture: bytes) -> Sound:
+def _sound(clip: MisclassifiedClip, sound: bytes, picture: bytes) -> Sound:
     kind = "Missed" if clip.label else "False alarm"
     others = "normal clips score higher" if clip.label else "anomalous clips score lower"
     verdict = (

@@ -10,10 +10,10 @@ from upath import UPath
 from raysearch.data.dataset import TrialData
 from raysearch.detector import Detector
 from raysearch.report.clips import collect
-from raysearch.report.clips.collect import gather
-from raysearch.report.clips.misclassified import read_wrong
+from raysearch.report.clips.collect import collect_clips
+from raysearch.report.clips.misclassified import read_misclassified
 from raysearch.report.clips.shown import Part, ShownClip, read_clips
-from raysearch.storage import place
+from raysearch.storage import to_path
 from tests.command import digests
 from tests.detectors import make_detector
 from tests.tiny import open_valve
@@ -35,8 +35,8 @@ def gathered(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Gathe
     data = open_valve(demo_data)
     made = make_detector(ids=data.ids)
     detector = replace(made, mean=data.target.mean, std=data.target.std)
-    run, counted = place(tmp_path_factory.mktemp("run")), list[int]()
-    gather(detector, data, 0, run, counted.append)
+    run, counted = to_path(tmp_path_factory.mktemp("run")), list[int]()
+    collect_clips(detector, data, 0, run, counted.append)
     return Gathered(detector, data, run, read_clips(run), sum(counted))
 
 
@@ -70,7 +70,7 @@ def test_scores_and_thresholds_are_the_detectors(gathered: Gathered) -> None:
 
 
 def test_the_worst_wrong_are_validation_clips_with_their_own_sound(gathered: Gathered) -> None:
-    found = read_wrong(gathered.run)
+    found = read_misclassified(gathered.run)
     assert 0 < len(found) <= 5
     shares = [wrong.beyond / wrong.others for wrong, _, _ in found]
     assert shares == sorted(shares, reverse=True)
@@ -81,11 +81,11 @@ def test_the_worst_wrong_are_validation_clips_with_their_own_sound(gathered: Gat
 
 
 def test_again_replaces_all_and_gives_the_same(gathered: Gathered, tmp_path: Path) -> None:
-    run = place(tmp_path / "run")
+    run = to_path(tmp_path / "run")
     stale = run / "evidence" / "wrong" / "9.flac"
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"of another winner")
-    gather(gathered.detector, gathered.data, 0, run, lambda clips: None)
+    collect_clips(gathered.detector, gathered.data, 0, run, lambda clips: None)
     assert digests(Path(str(run))) == digests(Path(str(gathered.run)))
 
 
@@ -94,8 +94,8 @@ def test_a_large_data_set_is_thinned_evenly(
 ) -> None:
     most = {Part.VALIDATION: 6, Part.HELD_OUT: 3, Part.OTHER: 2}
     monkeypatch.setattr(collect, "MOST", most)
-    gather(gathered.detector, gathered.data, 0, place(tmp_path), lambda clips: None)
-    clips = read_clips(place(tmp_path))
+    collect_clips(gathered.detector, gathered.data, 0, to_path(tmp_path), lambda clips: None)
+    clips = read_clips(to_path(tmp_path))
     counts = {part: sum(clip.part is part for clip in clips) for part in Part}
     assert counts == {Part.VALIDATION: 6, Part.HELD_OUT: 3, Part.OTHER: 4}
     assert {clip.id for clip in clips if clip.part is Part.VALIDATION} == {"0", "1", "2"}

@@ -7,7 +7,7 @@ from raysearch.config import Configuration
 from raysearch.report.html.cost import cost_section
 from raysearch.report.html.parts import Chart, Facts, Part, Table
 from raysearch.report.html.results import read_results
-from raysearch.storage import place
+from raysearch.storage import to_path
 from raysearch.study.records import Proposal, Record, State
 from tests import runs
 from tests.records import complete, row
@@ -34,7 +34,7 @@ RECORDS = [
 
 
 def parts(tmp_path: Path, records: list[Record]) -> dict[str, Part]:
-    study = runs.begin(place(tmp_path / "valve"))
+    study = runs.begin(to_path(tmp_path / "valve"))
     runs.add(study, records)
     return {part.title: part for part in cost_section(read_results(study.path)).parts}
 

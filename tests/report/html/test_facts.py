@@ -5,13 +5,13 @@ from pathlib import Path
 from raysearch.report.html.facts import facts_section, moment
 from raysearch.report.html.parts import Absent, Facts, Part, Table
 from raysearch.report.html.results import Results, read_results
-from raysearch.storage import place
+from raysearch.storage import to_path
 from raysearch.study.folder import StudyFolder
 from tests import runs
 
 
 def outcome(tmp_path: Path) -> StudyFolder:
-    study = runs.begin(place(tmp_path / "valve"))
+    study = runs.begin(to_path(tmp_path / "valve"))
     runs.add(study, runs.records(1))
     runs.conclude(study)
     runs.take_final_test(study, runs.final_scores("3"))
@@ -54,7 +54,7 @@ def test_every_opening_of_the_test_ids_has_its_line(tmp_path: Path) -> None:
 
 def test_a_run_of_before_clips_were_counted_says_how_to_count_them(tmp_path: Path) -> None:
     study = outcome(tmp_path)
-    study.begin(study.manifest.model_copy(update={"clips": None}))
+    study.create(study.manifest.model_copy(update={"clips": None}))
     missing = parts(read_results(study.path))["Data"]
     assert isinstance(missing, Absent)
     assert "The recordings lie in /data." in missing.reason

@@ -8,7 +8,7 @@ import pytest
 from raysearch.report.html.final_test import final_section
 from raysearch.report.html.parts import Absent, Chart, Part, Table
 from raysearch.report.html.results import Results, read_results
-from raysearch.storage import place
+from raysearch.storage import to_path
 from raysearch.study.scores import FinalScore
 from tests import runs
 from tests.records import make_space
@@ -23,7 +23,7 @@ SCORES = [
 
 
 def outcome(tmp_path: Path, scores: list[FinalScore]) -> Results:
-    study = runs.begin(place(tmp_path / "valve"))
+    study = runs.begin(to_path(tmp_path / "valve"))
     runs.add(study, runs.records(1))
     runs.conclude(study)
     runs.take_final_test(study, scores)
@@ -90,7 +90,7 @@ def test_a_run_of_before_scores_were_kept_says_how_to_get_them(tmp_path: Path) -
 
 @pytest.mark.parametrize(("frozen", "way"), [(True, "raysearch final"), (False, "come to its end")])
 def test_without_a_test_the_way_to_one_is_said(tmp_path: Path, frozen: bool, way: str) -> None:
-    study = runs.begin(place(tmp_path / "valve"), make_space())
+    study = runs.begin(to_path(tmp_path / "valve"), make_space())
     runs.add(study, runs.records(1))
     if frozen:
         runs.conclude(study)

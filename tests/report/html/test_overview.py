@@ -9,7 +9,7 @@ from raysearch.errors import UserError
 from raysearch.report.html.overview import overview_page, write_overview, write_reports
 from raysearch.report.html.parts import Absent, Chart, Link, Table
 from raysearch.report.html.results import read_results
-from raysearch.storage import place
+from raysearch.storage import to_path
 from tests import runs
 
 
@@ -34,14 +34,16 @@ def test_a_folder_of_runs_has_a_page_for_each_and_one_over_all(folder: UPath) ->
 
 
 def test_a_run_has_its_own(tmp_path: Path) -> None:
-    fill(place(tmp_path))
-    assert write_reports(place(tmp_path / "valve")) == [place(tmp_path / "valve" / "report.html")]
+    fill(to_path(tmp_path))
+    assert write_reports(to_path(tmp_path / "valve")) == [
+        to_path(tmp_path / "valve" / "report.html")
+    ]
     assert not (tmp_path / "report.html").exists()
 
 
 def test_the_page_over_all_can_be_drawn_alone(tmp_path: Path) -> None:
-    fill(place(tmp_path))
-    assert write_overview(place(tmp_path)) == place(tmp_path / "report.html")
+    fill(to_path(tmp_path))
+    assert write_overview(to_path(tmp_path)) == to_path(tmp_path / "report.html")
     assert not (tmp_path / "valve" / "report.html").exists()
 
 
@@ -50,13 +52,13 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path, made: bool) -> None:
     if made:
         (tmp_path / "runs" / "notes").mkdir(parents=True)
     with pytest.raises(UserError, match="holds no study"):
-        write_reports(place(tmp_path / "runs"))
+        write_reports(to_path(tmp_path / "runs"))
 
 
 def test_studies_stand_in_the_papers_order_with_their_states(tmp_path: Path) -> None:
-    fill(place(tmp_path))
-    read = [read_results(place(tmp_path / name)) for name in ("valve", "pump", "fan-1")]
-    page = overview_page(place(tmp_path), read)
+    fill(to_path(tmp_path))
+    read = [read_results(to_path(tmp_path / name)) for name in ("valve", "pump", "fan-1")]
+    page = overview_page(to_path(tmp_path), read)
     chart, table = page.sections[0].parts
     assert isinstance(chart, Chart)
     assert isinstance(table, Table)
@@ -77,8 +79,8 @@ def test_studies_stand_in_the_papers_order_with_their_states(tmp_path: Path) -> 
 
 
 def test_before_any_study_has_ended_there_are_no_tables(tmp_path: Path) -> None:
-    study = runs.begin(place(tmp_path / "valve"))
-    page = overview_page(place(tmp_path), [read_results(study.path)])
+    study = runs.begin(to_path(tmp_path / "valve"))
+    page = overview_page(to_path(tmp_path), [read_results(study.path)])
     [missing] = page.sections[1].parts
     assert isinstance(missing, Absent)
     assert page.charts == []

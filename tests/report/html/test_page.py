@@ -15,7 +15,7 @@ from raysearch.report.html.page import render, study_page, write_report
 from raysearch.report.html.parts import Absent, Page
 from raysearch.report.html.results import read_results
 from raysearch.scoring.spec import InlierSpec
-from raysearch.storage import place
+from raysearch.storage import to_path
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import State
 from tests import runs
@@ -96,7 +96,7 @@ class Pages:
         self.home, self._made = home, dict[Fill, Page]()
 
     def folder(self, fill: Fill) -> UPath:
-        return place(self.home / fill.__name__ / "valve")
+        return to_path(self.home / fill.__name__ / "valve")
 
     def __call__(self, fill: Fill) -> Page:
         if fill not in self._made:
@@ -164,7 +164,7 @@ def test_what_is_missing_is_said(page_of: Pages, fill: Fill, missing: set[str]) 
 
 def test_a_run_that_inlier_models_were_sampled_in_has_its_page(tmp_path: Path) -> None:
     strategy = {"inlier": "sample", "trials": 8}
-    study = runs.begin(place(tmp_path / "valve"), make_space(strategy=strategy))
+    study = runs.begin(to_path(tmp_path / "valve"), make_space(strategy=strategy))
     whole_records = [r for r in runs.records() if r.proposal.rerun_of is None]
     sampled = [
         replace(r, rows=rows, proposal=replace(r.proposal, inlier=InlierSpec("gmm", 1)))
@@ -206,13 +206,13 @@ def test_a_report_is_written_where_the_run_is(folder: UPath) -> None:
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no study"):
-        write_report(place(tmp_path))
+        write_report(to_path(tmp_path))
 
 
 def test_a_damaged_study_is_refused_with_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text('{"machine": "valve"}')
     with pytest.raises(UserError, match=r"study.json: validation_ids is missing"):
-        write_report(place(tmp_path))
+        write_report(to_path(tmp_path))
 
 
 def test_a_page_without_charts_carries_no_library(page_of: Pages) -> None:

@@ -8,14 +8,14 @@ from raysearch.config import Configuration
 from raysearch.report.html.parts import Chart, Part, Table
 from raysearch.report.html.results import read_results
 from raysearch.report.html.search import search_section
-from raysearch.storage import place
+from raysearch.storage import to_path
 from raysearch.study.records import Proposal, State
 from tests import runs
 from tests.records import complete, row
 
 
 def parts(tmp_path: Path) -> dict[str, Part]:
-    study = runs.begin(place(tmp_path / "valve"))
+    study = runs.begin(to_path(tmp_path / "valve"))
     runs.add(study, runs.records())
     return {part.title: part for part in search_section(read_results(study.path)).parts}
 
@@ -61,7 +61,7 @@ def test_failed_trials_stand_with_their_reasons(tmp_path: Path) -> None:
 
 def test_of_many_failures_some_are_shown(tmp_path: Path) -> None:
     [one] = [record for record in runs.records() if record.state is State.FAIL]
-    study = runs.begin(place(tmp_path / "valve"))
+    study = runs.begin(to_path(tmp_path / "valve"))
     many = [replace(one, proposal=replace(one.proposal, number=k)) for k in range(25)]
     runs.add(study, many)
     table = search_section(read_results(study.path)).parts[-1]
@@ -76,7 +76,7 @@ def test_a_trial_none_of_whose_inlier_models_could_be_fitted_has_failed(tmp_path
         row("gmm", 2, None, "too few"),
         row("lof", 4, None, "so"),
     )
-    study = runs.begin(place(tmp_path / "valve"))
+    study = runs.begin(to_path(tmp_path / "valve"))
     runs.add(study, [complete(Proposal(0, Configuration(1e-3, 32, 1.0)), *rows)])
     history, table = search_section(read_results(study.path)).parts
     assert isinstance(history, Chart)

@@ -16,7 +16,7 @@ from raysearch.report.html.verdict import (
     tiles,
     title,
 )
-from raysearch.storage import place
+from raysearch.storage import to_path
 from raysearch.study.confidence import Confidence, write_confidence
 from raysearch.study.records import Proposal
 from tests import runs
@@ -24,7 +24,7 @@ from tests.records import complete, row
 
 
 def results(tmp_path: Path, *, concluded: bool = True) -> Results:
-    study = runs.begin(place(tmp_path / "valve"))
+    study = runs.begin(to_path(tmp_path / "valve"))
     first, second = (
         Proposal(0, Configuration(1e-3, 32, 1.0)),
         Proposal(1, Configuration(2e-3, 64, 10.0)),
@@ -66,7 +66,7 @@ def test_the_numbers_that_are_read_first(tmp_path: Path) -> None:
 
 
 def test_a_final_test_is_part_of_the_answer(tmp_path: Path) -> None:
-    study = runs.begin(place(tmp_path / "valve"))
+    study = runs.begin(to_path(tmp_path / "valve"))
     runs.add(study, runs.records(2))
     runs.conclude(study)
     runs.take_final_test(study, runs.final_scores())

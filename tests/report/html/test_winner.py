@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.report.clips.misclassified import read_wrong
+from raysearch.report.clips.misclassified import read_misclassified
 from raysearch.report.html.parts import Chart, Part, Sounds
 from raysearch.report.html.results import Results, read_results
 from raysearch.report.html.winner import winner_section
-from raysearch.storage import place
+from raysearch.storage import to_path
 from tests import runs
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
-    study = runs.begin(place(tmp_path / "valve"))
+    study = runs.begin(to_path(tmp_path / "valve"))
     runs.add(study, runs.records())
     runs.conclude(study)
     runs.explain(study)
@@ -65,7 +65,7 @@ def test_the_worst_wrong_are_heard_and_seen_as_they_were_kept(results: Results) 
     shown = parts(results)["Worst wrong"]
     assert isinstance(shown, Sounds)
     missed, accused = shown.sounds
-    (_, sound, picture), _ = read_wrong(results.folder)
+    (_, sound, picture), _ = read_misclassified(results.folder)
     assert missed.sound.startswith("data:audio/flac;base64,")
     assert b64decode(missed.sound.partition(",")[2]) == sound
     assert b64decode(missed.picture.partition(",")[2]) == picture
