@@ -42,8 +42,8 @@ coverage: $(VENV)/.installed-dev ## run the fast tests under coverage; fewer tha
 check: $(VENV)/.installed-dev ## check format, lint, types, architecture and documentation
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
-	$(BIN)/mypy --strict raysearch
-	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/mypy --num-workers auto
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_prose.py
 	$(BIN)/mkdocs build --strict --quiet
 
 docs: $(VENV)/.installed-dev ## build the documentation into build/docs

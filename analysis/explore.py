@@ -1,13 +1,16 @@
-"""Runs to look into with code of your own: the usual pictures, as a marimo notebook.
+"""The usual plots of finished and running studies, as a marimo notebook.
 
-    marimo edit analysis/explore.py -- --runs runs     # a page in the browser, to change
-    python analysis/explore.py --runs runs             # executes all of it, draws nothing
+    marimo edit analysis/explore.py -- --runs runs     # an editable page in the browser
+    python analysis/explore.py --runs runs             # executes every cell, draws nothing
 
-Every cell reads files of a run's folder, which docs/outputs.md explains column by column; none
-needs raysearch itself. A finished page without a server is
+Every cell reads files of a run's folder, which docs/outputs.md explains column by column. No cell
+needs raysearch. A finished page without a server is
 `marimo export html analysis/explore.py -o explore.html -- --runs runs`. Needs the extra `analysis`,
 which `make install-dev` brings.
 """
+
+# mypy: allow-untyped-defs
+# marimo writes the signatures of the cells.
 
 import marimo
 
@@ -63,7 +66,7 @@ def _(px, trials):
     progress.add_scatter(
         x=history["trial"], y=history["best"], mode="lines", line_shape="hv", name="best so far"
     )
-    progress.update_layout(title="How the search got on")
+    progress.update_layout(title="Search progress")
     return
 
 
@@ -119,9 +122,9 @@ def _(pd, px, records, trial):
 
 @app.cell
 def _(mo, pd, px, run):
-    tested = run / "final_test.csv"
-    mo.stop(not tested.exists(), mo.md("The test IDs were not opened."))
-    final = pd.read_csv(tested, dtype={"id": str})
+    path = run / "final_test.csv"
+    mo.stop(not path.exists(), mo.md("There is no final test."))
+    final = pd.read_csv(path, dtype={"id": str})
     px.bar(
         final.melt(id_vars="id", value_vars=["auc", "pauc"]),
         x="id",

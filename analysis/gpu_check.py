@@ -1,16 +1,16 @@
-"""Trainings, speed, memory, resume and scores of raysearch on one GPU, checked and measured.
+"""Checks and measurements of raysearch on one GPU: training, speed, memory, scores, resume.
 
     python analysis/gpu_check.py --out DIR           # at most 5 minutes on one GPU
     python analysis/gpu_check.py --out DIR --tiny    # a small network, seconds, on a CPU as well
 
-It makes its own recordings and needs neither network, pretrained weights, Ray nor Optuna. Sections,
-the most telling first:
+It synthesises recordings and needs neither network, pretrained weights, Ray nor Optuna. Sections,
+the most important first:
 
 - training: `run_trial` in bf16 and fp32 at two batch sizes: losses, scores, memory;
 - speed: clips/s of raysearch's epochs against the bare step on a constant batch;
 - scores: embeddings and scores on the GPU against those on the CPU;
-- resume: an interrupted and resumed training against an uninterrupted one;
-- packing: several trials on the one GPU at once.
+- resume: a resumed training against an uninterrupted training;
+- packing: several trials on one GPU at once.
 
 Prints a table per section and writes gpu_check.json. The exit code is 1 if a check fails.
 """
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def run_all(plan: Plan, folder: Path, path: Path) -> dict[str, Section]:
-    """Run every section and write what is known after each of them.
+    """Run every section and write the results after each.
 
     Args:
         plan: sizes.
@@ -93,7 +93,9 @@ def jobs(plan: Plan, folder: Path, sections: dict[str, Section]) -> dict[str, Fi
         speed.fill(section, plan, data, sections["training"])
 
     return {
-        "training": partial(training.fill, plan=plan, data=data, folder=trials),
+        "training": partial(
+            training.fill, plan=plan, data=data, recordings=recordings, folder=trials
+        ),
         "speed": measure_speed,
         "scores": partial(scores.fill, plan=plan, data=data, folder=trials),
         "resume": partial(resume.fill, plan=plan, data=data, folder=folder / "resume"),

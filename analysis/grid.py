@@ -1,13 +1,13 @@
-"""A grid of encoders on demo data, each judged after every epoch: what searches are replayed on.
+"""A grid of encoders on demo data, each scored after every epoch, on which searches are replayed.
 
     python analysis/grid.py --out analysis-output
 
 trains 48 encoders for valves (4 learning rates x 3 batch sizes x 4 lambda) and 6 for fans, from
-which the valves' search is warm-started. It takes about half an hour on two cores, goes on where it
-was stopped, and writes `grid-valve.parquet` and `grid-fan.parquet`: a row for each encoder, epoch,
-inlier model and p, with the score of the encoder of the least validation loss so far, which is what
-raysearch sees at a rung and in the end. The other programs of this folder make the tables if they
-are not there.
+which the valves' search is warm-started. It takes about half an hour on two cores and resumes when
+it is started again. It writes `grid-valve.parquet` and `grid-fan.parquet`: a row for each encoder,
+epoch, inlier model and p, with the score of the encoder of the least validation loss so far, which
+raysearch sees at a rung and after the last epoch. The other programs of this folder make missing
+tables.
 """
 
 import argparse
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from raysearch.training.outcome import Epoch, InlierResult, best_row
 
 EPOCHS = 15
 FAN = {"batch_size": (32,), "lambda": (0.1, 2.0, 10.0), "lr": (1e-3, 5e-3)}
@@ -34,7 +36,7 @@ PROCESSES = 2
 
 @dataclass(frozen=True)
 class Point:
-    """One encoder of a grid."""
+    """An encoder of a grid."""
 
     machine: str
     lr: float
@@ -42,12 +44,12 @@ class Point:
     lam: float
 
     def part(self, out: Path) -> Path:
-        """Where its rows are kept until all are there."""
+        """Return the file of the encoder's rows, which exists once the encoder is trained."""
         return out / "parts" / f"{self.machine}-{self.lr:g}-{self.batch_size}-{self.lam:g}.parquet"
 
 
 def points(machine: str) -> list[Point]:
-    """The encoders of a machine type's grid."""
+    """List the encoders of a machine type's grid."""
     grid = GRIDS[machine]
     return [
         Point(machine, lr, int(size), lam)
@@ -56,7 +58,7 @@ def points(machine: str) -> list[Point]:
 
 
 def table(machine: str, out: Path) -> pd.DataFrame:
-    """The table of a machine type; encoders that are missing are trained."""
+    """Return the table of a machine type; train the encoders that it lacks."""
     path = out / f"grid-{machine}.parquet"
     if not path.is_file():
         data = out / "demo"
@@ -64,20 +66,19 @@ def table(machine: str, out: Path) -> pd.DataFrame:
         missing = [point for point in points(machine) if not point.part(out).is_file()]
         context = multiprocessing.get_context("spawn")
         with context.Pool(PROCESSES, _one_thread) as pool:
-            for k, done in enumerate(
-                pool.imap_unordered(_train, [(p, data, out) for p in missing])
-            ):
-                print(f"{machine}: {k + 1}/{len(missing)} encoders, {done}", flush=True)
+            results = pool.imap_unordered(_train, [(point, data, out) for point in missing])
+            for count, result in enumerate(results, start=1):
+                print(f"{machine}: {count}/{len(missing)} encoders, {result}", flush=True)
         parts = [pd.read_parquet(point.part(out)) for point in points(machine)]
         pd.concat(parts, ignore_index=True).to_parquet(path)
     return pd.read_parquet(path)
 
 
 def _make_demo(data: Path) -> None:
-    from raysearch.data.synthetic.demo import write_demo
+    from raysearch.data.synthetic.demo import DemoSize, write_demo
 
     if not (data / "whole").exists():
-        write_demo(data, train_clips=40, test_clips=20)
+        write_demo(data, DemoSize(train_clips=40, test_clips=20))
         (data / "whole").touch()
 
 
@@ -90,18 +91,17 @@ def _one_thread() -> None:
 
 def _train(task: tuple[Point, Path, Path]) -> str:
     from raysearch.config import Configuration, TrialConfig
-    from raysearch.data.dataset import open_data, source_of
+    from raysearch.data.dataset import make_source, open_data
     from raysearch.model.encoder import Encoder
     from raysearch.storage import to_path
     from raysearch.study.space import find_space, load_space
-    from raysearch.training.outcome import InlierResult, best_row
     from raysearch.training.train import train
     from raysearch.training.trial import score_inlier_models
 
     point, root, out = task
     space = load_space(find_space("valve", Path("demo.yaml")))
     options = space.fixed.model_copy(update={"epochs": EPOCHS})
-    source = source_of(to_path(str(root)), point.machine, space.validation_ids, options)
+    source = make_source(to_path(str(root)), point.machine, space.validation_ids, options)
     data = open_data(source)
     config = TrialConfig(
         machine=point.machine,
@@ -110,21 +110,21 @@ def _train(task: tuple[Point, Path, Path]) -> str:
         seed=0,
         options=options,
     )
-    judged: dict[int, Sequence[InlierResult]] = {}
+    rows_at: dict[int, Sequence[InlierResult]] = {}
 
     def judge(encoder: Encoder, epoch: int) -> float | None:
-        judged[epoch] = score_inlier_models(encoder, config, data, space.search.specs)
-        best = best_row(judged[epoch])
+        rows_at[epoch] = score_inlier_models(encoder, config, data, space.search.specs)
+        best = best_row(rows_at[epoch])
         return best.val_score if best else None
 
-    # An interrupted training is begun anew: what its judge said is lost.
+    # An interrupted training starts from scratch: the scores of its epochs were not saved.
     folder = point.part(out).with_suffix(".encoder")
     _remove(folder)
     trained = train(config, data, lambda _: None, folder, judge, range(1, EPOCHS + 1))
-    rows, latest = [], judged[1]
+    rows, latest = [], rows_at[1]
     for epoch in trained.history:
-        # It is not asked again for an encoder that it has judged.
-        latest = judged.get(epoch.epoch, latest)
+        # An epoch that brings no better encoder is not scored again.
+        latest = rows_at.get(epoch.epoch, latest)
         rows += [_row(point, epoch, row) for row in latest]
     _remove(folder)
     pd.DataFrame(rows).to_parquet(point.part(out).with_suffix(".tmp"))
@@ -132,7 +132,7 @@ def _train(task: tuple[Point, Path, Path]) -> str:
     return f"{point}: {trained.history[-1].val_score:.4f}"
 
 
-def _row(point: Point, epoch: Any, row: Any) -> dict[str, Any]:
+def _row(point: Point, epoch: Epoch, row: InlierResult) -> dict[str, Any]:
     return {
         "lr": point.lr,
         "batch_size": point.batch_size,
@@ -154,15 +154,15 @@ def _remove(folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Makes both tables."""
+    """Make both tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("analysis-output"))
     out = parser.parse_args(arguments).out
     for machine in GRIDS:
-        found = table(machine, out)
-        last = found[found["epoch"] == EPOCHS].groupby(["lr", "batch_size", "lambda"])["val_score"]
+        rows = table(machine, out)
+        last = rows[rows["epoch"] == EPOCHS].groupby(["lr", "batch_size", "lambda"])["val_score"]
         print(f"{machine}: best scores {last.max().min():.4f} to {last.max().max():.4f}")
 
 

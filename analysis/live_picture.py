@@ -1,11 +1,11 @@
-"""The picture of the live view, taken of a real search on the demo data.
+"""A screenshot of the live view of a real search on the demo data.
 
     raysearch data demo demo/data
     python analysis/live_picture.py --data demo/data --out docs/images/live.svg
 
-searches as `make demo` does (minutes on two cores), photographs the terminal whenever a trial has
-reported, and keeps the latest picture with enough to see in it: trials that run, with scores of
-their rungs, and others that ended. Then it stops. The picture brings no font and fetches none.
+searches as `make demo` does (minutes on two cores) and renders the live view at every report. It
+keeps the latest picture in which all running trials have reported and at least one has the score of
+a rung. It stops the search once enough trials have ended. The picture has no font and loads none.
 """
 
 import argparse
@@ -29,23 +29,23 @@ from raysearch.training.outcome import Epoch
 
 WIDTH = 100
 ENDED = 8
-"""Trials that have ended by the time of the last picture."""
+"""Trials after which the search is stopped."""
 FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 
-def svg(shown: RenderableType, title: str) -> str:
-    """Draws what a terminal shows, in the fonts that the reader has."""
+def svg(view: RenderableType, title: str) -> str:
+    """Render a view as SVG, in the fonts of the reader's system."""
     console = Console(
         record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
-    console.print(shown)
-    form = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    form = form.replace("Fira Code, monospace", FONT).replace("Fira Code", FONT)
-    return console.export_svg(title=title, code_format=form, unique_id="live")
+    console.print(view)
+    code_format = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    code_format = code_format.replace("Fira Code, monospace", FONT).replace("Fira Code", FONT)
+    return console.export_svg(title=title, code_format=code_format, unique_id="live")
 
 
-class Camera(SearchCallback):
-    """Photographer of the live view of a search, who then stops the search."""
+class Screenshot(SearchCallback):
+    """Callback that renders the live view, and stops the search after `ENDED` trials."""
 
     def __init__(self) -> None:
         self.picture = ""
@@ -64,11 +64,11 @@ class Camera(SearchCallback):
         self.view.on_trial_start(study, proposal)
 
     def on_trial_end(self, study: str, record: Record) -> None:
-        """Show what came out of a trial."""
+        """Show the result of a trial."""
         self.view.on_trial_end(study, record)
 
     def on_epoch_end(self, study: str, number: int, epoch: Epoch) -> None:
-        """Take a picture, if there is something on it."""
+        """Render the view if all running trials have reported and one has a score."""
         self.view.on_epoch_end(study, number, epoch)
         ended = len(self.view.studies[study].records)
         running = list(self.view.running.values())
@@ -80,22 +80,22 @@ class Camera(SearchCallback):
 
 
 def main() -> None:
-    """Takes the picture."""
+    """Run the search and write the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("demo/data"))
     parser.add_argument("--out", type=Path, default=Path("docs/images/live.svg"))
-    asked = parser.parse_args()
-    camera = Camera()
+    arguments = parser.parse_args()
+    screenshot = Screenshot()
     with tempfile.TemporaryDirectory() as runs, suppress(raysearch.StoppedError):
         raysearch.run(
-            asked.data,
+            arguments.data,
             machine="valve",
             out=runs,
             space="search_spaces/demo.yaml",
-            callbacks=[camera],
+            callbacks=[screenshot],
         )
-    asked.out.write_text(camera.picture)
-    print(f"{len(camera.picture)} bytes in {asked.out}")
+    arguments.out.write_text(screenshot.picture)
+    print(f"{len(screenshot.picture)} bytes in {arguments.out}")
 
 
 if __name__ == "__main__":

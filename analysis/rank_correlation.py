@@ -1,14 +1,14 @@
-"""How well what is known after some epochs predicts the score in the end: what ASHA relies on.
+"""Correlation of the figures after some epochs with the last score, on which ASHA relies.
 
     python analysis/rank_correlation.py --out analysis-output
 
-reads the tables of `grid.py`, which are made first if they are not there (half an hour), and takes
-seconds. For every epoch and each of three figures of an encoder - the score of its best epoch so
-far, the highest such score so far, and the validation loss with lambda = 1, negated - it tells
+reads the tables of `grid.py` and takes seconds; missing tables are made first (half an hour). For
+every epoch and each of three figures of an encoder - the score of its best epoch so far, the
+highest of these scores so far, and the validation loss with lambda = 1, negated - it computes
 
 - the rank correlation (Spearman, Kendall) with the score after the last epoch;
-- kept: the share of the best tenth of the encoders, 1 at least, that are among the best third by
-  this figure, which is who goes on at a rung.
+- kept: the share of the best tenth of the encoders (1 at least) that are among the best third by
+  this figure, which a rung does not prune.
 
 Writes `rank_correlation.csv` and `rank_correlation.png`.
 Needs the extra `analysis`, which `make install-dev` brings.
@@ -30,12 +30,12 @@ from raysearch.study.strategy import GRACE, REDUCTION
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-GOES_ON = 1 / REDUCTION
+PROMOTED = 1 / REDUCTION
 BEST = 1 / 10
 
 
 def figures(grid: Grid) -> dict[str, np.ndarray]:
-    """What may be compared at a rung: (encoders, epochs) each, higher = better."""
+    """Return the figures that a rung may compare: (encoders, epochs) each, higher = better."""
     scores = np.array([np.nanmax(scores, axis=1) for scores in grid.scores.values()])
     losses = np.array([losses.sum(axis=1) for losses in grid.losses.values()])
     return {
@@ -45,18 +45,23 @@ def figures(grid: Grid) -> dict[str, np.ndarray]:
     }
 
 
-def kept(known: np.ndarray, last: np.ndarray) -> float:
-    """Share of the best encoders in the end (N,) that are among those that go on (N,)."""
+def kept_share(figure: np.ndarray, last: np.ndarray) -> float:
+    """Return the share of the best encoders that a rung does not prune.
+
+    Args:
+        figure: of each encoder at the rung (N,).
+        last: score of each encoder after the last epoch (N,).
+    """
     count = len(last)
     best = np.argsort(-last, kind="stable")[: max(1, round(BEST * count))]
-    on = np.argsort(-known, kind="stable")[: max(1, round(GOES_ON * count))]
-    return float(np.isin(best, on).mean())
+    promoted = np.argsort(-figure, kind="stable")[: max(1, round(PROMOTED * count))]
+    return float(np.isin(best, promoted).mean())
 
 
 def correlations(machine: str, grid: Grid) -> pd.DataFrame:
-    """A row for every figure and epoch."""
-    found = figures(grid)
-    last = found["score"][:, -1]
+    """Return a row for every figure and epoch."""
+    values_of = figures(grid)
+    last = values_of["score"][:, -1]
     return pd.DataFrame(
         [
             {
@@ -65,16 +70,16 @@ def correlations(machine: str, grid: Grid) -> pd.DataFrame:
                 "epoch": epoch + 1,
                 "spearman": spearmanr(values[:, epoch], last).statistic,
                 "kendall": kendalltau(values[:, epoch], last).statistic,
-                "kept": kept(values[:, epoch], last),
+                "kept": kept_share(values[:, epoch], last),
             }
-            for name, values in found.items()
+            for name, values in values_of.items()
             for epoch in range(EPOCHS)
         ]
     )
 
 
 def plot(rows: pd.DataFrame, path: Path) -> None:
-    """Draws Spearman's correlation and the share that is kept against the epoch."""
+    """Plot Spearman's correlation and the share of the best that is kept against the epoch."""
     machines = list(GRIDS)
     figure, panels = plt.subplots(2, len(machines), sharex=True, figsize=(9, 6), squeeze=False)
     for column, machine in enumerate(machines):
@@ -86,14 +91,14 @@ def plot(rows: pd.DataFrame, path: Path) -> None:
         panels[0, column].set_title(machine)
         panels[1, column].set_xlabel("epoch (dotted: the default rung)")
     panels[0, 0].set_ylabel("Spearman correlation\nwith the last score")
-    panels[1, 0].set_ylabel("best tenth among\nthe third that goes on")
+    panels[1, 0].set_ylabel("best tenth among\nthe third not pruned")
     panels[0, 0].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=150)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Computes and draws."""
+    """Compute and plot."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,23 +1,23 @@
-"""What raysearch adds to a search, with trials that do nothing, against plain Tune + OptunaSearch.
+"""Overhead of raysearch against plain Tune and OptunaSearch, with trials that do nothing.
 
     python analysis/scale.py                    # about 11 minutes on 2 cores
-    python analysis/scale.py --whole --repeats 1    # about 40 minutes: every one of 11,000 trials
-    python analysis/scale.py --trials 200 --repeats 1 --reporters 4    # 4 minutes, for a look
+    python analysis/scale.py --whole --repeats 1    # about 40 minutes: runs all 11,000 trials
+    python analysis/scale.py --trials 200 --repeats 1 --reporters 4    # 4 minutes, a short version
 
-Both sides run two trials at once, on the same machine, one side after the other and again; every
-measurement is a process of its own. It measures
+Both sides run two trials at once on the same machine, in alternation; every measurement runs in a
+separate process. It measures
 
-- time per trial, as a rate once all processes have started (the time until then is `start_s`), CPU
-  time of the driver per trial, and the driver's peak memory. All but the last 300 trials of a study
-  lie behind it, on both sides: raysearch as records on disk, OptunaSearch as evaluated points. With
-  --whole they are run, too;
-- the time of a proposal and of taking its result, after so many trials;
-- the time that a run takes to go on where so many trials have ended: all of them complete, or
-  as ASHA leaves them, with histories of up to 300 epochs;
-- reports per second, and the driver's CPU time per report, of as many reporters as there is
-  memory and time for; what 1,000 of them mean is an extrapolation, and said to be one.
+- time per trial once all processes have started (the time until then is `start_s`), CPU time of the
+  driver per trial, and the driver's peak memory. Both sides start with the results of all but the
+  last 300 trials: raysearch has them as records on disk, OptunaSearch as evaluated points. With
+  --whole these trials run, too;
+- the time of a proposal and of its result, after that number of trials;
+- the time that a run takes to resume after that number of trials: all of them complete, or pruned
+  as by ASHA, with histories of up to 300 epochs;
+- reports per second, and the driver's CPU time per report, of a number of reporters that fits the
+  machine. The figures for 1,000 reporters are extrapolated.
 
-Writes scale.csv and scale.png into --out, and what follows from them to the terminal.
+Writes scale.csv and scale.png into --out, and prints the conclusions.
 Needs the extra `analysis`, which `make install-dev` brings.
 """
 
@@ -37,19 +37,26 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 LAST = 300
+"""Trials of a study that run, unless --whole is set."""
+
 ALLOWED = 1.1
+"""Largest time per trial, as a multiple of the plain side's."""
+
 RESUME = 30.0
-SIDES = {"raysearch": "ours.py", "plain": "plain.py"}
+"""Longest time of a resume in s."""
+
+MODULES = {"raysearch": "scaling.raysearch_side", "plain": "scaling.plain"}
+"""Module of each side, which runs one measurement."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure.
+    """A figure of a measurement.
 
     Attributes:
         side: raysearch or plain.
         trials: of the study, at the end.
-        quantity: its name ends with its unit.
+        quantity: name that ends with the unit.
     """
 
     measure: str
@@ -63,10 +70,10 @@ class Row:
 def measure(
     side: str, name: str, trials: int, repeat: int = 0, /, **arguments: object
 ) -> list[Row]:
-    """Runs a measurement in a process of its own."""
-    program = Path(__file__).parent / "scaling" / SIDES[side]
-    call = [sys.executable, str(program), name, json.dumps(arguments)]
-    ended = subprocess.run(call, capture_output=True, text=True)
+    """Run a measurement in a separate process."""
+    call = [sys.executable, "-m", MODULES[side], name, json.dumps(arguments)]
+    folder = Path(__file__).parent
+    ended = subprocess.run(call, cwd=folder, capture_output=True, text=True)
     if ended.returncode:
         sys.exit(f"{' '.join(call)} failed:\n{ended.stderr[-3000:]}")
     facts = json.loads(ended.stdout.splitlines()[-1])
@@ -76,63 +83,64 @@ def measure(
 
 
 def measure_all(options: argparse.Namespace) -> Iterator[Row]:
-    """All measurements, those of both sides alternating."""
+    """Take all measurements, those of both sides in alternation."""
     for trials in options.trials:
         before = 0 if options.whole else max(0, trials - LAST)
-        # The two sides are close to each other in the shortest study only.
+        # Only in the shortest study are the two sides close enough to need repeats.
         repeats = options.repeats if trials == min(options.trials) else 1
         for repeat in range(repeats):
-            for side in SIDES:
+            for side in MODULES:
                 yield from measure(
                     side, f"{side}_trials", trials, repeat, trials=trials - before, before=before
                 )
     for row in measure("plain", "plain_trials", 20, 0, trials=20, before=0, reuse=False):
         yield Row("trials without reuse", *list(vars(row).values())[1:])
     for trials in sorted({100, *options.trials}):
-        for side in SIDES:
+        for side in MODULES:
             yield from measure(side, f"{side}_ask", trials, before=trials)
-    most = max(options.trials)
+    largest = max(options.trials)
     for name, asha in (("resume", False), ("resume after ASHA", True)):
-        for row in measure("raysearch", "resume", most, before=most, asha=asha):
+        for row in measure("raysearch", "resume", largest, before=largest, asha=asha):
             yield Row(name, *list(vars(row).values())[1:])
-    for side in SIDES:
+    for side in MODULES:
         yield from measure(
             side, f"{side}_reports", options.reporters, reporters=options.reporters, reports=200
         )
 
 
 def value(rows: list[Row], kind: str, side: str, trials: int, quantity: str) -> float:
-    """The median of a figure over its repeats."""
+    """Return the median of a figure over its repeats."""
     key = (kind, side, trials, quantity)
     return median(r.value for r in rows if (r.measure, r.side, r.trials, r.quantity) == key)
 
 
 def conclude(rows: list[Row], options: argparse.Namespace) -> Iterator[str]:
-    """What the figures say, a line each."""
+    """Yield the conclusions, a line each."""
     for trials in options.trials:
-        ours, plain = (value(rows, "trials", side, trials, "trial_ms") for side in SIDES)
-        verdict = "met" if ours <= ALLOWED * plain else "not met"
+        own_ms, plain_ms = (value(rows, "trials", side, trials, "trial_ms") for side in MODULES)
+        verdict = "met" if own_ms <= ALLOWED * plain_ms else "not met"
         yield (
-            f"{trials} trials: {ours:.1f} ms each against {plain:.1f} ms: {ours / plain:.2f} x "
+            f"{trials} trials: {own_ms:.1f} ms each against {plain_ms:.1f} ms: "
+            f"{own_ms / plain_ms:.2f} x "
             f"(at most {ALLOWED}: {verdict})"
         )
-        cpu, other = (value(rows, "trials", side, trials, "driver_ms") for side in SIDES)
-        peak, less = (value(rows, "trials", side, trials, "peak_mb") for side in SIDES)
+        own_cpu, plain_cpu = (value(rows, "trials", side, trials, "driver_ms") for side in MODULES)
+        own_peak, plain_peak = (value(rows, "trials", side, trials, "peak_mb") for side in MODULES)
         yield (
-            f"  the driver's CPU time {cpu:.1f} ms against {other:.1f} ms; its peak memory "
-            f"{peak:.0f} MB against {less:.0f} MB"
+            f"  the driver's CPU time {own_cpu:.1f} ms against {plain_cpu:.1f} ms; its peak memory "
+            f"{own_peak:.0f} MB against {plain_peak:.0f} MB"
         )
     slow = value(rows, "trials without reuse", "plain", 20, "trial_ms")
     yield f"plain Tune by its defaults, a new process each trial: {slow:.0f} ms a trial"
     for trials in sorted({100, *options.trials}):
-        ours, plain = (value(rows, "ask", side, trials, "ask_ms") for side in SIDES)
-        yield f"a proposal after {trials} trials: {ours:.1f} ms against {plain:.1f} ms"
-    most = max(options.trials)
+        own_ms, plain_ms = (value(rows, "ask", side, trials, "ask_ms") for side in MODULES)
+        yield f"a proposal after {trials} trials: {own_ms:.1f} ms against {plain_ms:.1f} ms"
+    largest = max(options.trials)
     for kind in ("resume", "resume after ASHA"):
-        took = value(rows, kind, "raysearch", most, "resume_s")
-        verdict = "met" if took <= RESUME else "not met"
-        yield f"{kind} with {most} records: {took:.1f} s (at most {RESUME:.0f}: {verdict})"
-    for side in SIDES:
+        seconds = value(rows, kind, "raysearch", largest, "resume_s")
+        verdict = "met" if seconds <= RESUME else "not met"
+        yield f"{kind} with {largest} records: {seconds:.1f} s (at most {RESUME:.0f}: {verdict})"
+    for side in MODULES:
         rate, cost = (
             value(rows, "reports", side, options.reporters, quantity)
             for quantity in ("reports_per_s", "report_ms")
@@ -145,16 +153,15 @@ def conclude(rows: list[Row], options: argparse.Namespace) -> Iterator[str]:
 
 
 def plot(rows: list[Row], options: argparse.Namespace, path: Path) -> None:
-    """Time per trial and time of a proposal, both against the number of trials."""
+    """Plot time per trial and time of a proposal against the number of trials."""
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    asked = sorted({100, *options.trials})
-    for side, style in zip(SIDES, ("o-", "s--"), strict=True):
+    proposals_after = sorted({100, *options.trials})
+    for side, style in zip(MODULES, ("o-", "s--"), strict=True):
         label = "raysearch" if side == "raysearch" else "Tune + OptunaSearch"
         times = [value(rows, "trials", side, n, "trial_ms") for n in options.trials]
         panels[0].plot(options.trials, times, style, label=label)
-        panels[1].plot(
-            asked, [value(rows, "ask", side, n, "ask_ms") for n in asked], style, label=label
-        )
+        asks = [value(rows, "ask", side, n, "ask_ms") for n in proposals_after]
+        panels[1].plot(proposals_after, asks, style, label=label)
     for panel, title in zip(panels, ("a trial that does nothing", "a proposal"), strict=True):
         panel.set(title=title, xlabel="trials of the study", ylabel="ms", xscale="log")
         panel.set_ylim(bottom=0)
@@ -164,7 +171,7 @@ def plot(rows: list[Row], options: argparse.Namespace, path: Path) -> None:
 
 
 def main() -> None:
-    """Measures, writes, concludes."""
+    """Measure, write the figures and print the conclusions."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

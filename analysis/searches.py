@@ -1,4 +1,4 @@
-"""Searches that are replayed on a table of `grid.py`: plain ones, and raysearch."""
+"""Searches that are replayed on a table of `grid.py`: plain searches and raysearch's."""
 
 import itertools
 import random
@@ -10,8 +10,12 @@ import numpy as np
 import pandas as pd
 from grid import EPOCHS
 
+from raysearch.search.warm_start import WarmStart
+from raysearch.study.records import Proposal, Record, State
+from raysearch.training.outcome import Epoch, InlierResult
+
 LIMIT = 400
-"""Trainings after which a search has failed."""
+"""Largest number of trainings of a search."""
 
 Encoder = tuple[float, int, float]
 Setting = tuple[str, int]
@@ -19,7 +23,7 @@ Setting = tuple[str, int]
 
 @dataclass(frozen=True)
 class Grid:
-    """What every encoder would do.
+    """Scores and losses of every encoder of a grid.
 
     Attributes:
         scores: encoder -> (E, S): after each epoch, of each setting; NaN where it cannot be fitted.
@@ -33,21 +37,22 @@ class Grid:
 
     @property
     def best(self) -> float:
-        """The highest score after the last epoch."""
+        """Highest score after the last epoch."""
         return max(float(np.nanmax(scores[-1])) for scores in self.scores.values())
 
     def values(self, axis: int) -> list[Any]:
-        """The learning rates, batch sizes or values of lambda."""
+        """List the learning rates (axis 0), batch sizes (1) or values of lambda (2)."""
         return sorted({encoder[axis] for encoder in self.scores})
 
 
 def read(frame: pd.DataFrame) -> Grid:
-    """Reads a table of `grid.py`; inlier models without p are left out."""
+    """Read a table of `grid.py`; inlier models without p are left out."""
     frame = frame[frame["inlier"].isin(["gmm", "lof"])]
-    settings = [(h, int(p)) for h, p in frame[["inlier", "p"]].drop_duplicates().to_numpy()]
+    settings = [(name, int(p)) for name, p in frame[["inlier", "p"]].drop_duplicates().to_numpy()]
     scores, losses = {}, {}
-    for key, rows in frame.groupby(["lr", "batch_size", "lambda"]):
-        encoder = (float(key[0]), int(key[1]), float(key[2]))
+    for _, rows in frame.groupby(["lr", "batch_size", "lambda"]):
+        lr, batch_size, lam = rows[["lr", "batch_size", "lambda"]].to_numpy()[0]
+        encoder = (float(lr), int(batch_size), float(lam))
         wide = rows.pivot(index="epoch", columns=["inlier", "p"], values="val_score")
         scores[encoder] = wide[settings].to_numpy(float)
         first = rows.drop_duplicates("epoch").sort_values("epoch")
@@ -59,13 +64,13 @@ class Search(Protocol):
     """A search that is replayed."""
 
     def start(self) -> Any | None:
-        """The next trial; None when there is none."""
+        """Start the next trial; None if there is none."""
 
-    def goes_on(self, trial: Any, epoch: int) -> bool:
-        """Takes an epoch of a trial; False gives it up."""
+    def report(self, trial: Any, epoch: int) -> bool:
+        """Report an epoch of a trial; return False if the trial is pruned."""
 
     def end(self, trial: Any) -> float:
-        """Takes the end of a trial; returns its score."""
+        """End a trial and return its score."""
 
 
 class Plain:
@@ -84,24 +89,24 @@ class Plain:
                 "lr": tune.choice(grid.values(0)),
                 "batch_size": tune.choice(grid.values(1)),
                 "lambda": tune.choice(grid.values(2)),
-                "inlier": tune.choice(sorted({h for h, _ in grid.settings})),
+                "inlier": tune.choice(sorted({name for name, _ in grid.settings})),
                 "p": tune.choice(sorted({p for _, p in grid.settings})),
             },
         )
 
     def start(self) -> tuple[str, dict[str, Any]] | None:
-        """One sample."""
+        """Start a trial of the next sample."""
         self.number += 1
         name = f"trial{self.number}"
         config = self.search.suggest(name)
         return None if config is None else (name, config)
 
-    def goes_on(self, trial: tuple[str, dict[str, Any]], epoch: int) -> bool:
-        """Always."""
+    def report(self, trial: tuple[str, dict[str, Any]], epoch: int) -> bool:
+        """Return True: no trial is pruned."""
         return True
 
     def end(self, trial: tuple[str, dict[str, Any]]) -> float:
-        """One setting's score."""
+        """Return the score of the trial's setting."""
         name, config = trial
         encoder = (config["lr"], config["batch_size"], config["lambda"])
         score = _score(self.grid, encoder, (config["inlier"], config["p"]))
@@ -111,32 +116,34 @@ class Plain:
 
 
 class Listed:
-    """Five dimensions without a sampler: by chance, or everything in shuffled order."""
+    """Five dimensions without a sampler: random, or all settings in shuffled order."""
 
-    def __init__(self, grid: Grid, seed: int, *, again: bool) -> None:
-        self.grid, self.rng, self.again = grid, random.Random(seed), again
-        self.all = list(itertools.product(grid.scores, grid.settings))
+    def __init__(self, grid: Grid, seed: int, *, replacement: bool) -> None:
+        self.grid, self.rng, self.replacement = grid, random.Random(seed), replacement
+        self.all: list[tuple[Encoder, Setting]] = list(
+            itertools.product(grid.scores, grid.settings)
+        )
         self.rng.shuffle(self.all)
 
     def start(self) -> tuple[Encoder, Setting] | None:
-        """One encoder and setting."""
-        if self.again:
+        """Start a trial of an encoder and a setting."""
+        if self.replacement:
             return self.rng.choice(self.all)
         return self.all.pop() if self.all else None
 
-    def goes_on(self, trial: tuple[Encoder, Setting], epoch: int) -> bool:
-        """Always."""
+    def report(self, trial: tuple[Encoder, Setting], epoch: int) -> bool:
+        """Return True: no trial is pruned."""
         return True
 
     def end(self, trial: tuple[Encoder, Setting]) -> float:
-        """One setting's score."""
+        """Return the score of the trial's setting."""
         return _score(self.grid, *trial)
 
 
 class Raysearch:
-    """raysearch's own sampler, scheduler and sweep."""
+    """Sampler, scheduler and sweep of raysearch."""
 
-    def __init__(self, grid: Grid, seed: int, *, starts: Sequence[Any] = (), **strategy: Any):
+    def __init__(self, grid: Grid, seed: int, *, starts: Sequence[WarmStart] = (), **strategy: Any):
         from raysearch.search.sampler import Sampler
         from raysearch.study.space import Space
 
@@ -154,43 +161,38 @@ class Raysearch:
         self.sampler = Sampler(Space.model_validate(content), None)
         self.sampler.enqueue(starts)
 
-    def start(self) -> Any | None:
-        """An encoder that was not trained before."""
+    def start(self) -> Proposal | None:
+        """Start a trial of an encoder that was not trained before."""
         return self.sampler.ask()
 
-    def goes_on(self, trial: Any, epoch: int) -> bool:
-        """Until the scheduler gives it up."""
+    def report(self, trial: Proposal, epoch: int) -> bool:
+        """Report an epoch of a trial; return False if the scheduler prunes the trial."""
         if not self.sampler.report(trial.number, _epoch(self.grid, _encoder(trial), epoch)):
             return True
-        self.sampler.tell(self._record(trial, "PRUNED"))
+        self.sampler.tell(self._record(trial, State.PRUNED))
         return False
 
-    def end(self, trial: Any) -> float:
-        """The best setting's score."""
-        self.sampler.tell(self._record(trial, "COMPLETE"))
+    def end(self, trial: Proposal) -> float:
+        """Return the score of the best setting."""
+        self.sampler.tell(self._record(trial, State.COMPLETE))
         return float(np.nanmax(self.grid.scores[_encoder(trial)][-1]))
 
-    def _record(self, trial: Any, state: str) -> Any:
-        from raysearch.study.records import Record, State
-        from raysearch.training.outcome import InlierResult
-
+    def _record(self, trial: Proposal, state: State) -> Record:
         scores = self.grid.scores[_encoder(trial)][-1]
         rows = [
-            InlierResult(h, p, None if np.isnan(score) else float(score))
-            for (h, p), score in zip(self.grid.settings, scores, strict=True)
+            InlierResult(name, p, None if np.isnan(score) else float(score))
+            for (name, p), score in zip(self.grid.settings, scores, strict=True)
         ]
-        done = tuple(rows) if state == "COMPLETE" else ()
-        return Record(trial, State(state), "", EPOCHS, 0, "", rows=done)
+        scored = tuple(rows) if state is State.COMPLETE else ()
+        return Record(trial, state, "", EPOCHS, 0, "", rows=scored)
 
 
-def _encoder(proposal: Any) -> Encoder:
+def _encoder(proposal: Proposal) -> Encoder:
     encoder = proposal.configuration
     return (encoder.lr, encoder.batch_size, encoder.lam)
 
 
-def _epoch(grid: Grid, encoder: Encoder, epoch: int) -> Any:
-    from raysearch.training.outcome import Epoch
-
+def _epoch(grid: Grid, encoder: Encoder, epoch: int) -> Epoch:
     machine, product = grid.losses[encoder][epoch - 1]
     loss, score = machine + product, float(np.nanmax(grid.scores[encoder][epoch - 1]))
     return Epoch(epoch, loss, machine, product, loss, machine, product, 1e-3, 1.0, score)
@@ -203,16 +205,16 @@ def _score(grid: Grid, encoder: Encoder, setting: Setting) -> float:
 
 
 def replay(search: Search, target: float, concurrent: int = 1) -> list[tuple[int, float]]:
-    """Runs a search on the table until it has reached the target, or given up.
+    """Run a search on the table until it reaches the target or has no more trials.
 
     Args:
-        search: which.
-        target: score that is good enough.
+        search: to run.
+        target: score that ends the search.
         concurrent: trials at once, which train an epoch each in turn.
 
     Returns:
-        Epochs trained by all trials, and the best score so far, whenever that rose; the last entry
-        tells when the search ended.
+        Epochs trained by all trials, and the best score so far, at every new best score and at the
+        end of the search.
     """
     running: list[tuple[Any, int]] = []
     epochs, started, best = 0, 0, 0.0
@@ -226,12 +228,12 @@ def replay(search: Search, target: float, concurrent: int = 1) -> list[tuple[int
             running.append((trial, 0))
         if not running:
             return [*curve, (epochs, best)]
-        trial, done = running.pop(0)
+        trial, trained = running.pop(0)
         epochs += 1
-        if not search.goes_on(trial, done + 1):
+        if not search.report(trial, trained + 1):
             continue
-        if done + 1 < EPOCHS:
-            running.append((trial, done + 1))
+        if trained + 1 < EPOCHS:
+            running.append((trial, trained + 1))
             continue
         score = search.end(trial)
         if score > best:

@@ -1,18 +1,18 @@
-"""Where the time goes from `raysearch run` to the first epoch, and what other commands cost.
+"""Times of `raysearch run` until the first epoch, by process, and of other commands.
 
     python analysis/startup.py                  # about 5 minutes on 2 cores
-    python analysis/startup.py --runs 1         # for a look
+    python analysis/startup.py --runs 1         # a short version
 
-It measures, each time as the median of several runs in turn,
+It measures, as medians of several runs in alternation,
 
 - CPU and wall seconds of every process of `raysearch run` until its first trial has finished an
-  epoch of a tiny network: driver, trial process, Ray's parts;
-- the same of a plain script (startup_parts/plain.py): Ray Tune, OptunaSearch, torch;
+  epoch of a tiny network: driver, trial process, Ray's processes;
+- the same for a plain script (startup_parts/plain.py): Ray Tune, OptunaSearch, torch;
 - imports of driver and trial process, by library (`python -X importtime`);
 - CPU and wall seconds of `status`, `report`, `score`, `export`, `--help`, `--version` and of a
   mistyped path.
 
-Writes startup.csv into --out, and the tables to the terminal.
+Writes startup.csv into --out, and prints the tables.
 """
 
 import argparse
@@ -34,7 +34,7 @@ import yaml
 from startup_parts.watch import Part, watch
 from tabulate import tabulate
 
-from raysearch.data.synthetic.demo import write_demo
+from raysearch.data.synthetic.demo import DemoSize, write_demo
 
 COMMAND = str(Path(sys.executable).with_name("raysearch"))
 RUN = (COMMAND, "run", "--machine", "valve", "--space", "space.yaml")
@@ -59,7 +59,7 @@ TRIAL = (
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: a median over runs, in s."""
+    """A figure: medians over runs, in s."""
 
     measure: str
     part: str
@@ -68,7 +68,7 @@ class Row:
 
 
 def main() -> None:
-    """Measure everything."""
+    """Measure everything, write the figures and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -79,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["RAYSEARCH_CACHE"] = str(folder / "cache")
-        furnish(folder)
+        prepare(folder)
         rows = [
             *first_epochs(folder, arguments.runs),
             *imports(),
@@ -91,25 +91,25 @@ def main() -> None:
         writer.writerows(map(astuple, rows))
     for measure in dict.fromkeys(row.measure for row in rows):
         print(f"\n{measure}")
-        own = [row for row in rows if row.measure == measure]
-        table = [(row.part, f"{row.cpu:.2f}", f"{row.wall:.2f}") for row in own]
+        shown = [row for row in rows if row.measure == measure]
+        table = [(row.part, f"{row.cpu:.2f}", f"{row.wall:.2f}") for row in shown]
         print(tabulate(table, ("", "CPU s", "wall s"), disable_numparse=True))
     print(f"\n{verdict(rows)}")
 
 
-def furnish(folder: Path) -> None:
-    """Write recordings, a space of long trials, and a finished run of short ones."""
+def prepare(folder: Path) -> None:
+    """Write recordings, a space of long trials, and a finished run of short trials."""
     machines = ("valve", "fan", "pump")
-    write_demo(folder / "data", machines=machines, train_clips=12, test_clips=6, seconds=3.0)
+    write_demo(folder / "data", DemoSize(12, 6, 3.0), machines=machines)
     (folder / "space.yaml").write_text(yaml.safe_dump(SPACE))
     run = [*RUN, "--epochs", "2", "--name", "finished"]
     subprocess.run(run, cwd=folder, check=True, capture_output=True)
 
 
 def first_epochs(folder: Path, runs: int) -> list[Row]:
-    """Measure raysearch and the plain script, in turn, until their first epochs are over."""
+    """Measure raysearch and the plain script, in alternation, until the end of a first epoch."""
     begin = [*RUN, "--concurrent", "1", "--name"]
-    found: dict[str, list[tuple[list[Part], float]]] = {}
+    runs_of: dict[str, list[tuple[list[Part], float]]] = {}
     for number in range(runs):
         for measure, command, pattern in (
             ("raysearch run", [*begin, f"run{number}"], f"runs/run{number}/encoders/*/last.*"),
@@ -122,14 +122,19 @@ def first_epochs(folder: Path, runs: int) -> list[Row]:
         ):
             (folder / "first").unlink(missing_ok=True)
             print(f"{measure}, {number + 1} of {runs}", flush=True)
-            found.setdefault(measure, []).append(watch(command, folder, pattern))
-    return [row for measure, each in found.items() for row in summary(measure, each)]
+            runs_of.setdefault(measure, []).append(watch(command, folder, pattern))
+    return [row for measure, parts in runs_of.items() for row in summary(measure, parts)]
 
 
-def summary(measure: str, each: Sequence[tuple[Sequence[Part], float]]) -> list[Row]:
-    """Return the medians of some runs: their parts, driver and trials together, and all."""
+def summary(measure: str, runs: Sequence[tuple[Sequence[Part], float]]) -> list[Row]:
+    """Return the medians over runs: of each part, of driver and trials together, and of all.
+
+    Args:
+        measure: name of the measurement.
+        runs: parts and wall seconds of each run.
+    """
     title = f"{measure}, until the first epoch; for a part, wall is when it began"
-    costs = [{part.kind: part for part in parts} for parts, _ in each]
+    costs = [{part.kind: part for part in parts} for parts, _ in runs]
     kinds = dict.fromkeys(kind for parts in costs for kind in parts)
     rows = [
         Row(
@@ -140,36 +145,39 @@ def summary(measure: str, each: Sequence[tuple[Sequence[Part], float]]) -> list[
         )
         for kind in kinds
     ]
-    wall = median(seconds for _, seconds in each)
-    for name, own in (("driver and trial", ("driver", "trial processes")), ("all", tuple(kinds))):
-        sums = [sum(p.cpu for kind, p in parts.items() if kind in own) for parts in costs]
+    wall = median(seconds for _, seconds in runs)
+    for name, summed in (
+        ("driver and trial", ("driver", "trial processes")),
+        ("all", tuple(kinds)),
+    ):
+        sums = [sum(p.cpu for kind, p in parts.items() if kind in summed) for parts in costs]
         rows.append(Row(title, name, median(sums), wall))
     return rows
 
 
 def imports() -> list[Row]:
-    """Measure the imports of driver and trial process by library, those of a tenth of a second."""
+    """Measure the imports of driver and trial process by library; leave out those below 0.1 s."""
     rows = []
     for name, program in (("driver", DRIVER), ("trial process", TRIAL)):
-        told = subprocess.run(
+        ended = subprocess.run(
             [sys.executable, "-X", "importtime", "-c", program], capture_output=True, text=True
         )
-        own = by_library(told.stderr)
-        listed = [(library, s) for library, s in own.items() if s >= 0.1]
+        seconds = by_library(ended.stderr)
+        listed = [(library, s) for library, s in seconds.items() if s >= 0.1]
         rows += [Row(f"imports of the {name}", library, s, s) for library, s in listed]
     return rows
 
 
-def by_library(told: str) -> dict[str, float]:
-    """Sum up what `-X importtime` told: library -> seconds of its modules, the most first."""
+def by_library(output: str) -> dict[str, float]:
+    """Sum the output of `-X importtime`: library -> seconds of its modules, in falling order."""
     micros = Counter[str]()
-    for match in re.finditer(r"import time:\s+(\d+) \|\s+\d+ \| +([\w]+)", told):
+    for match in re.finditer(r"import time:\s+(\d+) \|\s+\d+ \| +([\w]+)", output):
         micros[match[2]] += int(match[1])
     return {library: n / 1e6 for library, n in micros.most_common()}
 
 
 def commands(folder: Path, runs: int) -> list[Row]:
-    """Measure commands on a finished run, and one on a path that is not there."""
+    """Measure commands on a finished run, and commands with mistyped paths."""
     clip = next((folder / "data/eval_data/valve/source_test").glob("*.wav"))
     rows = []
     for command in (
@@ -184,13 +192,13 @@ def commands(folder: Path, runs: int) -> list[Row]:
         "run --machine valve --data nowhere",
     ):
         times = [timed([COMMAND, *command.split()], folder) for _ in range(runs)]
-        cpu, wall = (median(one[k] for one in times) for k in (0, 1))
+        cpu, wall = (median(column) for column in zip(*times, strict=True))
         rows.append(Row("commands", command.replace(str(clip), "CLIP"), cpu, wall))
     return rows
 
 
 def timed(command: Sequence[str], folder: Path) -> tuple[float, float]:
-    """Run a command to its end; return its CPU and wall seconds."""
+    """Run a command and return its CPU and wall seconds."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(command, cwd=folder, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -199,11 +207,13 @@ def timed(command: Sequence[str], folder: Path) -> tuple[float, float]:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """Return the ratio to the plain script in a sentence."""
+    """Return the wall times as multiples of the plain script's, in a sentence."""
     wall = {row.measure.partition(",")[0]: row.wall for row in rows if row.part == "all"}
     plain = wall.pop("plain")
-    told = [f"{name} {seconds / plain:.2f}" for name, seconds in wall.items()]
-    return f"Until the first epoch, in multiples of the plain script's wall time: {', '.join(told)}"
+    ratios = [f"{name} {seconds / plain:.2f}" for name, seconds in wall.items()]
+    return (
+        f"Until the first epoch, in multiples of the plain script's wall time: {', '.join(ratios)}"
+    )
 
 
 if __name__ == "__main__":

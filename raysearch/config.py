@@ -1,7 +1,7 @@
-"""What defines a trial: frozen, strictly checked settings and the signature of an encoder.
+"""Definition of a trial: frozen, strictly checked settings and the signature of an encoder.
 
 Settings that change the science live here and in the space file that sets them; operational
-ones (resources, folders) are flags of the command line and never reach a signature.
+ones (resources, folders) are flags of the command line and never enter a signature.
 """
 
 import hashlib
@@ -33,10 +33,10 @@ Inlier = Literal[
     "kde",
     "none",
 ]
-"""Names of the inlier models; scoring/spec.py says what they and their p are."""
+"""Names of the inlier models; scoring/spec.py describes them and their p."""
 
 Aggregator = Literal["mean", "above_median", "max"]
-"""How the scores of a clip's segments become the score of the clip."""
+"""Functions from the scores of a clip's segments to the score of the clip."""
 
 
 def id_order(product_id: str) -> tuple[int, int, str]:
@@ -51,7 +51,7 @@ class Strict(BaseModel):
 
 
 class Options(Strict):
-    """Everything about a trial that is not searched.
+    """Settings of a trial that are not searched.
 
     Defaults are the paper's where it states them, else those of its first author's recipes.
 
@@ -64,19 +64,19 @@ class Options(Strict):
         divide_norm: the machine head sees ||f||^2 / D rather than ||f||^2.
         rate: sampling rate in Hz; clips of another rate are resampled.
         channel: channel to keep, from 0; None averages all.
-        domain: which recordings count.
+        domain: recordings to use, those of the source domain, of the target domain or of both.
         segment_seconds: length of a training crop and of a scoring segment.
-        segments: overlapping segments a clip is scored by.
+        segments: number of overlapping segments that a clip is scored by.
         n_fft: window of the spectrogram in samples.
         hop: step of the spectrogram in samples.
         n_mels: mel bands.
         f_min: lowest frequency in Hz.
         f_max: highest frequency in Hz.
         compression: of the mel amplitudes.
-        amplitude: whose mean and variance normalise other machine types: their own or the
-            target's.
-        mixup: how its probability moves over training: always 1, rising from 0 to 1, falling
-            from 1 to 0, or off.
+        amplitude: origin of the mean and variance that normalise other machine types: their own
+            recordings or the target's.
+        mixup: its probability over training: always 1, rising from 0 to 1, falling from 1 to 0,
+            or off.
         mixup_alpha: both parameters of the Beta distribution of the mixing coefficient.
         weight_decay: of AdamW.
         validation_share: share of each ID's training clips that choose the epoch and fit the
@@ -85,9 +85,8 @@ class Options(Strict):
         inlier_fit: training clips that inlier models are fitted on: the validation share (as the
             paper) or all.
         reg_covar: added to the diagonal of each covariance of the Gaussian mixtures.
-        aggregator: by inlier model, what makes a clip's score of those of its segments; where
-            nothing is said it is as in the paper, the mean above the median for Gaussian mixtures
-            and the mean for all others.
+        aggregator: aggregator of segment scores by inlier model. Default, as in the paper: the
+            mean above the median for Gaussian mixtures and the mean for all others.
         threshold_quantile: of the gamma distribution of training-normal scores; above it a clip
             is called anomalous.
     """
@@ -137,7 +136,7 @@ class Options(Strict):
 SCORING_ONLY = frozenset(
     {"segments", "inlier_fit", "reg_covar", "aggregator", "threshold_quantile"}
 )
-"""Options that say how an encoder is judged, not what it is."""
+"""Options of scoring, which leave the encoder as it is."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class Configuration:
         lam: λ, the weight of the product loss.
 
     Raises:
-        ValueError: a value that nothing can be trained with.
+        ValueError: a value outside its range, or one that is not finite.
     """
 
     lr: float
@@ -158,12 +157,12 @@ class Configuration:
     lam: float
 
     def __post_init__(self) -> None:
-        for name, value, fine in (
+        for name, value, in_range in (
             ("lr", self.lr, self.lr > 0),
             ("batch_size", self.batch_size, self.batch_size > 1),
             ("lambda", self.lam, self.lam >= 0),
         ):
-            if not (fine and math.isfinite(value)):
+            if not (in_range and math.isfinite(value)):
                 raise ValueError(f"{name}: nothing can be trained with {value:g}")
         # One encoder has one signature, however its numbers were written.
         object.__setattr__(self, "lr", float(self.lr))
@@ -175,12 +174,12 @@ class Configuration:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` returned; other keys are left alone."""
+        """Build a configuration from the output of `to_dict`, ignoring other keys."""
         return cls(values["lr"], values["batch_size"], values["lambda"])
 
 
 class TrialConfig(Strict):
-    """One encoder to train: what was searched, and everything that was not.
+    """Definition of one encoder: searched hyperparameters and all other settings.
 
     Attributes:
         machine: target machine type.
@@ -197,10 +196,10 @@ class TrialConfig(Strict):
     options: Options
 
     def signature(self) -> str:
-        """Return the hash of what defines the encoder; it names the folder of its checkpoints.
+        """Return the hash of the settings that define the encoder, the name of its folder.
 
-        It is that of a flat dump: every encoder that was trained hangs on it, so it must not
-        change with the classes.
+        The hash of a flat dump: the signatures of trained encoders must not change with the
+        classes.
         """
         flat = {
             "method": self.method,
@@ -214,18 +213,18 @@ class TrialConfig(Strict):
 
 
 def digest(content: Mapping[str, Any]) -> str:
-    """Returns 12 hexadecimal digits of the hash of some JSON content."""
+    """Return 12 hexadecimal digits of the hash of some JSON content."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def stream(*parts: int) -> int:
-    """A seed of its own for each use of a trial's seed, so that no two share their draws."""
+def derive_seed(*parts: int) -> int:
+    """Return a separate seed for each use of a trial's seed, so that no two share their draws."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 def explain(error: ValidationError, where: str) -> UserError:
-    """Turns the first complaint of pydantic into one line that names file and key."""
+    """Convert the first error of pydantic into a UserError of one line with file and key."""
     first = error.errors()[0]
     # The names of models and validators that pydantic puts between the keys are not the user's.
     parts = [str(part) for part in first["loc"] if part != "function-after"]

@@ -1,4 +1,4 @@
-"""A detector: everything that scores new recordings, in a folder that needs nothing else.
+"""A detector: encoder, inlier models and thresholds that score recordings, in one folder.
 
 detector.json        options, product IDs, normalisation, inlier model and p, thresholds
 encoder.safetensors  weights
@@ -31,7 +31,7 @@ from raysearch.training.embedding import Embedder
 from raysearch.training.network import best_device, new_encoder
 
 Recording: TypeAlias = str | PathLike[str] | NDArray[Any]
-"""A file, or samples."""
+"""A file or samples."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Score:
     """The anomaly score of a recording.
 
     Attributes:
-        file: that was scored; empty for samples.
-        id: product ID whose inlier model judged it.
+        file: path of the recording; empty for samples.
+        id: product ID of the inlier model.
         score: higher = more anomalous.
         threshold: of the product ID.
-        anomalous: the score is above the threshold.
+        anomalous: True if the score is above the threshold.
     """
 
     file: str
@@ -55,7 +55,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Detector:
-    """Scores recordings of one machine type.
+    """Scorer of the recordings of one machine type.
 
     Attributes:
         mean: of the training clips, in int16 units.
@@ -75,18 +75,18 @@ class Detector:
 
     @property
     def ids(self) -> list[str]:
-        """Product IDs that it knows."""
+        """Product IDs with an inlier model, in ascending order."""
         return sorted(self.models, key=id_order)
 
     @cached_property
     def embedder(self) -> Embedder:
-        """Its encoder behind a front end."""
+        """Front end and encoder of the detector."""
         return Embedder(self.encoder, self.options)
 
     def embed(self, wave: Int16) -> NDArray[np.float32]:
-        """Returns the embeddings (S, D) of a clip's segments from its samples (L,).
+        """Compute the embeddings (S, D) of a clip's segments from its samples (L,).
 
-        One clip at a time: so a score never depends on which clips it was computed with.
+        One clip at a time, so that a score never depends on other clips of a batch.
         """
         return self.embedder.clip(wave, self.mean, self.std)
 
@@ -101,28 +101,29 @@ class Detector:
 
         Args:
             recordings: files, or samples (L,) or (L, C) as floats of full scale 1.
-            id: product ID of all of them; None reads it from the names of the files.
+            id: product ID of all recordings; None reads it from the names of the files.
             rate: sampling rate of samples in Hz; not needed for files.
 
         Returns:
-            A score for each, in their order.
+            A score per recording, in the same order.
 
         Raises:
             UserError: a file is missing or unusable, or a product ID is unknown.
         """
-        several = (
-            [recordings] if isinstance(recordings, str | PathLike | np.ndarray) else recordings
-        )
-        asked = [_recording(each) for each in several]
-        for each in asked:
-            if isinstance(each, Path) and not each.is_file():
-                raise UserError(f"there is no file {each}")
-        ids = [self.identity_of(each if isinstance(each, Path) else None, id) for each in asked]
+        if isinstance(recordings, str | PathLike | np.ndarray):
+            recordings = [recordings]
+        sources = [_recording(recording) for recording in recordings]
+        paths = [source if isinstance(source, Path) else None for source in sources]
+        for path in paths:
+            if path is not None and not path.is_file():
+                raise UserError(f"there is no file {path}")
+        ids = [self.identity_of(path, id) for path in paths]
         return [
-            self._scored(each, identity, rate) for each, identity in zip(asked, ids, strict=True)
+            self._score(source, identity, rate)
+            for source, identity in zip(sources, ids, strict=True)
         ]
 
-    def _scored(self, recording: Path | NDArray[Any], identity: str, rate: int | None) -> Score:
+    def _score(self, recording: Path | NDArray[Any], identity: str, rate: int | None) -> Score:
         if isinstance(recording, Path):
             name, wave = str(recording), self.decode(recording)
         else:
@@ -141,7 +142,7 @@ class Detector:
         return float(aggregate(self.spec.name, segment_scores[None], self.options.aggregator)[0])
 
     def score_file(self, path: AnyPath, identity: str) -> tuple[float, bool]:
-        """Returns a recording's anomaly score and whether it is called anomalous.
+        """Return a recording's anomaly score, and True if it is above the threshold.
 
         Raises:
             DataError: the file cannot be used.
@@ -150,7 +151,7 @@ class Detector:
         return score, score > self.thresholds[identity]
 
     def decode(self, path: AnyPath) -> Int16:
-        """Decodes a recording as the detector's options ask.
+        """Decode a recording to the sampling rate and channel of the options.
 
         Raises:
             DataError: the file cannot be used.
@@ -160,38 +161,39 @@ class Detector:
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
-    def identity_of(self, path: Path | None, asked: str | None) -> str:
-        """Finds the product ID whose inlier model judges a recording.
+    def identity_of(self, path: Path | None, id: str | None) -> str:
+        """Find the product ID of the inlier model that scores a recording.
 
         Args:
-            path: the recording; its name may hold the ID as DCASE and MIMII names do. None for
-                samples.
-            asked: what the user said, if anything.
+            path: of the recording; None for samples. Its name may contain the ID as in DCASE and
+                MIMII.
+            id: product ID from the user, if any.
 
         Raises:
-            UserError: the ID is unknown, or no one said it.
+            UserError: the ID is unknown or missing.
         """
-        if asked is not None:
-            found = product_id(asked)
+        if id is not None:
+            identity = product_id(id)
         elif len(self.models) == 1:
-            found = self.ids[0]
+            identity = self.ids[0]
         elif path is None:
-            raise UserError(f"samples tell no product ID; pass id= (one of {', '.join(self.ids)})")
+            raise UserError(f"samples have no product ID; pass id= (one of {', '.join(self.ids)})")
         else:
             clip = parse(Path("machine", "test", path.name)) or parse(Path(*path.parts[-4:]))
             if clip is None:
                 raise UserError(
-                    f"{path}: its name tells no product ID; say --id (one of {', '.join(self.ids)})"
+                    f"{path}: cannot read a product ID from the file name; pass --id (one of "
+                    f"{', '.join(self.ids)})"
                 )
-            found = clip.id
-        if found not in self.models:
-            which = "samples" if path is None else path
-            raise UserError(f"{which}: ID {found} is not one of {', '.join(self.ids)}; see --id")
-        return found
+            identity = clip.id
+        if identity not in self.models:
+            name = "samples" if path is None else path
+            raise UserError(f"{name}: ID {identity} is not one of {', '.join(self.ids)}; see --id")
+        return identity
 
 
 def save_detector(detector: Detector, folder: UPath) -> None:
-    """Writes a detector; `detector.json` comes last, so a torn folder is no detector."""
+    """Save a detector; `detector.json` comes last, so an incomplete folder is no detector."""
     (folder / "detector.json").unlink(missing_ok=True)
     checkpoint.save(folder / "encoder.safetensors", detector.encoder.state_dict(), {})
     arrays = {
@@ -216,10 +218,10 @@ def save_detector(detector: Detector, folder: UPath) -> None:
 
 
 def load_detector(folder: UPath) -> Detector:
-    """Loads a detector.
+    """Load a detector.
 
     Raises:
-        UserError: the folder holds none, or a damaged one.
+        UserError: the folder has no detector, or a damaged detector.
     """
     path = folder / "detector.json"
     if not path.is_file():
@@ -251,13 +253,13 @@ def _load(folder: UPath, facts: Mapping[str, Any]) -> Detector:
 
 
 def _restore(spec: InlierSpec, identity: str, arrays: Mapping[str, torch.Tensor]) -> InlierModel:
-    own = {
+    model_arrays = {
         name.removeprefix(f"{identity}/"): tensor.numpy()
         for name, tensor in arrays.items()
         if name.startswith(f"{identity}/")
     }
-    return restore(spec.name, spec.p, own)
+    return restore(spec.name, spec.p, model_arrays)
 
 
-def _recording(given: Recording) -> Path | NDArray[Any]:
-    return given if isinstance(given, np.ndarray) else Path(given)
+def _recording(recording: Recording) -> Path | NDArray[Any]:
+    return recording if isinstance(recording, np.ndarray) else Path(recording)

@@ -1,19 +1,19 @@
 """The exceptions of raysearch.
 
 UserError             bad input: one line, exit code 2
-└── DataError         a data set that is missing, defective or unfit for the question
-TrialError            a trial that failed for a reason worth recording; the search goes on
+└── DataError         a data set that is missing, defective or unfit for its use
+TrialError            a trial that cannot be finished; recorded, and the search continues
 NoResultError         a study without a single score, exit code 1
 StoppedError          a run that the user stopped, exit code 130
 """
 
 
 class UserError(ValueError):
-    """Bad input. The message is one line that names file, key or value and the way out."""
+    """Bad input. The message is one line: the file, key or value, the problem, what to do."""
 
 
 class DataError(UserError):
-    """A data set that is missing, defective or unfit for what was asked of it."""
+    """A data set that is missing, defective or unfit for its use."""
 
 
 class TrialError(RuntimeError):
@@ -21,11 +21,11 @@ class TrialError(RuntimeError):
 
 
 class NoResultError(RuntimeError):
-    """No trial of a study has a score. The message gives their reasons."""
+    """A study without a single score. The message gives the reasons of its trials."""
 
 
 class StoppedError(Exception):
-    """The user stopped a run. The message says how to go on."""
+    """A run that the user stopped. The message says how to resume it."""
 
 
 def one_line(error: object) -> str:
@@ -33,11 +33,11 @@ def one_line(error: object) -> str:
     return " ".join(str(error).split())
 
 
-def named(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """Return an error as Python shows it, on one line: its class and its text."""
     return one_line(f"{type(error).__name__}: {error}")
 
 
-def brief(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Return the first line of a third-party error, at most 200 characters."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -1,7 +1,7 @@
-"""Where results lie: a local path, NFS, `s3://` or `gs://`, all of them as `UPath`.
+"""Storage of results on a local path, NFS, `s3://` or `gs://`, all of them as `UPath`.
 
-Reading is what `UPath` offers. Here is what it leaves open: what the user typed becomes a path
-without secrets in its name, and a file appears whole or not at all, wherever it is.
+`UPath` reads files and folders. This module parses addresses without showing their secrets, and
+writes files atomically on every kind of storage.
 """
 
 import hashlib
@@ -34,12 +34,12 @@ _SECRET = re.compile(r"(\w+://)[^/\s@]+:[^/\s@]+@")
 
 
 def cache_folder() -> Path:
-    """What this node keeps for itself: `$RAYSEARCH_CACHE`, else `~/.cache/raysearch`."""
+    """Return the cache folder of this node: `$RAYSEARCH_CACHE`, else `~/.cache/raysearch`."""
     return Path(os.environ.get("RAYSEARCH_CACHE") or Path.home() / ".cache" / "raysearch")
 
 
 def to_path(text: str | Path) -> UPath:
-    """Turns what the user typed into a path, and looks whether an object store lets us in.
+    """Parse a path or address, and check the access to an object store.
 
     Credentials and the endpoint come from the environment (`AWS_ACCESS_KEY_ID`,
     `AWS_ENDPOINT_URL`, ...). `s3://KEY:SECRET@bucket/path?endpoint_override=URL&region=NAME`,
@@ -47,7 +47,7 @@ def to_path(text: str | Path) -> UPath:
     the path to every node, and Ray Tune keeps it in its state below the folder of a run.
 
     Raises:
-        UserError: unknown scheme, no bucket, a library or an access that is missing.
+        UserError: unknown scheme, missing bucket, missing library, or refused access.
     """
     match = _SCHEME.match(str(text))
     if match is None:
@@ -60,7 +60,7 @@ def to_path(text: str | Path) -> UPath:
             f"{redact(str(text))} needs {_LIBRARIES[scheme]}: pip install 'raysearch[{scheme}]'"
         )
     path = _remote(scheme, str(text))
-    _look(path)
+    _check_access(path)
     return path
 
 
@@ -71,7 +71,7 @@ def _remote(scheme: str, text: str) -> UPath:
         raise UserError(f"{redact(text)}: expected {scheme}://BUCKET/PATH")
     if ":" in bucket:  # The text is not shown: most of it is a secret.
         raise UserError(f"{scheme}://...: write / and @ in KEY and SECRET as %2F and %40")
-    # Other processes write here as well: what was listed before may be out of date.
+    # Other processes write here as well: cached listings may be out of date.
     options: dict[str, Any] = {"use_listings_cache": False}
     if login:
         key, _, secret = login.partition(":")
@@ -89,8 +89,8 @@ def _remote(scheme: str, text: str) -> UPath:
     return path
 
 
-def _look(path: UPath) -> None:
-    """Lists what is there, once, so that a bad address ends as one line and not as a traceback."""
+def _check_access(path: UPath) -> None:
+    """List the folder once, so that a bad address ends as one line and not as a traceback."""
     try:
         try:
             path.fs.ls(path.path)
@@ -99,58 +99,58 @@ def _look(path: UPath) -> None:
     except FileNotFoundError as error:
         raise UserError(f"{path}: there is no bucket of that name; make it first") from error
     except Exception as error:  # Each library has exceptions of its own.
-        raise _refusal(path, "reach", error) from error
+        raise _access_error(path, "reach", error) from error
 
 
 def check_name(path: AnyPath) -> None:
-    """Refuses a name that an object store's library takes for a pattern, to delete by it, too.
+    """Refuse a name that an object store's library takes for a pattern, even when it deletes.
 
     Raises:
-        UserError: it is one.
+        UserError: the name holds a pattern.
     """
-    if is_remote(path) and (found := set("*?[]") & set(str(path))):
-        raise UserError(f"{path}: no name on an object store may hold {min(found)}")
+    if is_remote(path) and (wildcards := set("*?[]") & set(str(path))):
+        raise UserError(f"{path}: no name on an object store may hold {min(wildcards)}")
 
 
 def check_writable(folder: AnyPath) -> None:
-    """Writes a file into a folder and removes it again.
+    """Write a file into a folder and remove it again.
 
     Raises:
-        UserError: that is not possible; the message says why.
+        UserError: the folder is not writable; the message says why.
     """
-    probe = folder / f".writable.{_nobody_else()}"
+    probe = folder / f".writable.{_process_name()}"
     try:
         write_bytes(probe, b"")
         probe.unlink()
     except Exception as error:  # Each library has exceptions of its own.
-        raise _refusal(folder, "write to", error) from error
+        raise _access_error(folder, "write to", error) from error
 
 
-def _refusal(path: AnyPath, what: str, error: Exception) -> UserError:
+def _access_error(path: AnyPath, action: str, error: Exception) -> UserError:
     reason = one_line(error) or type(error).__name__
-    way_out = ""
+    advice = ""
     if isinstance(path, UPath) and path.protocol in _CREDENTIALS:
-        way_out = f"; set {_CREDENTIALS[path.protocol]} to what may"
-    return UserError(f"cannot {what} {path}: {reason}{way_out}")
+        advice = f"; set {_CREDENTIALS[path.protocol]} to credentials with access"
+    return UserError(f"cannot {action} {path}: {reason}{advice}")
 
 
 def redact(text: str) -> str:
-    """Returns a text, such as a command, with the logins of all addresses in it hidden."""
+    """Return a text, such as a command, with the logins of all its addresses hidden."""
     return _SECRET.sub(r"\1***@", text)
 
 
 def is_uri(text: str) -> bool:
-    """Whether a text that the user typed is an address, such as s3://bucket/runs."""
+    """Return True if a text is an address, such as s3://bucket/runs."""
     return _SCHEME.match(text) is not None
 
 
 def is_remote(path: AnyPath) -> bool:
-    """Whether a path is on an object store, where folders and partial writes do not exist."""
+    """Return True if a path is on an object store, which has no folders and no partial writes."""
     return not isinstance(path, Path)
 
 
 def children(folder: UPath) -> list[UPath]:
-    """What lies in a folder, sorted; nothing if there is no folder."""
+    """List the entries of a folder by name; empty if there is no folder."""
     try:
         return sorted(folder.iterdir(), key=lambda path: path.name)
     except (FileNotFoundError, NotADirectoryError):
@@ -158,16 +158,16 @@ def children(folder: UPath) -> list[UPath]:
 
 
 def read_texts(paths: Sequence[AnyPath]) -> list[str]:
-    """Reads many small files, from an object store all at the same time."""
+    """Read many small files, concurrently from an object store."""
     remote = [path for path in paths if not isinstance(path, Path)]
     if not remote:
         return [path.read_text("utf-8") for path in paths]
-    found = remote[0].fs.cat([path.path for path in remote], on_error="raise")
-    return [found[path.path].decode() for path in remote]
+    contents = remote[0].fs.cat([path.path for path in remote], on_error="raise")
+    return [contents[path.path].decode() for path in remote]
 
 
 def read_part(path: AnyPath, start: int, size: int) -> bytes:
-    """Reads some bytes of a file, fewer at its end."""
+    """Read some bytes of a file, fewer at its end."""
     if isinstance(path, Path):
         with path.open("rb") as file:
             file.seek(start)
@@ -177,12 +177,12 @@ def read_part(path: AnyPath, start: int, size: int) -> bytes:
 
 
 def write_text(path: AnyPath, text: str) -> None:
-    """Writes a file that appears whole or not at all."""
+    """Write a text file atomically."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: AnyPath, content: bytes) -> None:
-    """Writes a file that appears whole or not at all."""
+    """Write a file atomically."""
     if isinstance(path, Path):
         partial = _partial(path)
         try:
@@ -195,10 +195,10 @@ def write_bytes(path: AnyPath, content: bytes) -> None:
 
 
 def create_once(path: AnyPath, content: bytes) -> bool:
-    """Writes a file whole, unless there is one.
+    """Write a file atomically, unless the path exists.
 
     Returns:
-        Whether it was written; of processes that try at the same time, one did it.
+        True if the file was written; of concurrent processes only one gets True.
     """
     if isinstance(path, Path):
         partial = _partial(path)
@@ -218,7 +218,7 @@ def create_once(path: AnyPath, content: bytes) -> bool:
 
 
 def append_line(path: AnyPath, line: str) -> None:
-    """Appends a line. On an object store the file is rewritten, so only one process may do it."""
+    """Append a line. An object store rewrites the file, so only one process may append to it."""
     if isinstance(path, Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
@@ -231,7 +231,7 @@ def append_line(path: AnyPath, line: str) -> None:
 
 
 def remove_tree(folder: AnyPath) -> None:
-    """Removes a folder with all that is in it, if there is one."""
+    """Remove a folder with all its content, if it exists."""
     with suppress(FileNotFoundError):
         if isinstance(folder, Path):
             shutil.rmtree(folder)
@@ -240,32 +240,32 @@ def remove_tree(folder: AnyPath) -> None:
 
 
 def lock(path: AnyPath, timeout: float = -1) -> FileLock:
-    """A lock on a file or folder.
+    """Return a lock on a file or folder.
 
-    Beside a local path lies its lock file, so the lock holds on every host that shares the path.
-    An object store has no locks: there it is a file in this host's cache, which other hosts do
-    not see.
+    The lock file of a local path lies beside it, so the lock holds on every host that shares the
+    path. An object store has no locks: its lock file is in this host's cache, which other hosts
+    do not see.
 
     Args:
-        path: what is locked; it need not exist.
-        timeout: seconds to wait for it; negative waits for ever.
+        path: file or folder to lock; it need not exist.
+        timeout: seconds to wait for the lock; negative waits for ever.
     """
     if isinstance(path, Path):
         file = path.with_name(f".{path.name}.lock")
     else:
-        file = local_twin("locks", path)
+        file = cache_path("locks", path)
     file.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(file, timeout=timeout)
 
 
-def local_twin(kind: str, path: UPath) -> Path:
-    """Where this host keeps a file of its own for something on an object store."""
+def cache_path(kind: str, path: UPath) -> Path:
+    """Return the path in this host's cache that belongs to a path on an object store."""
     endpoint = path.storage_options.get("endpoint_url") or ""
     return cache_folder() / kind / hashlib.sha256(f"{endpoint} {path}".encode()).hexdigest()[:16]
 
 
 def tune_storage(folder: UPath) -> tuple[str, Any]:
-    """Returns a folder as Ray's `storage_path` and `storage_filesystem` (of pyarrow, or None)."""
+    """Return a folder as Ray's `storage_path` and `storage_filesystem` (of pyarrow, or None)."""
     if isinstance(folder, Path):
         return str(folder.absolute()), None
     from pyarrow.fs import FSSpecHandler, PyFileSystem  # type: ignore[import-untyped]
@@ -275,11 +275,11 @@ def tune_storage(folder: UPath) -> tuple[str, Any]:
 
 def _partial(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{_nobody_else()}")
+    return path.with_name(f".{path.name}.{_process_name()}")
 
 
-def _nobody_else() -> str:
-    """A name that no other process has, on no host that shares the folder."""
+def _process_name() -> str:
+    """Return a name unique to this process among all hosts that share the folder."""
     return f"{socket.gethostname()}.{os.getpid()}"
 
 

@@ -1,4 +1,4 @@
-"""What every test shares: a calm environment and one small data set."""
+"""Fixtures of all tests: environment, data set, finished study and S3 server."""
 
 import gc
 import os
@@ -14,12 +14,12 @@ from tests.command import Study
 from tests.s3 import BUCKET, S3, serve_s3
 from tests.shared import shared_data, shared_study
 
-# Set before torch or ray are imported, since both read them once: tests are small, and
-# threads that outnumber the cores only slow each other down.
+# Set before the import of torch and ray, which read the variables once. Tests are small, so more
+# threads than cores only slow them down.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-# A shell has its commands in the background ignore Ctrl-C, and whatever they start inherits it.
+# Background commands of a shell ignore Ctrl-C, and so do their children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # As raysearch does before it imports timm, which some tests import themselves.
 postpone_compiler()
@@ -35,7 +35,7 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the fast tests first, so that a failure shows early, and then the longest files.
 
-    Else one process would be busy with them long after the others have nothing left to do.
+    Otherwise one process would run them long after the others are idle.
     """
     places = {Path(__file__).parent / name: position for position, name in enumerate(LONGEST)}
 
@@ -46,19 +46,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=order)
 
 
-# What is imported stays: to look for garbage among it takes a tenth of the time.
+# Imported modules stay, and garbage collection among them takes a tenth of the time.
 gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported out of each later garbage collection, which takes half a second."""
+    """Exclude imported modules from garbage collection, which takes half a second."""
     gc.freeze()
     gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keeps the decoded clips of tests out of the user's cache."""
+    """Keep the decoded clips of tests out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         cache = tmp_path_factory.mktemp("cache")
         patch.setenv("RAYSEARCH_CACHE", str(cache))
@@ -67,26 +67,26 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A synthetic data set: valve, fan and pump, six IDs, 12 + 6 clips of 3 s each. Read only."""
+    """Return the demo data: valve, fan and pump, six IDs, 12 + 6 clips of 3 s each. Read only."""
     return shared_data(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Study:
-    """A search with finalists, its final test and its report. Read only."""
+    """Return a search with finalists, its final test and its report. Read only."""
     return shared_study(tmp_path_factory, demo_data)
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    """A real S3 server with an empty bucket."""
+    """Start a real S3 server with an empty bucket."""
     with serve_s3(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 
 @pytest.fixture
 def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
-    """The same, with the environment that leads to it."""
+    """Return the S3 server, with its login in the environment."""
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     return s3_server
@@ -94,7 +94,7 @@ def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 
 @pytest.fixture(params=["local", "s3"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> UPath:
-    """A folder of the test's own that does not exist yet, on disk and on an object store."""
+    """Return a folder of this test that does not exist yet, on disk and on an object store."""
     from raysearch.storage import to_path
 
     if request.param == "local":

@@ -1,4 +1,4 @@
-"""Hand-made records of trials, for tests of what follows from them."""
+"""Hand-made records of trials for tests."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,19 +19,19 @@ SPACE: dict[str, Any] = {
 
 
 def make_space(*, strategy: Mapping[str, Any] | None = None, **search: Any) -> Space:
-    """The space above with a search and a strategy changed."""
+    """Make `SPACE` with changes of search and strategy."""
     content = {"search": {**SPACE["search"], **search}, "strategy": dict(strategy or {})}
     return Space.model_validate(content)
 
 
 def make_manifest(space: Space | None = None, machine: str = "valve", **changes: Any) -> Manifest:
-    """A study.json."""
-    asked = space or make_space()
+    """Make the content of a study.json."""
+    searched = space or make_space()
     content: dict[str, Any] = {
         "machine": machine,
         "ids": ("0", "1", "2", "3", "4", "5"),
-        "validation_ids": asked.validation_ids,
-        "test_ids": asked.test_ids,
+        "validation_ids": searched.validation_ids,
+        "test_ids": searched.test_ids,
         "data": "/data",
         "fingerprint": "f" * 64,
         "clips": {
@@ -41,7 +41,7 @@ def make_manifest(space: Space | None = None, machine: str = "valve", **changes:
             "left out": 1,
         },
         "space_file": "tiny.yaml",
-        "space": asked.model_dump(mode="json", by_alias=True),
+        "space": searched.model_dump(mode="json", by_alias=True),
         "seed": 0,
         "command": f"raysearch run --machine {machine}",
         "started": "2026-11-25T10:00:00+00:00",
@@ -50,8 +50,8 @@ def make_manifest(space: Space | None = None, machine: str = "valve", **changes:
     return Manifest.model_validate(content | changes)
 
 
-def row(inlier: str, p: int | None, score: float | None, error: str = "") -> InlierResult:
-    """A row whose AUCs and pAUCs all are the score."""
+def row(inlier: str, p: float | None, score: float | None, error: str = "") -> InlierResult:
+    """Make a row whose AUCs and pAUCs equal the score."""
     if score is None:
         return InlierResult(inlier, p, error=error)
     values = dict.fromkeys(("0", "1", "2"), score)
@@ -59,7 +59,7 @@ def row(inlier: str, p: int | None, score: float | None, error: str = "") -> Inl
 
 
 def complete(proposal: Proposal, *rows: InlierResult, **changes: Any) -> Record:
-    """A trial that was finished."""
+    """Make the record of a complete trial."""
     facts: dict[str, Any] = {
         "proposal": proposal,
         "state": State.COMPLETE,
@@ -79,10 +79,10 @@ def complete(proposal: Proposal, *rows: InlierResult, **changes: Any) -> Record:
 
 
 def failed(proposal: Proposal, error: str = "the loss is NaN in epoch 1") -> Record:
-    """A trial that failed."""
+    """Make the record of a failed trial."""
     return Record(proposal, State.FAIL, f"encoder{proposal.number}", 2, 0, "here", error=error)
 
 
 def as_written(trial: Mapping[str, Any]) -> dict[str, str]:
-    """A trial of `raysearch status` as a table has it."""
+    """Convert a trial of `raysearch status` to the cells of a table."""
     return {key: "" if value is None else str(value) for key, value in trial.items()}

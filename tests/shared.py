@@ -38,11 +38,11 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 def shared_data(factory: pytest.TempPathFactory) -> Path:
     """Return a synthetic data set: three machine types, six IDs, 12 + 6 clips of 3 s each."""
-    from raysearch.data.synthetic.demo import write_demo
+    from raysearch.data.synthetic.demo import DemoSize, write_demo
 
     def make(folder: Path) -> None:
         machines = ("valve", "fan", "pump")
-        write_demo(folder / "data", machines=machines, train_clips=12, test_clips=6, seconds=3.0)
+        write_demo(folder / "data", DemoSize(12, 6, 3.0), machines=machines)
 
     return made_once(factory, "demo", make) / "data"
 

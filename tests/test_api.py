@@ -33,7 +33,7 @@ def test_the_public_names_are_these() -> None:
     for name in PUBLIC:
         assert getattr(raysearch, name).__name__ == name
     with pytest.raises(AttributeError, match="module 'raysearch' has no attribute 'trian'"):
-        _ = raysearch.trian  # type: ignore[attr-defined]
+        _ = raysearch.trian
 
 
 def test_a_name_is_imported_when_it_is_asked_for(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_bad_input_is_an_exception_of_one_line(tmp_path: Path) -> None:
 
 
 class Notes(raysearch.SearchCallback):
-    """Counts what it is told."""
+    """A callback that counts its events."""
 
     def __init__(self) -> None:
         self.ended, self.epochs = 0, 0

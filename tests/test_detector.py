@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from upath import UPath
 
 from raysearch.detector import Detector, load_detector, save_detector
 from raysearch.errors import UserError
-from raysearch.scoring.inlier import INLIERS
+from raysearch.scoring.inlier import INLIERS, InlierModel
+from raysearch.scoring.metrics import Floats
 from tests.detectors import IDS, make_detector
 
 RATE = 16000
@@ -24,6 +26,11 @@ RATE = 16000
 def _cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     # Bit for bit the same is promised for a CPU.
     monkeypatch.setattr("raysearch.detector.best_device", lambda: torch.device("cpu"))
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> UPath:
+    return UPath(tmp_path)
 
 
 def record(path: Path, seconds: float = 3.0, rate: int = RATE, channels: int = 1) -> Path:
@@ -43,11 +50,11 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def score_files(
-    detector: Detector, files: list[Path], asked: str | None
+    detector: Detector, files: list[Path], identity: str | None
 ) -> list[tuple[Path, str, float, bool]]:
-    scores = detector.score(files, id=asked)
-    assert [each.threshold for each in scores] == [detector.thresholds[e.id] for e in scores]
-    return [(Path(each.file), each.id, each.score, each.anomalous) for each in scores]
+    scores = detector.score(files, id=identity)
+    assert [s.threshold for s in scores] == [detector.thresholds[s.id] for s in scores]
+    return [(Path(s.file), s.id, s.score, s.anomalous) for s in scores]
 
 
 EXAMPLES: dict[str, float | None] = {
@@ -62,23 +69,23 @@ def test_a_loaded_detector_gives_the_same_scores(
     tmp_path: Path, files: list[Path], inlier: str
 ) -> None:
     detector = make_detector(inlier, EXAMPLES[inlier])
-    save_detector(detector, tmp_path / "a" / "detector")
-    moved = shutil.move(tmp_path / "a", tmp_path / "b") / "detector"
-    loaded = load_detector(moved)
-    found, expected = score_files(loaded, files, None), score_files(detector, files, None)
-    assert found == expected
-    assert [identity for _, identity, _, _ in found] == list(IDS)
-    assert len({score for _, _, score, _ in found}) == 3
+    save_detector(detector, UPath(tmp_path / "a" / "detector"))
+    shutil.move(tmp_path / "a", tmp_path / "b")
+    loaded = load_detector(UPath(tmp_path / "b" / "detector"))
+    scores, expected = score_files(loaded, files, None), score_files(detector, files, None)
+    assert scores == expected
+    assert [identity for _, identity, _, _ in scores] == list(IDS)
+    assert len({score for _, _, score, _ in scores}) == 3
     for field in ("machine", "options", "mean", "std", "spec", "thresholds", "ids"):
         assert getattr(loaded, field) == getattr(detector, field)
 
 
 @pytest.mark.parametrize("inlier", ["gmm", "knn"])
 def test_a_detector_has_its_options_aggregator(
-    tmp_path: Path, files: list[Path], inlier: str
+    local: UPath, files: list[Path], inlier: str
 ) -> None:
     segments = make_detector(inlier, 2, segments=10)
-    expected = {
+    expected: dict[str, Callable[[Floats], float]] = {
         "max": lambda scores: scores.max(),
         "mean": lambda scores: scores.mean(),
         "above_median": lambda scores: np.sort(scores)[5:].mean(),
@@ -88,9 +95,9 @@ def test_a_detector_has_its_options_aggregator(
     assert len(set(scores)) == 10
     for how, value in expected.items():
         detector = make_detector(inlier, 2, segments=10, aggregator={inlier: how})
-        save_detector(detector, tmp_path / how)
-        for one in (detector, load_detector(tmp_path / how)):
-            assert one.score_file(files[0], "0")[0] == pytest.approx(value(scores), rel=1e-12)
+        save_detector(detector, local / how)
+        for scorer in (detector, load_detector(local / how)):
+            assert scorer.score_file(files[0], "0")[0] == pytest.approx(value(scores), rel=1e-12)
 
 
 def test_a_detector_is_saved_over_another(folder: UPath, files: list[Path]) -> None:
@@ -104,7 +111,7 @@ def test_a_detector_is_saved_over_another(folder: UPath, files: list[Path]) -> N
 
 
 def test_a_detector_is_weights_arrays_and_json(tmp_path: Path) -> None:
-    save_detector(make_detector(), tmp_path)
+    save_detector(make_detector(), UPath(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {
         "detector.json",
         "encoder.safetensors",
@@ -165,11 +172,11 @@ def test_a_name_tells_the_id(name: str, identity: str) -> None:
     assert make_detector().identity_of(Path(name), None) == identity
 
 
-@pytest.mark.parametrize(("asked", "identity"), [("3", "3"), ("03", "3"), ("10", "10")])
-def test_who_asks_for_an_id_gets_it(asked: str, identity: str) -> None:
+@pytest.mark.parametrize(("text", "identity"), [("3", "3"), ("03", "3"), ("10", "10")])
+def test_an_id_of_the_user_goes_before_the_name(text: str, identity: str) -> None:
     detector = make_detector()
-    assert detector.identity_of(Path("section_00_source_test_0000.wav"), asked) == identity
-    assert detector.identity_of(Path("my recording.wav"), asked) == identity
+    assert detector.identity_of(Path("section_00_source_test_0000.wav"), text) == identity
+    assert detector.identity_of(Path("my recording.wav"), text) == identity
 
 
 def test_a_detector_of_one_id_needs_no_word_on_it() -> None:
@@ -180,16 +187,20 @@ def test_a_detector_of_one_id_needs_no_word_on_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "asked", "problem"),
+    ("name", "identity", "problem"),
     [
-        ("my recording.wav", None, "tells no product ID; say --id (one of 0, 3, 10)"),
+        (
+            "my recording.wav",
+            None,
+            "cannot read a product ID from the file name; pass --id (one of 0, 3, 10)",
+        ),
         ("section_04_source_test_0000.wav", None, "ID 4 is not one of 0, 3, 10"),
         ("section_03_source_test_0000.wav", "left", "ID left is not one of 0, 3, 10"),
     ],
 )
-def test_an_id_that_no_one_knows_is_refused(name: str, asked: str | None, problem: str) -> None:
+def test_an_unknown_id_is_refused(name: str, identity: str | None, problem: str) -> None:
     with pytest.raises(UserError) as caught:
-        make_detector().identity_of(Path(name), asked)
+        make_detector().identity_of(Path(name), identity)
     assert problem in str(caught.value)
     assert name in str(caught.value)
 
@@ -213,8 +224,8 @@ def test_a_file_that_is_missing_or_unusable_is_named(files: list[Path]) -> None:
 
 
 def facts_of(folder: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((folder / "detector.json").read_text())
-    return found
+    facts: dict[str, object] = json.loads((folder / "detector.json").read_text())
+    return facts
 
 
 def write_facts(folder: Path, facts: object) -> None:
@@ -294,29 +305,29 @@ def test_a_damaged_detector_is_refused_in_one_line(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     folder = tmp_path / "detector"
-    save_detector(make_detector(), folder)
+    save_detector(make_detector(), UPath(folder))
     damage(folder)
     with pytest.raises(UserError) as caught:
-        load_detector(folder)
+        load_detector(UPath(folder))
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_without_a_detector_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_detector_is_refused(local: UPath) -> None:
     with pytest.raises(UserError, match="holds no detector"):
-        load_detector(tmp_path)
+        load_detector(local)
 
 
-def test_a_save_that_is_cut_short_leaves_no_detector(tmp_path: Path) -> None:
-    class Torn(dict[str, object]):
-        def items(self):
+def test_a_save_that_is_cut_short_leaves_no_detector(local: UPath) -> None:
+    class Torn(dict[str, InlierModel]):
+        def items(self) -> NoReturn:
             raise KeyboardInterrupt
 
-    save_detector(make_detector(), tmp_path)
+    save_detector(make_detector(), local)
     with pytest.raises(KeyboardInterrupt):
-        save_detector(replace(make_detector(), models=Torn()), tmp_path)
+        save_detector(replace(make_detector(), models=Torn()), local)
     with pytest.raises(UserError, match="holds no detector"):
-        load_detector(tmp_path)
+        load_detector(local)
 
 
 def test_samples_have_the_score_of_their_file(files: list[Path], tmp_path: Path) -> None:
@@ -325,9 +336,9 @@ def test_samples_have_the_score_of_their_file(files: list[Path], tmp_path: Path)
     for path in (files[1], stereo):
         samples, rate = soundfile.read(path, dtype="float32")
         [expected] = detector.score(path, id="3")
-        [found] = detector.score(samples, id="3", rate=rate)
-        assert (found.file, expected.file) == ("", str(path))
-        assert replace(found, file=expected.file) == expected
+        [score] = detector.score(samples, id="3", rate=rate)
+        assert (score.file, expected.file) == ("", str(path))
+        assert replace(score, file=expected.file) == expected
     mono, rate = soundfile.read(files[1], dtype="float32")
     [wide] = detector.score(mono.astype(np.float64), id="3", rate=rate)
     assert [wide] == detector.score([mono], id="3", rate=rate)
@@ -338,7 +349,7 @@ def test_samples_need_a_rate_and_an_id(files: list[Path]) -> None:
     with pytest.raises(UserError, match="samples need their sampling rate; pass rate=HZ"):
         make_detector().score(samples, id="3")
     with pytest.raises(
-        UserError, match=r"samples tell no product ID; pass id= \(one of 0, 3, 10\)"
+        UserError, match=r"samples have no product ID; pass id= \(one of 0, 3, 10\)"
     ):
         make_detector().score(samples, rate=rate)
     with pytest.raises(UserError, match="samples: ID 4 is not one of 0, 3, 10"):

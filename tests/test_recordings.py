@@ -1,6 +1,6 @@
 """Whole runs on other recordings than the demo's, and on settings that diverge.
 
-Only a whole run shows that no part of it takes the demo's names, rates or lengths for granted.
+Only a whole run shows that no part of it assumes the demo's names, rates or lengths.
 """
 
 import json
@@ -20,7 +20,7 @@ REAL = Path(__file__).parents[1].parent / "shared" / "real"
 
 @pytest.fixture(scope="module")
 def abroad(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
-    """Recordings of somebody's own, and a run on them, of whose two trials one diverges."""
+    """Run a search on other recordings than the demo's; one of its two trials diverges."""
     home = tmp_path_factory.mktemp("abroad") / "home"
     home.mkdir()
     ids = {"validation_ids": [1, 4, 7], "test_ids": [10, 13, 20]}
@@ -32,7 +32,7 @@ def abroad(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
 
 
 def write_strangers(data: Path) -> None:
-    """Writes two machine types that hum: 8 kHz stereo clips of 6 s in the plain layout."""
+    """Write two machine types that hum: 8 kHz stereo clips of 6 s in the plain layout."""
     rng = np.random.default_rng(0)
     time = np.arange(6 * 8000) / 8000
     for machine, pitch, sizes in (("kettle", 200, (18, 4)), ("loom", 90, (4, 0))):
@@ -55,11 +55,11 @@ def test_machine_types_and_ids_never_seen(abroad: tuple[Path, Ended]) -> None:
     rows = table(folder / "trials.csv")
     assert {row["state"] for row in rows if row["lr"] == "0.003"} == {"COMPLETE"}
     assert {"val_auc_1", "val_pauc_4", "val_auc_7"} <= rows[0].keys()
-    found = table(folder / "final_test.csv")
-    assert [(r["machine"], r["id"]) for r in found] == [
+    results = table(folder / "final_test.csv")
+    assert [(r["machine"], r["id"]) for r in results] == [
         ("kettle", i) for i in ("10", "13", "20", "hmean")
     ]
-    assert all(0 <= float(r["auc"]) <= 1 for r in found)
+    assert all(0 <= float(r["auc"]) <= 1 for r in results)
     names = {path.name for path in (folder / "submission").iterdir()}
     assert names == {
         f"{kind}_kettle_section_{i}_test.csv"
@@ -107,8 +107,8 @@ def test_real_recordings(tmp_path: Path) -> None:
     assert ended.code == 0, ended
     folder = tmp_path / "runs" / "fan"
     assert {row["state"] for row in table(folder / "trials.csv")} == {"COMPLETE"}
-    found = table(folder / "final_test.csv")
-    assert [row["id"] for row in found] == ["3", "4", "5", "hmean"]
-    assert all(0 <= float(row[kind]) <= 1 for row in found for kind in ("auc", "pauc"))
+    rows = table(folder / "final_test.csv")
+    assert [row["id"] for row in rows] == ["3", "4", "5", "hmean"]
+    assert all(0 <= float(row[kind]) <= 1 for row in rows for kind in ("auc", "pauc"))
     [line] = (folder / "test_ledger.jsonl").read_text().splitlines()
     assert json.loads(line)["clips"] == 60

@@ -162,9 +162,8 @@ def test_final_test_follows_from_submission_and_ground_truth(plain: Study, demo_
         scores = submission(plain, "anomaly_score", identity)
         labels = np.array([truth[identity, name] for name in scores])
         expected[identity] = auc_pauc(labels, np.array(list(scores.values())))
-    expected["hmean"] = tuple(
-        harmonic_mean([values[k] for values in expected.values()]) for k in (0, 1)
-    )
+    aucs, paucs = zip(*expected.values(), strict=True)
+    expected["hmean"] = harmonic_mean(aucs), harmonic_mean(paucs)
     assert found.keys() == expected.keys()
     for identity, values in expected.items():
         assert found[identity] == pytest.approx(values, abs=1e-9)

@@ -1,7 +1,7 @@
 """Whole runs by the real command with `--out` on a real S3 server.
 
-Only a whole run shows that every part of it, Ray Tune included, writes where it should, and that
-what was on the server when a driver was killed is enough to go on.
+Only a whole run shows that all of its parts, Ray Tune included, write to the server, and that a
+search resumes from the files on the server after its driver was killed.
 """
 
 import json
@@ -40,12 +40,12 @@ TRIALS, EPOCHS = 3, 4
 
 @dataclass(frozen=True)
 class Run:
-    """A run on S3 that was killed, and then came to its end with more trials.
+    """A run on S3 that was killed and then resumed with more trials.
 
     Attributes:
-        home: where its command was typed; the same search on disk lies below.
-        copy: of its folder, on disk.
-        survived: records that it had written when it was killed.
+        home: working folder of the commands; holds the same search on disk.
+        copy: copy of the run's folder, on disk.
+        survived: records written before the kill.
     """
 
     home: Path
@@ -69,7 +69,7 @@ def _environment(s3_server: S3) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, demo_data: Path, _environment: None) -> Run:
-    """A run with a SIGKILL to the driver while its second trial trains; then one trial more.
+    """Kill the driver with SIGKILL while its second trial trains; then resume with one more.
 
     The same search on disk runs beside it, uninterrupted.
     """
@@ -110,8 +110,8 @@ def test_the_results_are_those_of_a_local_run(run: Run) -> None:
 
 def test_every_file_is_there_and_losers_left_no_checkpoint(run: Run) -> None:
     def kept(folder: Path) -> set[str]:
-        found = {path for path in contents(folder) if not path.startswith("tune/")}
-        return {path for path in found if not path.endswith(".lock")}
+        paths = {path for path in contents(folder) if not path.startswith("tune/")}
+        return {path for path in paths if not path.endswith(".lock")}
 
     assert kept(run.copy) == kept(run.local)
     winner = json.loads((run.local / "frozen.json").read_text())["encoder"]
@@ -149,12 +149,12 @@ def test_the_same_command_finds_everything_done(run: Run) -> None:
 
 @dataclass(frozen=True)
 class Hosted:
-    """A run whose recordings and results both lie behind a login, which stands in their addresses.
+    """A run with recordings and results on S3, whose addresses hold the login.
 
     Attributes:
-        final: the command that took the final test again.
-        folder: of the run, reached by the login of the environment.
-        copy: of its folder, on disk.
+        final: the command that repeated the final test.
+        folder: folder of the run, opened with the login of the environment.
+        copy: copy of the run's folder, on disk.
     """
 
     ended: Ended
@@ -193,7 +193,7 @@ def test_recordings_may_lie_there_as_well(run: Run, hosted: Hosted) -> None:
 
 
 def test_an_address_with_a_login_shows_no_secret(hosted: Hosted) -> None:
-    """The login of an address is used, and stands nowhere but in Ray Tune's own state."""
+    """The login of an address is stored only in Ray Tune's state."""
     for ended in (hosted.ended, hosted.final):
         assert "unspoken" not in ended.out + ended.err
     files = {

@@ -60,9 +60,9 @@ def test_tune_counts_no_callbacks_of_a_search() -> None:
 import sys
 from ray.air._internal import usage
 from ray.tune import Callback, tune
-from raysearch.backend.ray_internals import uncounted
+from raysearch.backend.ray_internals import without_callback_count
 
-with uncounted():
+with without_callback_count():
     tune.air_usage.tag_callbacks([Callback()])
 print("mlflow" in sys.modules)
 usage._count_callbacks([Callback()])

@@ -1,4 +1,4 @@
-"""The same files on a local disk and on a real S3 server: whole, once, without secrets."""
+"""The same files on a local disk and on a real S3 server: atomic, created once, without secrets."""
 
 import os
 import pickle
@@ -65,9 +65,9 @@ def test_of_many_who_create_a_file_one_does(folder: UPath, tmp_path: Path) -> No
         )
         for number in range(4)
     ]
-    said = [process.communicate()[0].strip() for process in started]
-    assert sorted(said) == ["False", "False", "False", "True"]
-    assert (folder / "x").read_text() == str(said.index("True"))
+    outputs = [process.communicate()[0].strip() for process in started]
+    assert sorted(outputs) == ["False", "False", "False", "True"]
+    assert (folder / "x").read_text() == str(outputs.index("True"))
 
 
 def test_lines_are_appended(folder: UPath) -> None:
@@ -81,9 +81,9 @@ def test_children_are_sorted_and_nothing_is_hidden_or_made_up(folder: UPath) -> 
     for name in ("b", "10", ".hidden", "2"):
         storage.write_text(folder / name, name)
     storage.write_text(folder / "sub" / "deep", "x")
-    found = storage.children(folder)
-    assert [path.name for path in found] == [".hidden", "10", "2", "b", "sub"]
-    assert [path.is_dir() for path in found] == [False] * 4 + [True]
+    entries = storage.children(folder)
+    assert [path.name for path in entries] == [".hidden", "10", "2", "b", "sub"]
+    assert [path.is_dir() for path in entries] == [False] * 4 + [True]
     assert storage.children(folder / "b") == []
 
 
@@ -149,16 +149,16 @@ def test_a_lock_is_held_by_one(folder: UPath, tmp_path: Path) -> None:
 
 
 def test_a_lock_of_a_local_path_lies_beside_it(tmp_path: Path) -> None:
-    with storage.lock(storage.to_path(tmp_path / "runs" / "valve")) as held:
-        assert Path(held.lock_file) == tmp_path / "runs" / ".valve.lock"
+    with storage.lock(storage.to_path(tmp_path / "runs" / "valve")) as lock:
+        assert Path(lock.lock_file) == tmp_path / "runs" / ".valve.lock"
 
 
 def test_a_lock_of_an_object_store_lies_in_the_cache(
     s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
-    with storage.lock(storage.to_path(f"s3://{BUCKET}/runs/valve")) as held:
-        assert Path(held.lock_file).parent == tmp_path / "cache" / "locks"
+    with storage.lock(storage.to_path(f"s3://{BUCKET}/runs/valve")) as lock:
+        assert Path(lock.lock_file).parent == tmp_path / "cache" / "locks"
     assert storage.children(storage.to_path(f"s3://{BUCKET}/runs")) == []
 
 

@@ -71,7 +71,7 @@ def records(searched: Searched, machine: str) -> list[dict[str, Any]]:
 def test_gpu_hours_end_a_search(searched: Searched) -> None:
     assert searched.first.code == 1, searched.first
     assert re.search(
-        r"^the GPU hours are spent with \d of 6 trials done; .* goes on", searched.first.out, re.M
+        r"^the GPU hours are spent with \d of 6 trials done; .* resumes", searched.first.out, re.M
     )
     # Nobody began with pumps yet, and it is no fault of theirs.
     assert "pump: no trial has ended yet" in searched.first.err

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.config import Configuration, Options, TrialConfig
-from raysearch.data.dataset import TrialData, open_data, source_of
+from raysearch.data.dataset import TrialData, make_source, open_data
 
 TINY = Options(
     epochs=3,
@@ -17,14 +17,14 @@ TINY = Options(
     segments=4,
 )
 TEN = TINY.model_copy(update={"segment_seconds": 2.0, "segments": 10})
-"""The same with a user's segments, for tests of what is made of them."""
+"""The same with the segments of a user, for tests of scores and detectors."""
 
 VALIDATION_IDS = ("0", "1", "2")
 
 
 def open_valve(root: Path) -> TrialData:
-    """Opens the recordings of a search on the valves of a demo data set."""
-    return open_data(source_of(root, "valve", VALIDATION_IDS, TINY))
+    """Open the recordings of a search on the valves of a demo data set."""
+    return open_data(make_source(root, "valve", VALIDATION_IDS, TINY))
 
 
 def tiny_config(
@@ -36,7 +36,7 @@ def tiny_config(
     seed: int = 0,
     **options: Any,
 ) -> TrialConfig:
-    """A trial on such recordings; further keywords change its options."""
+    """Return a configuration for these recordings; further keywords change its options."""
     return TrialConfig(
         machine=data.machine,
         data=data.fingerprint,

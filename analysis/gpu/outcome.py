@@ -1,4 +1,4 @@
-"""What a section of gpu_check.py found: rows, checks, how they are shown and stored."""
+"""Rows and checks of the sections of gpu_check.py, and how they are shown and stored."""
 
 import gc
 import json
@@ -25,7 +25,7 @@ class Check:
     """A figure that must not exceed its limit.
 
     Attributes:
-        value: None if it could not be measured, which fails.
+        value: None if it could not be measured; the check then fails.
         limit: largest value that passes.
     """
 
@@ -54,7 +54,7 @@ class Section:
 
     Attributes:
         tables: title -> rows; all rows of a table have the same keys.
-        error: first line of the exception that ended the section early; empty if none did.
+        error: first line of the exception that ended the section, or empty.
         seconds: time that the section took.
     """
 
@@ -84,7 +84,7 @@ def elapsed() -> float:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in this block once it has taken so many seconds."""
+    """Raise TimeoutError in this block after a number of seconds."""
 
     def stop(*_: object) -> None:
         raise TimeoutError(f"stopped after {max(seconds, 0):.3g} s, its limit")
@@ -116,7 +116,7 @@ def run_section(name: str, fill: Callable[[Section], None], limit: float) -> Sec
 
 
 def table(title: str, rows: Sequence[Row]) -> str:
-    """Return rows as plain text; lists are left to the JSON file."""
+    """Return rows as plain text; lists are only in the JSON file."""
     shown = [{k: _cell(v) for k, v in row.items() if not _is_nested(v)} for row in rows]
     return f"\n{title}\n" + tabulate(shown, headers="keys", disable_numparse=True)
 
@@ -146,7 +146,7 @@ def exit_code(checks: Sequence[Check]) -> int:
 
 
 def write(path: Path, machine: Row, plan: Row, sections: Mapping[str, Section]) -> None:
-    """Write everything that is known so far as JSON."""
+    """Write all results so far as JSON."""
     content = {
         "machine": machine,
         "plan": plan,
@@ -160,9 +160,9 @@ def write(path: Path, machine: Row, plan: Row, sections: Mapping[str, Section]) 
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def relative_difference(values: Sequence[float], others: Sequence[float]) -> float:
+def relative_difference(values: Sequence[float], reference: Sequence[float]) -> float:
     """Return the largest |a - b| / |b| of two equally long sequences."""
-    pairs = zip(values, others, strict=True)
+    pairs = zip(values, reference, strict=True)
     return max((abs(a - b) / max(abs(b), 1e-12) for a, b in pairs), default=0.0)
 
 
@@ -191,10 +191,10 @@ def synchronise() -> None:
 
 
 @contextmanager
-def counted_syncs(found: dict[str, int]) -> Iterator[None]:
+def counted_syncs(counts: dict[str, int]) -> Iterator[None]:
     """Count the calls in this block that wait for the GPU, by source line.
 
-    A copy from pageable memory that is called non-blocking waits as well, but is not counted.
+    A non-blocking copy from pageable memory waits as well, but is not counted.
     """
     if not torch.cuda.is_available():
         yield
@@ -208,5 +208,5 @@ def counted_syncs(found: dict[str, int]) -> Iterator[None]:
             torch.cuda.set_sync_debug_mode("default")
     for warning in caught:
         if "synchronizing" in str(warning.message):
-            place = f"{Path(warning.filename).name}:{warning.lineno}"
-            found[place] = found.get(place, 0) + 1
+            line = f"{Path(warning.filename).name}:{warning.lineno}"
+            counts[line] = counts.get(line, 0) + 1

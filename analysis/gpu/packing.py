@@ -1,11 +1,11 @@
-"""Several trials on one GPU at once, each a real training in a process of its own.
+"""Several trials on one GPU at once, each a real training in a separate process.
 
-A fresh process loads CUDA kernels for half a minute. So as many processes as there are trials at
-most start once, and each trains an epoch to warm up. For every number of trials, that many of them
-then train at once while the others are idle and hold no more GPU memory than their context.
+A new process loads CUDA kernels for half a minute. So the processes start once, as many as the
+largest number of trials, and each trains an epoch to warm up. For every number of trials, that many
+processes then train at once. The idle processes hold no GPU memory but their context.
 
-Parent and process talk through a pipe. A process that fails says why; the pipe of one that died is
-closed; one that says nothing is ended in time. None of them keeps the others waiting.
+Parent and process communicate through a pipe. A process that fails sends its error, the pipe of a
+dead process is closed, and a silent process is ended in time. No process blocks the others.
 """
 
 import multiprocessing
@@ -30,15 +30,15 @@ from raysearch.training.train import train
 TITLE = "trials at once on one device: clips/s of all together, checkpoints included"
 
 WARM_UP, ALL = 0.7, 0.9
-"""Shares of the section's time after which silent processes are ended: in the warm-up, then."""
+"""Shares of the section's time after which silent processes are ended: warm-up, all trials."""
 
 GRACE = 3.0
-"""Seconds that a process has to answer even when that time is over."""
+"""Least seconds that a process has to answer, even after that time."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a process needs to know; its number is the seed of its trainings."""
+    """Inputs of a process; `number` is the seed of its trainings."""
 
     plan: Plan
     recordings: Path
@@ -47,22 +47,22 @@ class Job:
 
 
 class Worker:
-    """A process that trains, as its parent sees it."""
+    """A training process, on the side of its parent."""
 
     def __init__(self, job: Job) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(job, theirs), daemon=True)
+        self.pipe, child_pipe = context.Pipe()
+        self.process = context.Process(target=work, args=(job, child_pipe), daemon=True)
         self.process.start()
-        theirs.close()  # or the pipe would outlive the process
+        child_pipe.close()  # or the pipe would outlive the process
 
-    def tell(self, message: int | bool) -> None:
-        """Send a message; whether it arrives shows in the answer."""
+    def send(self, message: int | bool) -> None:
+        """Send a message; an error shows in the answer."""
         with suppress(OSError):
             self.pipe.send(message)
 
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
@@ -73,9 +73,9 @@ class Crew:
     """All processes.
 
     Attributes:
-        ready: those that warmed up and answered ever since.
-        failed: what the others said.
-        end: time at which silent ones are ended, as time.monotonic() counts.
+        ready: processes that warmed up and have answered since.
+        failed: results of the processes that failed to warm up.
+        end: time.monotonic() at which silent processes are ended.
     """
 
     ready: list[Worker]
@@ -102,9 +102,9 @@ def summary(trials: int, results: list[Row], first: float | None) -> Row:
     """Return the row of some trials at once.
 
     Args:
-        trials: number of them.
-        results: of those that reported.
-        first: clips/s of one trial alone; None if this is it or it failed.
+        trials: number of trials at once.
+        results: of the trials that reported.
+        first: clips/s of a single trial; None if this row is the single trial, or if that failed.
     """
     errors = sorted({result["error"] for result in results if result["error"]})
     if len(results) < trials:
@@ -125,10 +125,8 @@ def summary(trials: int, results: list[Row], first: float | None) -> Row:
 @contextmanager
 def warm_crew(plan: Plan, recordings: Path, folder: Path) -> Iterator[Crew]:
     """Start all processes, wait until they are warm, and end them after the block."""
-    start, limit = (
-        time.monotonic(),
-        min(plan.limits["packing"] * plan.total, plan.total - elapsed()),
-    )
+    start = time.monotonic()
+    limit = min(plan.limits["packing"] * plan.total, plan.total - elapsed())
     workers: list[Worker] = []
     try:
         for number in range(max(plan.packed)):
@@ -143,16 +141,16 @@ def warm_crew(plan: Plan, recordings: Path, folder: Path) -> Iterator[Crew]:
 
 
 def run_together(crew: Crew, trials: int) -> list[Row]:
-    """Train in some processes at once and return what they reported."""
+    """Train in some processes at once and return their results."""
     workers = crew.ready[:trials]
     if len(workers) < trials:
         return crew.failed + [failure("another trial failed") for _ in workers]
     for worker in workers:
-        worker.tell(trials)
+        worker.send(trials)
     started = collect(workers, crew.end)
     waiting = [worker for worker, row in started.items() if not row["error"]]
     for worker in waiting:
-        worker.tell(len(waiting) == trials)
+        worker.send(len(waiting) == trials)
     ended = collect(waiting, crew.end)
     silent = {*workers} - {*started} | {*waiting} - {*ended}
     crew.ready = [worker for worker in crew.ready if worker not in silent]
@@ -160,12 +158,12 @@ def run_together(crew: Crew, trials: int) -> list[Row]:
 
 
 def collect(workers: Iterable[Worker], end: float) -> dict[Worker, Row]:
-    """Return the answers of workers in their order, and end those that gave none until the end."""
+    """Return the answers of workers in their order; end the workers that do not answer in time."""
     answers: dict[Worker, Row | None] = dict.fromkeys(workers)
     waiting, end = list(answers), max(end, time.monotonic() + GRACE)
-    while waiting and (left := end - time.monotonic()) > 0:
-        heard = wait([worker.pipe for worker in waiting], left)
-        for worker in [worker for worker in waiting if worker.pipe in heard]:
+    while waiting and (remaining := end - time.monotonic()) > 0:
+        readable = wait([worker.pipe for worker in waiting], remaining)
+        for worker in [worker for worker in waiting if worker.pipe in readable]:
             waiting.remove(worker)
             with suppress(EOFError, OSError):
                 answers[worker] = worker.pipe.recv()
@@ -181,14 +179,14 @@ def failure(reason: str) -> Row:
 
 
 class Trainer:
-    """What trains in a process of its own."""
+    """Trainings in a process."""
 
     def __init__(self, job: Job, pipe: Connection) -> None:
         self.job, self.pipe = job, pipe
 
     @cached_property
     def data(self) -> TrialData:
-        """The recordings, opened once."""
+        """Recordings, opened once."""
         return open_recordings(self.job.plan, self.job.recordings)
 
     def warm_up(self) -> Row:
@@ -197,9 +195,9 @@ class Trainer:
         return {"error": ""}
 
     def measure(self, trials: int) -> Row:
-        """Train as one of some trials at once.
+        """Train one of several trials at once.
 
-        The first epoch builds up the memory, and then the trials wait for each other.
+        The first epoch allocates the memory; after it the trials wait for each other.
         """
         times: list[float] = []
 
@@ -218,7 +216,7 @@ class Trainer:
             raise TrialError("another trial failed")
 
     def _train(self, trials: int, epochs: int, folder: str, report: Callable[[Epoch], None]) -> int:
-        """Train and return the clips of an epoch."""
+        """Train and return the number of clips of an epoch."""
         plan, number = self.job.plan, self.job.number
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(plan.threads or max(1, cores // trials))
@@ -230,7 +228,7 @@ class Trainer:
 
 
 def work(job: Job, pipe: Connection) -> None:
-    """Warm up, then train whenever the parent sends a number of trials."""
+    """Train an epoch to warm up, then one trial for each number of trials that the parent sends."""
     trainer = Trainer(job, pipe)
     with suppress(EOFError, OSError):  # The parent is gone.
         pipe.send(attempt(trainer.warm_up))
@@ -239,14 +237,14 @@ def work(job: Job, pipe: Connection) -> None:
 
 
 def attempt(action: Callable[[], Row]) -> Row:
-    """Return what an action returns, or its error; its GPU memory is free again."""
-    row = _row_of(action)
-    with suppress(RuntimeError):  # After some errors CUDA answers no call any more.
+    """Return the result of an action, or its error, and free its GPU memory."""
+    row = _result(action)
+    with suppress(RuntimeError):  # After some errors every CUDA call fails.
         reset_memory()
     return row
 
 
-def _row_of(action: Callable[[], Row]) -> Row:
+def _result(action: Callable[[], Row]) -> Row:
     try:
         return action()
     except Exception as error:

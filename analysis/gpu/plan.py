@@ -1,9 +1,9 @@
-"""Sizes of gpu_check.py, its synthetic recordings and the machine it runs on."""
+"""Sizes of gpu_check.py, synthetic recordings, and facts about the machine."""
 
 import os
 import platform
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,14 +12,17 @@ from upath import UPath
 
 from raysearch.config import Configuration, Options, TrialConfig
 from raysearch.data.batches import batch_count
-from raysearch.data.dataset import TrialData, open_data, source_of
-from raysearch.data.synthetic.demo import write_demo
+from raysearch.data.dataset import TrialData, make_source, open_data
+from raysearch.data.synthetic.demo import DemoSize, write_demo
 from raysearch.scoring.spec import InlierSpec
+from raysearch.study.space import Search, Space
 
 MACHINE, OTHERS, VALIDATION_IDS = "valve", ("fan", "pump"), ("0", "1", "2")
 
 Precision = Literal["bf16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp32")
+
+LR, LAM = 1e-3, 1.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Plan:
 
     Attributes:
         options: of all trainings, but for epochs and precision.
-        batch_sizes: of the trainings; the first one also of resume and packing.
+        batch_sizes: of the trainings; the first also of resume and packing.
         precision: of resume and packing.
         threads: of PyTorch on the CPU; None leaves them as they are.
         train_clips: source-domain training clips an ID, of three machine types with six IDs.
@@ -37,7 +40,7 @@ class Plan:
         epochs: of the trainings whose losses and scores are compared.
         resume_epochs: of the trainings that are interrupted after the first epoch.
         packed: trials on the GPU at once.
-        packed_epochs: of each of them, the first of which warms up.
+        packed_epochs: of each of these trials; the first epoch warms up.
         step_seconds: time for which the bare step is repeated.
         points: largest difference of val_score between the precisions, in points.
         limits: of each section, as a share of `total`.
@@ -73,14 +76,32 @@ class Plan:
         return TrialConfig(
             machine=data.machine,
             data=data.fingerprint,
-            configuration=Configuration(1e-3, batch_size, 1.0),
+            configuration=configuration(batch_size),
             seed=seed,
             options=self.options.model_copy(update={"precision": precision, "epochs": epochs}),
+        )
+
+    def space(self, precision: Precision) -> Space:
+        """Return the space of the trainings whose scores are compared."""
+        inliers: dict[str, list[float | None]] = {}
+        for spec in self.inliers:
+            inliers.setdefault(spec.name, []).append(spec.p)
+        search = {"lr": LR, "batch_size": list(self.batch_sizes), "lambda": LAM, "inlier": inliers}
+        changes = {"precision": precision, "epochs": self.epochs}
+        return Space(
+            validation_ids=VALIDATION_IDS,
+            search=Search.model_validate(search),
+            fixed=self.options.model_copy(update=changes),
         )
 
     def facts(self) -> dict[str, Any]:
         """Return the plan as JSON facts."""
         return asdict(self) | {"options": self.options.model_dump()}
+
+
+def configuration(batch_size: int) -> Configuration:
+    """Return the hyperparameters of all trainings of a batch size."""
+    return Configuration(LR, batch_size, LAM)
 
 
 FULL = Plan(
@@ -104,7 +125,7 @@ FULL = Plan(
 TINY = Plan(
     options=Options(backbone="test_efficientnet", pretrained=False, n_fft=512, hop=512, n_mels=32),
     batch_sizes=(16,),
-    # bf16 is slow on most CPUs, and so are threads that outnumber idle cores.
+    # bf16 is slow on most CPUs, and so are more threads than idle cores.
     precision="fp32",
     threads=1,
     train_clips=6,
@@ -123,19 +144,15 @@ TINY = Plan(
 
 def write_recordings(plan: Plan, root: Path) -> int:
     """Write the synthetic recordings of a plan; return the number of clips."""
-    size, seconds = plan.train_clips, plan.clip_seconds
-    tests = plan.test_clips
-    count = write_demo(
-        root, machines=(MACHINE,), train_clips=size, test_clips=tests, seconds=seconds
-    )
-    return count + write_demo(
-        root, machines=OTHERS, train_clips=size, test_clips=1, seconds=seconds
-    )
+    target = DemoSize(plan.train_clips, plan.test_clips, plan.clip_seconds)
+    others = replace(target, test_clips=1)
+    count = write_demo(root, target, machines=(MACHINE,))
+    return count + write_demo(root, others, machines=OTHERS)
 
 
 def open_recordings(plan: Plan, root: Path) -> TrialData:
     """Open the recordings that `write_recordings` wrote."""
-    return open_data(source_of(UPath(root), MACHINE, VALIDATION_IDS, plan.options))
+    return open_data(make_source(UPath(root), MACHINE, VALIDATION_IDS, plan.options))
 
 
 def clips_and_steps(config: TrialConfig, data: TrialData) -> tuple[int, int]:
@@ -145,7 +162,7 @@ def clips_and_steps(config: TrialConfig, data: TrialData) -> tuple[int, int]:
 
 
 def machine() -> dict[str, Any]:
-    """Return the facts about the machine that a reader of the figures needs."""
+    """Return the facts about the machine on which the figures depend."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     total = torch.cuda.mem_get_info()[1] / 2**20 if torch.cuda.is_available() else None
     return {

@@ -1,8 +1,8 @@
-"""Resumed trainings against uninterrupted ones.
+"""Resumed trainings against uninterrupted trainings.
 
-cuDNN's fastest kernels add up in an order that changes from run to run, and training multiplies
-such differences. So deterministic ones are taken, and a training is also repeated: a resume must
-change nothing that a repetition does not change.
+cuDNN's fastest kernels add in an order that changes from run to run, and training amplifies these
+differences. So deterministic kernels are used, and a training is also repeated: a resume must not
+change more than a repetition does.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,8 @@ from gpu.plan import Plan
 
 from raysearch.config import TrialConfig
 from raysearch.data.dataset import TrialData
-from raysearch.training.train import Epoch, Trained, train
+from raysearch.training.outcome import Epoch
+from raysearch.training.train import Trained, train
 
 TITLE = "resume: losses and weights against those of an uninterrupted training"
 
@@ -33,19 +34,21 @@ def fill(section: Section, plan: Plan, data: TrialData, folder: Path) -> None:
     with deterministic_kernels():
         whole = train(config, data, ignore, folder / "whole")
         say("resume: trained")
-        again = train(config, data, ignore, folder / "again")
+        repeated = train(config, data, ignore, folder / "again")
         say("resume: repeated")
         resumed = interrupt_and_resume(config, data, folder / "resumed")
-    repeated = {"training": "repeated", "resumes": 0} | compare(again, whole)
-    after = {"training": "resumed", "resumes": len(resumed.resumes)} | compare(resumed, whole)
-    for row in (repeated, after):
-        section.add(TITLE, row)
-    limit = TOLERANCE + 3 * repeated["loss_difference"]
-    section.check("resume: relative difference of losses", after["loss_difference"], limit)
+    rows: dict[str, Row] = {}
+    for name, trained in (("repeated", repeated), ("resumed", resumed)):
+        facts: Row = {"training": name, "resumes": len(trained.resumes)}
+        rows[name] = facts | compare(trained, whole)
+        section.add(TITLE, rows[name])
+    limit = TOLERANCE + 3 * rows["repeated"]["loss_difference"]
+    value = rows["resumed"]["loss_difference"]
+    section.check("resume: relative difference of losses", value, limit)
 
 
 def interrupt_and_resume(config: TrialConfig, data: TrialData, folder: Path) -> Trained:
-    """Train one epoch, raise in the report callback, and train on in the same folder."""
+    """Train one epoch, raise in the report callback, and resume in the same folder."""
     try:
         train(config, data, interrupt, folder)
     except InterruptedTrainingError:
@@ -54,16 +57,16 @@ def interrupt_and_resume(config: TrialConfig, data: TrialData, folder: Path) -> 
 
 
 def compare(trained: Trained, whole: Trained) -> Row:
-    """Return how far two trainings are apart."""
-    ours, theirs = losses(trained), losses(whole)
+    """Return the differences of two trainings."""
+    loss, reference = losses(trained), losses(whole)
     weights = whole.encoder.state_dict()
     pairs = [(tensor, weights[name]) for name, tensor in trained.encoder.state_dict().items()]
     largest = max(float((a.double() - b.double()).abs().max()) for a, b in pairs)
     return {
-        "loss_difference": relative_difference(ours, theirs),
+        "loss_difference": relative_difference(loss, reference),
         "largest_weight_difference": largest,
-        "bitwise": ours == theirs and all(torch.equal(a, b) for a, b in pairs),
-        "losses": ours,
+        "bitwise": loss == reference and all(torch.equal(a, b) for a, b in pairs),
+        "losses": loss,
     }
 
 
@@ -73,17 +76,17 @@ def losses(trained: Trained) -> list[float]:
 
 
 def ignore(_: Epoch) -> None:
-    """Take a report."""
+    """Ignore a report."""
 
 
 def interrupt(_: Epoch) -> None:
-    """Take a report and end the training."""
+    """Raise, to end the training."""
     raise InterruptedTrainingError
 
 
 @contextmanager
 def deterministic_kernels() -> Iterator[None]:
-    """Choose kernels that always add up in the same order, for this block."""
+    """Use kernels that always add in the same order, in this block."""
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
     try:

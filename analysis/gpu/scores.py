@@ -16,17 +16,18 @@ from raysearch.data.batches import segments
 from raysearch.data.dataset import TrialData
 from raysearch.model.encoder import Encoder
 from raysearch.training.embedding import Embedder
+from raysearch.training.outcome import InlierResult
 from raysearch.training.train import load_trained
-from raysearch.training.trial import InlierResult, score_inlier_models
+from raysearch.training.trial import score_inlier_models
 
-EMBEDDINGS = "embeddings on the device against the CPU; TF32 as seen while they were computed"
+EMBEDDINGS = "embeddings on the device against the CPU; TF32 settings during the computation"
 SCORES = "validation scores on the device against the CPU, in points"
 
 CONVOLUTIONS = torch.backends.cudnn.conv  # type: ignore[attr-defined]
 
 CLIPS = 16
 RELATIVE = 2e-4
-"""Largest difference of an embedding, by its norm. TF32 rounds by 5e-4 at every layer."""
+"""Largest difference of an embedding, relative to its norm. TF32 rounds by 5e-4 at every layer."""
 
 POINTS = 1.0
 """Largest difference of a val_score, in points."""
@@ -35,33 +36,34 @@ POINTS = 1.0
 def fill(section: Section, plan: Plan, data: TrialData, folder: Path) -> None:
     """Compare embeddings and scores of the first trained encoder."""
     config = plan.config(data, plan.batch_sizes[0], "bf16", plan.epochs)
-    place = folder / config.signature()
-    encoder = load_trained(config.options, len(data.ids), place).encoder
+    checkpoints = folder / config.signature()
+    encoder = load_trained(config.options, len(data.ids), checkpoints).encoder
     on_cpu = copy.deepcopy(encoder).cpu()
     compare_embeddings(section, plan, data, encoder, on_cpu)
     say("scores: on the device")
-    ours = score_inlier_models(encoder, config, data, plan.inliers)
+    on_device_rows = score_inlier_models(encoder, config, data, plan.inliers)
     say("scores: on the CPU")
-    theirs = score_inlier_models(on_cpu, config, data, plan.inliers)
-    for row, other in zip(ours, theirs, strict=True):
-        compare_scores(section, row, other)
+    on_cpu_rows = score_inlier_models(on_cpu, config, data, plan.inliers)
+    for row, reference in zip(on_device_rows, on_cpu_rows, strict=True):
+        compare_scores(section, row, reference)
 
 
-def compare_scores(section: Section, row: InlierResult, other: InlierResult) -> None:
-    """Add the row and the check of one inlier model."""
-    known = row.val_score is not None and other.val_score is not None
-    points = 100 * abs((row.val_score or 0) - (other.val_score or 0)) if known else None
-    aucs = [100 * abs(auc - other.auc.get(k, np.nan)) for k, auc in row.auc.items()]
+def compare_scores(section: Section, row: InlierResult, reference: InlierResult) -> None:
+    """Add the row and the check of an inlier model."""
+    points = None
+    if row.val_score is not None and reference.val_score is not None:
+        points = 100 * abs(row.val_score - reference.val_score)
+    aucs = [100 * abs(auc - reference.auc.get(k, np.nan)) for k, auc in row.auc.items()]
     section.add(
         SCORES,
         {
             "inlier": row.inlier,
             "p": row.p,
             "device": None if row.val_score is None else 100 * row.val_score,
-            "cpu": None if other.val_score is None else 100 * other.val_score,
+            "cpu": None if reference.val_score is None else 100 * reference.val_score,
             "difference": points,
             "largest_auc_difference": max(aucs, default=None),
-            "error": row.error or other.error,
+            "error": row.error or reference.error,
         },
     )
     name = f"scores, {row.inlier} {row.p}: val_score of device and CPU, points apart"
@@ -87,32 +89,31 @@ def compare_embeddings(
         ]
     )
     reference = Embedder(on_cpu, options).segments(waves)
-    seen: dict[str, str] = {}
-    handle = encoder.backbone.register_forward_hook(lambda *_: seen.update(tf32_settings()))
-    ours = on_device.segments(waves)
+    settings: dict[str, str] = {}
+    handle = encoder.backbone.register_forward_hook(lambda *_: settings.update(tf32_settings()))
+    row = difference(on_device.segments(waves), reference)
     handle.remove()
-    section.add(EMBEDDINGS, {"computed": "raysearch"} | difference(ours, reference) | seen)
-    relative = difference(ours, reference)["relative"]
-    section.check("scores: relative difference of embeddings", relative, RELATIVE)
+    section.add(EMBEDDINGS, {"computed": "raysearch"} | row | settings)
+    section.check("scores: relative difference of embeddings", row["relative"], RELATIVE)
     for precision in ("ieee", "tf32"):
         with convolutions(precision), torch.inference_mode():
-            seen = tf32_settings()
+            settings = tf32_settings()
             spectrograms = on_device.frontend(torch.from_numpy(waves).to(on_device.device))
-            found = encoder.embed(spectrograms)
-        row = difference(found.cpu().numpy(), reference)
-        section.add(EMBEDDINGS, {"computed": f"convolutions {precision}"} | row | seen)
+            embeddings = encoder.embed(spectrograms)
+        row = difference(embeddings.cpu().numpy(), reference)
+        section.add(EMBEDDINGS, {"computed": f"convolutions {precision}"} | row | settings)
 
 
-def difference(found: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
-    """Return the largest absolute difference of embeddings (N, D), and that by their norm."""
-    apart = np.asarray(found, np.float64) - np.asarray(reference, np.float64)
+def difference(embeddings: NDArray[Any], reference: NDArray[Any]) -> dict[str, float]:
+    """Return the largest differences of embeddings (N, D): absolute, and relative to the norm."""
+    apart = np.asarray(embeddings, np.float64) - np.asarray(reference, np.float64)
     norms = np.linalg.norm(np.asarray(reference, np.float64), axis=1)
     relative = np.linalg.norm(apart, axis=1) / np.maximum(norms, 1e-12)
     return {"largest": float(np.abs(apart).max()), "relative": float(relative.max())}
 
 
 def tf32_settings() -> dict[str, str]:
-    """Return what torch allows now for convolutions and matrix products on CUDA."""
+    """Return the current precision of convolutions and matrix products on CUDA."""
     return {
         "conv": CONVOLUTIONS.fp32_precision,
         "matmul": torch.backends.cuda.matmul.fp32_precision,
@@ -121,7 +122,7 @@ def tf32_settings() -> dict[str, str]:
 
 @contextmanager
 def convolutions(precision: str) -> Iterator[None]:
-    """Compute convolutions on CUDA with this precision in this block."""
+    """Set the precision of convolutions on CUDA, in this block."""
     before = CONVOLUTIONS.fp32_precision
     CONVOLUTIONS.fp32_precision = precision
     try:

@@ -1,4 +1,4 @@
-"""Speed of raysearch's epoch against the bare step: what feeding and bookkeeping cost."""
+"""Speed of raysearch's epoch against the bare step: the cost of feeding and bookkeeping."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from gpu.plan import PRECISIONS, Plan, clips_and_steps
 from torch.nn.functional import one_hot
 
 from raysearch.config import TrialConfig
-from raysearch.data.batches import training_batches
+from raysearch.data.batches import ClipSet, training_batches
 from raysearch.data.dataset import TrialData
 from raysearch.methods.proposed import machine_loss, product_loss, total_loss
 from raysearch.training.learner import Learner
@@ -18,12 +18,12 @@ from raysearch.training.network import best_device, frontend, new_encoder
 
 TITLE = (
     "speed in clips/s: epoch (validation included), its training alone, the bare step on one "
-    "constant batch,\nand feeding alone; shares are those of the bare step"
+    "constant batch,\nand feeding alone; shares are of the bare step's speed"
 )
 
 
 def fill(section: Section, plan: Plan, data: TrialData, trained: Section) -> None:
-    """Measure every batch size and precision; epochs are those of the training section."""
+    """Measure every batch size and precision; epochs were measured by the training section."""
     epochs = {
         (row["batch"], row["precision"]): row["clips_per_s"]
         for rows in trained.tables.values()
@@ -44,7 +44,7 @@ def measure(config: TrialConfig, data: TrialData, epoch: float | None, seconds: 
     Args:
         config: of the training.
         data: recordings.
-        epoch: clips/s of whole epochs, None if they could not be measured.
+        epoch: clips/s of whole epochs; None if they could not be measured.
         seconds: time for which the bare step is repeated.
     """
     alone, syncs = training_alone(config, data)
@@ -58,12 +58,12 @@ def measure(config: TrialConfig, data: TrialData, epoch: float | None, seconds: 
         "epoch_share": None if epoch is None else share(epoch, bare),
         "training_share": share(alone, bare),
         "syncs_per_step": sum(syncs.values()) / steps if torch.cuda.is_available() else None,
-        "syncs": {place: number / steps for place, number in syncs.items()},
+        "syncs": {line: count / steps for line, count in syncs.items()},
     }
 
 
 def share(speed: float, bare: float) -> float:
-    """Return a speed as a share of that of the bare step."""
+    """Return a speed as a share of the bare step's speed."""
     return speed / bare
 
 
@@ -96,9 +96,7 @@ def feeding(config: TrialConfig, data: TrialData) -> float:
     start = time.perf_counter()
     clips = 0
     for batch in training_batches(
-        target,
-        data.products,
-        others,
+        ClipSet(target, data.products, others),
         batch_size=config.configuration.batch_size,
         segment=options.segment,
         seed=config.seed,
@@ -109,7 +107,7 @@ def feeding(config: TrialConfig, data: TrialData) -> float:
 
 
 def bare_step(config: TrialConfig, products: int) -> Callable[[], None]:
-    """Return a training step on one constant batch that is on the device already.
+    """Return a training step on one constant batch on the device.
 
     Front end, encoder, losses, precision and optimiser are those of a trial; Mixup is left out.
     """

@@ -1,6 +1,6 @@
-"""Trainings through `run_trial`: losses, scores, speed and memory of each batch size and precision.
+"""Trainings by `raysearch.run_trial`: losses, scores, speed and memory.
 
-Each setting is one real trial with the same seed, so the precisions differ in nothing else.
+Each batch size and precision is one real trial with the same seed, so nothing else differs.
 """
 
 import math
@@ -10,17 +10,24 @@ from statistics import mean
 
 import torch
 from gpu.outcome import Row, Section, peak_memory, reset_memory, say
-from gpu.plan import PRECISIONS, Plan, Precision, clips_and_steps
+from gpu.plan import (
+    MACHINE,
+    PRECISIONS,
+    Plan,
+    Precision,
+    clips_and_steps,
+    configuration,
+)
 
+import raysearch
 from raysearch.data.dataset import TrialData
-from raysearch.training.train import Epoch
-from raysearch.training.trial import run_trial
+from raysearch.training.outcome import Epoch
 
-TITLE = "training (run_trial); points are those of the best inlier model"
+TITLE = "training (run_trial); points are of the best inlier model"
 
 
 class Watch:
-    """Report callback that notes when each epoch was reported and the peak of GPU memory."""
+    """Epoch callback that notes the time of each report and the peak of GPU memory."""
 
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
@@ -28,7 +35,7 @@ class Watch:
         self.memory: tuple[float | None, float | None] = (None, None)
 
     def __call__(self, epoch: Epoch) -> None:
-        """Take a report; memory after the last one is that of scoring."""
+        """Note a report; memory after the last report belongs to scoring."""
         self.epochs.append(epoch)
         self.times.append(time.perf_counter())
         self.memory = peak_memory()
@@ -37,7 +44,7 @@ class Watch:
 
     @property
     def epoch_seconds(self) -> float:
-        """Mean time of training and validation of an epoch, the first left out."""
+        """Mean time of training and validation of an epoch, without the first epoch."""
         return mean(epoch.seconds for epoch in self.epochs[1:])
 
     @property
@@ -46,12 +53,12 @@ class Watch:
         return (self.times[-1] - self.times[0]) / (len(self.times) - 1) - self.epoch_seconds
 
 
-def fill(section: Section, plan: Plan, data: TrialData, folder: Path) -> None:
+def fill(section: Section, plan: Plan, data: TrialData, recordings: Path, folder: Path) -> None:
     """Train at every batch size in every precision."""
     for batch_size in plan.batch_sizes:
         for precision in PRECISIONS:
             say(f"training: batch size {batch_size}, {precision}")
-            row = train_once(plan, data, batch_size, precision, folder)
+            row = train_once(plan, data, recordings, batch_size, precision, folder)
             section.add(TITLE, row)
             name = f"training, batch {batch_size}, {precision}: losses that are not finite"
             losses = [*row["train_losses"], *row["val_losses"]]
@@ -63,14 +70,26 @@ def fill(section: Section, plan: Plan, data: TrialData, folder: Path) -> None:
 
 
 def train_once(
-    plan: Plan, data: TrialData, batch_size: int, precision: Precision, folder: Path
+    plan: Plan,
+    data: TrialData,
+    recordings: Path,
+    batch_size: int,
+    precision: Precision,
+    folder: Path,
 ) -> Row:
     """Run one trial and return its row."""
-    config = plan.config(data, batch_size, precision, plan.epochs)
     watch = Watch()
     reset_memory()
-    result = run_trial(config, data, plan.inliers, watch, folder / config.signature())
+    result = raysearch.run_trial(
+        configuration(batch_size),
+        recordings,
+        machine=MACHINE,
+        folder=folder,
+        space=plan.space(precision),
+        on_epoch=watch,
+    )
     score_mib, _ = peak_memory()
+    config = plan.config(data, batch_size, precision, plan.epochs)
     clips, steps = clips_and_steps(config, data)
     return {
         "batch": batch_size,

@@ -1,23 +1,21 @@
-"""What a user would write instead of raysearch: Ray Tune and OptunaSearch over five dimensions.
+"""Measurements of a plain search: Ray Tune and OptunaSearch over five dimensions.
 
-It has two settings that most scripts lack: processes are reused, which is not Tune's default and
-saves more than a second per trial, and no proposals wait while all places are taken, so that each
-knows most results.
+Two settings are better than Tune's defaults. Processes are reused, which saves more than a second
+per trial. Proposals are made only when a trial can start, so they know the latest results.
 """
 
 import logging
 import random
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 import ray
-from measuring import Facts, Times, main, timed
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
+from scaling.measuring import Facts, Times, main, timed
 
 SPACE = {
     "lr": FloatDistribution(1e-4, 3e-3, log=True),
@@ -29,21 +27,21 @@ SPACE = {
 
 
 def trial(config: dict[str, Any]) -> None:
-    """Does nothing and reports once."""
+    """Report once and do nothing else."""
     tune.report({"score": random.random()})
 
 
 def reporter(config: dict[str, Any], reports: int) -> None:
-    """Reports as fast as it can."""
+    """Report without a pause."""
     for _ in range(reports):
         tune.report({"score": random.random()})
 
 
 def searcher(observations: int) -> OptunaSearch:
-    """A search that has so many observations behind it."""
+    """Return a search that knows a number of random observations."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rng = random.Random(0)
-    points = [_drawn(rng) for _ in range(observations)]
+    points = [_random_point(rng) for _ in range(observations)]
     return OptunaSearch(
         SPACE,
         metric="score",
@@ -54,72 +52,78 @@ def searcher(observations: int) -> OptunaSearch:
     )
 
 
-def _drawn(rng: random.Random) -> dict[str, Any]:
+def _random_point(rng: random.Random) -> dict[str, Any]:
     choices = {k: d.choices for k, d in SPACE.items() if isinstance(d, CategoricalDistribution)}
     return {"lr": 10 ** rng.uniform(-4, -2.6)} | {k: rng.choice(v) for k, v in choices.items()}
 
 
-def tuner(
-    trainable: Any,
-    folder: Path,
-    trials: int,
-    callbacks: Sequence[tune.Callback],
-    *,
-    observations: int = 0,
-    reuse: bool = True,
-    concurrent: int = 2,
-) -> tune.Tuner:
-    """The run."""
+def settings(
+    trials: int, *, observations: int = 0, reuse: bool = True, concurrent: int = 2
+) -> tune.TuneConfig:
+    """Return the settings of a search.
+
+    Args:
+        trials: number of trials.
+        observations: results that the search knows from the start.
+        reuse: run trials one after the other in the same processes.
+        concurrent: trials at once.
+    """
+    return tune.TuneConfig(
+        search_alg=searcher(observations),
+        num_samples=trials,
+        reuse_actors=reuse,
+        max_concurrent_trials=concurrent,
+    )
+
+
+def tuner(trainable: Any, folder: Path, config: tune.TuneConfig, times: Times) -> tune.Tuner:
+    """Return a search that notes the times of its trials."""
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
-        tune_config=tune.TuneConfig(
-            search_alg=searcher(observations),
-            num_samples=trials,
-            reuse_actors=reuse,
-            max_concurrent_trials=concurrent,
-        ),
+        tune_config=config,
         run_config=tune.RunConfig(
-            name="plain", storage_path=str(folder), verbose=0, callbacks=list(callbacks)
+            name="plain", storage_path=str(folder), verbose=0, callbacks=[Clock(times)]
         ),
     )
 
 
-class Ends(tune.Callback):
-    """Notes the times of a plain run."""
+class Clock(tune.Callback):
+    """Callback that notes the times of reports and of trials' ends."""
 
     def __init__(self, times: Times) -> None:
         self.times = times
 
     def on_trial_result(self, *arguments: Any, **info: Any) -> None:
-        """A trial reported."""
+        """Note a report."""
         self.times.report()
 
     def on_trial_complete(self, *arguments: Any, **info: Any) -> None:
-        """A trial ended."""
+        """Note the end of a trial."""
         self.times.end()
 
 
 def plain_trials(folder: Path, trials: int, before: int, reuse: bool = True) -> Facts:
-    """Trials that do nothing, through Tune and OptunaSearch."""
+    """Measure trials that do nothing."""
     start()
     times = Times()
-    run = tuner(trial, folder, trials, [Ends(times)], observations=before, reuse=reuse)
+    config = settings(trials, observations=before, reuse=reuse)
+    search = tuner(trial, folder, config, times)
     times.begun = time.monotonic()
-    run.fit()
+    search.fit()
     return times.facts()
 
 
 def plain_reports(folder: Path, reporters: int, reports: int) -> Facts:
-    """Trials that report, all at once, through Tune and OptunaSearch."""
+    """Measure trials that report, all at once."""
     start(reporters)
     times = Times()
     trainable = tune.with_parameters(reporter, reports=reports)
-    tuner(trainable, folder, reporters, [Ends(times)], concurrent=reporters).fit()
+    tuner(trainable, folder, settings(reporters, concurrent=reporters), times).fit()
     return times.reporting(reporters)
 
 
 def start(cpus: int = 2) -> None:
-    """Starts Ray as raysearch starts it."""
+    """Start Ray as raysearch does."""
     ray.init(
         address="local", num_cpus=cpus, _node_ip_address="127.0.0.1", log_to_driver=False,
         logging_level=logging.ERROR,
@@ -127,7 +131,7 @@ def start(cpus: int = 2) -> None:
 
 
 def plain_ask(folder: Path, before: int) -> Facts:
-    """The same of OptunaSearch."""
+    """Measure a proposal and its result after a number of trials."""
     search, names = searcher(before), iter(range(1000))
 
     def step() -> None:

@@ -1,7 +1,7 @@
-"""The yardstick of startup.py: Ray Tune, Optuna and torch as their documentation uses them.
+"""Plain script for startup.py: Ray Tune, Optuna and torch as in their documentation.
 
-It reads the same recordings, trains a small network on them for an epoch at a time, and writes
-`first` into its folder when the first epoch of its first trial is over.
+It reads the same recordings, trains a small network, and writes the file `first` into its folder
+after the first epoch of the first trial.
 """
 
 import sys
@@ -17,7 +17,7 @@ FOLDER = Path(sys.argv[1])
 
 
 def train(config: dict[str, float]) -> None:
-    """Train a network that tells valves from other machines."""
+    """Train a network that separates valves from other machines."""
     files = sorted(FOLDER.glob("data/dev_data/*/train/*.wav"))
     labels = torch.tensor([float("valve" in str(path)) for path in files])
     waves = torch.stack([torch.from_numpy(soundfile.read(path)[0]).float() for path in files])
@@ -27,11 +27,11 @@ def train(config: dict[str, float]) -> None:
     network = torch.nn.Sequential(*layers, *pool)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config["lr"])
     for _ in range(100):
-        for rows in torch.randperm(len(files)).split(16):
+        for rows in torch.randperm(len(files)).split(16):  # type: ignore[no-untyped-call]
             logits = network(spectrograms[rows]).squeeze(1)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels[rows])
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         (FOLDER / "first").touch()
         tune.report({"loss": loss.item()})

@@ -1,4 +1,4 @@
-"""Processes of a command until a file appears: their CPU time, and when they began."""
+"""Processes of a command until a file appears: their CPU times and start times."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAUSE = 0.02
-"""Seconds between two looks at the processes."""
+"""Seconds between two readings of the processes."""
 
 PATIENCE = 300.0
 """Seconds after which a command counts as hanging."""
@@ -29,12 +29,12 @@ KINDS = (
     ("default_worker", "trial processes"),
     ("ray::", "trial processes"),
 )
-"""What the command line of a process holds, and what the process is called; the first that fits."""
+"""Part of a command line -> kind of the process; the first match counts."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A process as it was seen last; times in s, `begun` since the command was started."""
+    """A process at its last reading; times in s, `begun` since the start of the command."""
 
     title: str
     cpu: float
@@ -52,37 +52,37 @@ class Part:
 
 
 def kind_of(title: str, *, is_first: bool) -> str:
-    """Return what a process is called, from its command line."""
+    """Return the kind of a process from its command line."""
     if is_first:
         return "driver"
     return next((name for part, name in KINDS if part in title), "others")
 
 
 def parts_of(seen: Mapping[int, Seen], first: int) -> list[Part]:
-    """Sum up processes by kind, the most expensive first."""
+    """Sum the processes of each kind, the highest CPU time first."""
     kinds: dict[str, list[Seen]] = {}
     for pid, process in seen.items():
         kinds.setdefault(kind_of(process.title, is_first=pid == first), []).append(process)
     parts = [
-        Part(kind, len(found), sum(p.cpu for p in found), min(p.begun for p in found))
-        for kind, found in kinds.items()
+        Part(kind, len(group), sum(p.cpu for p in group), min(p.begun for p in group))
+        for kind, group in kinds.items()
     ]
     return sorted(parts, key=lambda part: -part.cpu)
 
 
 def watch(command: Sequence[str], folder: Path, pattern: str) -> tuple[list[Part], float]:
-    """Start a command, watch its processes until a file appears, and end all of them.
+    """Start a command, measure its processes until a file appears, and end them.
 
     Args:
         command: with its arguments.
-        folder: in which it is started.
+        folder: working folder of the command.
         pattern: of the file, in the folder.
 
     Returns:
-        Its processes by kind, and seconds until then.
+        Processes by kind, and seconds until the file appeared.
 
     Raises:
-        RuntimeError: it ended before, or hangs; the message has the end of what it printed.
+        RuntimeError: the command ended before or hangs; the message has the end of its output.
     """
     log = folder / "command.log"
     start, seen = time.monotonic(), dict[int, Seen]()
@@ -95,16 +95,22 @@ def watch(command: Sequence[str], folder: Path, pattern: str) -> tuple[list[Part
             passed = time.monotonic() - start
             if process.poll() is not None or passed > PATIENCE:
                 raise RuntimeError(f"{command}: no first epoch:\n{log.read_text()[-2000:]}")
-            look(process.pid, seen, passed)
+            update(seen, process.pid, passed)
             time.sleep(PAUSE)
-        look(process.pid, seen, time.monotonic() - start)
+        update(seen, process.pid, time.monotonic() - start)
         return parts_of(seen, process.pid), time.monotonic() - start
     finally:
         end(process)
 
 
-def look(first: int, seen: dict[int, Seen], passed: float) -> None:
-    """Note every process below one, and that one."""
+def update(seen: dict[int, Seen], first: int, passed: float) -> None:
+    """Update the readings of a process and its descendants.
+
+    Args:
+        seen: process ID -> reading.
+        first: process ID of the command.
+        passed: seconds since the start of the command.
+    """
     stats = {int(path.name): _stat(path) for path in Path("/proc").glob("[0-9]*")}
     stats = {pid: stat for pid, stat in stats.items() if stat}
     family = {first}
@@ -119,7 +125,7 @@ def look(first: int, seen: dict[int, Seen], passed: float) -> None:
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a command as Ctrl-C does, and by force if it does not."""
+    """Interrupt a command as Ctrl-C does; kill its process group if it does not end."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:

@@ -1,6 +1,6 @@
-"""The address of a Ray cluster: which one this machine is part of, and who answers there.
+"""Address of a Ray cluster: the cluster that this machine is part of, and a check of an address.
 
-It is looked at before Ray is imported, which takes longer than to refuse a wrong address.
+Runs before Ray is imported, which takes longer than to refuse a wrong address.
 """
 
 import os
@@ -12,28 +12,28 @@ from raysearch.errors import UserError
 
 
 def find_local_ray() -> str:
-    """Address of the cluster that `ray start` or `ray up` made this machine a part of, else ""."""
+    """Return the address of the cluster that `ray start` or `ray up` runs here, or ""."""
     folder = os.environ.get("RAY_TMPDIR", "/tmp")
     with suppress(OSError):
         address = Path(folder, "ray", "ray_current_cluster").read_text().strip()
         # The file outlives a cluster that was killed.
-        if _silence(address) is None:
+        if _connection_failure(address) is None:
             return address
     return ""
 
 
 def check_address(address: str) -> None:
-    """Looks whether somebody answers at a cluster's address, before anything is written.
+    """Check that a cluster answers at an address, before anything is written.
 
     Raises:
-        UserError: nobody does.
+        UserError: there is no answer.
     """
-    if address and (reason := _silence(address)) is not None:
+    if address and (reason := _connection_failure(address)) is not None:
         raise refusal(address, reason)
 
 
-def _silence(address: str) -> str | None:
-    """Return why nobody answers at HOST:PORT; None if Ray answers, or has to find the place."""
+def _connection_failure(address: str) -> str | None:
+    """Return why HOST:PORT does not answer; None if it does, or if only Ray can resolve it."""
     host, _, port = address.rpartition(":")
     if not port.isdecimal():
         return None

@@ -1,6 +1,6 @@
-"""Modules that a run needs later, imported while its trials are at work.
+"""Imports of modules that a run needs later, done while its trials run.
 
-They take seconds, in which a driver has little else to do.
+They take seconds, in which the driver is otherwise idle.
 """
 
 import importlib
@@ -10,7 +10,7 @@ from typing import Self
 
 
 class BackgroundImport:
-    """Imports modules in a thread of its own, one after another."""
+    """Thread that imports modules one after another."""
 
     def __init__(self, modules: Sequence[str]) -> None:
         """Prepare; nothing is imported yet.
@@ -23,12 +23,12 @@ class BackgroundImport:
         self._thread = threading.Thread(target=self._load, name="background-import")
 
     def start(self) -> None:
-        """Begin to import; return at once. Further calls do nothing."""
+        """Start the imports and return at once. Further calls do nothing."""
         if self._thread.ident is None and not self._ended.is_set():
             self._thread.start()
 
-    def has(self, module: str) -> bool:
-        """Whether one of the modules is there."""
+    def is_loaded(self, module: str) -> bool:
+        """Return True if one of the modules has been imported."""
         return self._events[module].is_set()
 
     def __enter__(self) -> Self:
@@ -36,7 +36,7 @@ class BackgroundImport:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Import no further module; what is being imported comes to its end."""
+        """Wait for the current import and skip the rest."""
         self._ended.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -47,6 +47,6 @@ class BackgroundImport:
                 return
             try:
                 importlib.import_module(module)
-            except Exception:  # Whoever needs the module imports it again, and meets the reason.
+            except Exception:  # The code that needs the module imports it again and raises.
                 return
             loaded.set()

@@ -1,6 +1,6 @@
 """Callbacks, stopper and scheduler of Tune: they forward events to trial queues and callbacks.
 
-None of them leaves state in the pickles that Tune writes: records are the state.
+Their pickles, which Tune writes, are empty: records are the state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from raysearch.backend.resources import Share
 from raysearch.backend.search_callback import CallbackList
 from raysearch.search.budget import Budget
 from raysearch.search.trial_queue import TrialQueue
-from raysearch.study.context import failed, pruned
+from raysearch.study.context import failed_record, pruned_record
 from raysearch.study.records import Proposal
 from raysearch.training.outcome import Epoch
 
@@ -54,7 +54,7 @@ class PruningScheduler(Stateless, FIFOScheduler):
 
         Args:
             forwarder: of the search.
-            trials_stop_themselves: the workers of a trial see the record and end together.
+            trials_stop_themselves: True if the workers of a trial see the record and end together.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.forwarder, self.trials_stop_themselves = forwarder, trials_stop_themselves
@@ -69,8 +69,7 @@ class PruningScheduler(Stateless, FIFOScheduler):
 class EventForwarder(Stateless, Callback):
     """Forwarder of Tune's events to trial queues and callbacks.
 
-    The forwarder writes the record of a trial that cannot write its own: the trial was pruned, or
-    its process was killed.
+    The forwarder writes the record of a trial that was pruned or whose process was killed.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class EventForwarder(Stateless, Callback):
             return False
         if not queue.report(proposal.number, _epoch(result)):
             return False
-        record = pruned(queue.context, proposal, result["hostname"], queue.devices)
+        record = pruned_record(queue.context, proposal, result["hostname"], queue.devices)
         if record is not None:
             self.pruned.add((queue.name, proposal.number))
             queue.study.add(record)
@@ -116,7 +115,7 @@ class EventForwarder(Stateless, Callback):
             self.refusal = result["refused"]
         elif "epoch" in result:
             trial.run_metadata.num_failures = 0
-            # No earlier: until its first epoch the trial imports modules, too.
+            # Not earlier: until its first epoch the trial imports modules, too.
             self.background_import.start()
             self.callbacks.on_epoch_end(study, number, _epoch(result))
         elif "clips_read" in result:
@@ -139,7 +138,7 @@ class EventForwarder(Stateless, Callback):
         """Record a trial that Tune does not start again."""
         host = trial.last_result.get("hostname", "")
         queue, proposal = self._trial_of(trial)
-        queue.study.add(failed(queue.context, proposal, host, _reason(trial), queue.devices))
+        queue.study.add(failed_record(queue.context, proposal, host, _reason(trial), queue.devices))
         self._forward_record(trial)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:

@@ -1,29 +1,39 @@
-"""RayConnection a Ray cluster, or starting one on this machine, and what it holds."""
+"""A Ray cluster, joined or started on this machine: its nodes, and calls on each of them.
+
+Ray on this machine alone runs without a log monitor, which copies what processes print, and without
+an autoscaler. Its dashboard takes longer to start than all the rest and is not waited for.
+"""
 
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import ray
 import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from upath import UPath
 
 from raysearch.backend.address import refusal
-from raysearch.backend.local_ray import start_ray
-from raysearch.backend.resources import Cluster, Node, growth
-from raysearch.errors import UserError, brief
+from raysearch.backend.environment import START, environment
+from raysearch.backend.ray_internals import without_unused_services
+from raysearch.backend.resources import Cluster, Node, autoscaled_nodes
+from raysearch.errors import UserError, first_line, one_line
+
+if TYPE_CHECKING:
+    from raysearch.study.context import StudyContext
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 PATIENCE = 120.0
-"""Seconds after which a machine counts as silent."""
+"""Seconds after which a machine that has not answered is reported as silent."""
 
 
 def connect(address: str, *, dashboard: bool = True) -> tuple[Cluster, "Future[str]"]:
@@ -31,31 +41,31 @@ def connect(address: str, *, dashboard: bool = True) -> tuple[Cluster, "Future[s
 
     Args:
         address: of the cluster; empty for none.
-        dashboard: whether one that is started has Ray's dashboard.
+        dashboard: start Ray's dashboard with Ray on this machine.
 
     Returns:
-        The cluster, and the address of its dashboard as HOST:PORT, once that has started; empty if
-        there is none.
+        The cluster, and the address of its dashboard as HOST:PORT once the dashboard has started;
+        empty without a dashboard.
 
     Raises:
-        UserError: there is no cluster at this address, or it refuses us.
+        UserError: there is no cluster at this address, or it refuses the connection.
     """
     on_sigterm = signal.getsignal(signal.SIGTERM)
     url = _join(address) if address else _start(dashboard)
     if threading.current_thread() is threading.main_thread():
-        # Ray would exit without a word.
+        # Ray's own handler exits without a message.
         signal.signal(signal.SIGTERM, on_sigterm)
     return Cluster(address, "", _nodes(address)), url
 
 
 def disconnect() -> None:
-    """Leave the cluster that was joined, or end the one that was started."""
+    """Leave a joined cluster, or stop Ray on this machine."""
     ray.shutdown()
 
 
 @contextmanager
 def cluster(address: str = "") -> Iterator[Cluster]:
-    """Join a Ray cluster, or start one on this machine, for as long as the block lasts.
+    """Join a Ray cluster, or start one on this machine, while the block runs.
 
     Raises:
         UserError: as `connect`.
@@ -68,42 +78,59 @@ def cluster(address: str = "") -> Iterator[Cluster]:
 
 
 def with_dashboard(joined: Cluster, url: str) -> Cluster:
-    """Return a cluster that knows the address of its dashboard; `url` is HOST:PORT, or empty."""
+    """Return the cluster with the address of its dashboard; `url` is HOST:PORT, or empty."""
     return replace(joined, dashboard=f"http://{url}" if url else "")
 
 
 def _start(dashboard: bool) -> "Future[str]":
     try:
-        return start_ray(dashboard=dashboard)
+        return _start_ray(dashboard=dashboard)
     except Exception as error:
         raise UserError(
-            f"Ray did not start on this machine ({brief(error)}); try again when it is less busy, "
-            "or look at it with `raysearch doctor`"
+            f"Ray did not start on this machine ({first_line(error)}); try again when it is less "
+            "busy, or look at it with `raysearch doctor`"
         ) from error
+
+
+def _start_ray(*, dashboard: bool) -> "Future[str]":
+    address = Future[str]()
+    with environment(START), without_unused_services(address if dashboard else None):
+        # Without a network Ray would probe for an address of this machine.
+        context = ray.init(
+            address="local",
+            _node_ip_address="127.0.0.1",
+            dashboard_host="127.0.0.1",
+            include_dashboard=dashboard,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    if not address.running() and not address.done():
+        address.set_result(context.dashboard_url or "")
+    return address
 
 
 def _join(address: str) -> "Future[str]":
     try:
         context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:
-        raise refusal(address, brief(error)) from error
+        raise refusal(address, first_line(error)) from error
     url = Future[str]()
     url.set_result(context.dashboard_url or "")
     return url
 
 
 def _nodes(address: str) -> tuple[Node, ...]:
-    have = tuple(
+    alive = tuple(
         Node(int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)))
         for node in _alive()
     )
     # `ray up` leaves the cluster file, as it filled it in, on the head.
     bootstrap = Path.home() / "ray_bootstrap_config.yaml"
     if not address or not bootstrap.is_file():
-        return have
-    grown = tuple(growth(yaml.safe_load(bootstrap.read_text())))
+        return alive
+    largest = tuple(autoscaled_nodes(yaml.safe_load(bootstrap.read_text())))
     return max(
-        have, grown, key=lambda nodes: (sum(n.gpus for n in nodes), sum(n.cpus for n in nodes))
+        alive, largest, key=lambda nodes: (sum(n.gpus for n in nodes), sum(n.cpus for n in nodes))
     )
 
 
@@ -114,24 +141,24 @@ def _alive() -> list[dict[str, Any]]:
 def on_each_node(
     function: Callable[P, T], *arguments: P.args, **options: P.kwargs
 ) -> dict[str, T | None]:
-    """Calls a function once on every machine of the joined cluster, at the same time.
+    """Call a function once on every machine of the joined cluster, at the same time.
 
     Args:
-        function: is pickled, so it must be importable there.
+        function: is pickled by reference, so every machine must be able to import it.
         arguments: of the function.
-        options: of the function, too.
+        options: keyword arguments of the function.
 
     Returns:
-        Host name (with its address, where two have one name) -> result, None if it was silent.
+        Host name (with its address if two hosts share a name) -> result, None without an answer.
     """
     nodes = _alive()
     names = [node["NodeManagerHostname"] for node in nodes]
     remote = ray.remote(num_cpus=0)(function)
     calls = {}
     for node, name in zip(nodes, names, strict=True):
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        full = name if names.count(name) == 1 else f"{name} ({node['NodeManagerAddress']})"
-        calls[full] = remote.options(scheduling_strategy=there).remote(*arguments, **options)
+        strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        host = name if names.count(name) == 1 else f"{name} ({node['NodeManagerAddress']})"
+        calls[host] = remote.options(scheduling_strategy=strategy).remote(*arguments, **options)
     ray.wait(list(calls.values()), num_returns=len(calls), timeout=PATIENCE)
     return {name: _result(call) for name, call in calls.items()}
 
@@ -141,3 +168,33 @@ def _result(call: "ray.ObjectRef[T]") -> T | None:
         return ray.get(call, timeout=0.1)
     except Exception:
         return None
+
+
+def check_access(context: "StudyContext") -> None:
+    """Check that every machine of the joined cluster reaches the inputs of a study.
+
+    Raises:
+        UserError: a machine does not reach the study, the recordings or the weights.
+    """
+    for host, problem in on_each_node(find_missing_input, context).items():
+        # Nodes that do not answer are ignored: they may have just died.
+        if problem:
+            raise UserError(
+                f"{host} does not reach {problem}, which is on {socket.gethostname()}: all "
+                "machines need it in one place, such as a shared folder or s3://..."
+            )
+
+
+def find_missing_input(context: "StudyContext") -> str:
+    """Return the first path that this machine does not reach, with its option; else ""."""
+    inputs = {"--out": context.folder / "study.json", "--data": context.source.root}
+    if isinstance(context.options.pretrained, str):
+        inputs["pretrained:"] = UPath(context.options.pretrained)
+    for name, path in inputs.items():
+        try:
+            exists = path.exists()
+        except Exception as error:  # Each object store has exceptions of its own.
+            return f"{name} {path} ({one_line(error)[:200]})"
+        if not exists:
+            return f"{name} {path}"
+    return ""

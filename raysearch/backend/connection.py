@@ -1,7 +1,4 @@
-"""Ray, joined or started by a thread of its own while the driver of a search does other things.
-
-Ray takes seconds to start, in which recordings are read.
-"""
+"""Connection to Ray, opened in a thread: Ray takes seconds to start, while recordings are read."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +8,7 @@ from raysearch.backend.resources import Cluster, Resources, allocate
 
 
 class RayConnection:
-    """A Ray cluster that is on its way from `begin` on."""
+    """A Ray cluster that is joined or started in a thread, from `start` on."""
 
     def __init__(self, address: str, resources: Resources, *, dashboard: bool = True) -> None:
         """Prepare; nothing is started yet.
@@ -19,7 +16,7 @@ class RayConnection:
         Args:
             address: of the Ray cluster to join; empty starts one on this machine.
             resources: of a trial.
-            dashboard: whether a Ray that is started here has its dashboard.
+            dashboard: start Ray's dashboard with Ray on this machine.
         """
         self.address, self.resources, self.dashboard = address, resources, dashboard
         self._connecting: Future[tuple[Cluster, Future[str]]] | None = None
@@ -27,29 +24,29 @@ class RayConnection:
 
     @property
     def is_started(self) -> bool:
-        """Whether Ray was asked for."""
+        """True once `start` was called."""
         return self._connecting is not None
 
     def start(self) -> None:
-        """Begin to join or start Ray; returns at once."""
+        """Start to join or start Ray; return at once."""
         if self._connecting is None:
-            # Here, not in the thread: what two threads import at the same time may be torn.
+            # Here, not in the thread: two threads that import a module may see it half loaded.
             from raysearch.backend.cluster import connect
 
             self._connecting = self._thread.submit(connect, self.address, dashboard=self.dashboard)
 
     def check(self) -> None:
-        """Wait for the cluster, and look whether it can run a trial.
+        """Wait for the cluster, and check that it can run a trial.
 
         Raises:
-            UserError: it cannot, or it cannot be joined.
+            UserError: the cluster cannot be joined or cannot run a trial.
         """
         joined, _ = self._wait()
         if self.resources.gpus != "auto":
             allocate(self.resources, joined.nodes, joined.where)
 
     def cluster(self) -> Cluster:
-        """Wait for the cluster, which knows its dashboard if that has started, too.
+        """Wait for the cluster; return it, with its dashboard if that has started.
 
         Raises:
             UserError: the cluster cannot be joined.
@@ -61,7 +58,7 @@ class RayConnection:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the cluster's dashboard has started, or there is none."""
+        """True if the cluster's dashboard has started or is switched off."""
         return self._wait()[1].done()
 
     def _wait(self) -> tuple[Cluster, "Future[str]"]:
@@ -70,12 +67,12 @@ class RayConnection:
         return self._connecting.result()
 
     def close(self) -> None:
-        """Leave the cluster, or end the one that was started."""
+        """Leave a joined cluster, or stop Ray on this machine."""
         try:
             if self.is_started:
                 from raysearch.backend.cluster import disconnect
 
-                with suppress(Exception):  # Raised by `check` or `joined` already.
+                with suppress(Exception):  # Raised by `check` or `cluster` already.
                     self._wait()
                 disconnect()
         finally:
@@ -87,9 +84,9 @@ class RayConnection:
 def connect_to_ray(
     address: str, resources: Resources, *, dashboard: bool = True
 ) -> Iterator[RayConnection]:
-    """Hold a `RayConnection` of these arguments, which ends with the block."""
-    found = RayConnection(address, resources, dashboard=dashboard)
+    """Open a `RayConnection` with these arguments; close it after the block."""
+    connection = RayConnection(address, resources, dashboard=dashboard)
     try:
-        yield found
+        yield connection
     finally:
-        found.close()
+        connection.close()

@@ -1,4 +1,4 @@
-"""Environment variables that Ray and MLflow read, set for as long as they are needed."""
+"""Environment variables that Ray and MLflow read, set only while they are needed."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,34 +12,33 @@ START = {
     # as anything else wants the same cores. Trials inherit it.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-"""What Ray reads when it starts."""
+"""Variables that Ray reads when it starts."""
 
 SEARCH = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Ctrl-C ends the trials at once: they resume from their checkpoints.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # A trial stays in the folder that the command was typed in, where relative paths mean what
-    # they say.
+    # A trial stays in the folder that the command was typed in, so relative paths stay valid.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
-"""What Tune reads when a search begins."""
+"""Variables that Tune reads when a search begins."""
 
 TRAIN = {
     # Epochs reach Tune as soon as they are polled.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
-    # A lost machine is noticed without a process more for each trial, which warns that it will be.
+    # The watcher is a process for each trial; a lost machine is noticed without it.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
-"""What Ray Train reads when the workers of a trial start."""
+"""Variables that Ray Train reads when the workers of a trial start."""
 
 MLFLOW = {
-    # Nobody else is told of a search, and a lost server does not hold it up for minutes.
+    # No telemetry about searches, and a lost server must not delay them for minutes.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-"""What MLflow reads at each request."""
+"""Variables that MLflow reads at each request."""
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""How many trials fit on one GPU, and whether more of them at once get more done: measured once.
+"""Number of trials that share a GPU, measured once before a search.
 
-Small batches leave most of a GPU idle; several trials side by side fill it, until its memory or
-its throughput is at its end.
+Small batches leave most of a GPU idle. Trials are added while the memory suffices and the total
+throughput grows.
 """
 
 import time
@@ -12,33 +12,33 @@ import ray
 import torch
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from raysearch.backend.resources import Node
 from raysearch.config import Options
-from raysearch.methods.proposed import machine_loss
 from raysearch.training.network import best_device, frontend, new_encoder
 
 COUNTS = (1, 2, 3, 4, 6, 8)
-"""Trials on one GPU that are tried."""
+"""Numbers of trials on one GPU that are measured."""
 
 GAIN = 1.1
-"""How much more all must get done for one step further; below, only waiting is shared out."""
+"""Factor by which the total throughput must grow from one count to the next."""
 
 CONTEXT = 600 * 2**20
 """Bytes that a process holds on a GPU beside its tensors: context, libraries, fragments."""
 
 SECONDS = 5.0
-"""Of each measurement."""
+"""Length of each measurement."""
 
 WARM_UP = 30.0
-"""Seconds in which every process that is measured has imported torch and taken its first steps."""
+"""Seconds for every measured process to import torch and take its first steps."""
 
 
-def pack(options: Options, batch_size: int, nodes: Sequence[Node]) -> float | None:
-    """Measures what part of a GPU a trial should hold.
+def measure_gpu_part(options: Options, batch_size: int, nodes: Sequence[Node]) -> float | None:
+    """Measure the part of a GPU that a trial should hold.
 
     Args:
-        options: of the trials that are packed.
+        options: of the trials.
         batch_size: the largest of the space, which needs the most memory.
         nodes: of the cluster.
 
@@ -49,29 +49,29 @@ def pack(options: Options, batch_size: int, nodes: Sequence[Node]) -> float | No
         return None
     group = placement_group([{"GPU": 1}])
     try:
-        return 1 / _measured(options, batch_size, group)
+        return 1 / _measure_count(options, batch_size, group)
     finally:
         remove_placement_group(group)
 
 
-def _measured(options: Options, batch_size: int, group: PlacementGroup) -> int:
+def _measure_count(options: Options, batch_size: int, group: PlacementGroup) -> int:
     memory, total = ray.get(_on_gpu(group, 1.0, _memory).remote(options, batch_size))
     speeds: dict[int, float] = {}
-    for count in fitting(memory, total):
+    for count in fitting_counts(memory, total):
         step, start = _on_gpu(group, 1 / count, _speed), time.time() + WARM_UP
         try:
-            found = ray.get([step.remote(options, batch_size, start) for _ in range(count)])
+            rates = ray.get([step.remote(options, batch_size, start) for _ in range(count)])
         except ray.exceptions.RayTaskError:
-            # Memory is not quite what one trial alone made believe.
+            # Several trials need more memory than the measurement of one predicts.
             break
-        speeds[count] = sum(found)
+        speeds[count] = sum(rates)
         if best_count(speeds) != count:
             break
     return best_count(speeds) if speeds else 1
 
 
-def fitting(memory: int, total: int) -> list[int]:
-    """How many trials may be tried on a GPU by its memory; one at least.
+def fitting_counts(memory: int, total: int) -> list[int]:
+    """Return the numbers of trials that fit into the memory of a GPU; 1 is always among them.
 
     Args:
         memory: bytes of one trial.
@@ -81,7 +81,7 @@ def fitting(memory: int, total: int) -> list[int]:
 
 
 def best_count(speeds: Mapping[int, float]) -> int:
-    """The count up to which every step was worth it.
+    """Return the count up to which every step raised the throughput by `GAIN`.
 
     Args:
         speeds: trials at once -> clips/s of all together, from 1 upwards.
@@ -96,12 +96,14 @@ def best_count(speeds: Mapping[int, float]) -> int:
 
 
 def _on_gpu(group: PlacementGroup, share: float, function: Any) -> Any:
-    here = PlacementGroupSchedulingStrategy(group)
-    return ray.remote(num_gpus=share, num_cpus=0, max_calls=1, scheduling_strategy=here)(function)
+    strategy = PlacementGroupSchedulingStrategy(group)
+    return ray.remote(num_gpus=share, num_cpus=0, max_calls=1, scheduling_strategy=strategy)(
+        function
+    )
 
 
 def _memory(options: Options, batch_size: int) -> tuple[int, int]:
-    """Bytes on the GPU that training takes, and bytes that the GPU has."""
+    """Return the bytes on the GPU that training takes, and the bytes of the GPU."""
     total = torch.cuda.mem_get_info()[1]
     torch.cuda.reset_peak_memory_stats()
     try:
@@ -116,12 +118,12 @@ def _speed(options: Options, batch_size: int, start: float) -> float:
 
 
 def _train(options: Options, batch_size: int, begin: float, seconds: float) -> float:
-    """Trains on noise; returns clips/s.
+    """Train on noise and return clips/s.
 
     Args:
         options: of the trial.
         batch_size: of the trial.
-        begin: when all begin who are measured together, in s since 1970; before, steps warm up.
+        begin: start of all simultaneous measurements, in s since 1970; earlier steps warm up.
         seconds: of the measurement.
     """
     device = best_device()
@@ -140,7 +142,8 @@ def _train(options: Options, batch_size: int, begin: float, seconds: float) -> f
             embeddings = encoder.embed(front(waves))
         _, logits = encoder.heads(embeddings)
         optimiser.zero_grad(set_to_none=True)
-        machine_loss(logits, targets).backward()  # type: ignore[no-untyped-call]
+        loss = binary_cross_entropy_with_logits(logits.float(), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         if device.type == "cuda":
             torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""Trials as runs of an MLflow server. Imported only where `tracking: mlflow` asks for it."""
+"""Trials as runs of an MLflow server. Imported only for `tracking: mlflow`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,21 +7,21 @@ from typing import Any
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 
 from raysearch.backend.environment import MLFLOW, environment
-from raysearch.errors import UserError, brief
+from raysearch.errors import UserError, first_line
 from raysearch.storage import redact
 
 SERVER = "MLFLOW_TRACKING_URI"
 
 
 class MLflowRuns(MLflowLoggerCallback):
-    """Tune's own logger, which loses its server rather than the search."""
+    """Tune's MLflow logger; a lost server ends the logging, not the search."""
 
     def __init__(self, study: str, warn: Callable[[str], None]) -> None:
-        """Goes where `MLFLOW_TRACKING_URI` says; by MLflow's default that is a file here.
+        """Connect to `MLFLOW_TRACKING_URI`; MLflow's default is a local file.
 
         Args:
-            study: whose trials are told of; names the experiment, too.
-            warn: told, once, that the server was lost.
+            study: name of the study whose trials are logged, and of the experiment.
+            warn: receives one message if the server is lost.
         """
         import mlflow
 
@@ -29,19 +29,19 @@ class MLflowRuns(MLflowLoggerCallback):
         self.study, self.warn, self.lost = study, warn, False
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing, for the pickles that Tune writes of its parts."""
+        """Return nothing: the pickles that Tune writes are empty."""
         return {}
 
     def log_trial_start(self, trial: Any) -> None:
-        """A run begins."""
+        """Start the run of a trial."""
         self._try(super().log_trial_start, trial)
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
-        """A run has metrics."""
+        """Log the metrics of a trial's run."""
         self._try(partial(super().log_trial_result, iteration), trial, result)
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        """A run ends."""
+        """End the run of a trial."""
         self._try(super().log_trial_end, trial, failed)
 
     def _try(self, log: Callable[..., None], trial: Any, *arguments: Any) -> None:
@@ -51,14 +51,16 @@ class MLflowRuns(MLflowLoggerCallback):
             log(trial, *arguments)
         except Exception as error:
             self.lost = True
-            self.warn(f"MLflow was lost ({redact(brief(error))}); the search goes on without it")
+            self.warn(
+                f"MLflow was lost ({redact(first_line(error))}); the search continues without it"
+            )
 
 
 def check_tracking() -> None:
-    """Looks whether trials can be tracked, before anything is written.
+    """Check that trials can be tracked, before anything is written.
 
     Raises:
-        UserError: MLflow is not installed, or nobody answers.
+        UserError: MLflow is not installed, or its server does not answer.
     """
     with environment(MLFLOW):
         _check_server()
@@ -75,6 +77,6 @@ def _check_server() -> None:
         mlflow.search_experiments(max_results=1)
     except Exception as error:
         raise UserError(
-            f"tracking: mlflow: nobody answers at {SERVER}={redact(mlflow.get_tracking_uri())} "
-            f"({redact(brief(error))}); start it, or set tracking: none"
+            f"tracking: mlflow: no server answers at {SERVER}={redact(mlflow.get_tracking_uri())} "
+            f"({redact(first_line(error))}); start it, or set tracking: none"
         ) from error

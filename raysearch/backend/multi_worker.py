@@ -17,33 +17,33 @@ from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal
 
 SLACK = 0.1
-"""What a worker asks less than its whole CPUs, so that the drivers find room beside the workers."""
+"""Part of a CPU that each worker leaves free, so that the drivers fit beside the workers."""
 
 
 def train_with_workers(context: StudyContext, proposal: Proposal, share: Share, name: str) -> None:
-    """Runs a trial on its workers; the first of them writes the record.
+    """Run a trial on its workers; rank 0 writes the record.
 
     Args:
-        context: what all trials share.
-        proposal: the trial.
-        share: what the workers hold.
-        name: of the trial, unlike any other.
+        context: of the study.
+        proposal: of the trial.
+        share: of the cluster that the workers hold.
+        name: unique name of the trial.
     """
-    each = {"CPU": share.cpus - SLACK} | ({"GPU": share.gpus} if share.gpus else {})
+    worker_resources = {"CPU": share.cpus - SLACK} | ({"GPU": share.gpus} if share.gpus else {})
     storage, filesystem = tune_storage(context.folder / "tune")
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"context": context, "proposal": proposal, "share": share},
         scaling_config=ScalingConfig(
-            num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=each
+            num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=worker_resources
         ),
         run_config=RunConfig(
             name=f"workers-{name}",
             storage_path=storage,
             storage_filesystem=filesystem,
-            # Tune takes the trial up again, as any other.
+            # Tune restarts the trial.
             failure_config=FailureConfig(max_failures=0),
-            # Ray calls it a callback though its types do not.
+            # Ray calls it a callback, its types do not.
             callbacks=[TuneReportCallback()],  # type: ignore[list-item,no-untyped-call]
         ),
     )
@@ -51,7 +51,7 @@ def train_with_workers(context: StudyContext, proposal: Proposal, share: Share, 
         with environment(TRAIN):
             trainer.fit()
     except TrainingFailedError:
-        # One of the workers may have said why the trial cannot be finished.
+        # A worker may have recorded why the trial cannot be finished.
         record = StudyFolder(context.folder).record(proposal.number)
         if record is None:
             raise

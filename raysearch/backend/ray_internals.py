@@ -1,6 +1,6 @@
-"""The private parts of Ray that are used for want of a setting.
+"""Private parts of Ray, used where Ray has no setting.
 
-Tried with Ray 2.60.0. Where a part is missing, Ray does as it does by itself.
+Tested with Ray 2.60.0. If a part is missing, Ray behaves as by default.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,11 +17,11 @@ DASHBOARD = "start_api_server"
 
 
 @contextmanager
-def uncounted() -> Iterator[None]:
-    """Keep Tune from counting callbacks for Ray's usage report.
+def without_callback_count() -> Iterator[None]:
+    """Stop Tune from counting callbacks for Ray's usage report.
 
-    To tell their kinds it imports MLflow and the like where they are installed: seconds before the
-    first trial. Ray has no setting for it, even where the report is switched off.
+    The count imports MLflow and similar libraries, which delays the first trial by seconds. Ray has
+    no setting for it, even if the report is switched off.
     """
     from ray.air._internal import usage
 
@@ -37,13 +37,14 @@ def uncounted() -> Iterator[None]:
 
 
 @contextmanager
-def without_unused(address: "Future[str] | None") -> Iterator[None]:
-    """Replace methods of Ray's node while the block lasts.
+def without_unused_services(address: "Future[str] | None") -> Iterator[None]:
+    """Replace methods of Ray's node, so that it starts no service that a search does not need.
 
     Args:
-        address: gets that of the dashboard, which starts in a thread; None for no dashboard.
+        address: receives the address of the dashboard, which starts in a thread; None for no
+            dashboard.
     """
-    kept = {name: getattr(Node, name) for name in (*UNUSED, DASHBOARD) if hasattr(Node, name)}
+    originals = {name: getattr(Node, name) for name in (*UNUSED, DASHBOARD) if hasattr(Node, name)}
 
     def nothing(node: Any, **_: Any) -> None:
         pass
@@ -51,23 +52,23 @@ def without_unused(address: "Future[str] | None") -> Iterator[None]:
     def dashboard(node: Any, **settings: Any) -> None:
         node._webui_url = ""
         if address is not None and address.set_running_or_notify_cancel():
-            start = kept[DASHBOARD]
+            start = originals[DASHBOARD]
             Thread(target=_start, args=(start, node, settings, address), daemon=True).start()
 
     replaced: dict[str, Any] = {**dict.fromkeys(UNUSED, nothing), DASHBOARD: dashboard}
     try:
-        for name in kept:
+        for name in originals:
             setattr(Node, name, replaced[name])
         yield
     finally:
-        for name, method in kept.items():
+        for name, method in originals.items():
             setattr(Node, name, method)
 
 
 def _start(
     start: Callable[..., None], node: Any, settings: dict[str, Any], address: "Future[str]"
 ) -> None:
-    # A search goes on without a dashboard.
+    # A search does not need the dashboard.
     with suppress(Exception):
         start(node, **settings)
     address.set_result(str(node.webui_url or ""))

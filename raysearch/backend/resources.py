@@ -1,4 +1,4 @@
-"""What a trial holds, and how many run at once."""
+"""Resources of a trial, and the number of trials at once."""
 
 import math
 import os
@@ -12,13 +12,13 @@ from raysearch.errors import UserError
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial holds and how many run at once.
+    """Requested resources of a trial, and the number of trials at once.
 
     Attributes:
-        gpus: of a trial, a fraction to pack several on one GPU, "auto" to find out how many to
-            pack; None takes one per worker where there are GPUs.
+        gpus: of a trial; a fraction packs several on one GPU, "auto" measures how many to pack;
+            None takes one per worker where there are GPUs.
         cpus: of a trial; None divides the CPUs.
-        concurrent: trials at once; None takes what fits.
+        concurrent: trials at once; None takes as many as fit.
         workers: processes that train one trial together.
     """
 
@@ -41,9 +41,9 @@ class Cluster:
     """A Ray cluster that was joined or started.
 
     Attributes:
-        address: of a cluster that was joined; empty for one that lives as long as this process.
+        address: of a cluster that was joined; empty for one that ends with this process.
         dashboard: address of its dashboard, empty if there is none.
-        nodes: machines that it has, or may grow to.
+        nodes: machines of the cluster, or those that it may grow to.
     """
 
     address: str
@@ -52,13 +52,13 @@ class Cluster:
 
     @property
     def where(self) -> str:
-        """What to call it in a message."""
+        """Name of the cluster in messages."""
         return "the cluster" if self.address else "this machine"
 
 
 @dataclass(frozen=True)
 class Share:
-    """What each trial gets.
+    """Resources that each trial gets.
 
     Attributes:
         workers: processes of a trial.
@@ -79,39 +79,39 @@ class Share:
 
 
 def check_gpus(resources: Resources, address: str) -> None:
-    """Refuses GPUs that this machine does not have, before anything is started.
+    """Refuse GPUs that this machine does not have, before anything is started.
 
     Args:
-        resources: asked for.
+        resources: requested ones.
         address: of the cluster that will be joined, whose GPUs are elsewhere; empty if none.
 
     Raises:
-        UserError: more were asked for than there are, or flags contradict each other.
+        UserError: more GPUs are requested than there are, or flags contradict each other.
     """
-    gpus = _gpus(resources)
+    gpus = _requested_gpus(resources)
     if gpus and not address:
         _refuse_gpus(gpus, largest_gpu_count())
 
 
 def largest_gpu_count(devices: Path = Path("/dev")) -> float:
-    """Return how many GPUs this machine has at the most, from its device files alone.
+    """Return the largest possible number of GPUs of this machine, from its device files alone.
 
     Ray counts them exactly once it has started. Torch, which counts them too, takes seconds to
     import.
     """
-    # AMD's driver, and Windows' under WSL, do not tell.
+    # The device files of AMD's driver, and of Windows' under WSL, do not tell the number.
     if any((devices / name).exists() for name in ("kfd", "dxg")):
         return math.inf
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     named = None if visible is None else [name for name in visible.split(",") if name.strip()]
     if named and named[0].startswith("MIG"):
         return len(named)
-    there = len(list(devices.glob("nvidia[0-9]*")))
-    return there if named is None else min(there, len(named))
+    present = len(list(devices.glob("nvidia[0-9]*")))
+    return present if named is None else min(present, len(named))
 
 
-def _gpus(resources: Resources) -> float | None:
-    """GPUs of a trial as they were asked for; None if that is left open.
+def _requested_gpus(resources: Resources) -> float | None:
+    """Return the requested GPUs of a trial; None if the request leaves them open.
 
     Raises:
         UserError: they cannot be divided among its workers.
@@ -134,35 +134,35 @@ def _gpus(resources: Resources) -> float | None:
     return gpus
 
 
-def _refuse_gpus(asked: float, there: float, where: str = "this machine") -> None:
-    if asked > there:
-        have = "no GPU" if not there else f"{there:g} GPU" + ("" if there == 1 else "s")
+def _refuse_gpus(requested: float, present: float, where: str = "this machine") -> None:
+    if requested > present:
+        have = "no GPU" if not present else f"{present:g} GPU" + ("" if present == 1 else "s")
         raise UserError(
-            f"--gpus-per-trial {asked:g}: {where} has {have}; leave the flag out to train "
+            f"--gpus-per-trial {requested:g}: {where} has {have}; leave the flag out to train "
             "on what there is"
         )
 
 
 def allocate(resources: Resources, nodes: Sequence[Node], where: str = "this machine") -> Share:
-    """Fits a trial's resources to the machines of the cluster.
+    """Fit a trial's resources to the machines of the cluster.
 
-    A worker lies on one machine and its part of a GPU on one GPU; the workers of a trial may
-    lie on several machines.
+    A worker runs on one machine and uses at most one GPU. The workers of a trial may run on several
+    machines.
 
     Args:
-        resources: asked for.
-        nodes: what the cluster has, or may grow to.
-        where: what to call it in a message.
+        resources: requested ones.
+        nodes: machines of the cluster, or those that it may grow to.
+        where: name of the cluster in messages.
 
     Raises:
         UserError: the cluster can never run such a trial.
     """
-    gpus_there = sum(node.gpus for node in nodes)
-    asked = _gpus(resources)
-    if asked is not None:
-        _refuse_gpus(asked, gpus_there, where)
-    workers = max(resources.workers, int(asked or 0))
-    gpus = min(1.0, gpus_there if asked is None else asked)
+    present = sum(node.gpus for node in nodes)
+    requested = _requested_gpus(resources)
+    if requested is not None:
+        _refuse_gpus(requested, present, where)
+    workers = max(resources.workers, int(requested or 0))
+    gpus = min(1.0, present if requested is None else requested)
     # Workers that a machine's GPUs or, without one each, its CPUs can take.
     able = [(node, slots) for node in nodes if (slots := _slots(node, gpus))]
     total = sum(slots for _, slots in able)
@@ -174,9 +174,9 @@ def allocate(resources: Resources, nodes: Sequence[Node], where: str = "this mac
     room = sum(min(slots, node.cpus // cpus) for node, slots in able)
     if room < workers:
         most = max(node.cpus for node, _ in able)
-        asked_cpus = f"--cpus-per-trial {resources.cpus}: " if resources.cpus else ""
+        flag = f"--cpus-per-trial {resources.cpus}: " if resources.cpus else ""
         raise UserError(
-            f"{asked_cpus}there are {most} CPUs on a machine here, room for {room} of "
+            f"{flag}there are {most} CPUs on a machine here, room for {room} of "
             f"{workers} workers with {cpus} each"
         )
     return Share(workers, cpus, gpus, min(wanted, room) // workers)
@@ -187,24 +187,24 @@ def _slots(node: Node, gpus: float) -> int:
 
 
 def _cpus(resources: Resources, workers: int, able: Sequence[tuple[Node, int]], wanted: int) -> int:
-    """CPUs of a worker: what was asked for, else what is left of the fullest machine."""
+    """Return the CPUs of a worker: as requested, else an even share of the fullest machine."""
     if resources.cpus is not None:
         return max(1, resources.cpus // workers)
-    each = -(-wanted // len(able))
-    return max(1, min(node.cpus // min(slots, each) for node, slots in able))
+    per_node = -(-wanted // len(able))
+    return max(1, min(node.cpus // min(slots, per_node) for node, slots in able))
 
 
-def growth(config: Mapping[str, Any]) -> list[Node]:
-    """The machines that an autoscaling cluster may have, by its cluster file as Ray filled it in.
+def autoscaled_nodes(config: Mapping[str, Any]) -> list[Node]:
+    """List the machines that an autoscaling cluster may have, by the cluster file on its head.
 
     A cluster that grows from zero shows no GPU until a trial asks for one.
     """
     heads: list[Node] = []
     workers: list[Node] = []
     for name, kind in config.get("available_node_types", {}).items():
-        has = kind.get("resources", {})
+        resources = kind.get("resources", {})
         count = 1 if name == config.get("head_node_type") else int(kind.get("max_workers", 0))
-        node = Node(int(has.get("CPU", 0)), int(has.get("GPU", 0)))
+        node = Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
         (heads if name == config.get("head_node_type") else workers).extend([node] * count)
     # Most GPUs first: the file bounds the workers of all kinds together, too.
     workers.sort(key=lambda node: (node.gpus, node.cpus), reverse=True)

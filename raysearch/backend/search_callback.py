@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from raysearch.backend.resources import Cluster, Share
-from raysearch.errors import named
+from raysearch.errors import describe
 from raysearch.search.budget import Budget
 from raysearch.study.records import Proposal, Record
 from raysearch.training.outcome import Epoch
@@ -46,7 +46,7 @@ class SearchCallback:
         """Receive the start of a search, before its cluster is ready.
 
         Args:
-            studies: that are searched; they change as the search goes on.
+            studies: that are searched; they change during the search.
             budget: of all studies together.
         """
 
@@ -74,7 +74,7 @@ class SearchCallback:
         """Receive the record of a trial."""
 
     def on_warning(self, text: str) -> None:
-        """Receive a problem beside the search, which goes on."""
+        """Receive a problem that does not end the search."""
 
     def on_step_end(self) -> None:
         """Receive the end of a step of the search, several times a second."""
@@ -87,7 +87,7 @@ class CallbackList(SearchCallback):
     """Forwarder of each event to several callbacks."""
 
     def __init__(self, callbacks: Sequence[SearchCallback]) -> None:
-        """Take the callbacks, in the order in which each event reaches them."""
+        """Take the callbacks, in the order in which they receive each event."""
         self.callbacks = tuple(callbacks)
         self.failed: set[SearchCallback] = set()
         """Callbacks that have raised: only the first exception of each is reported."""
@@ -143,4 +143,6 @@ class CallbackList(SearchCallback):
         if callback in self.failed:
             return
         self.failed.add(callback)
-        self.on_warning(f"{type(callback).__name__} failed ({named(error)}); the search goes on")
+        self.on_warning(
+            f"{type(callback).__name__} failed ({describe(error)}); the search continues"
+        )

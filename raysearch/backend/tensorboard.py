@@ -1,4 +1,4 @@
-"""The curves of trials, as TensorBoard shows them."""
+"""Curves of trials for TensorBoard."""
 
 from collections.abc import Callable
 from typing import Any, Self
@@ -8,13 +8,13 @@ from ray.tune.logger import LoggerCallback, TBXLoggerCallback
 from raysearch.backend.background_import import BackgroundImport
 
 TENSORBOARD = "tensorboardX"
-"""The library that writes TensorBoard's files."""
+"""Library that writes TensorBoard's files."""
 
 
 class TensorBoard(LoggerCallback):
-    """Tune's TensorBoard files, written as soon as their library is there.
+    """Tune's TensorBoard files, written as soon as tensorboardX is imported.
 
-    tensorboardX imports torch: seconds in which the first trial would wait for the driver.
+    tensorboardX imports torch, which takes seconds and would delay the first trial.
     """
 
     def __init__(self, later: BackgroundImport) -> None:
@@ -28,7 +28,7 @@ class TensorBoard(LoggerCallback):
         self.waiting: list[Callable[[TBXLoggerCallback], None]] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave nothing in the pickles that Tune writes of its parts."""
+        """Return nothing: the pickles that Tune writes are empty."""
         return {}
 
     def __enter__(self) -> Self:
@@ -36,26 +36,26 @@ class TensorBoard(LoggerCallback):
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Write what waits."""
+        """Write the waiting events."""
         if self.waiting:
             self._write()
 
     def log_trial_start(self, trial: Any) -> None:
-        """Begin another file for a trial that starts again."""
-        self._tell(lambda logger: logger.log_trial_start(trial))
+        """Start a file of a trial, also when the trial restarts."""
+        self._add(lambda logger: logger.log_trial_start(trial))
 
     def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
         """Add a point to each curve of a trial."""
-        kept = dict(result)
-        self._tell(lambda logger: logger.log_trial_result(iteration, trial, kept))
+        copy = dict(result)
+        self._add(lambda logger: logger.log_trial_result(iteration, trial, copy))
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
         """Close a trial's file, with its hyperparameters."""
-        self._tell(lambda logger: logger.log_trial_end(trial, failed))
+        self._add(lambda logger: logger.log_trial_end(trial, failed))
 
-    def _tell(self, event: "Callable[[TBXLoggerCallback], None]") -> None:
+    def _add(self, event: "Callable[[TBXLoggerCallback], None]") -> None:
         self.waiting.append(event)
-        if self.later.has(TENSORBOARD):
+        if self.later.is_loaded(TENSORBOARD):
             self._write()
 
     def _write(self) -> None:

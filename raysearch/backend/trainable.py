@@ -1,4 +1,4 @@
-"""The function that Tune runs for each trial, in a process of its own, on any node."""
+"""Function that Tune runs for each trial, in a separate process on any node."""
 
 import gc
 from collections.abc import Callable, Iterator, Mapping
@@ -16,20 +16,20 @@ RunTrial = Callable[[StudyContext, Proposal, Share, Callable[[dict[str, Any]], N
 
 
 def run_tune_trial(
-    config: dict[str, Any], given: tuple[Mapping[str, StudyContext], Share, RunTrial | None]
+    config: dict[str, Any], parameters: tuple[Mapping[str, StudyContext], Share, RunTrial | None]
 ) -> None:
     """Run a trial from its proposal to its record.
 
     Args:
         config: the proposal, see `Proposal.to_tune`.
-        given: the context of each study, a trial's share of the cluster, and a function to call
+        parameters: context of each study, a trial's share of the cluster, and a function to call
             instead of `run_worker_trial`.
     """
-    contexts, share, run_trial = given
+    contexts, share, run_trial = parameters
     context, proposal = contexts[config["study"]], Proposal.from_tune(config)
     # The driver imports this module, and needs neither torch nor Ray Train.
     if share.workers > 1:
-        with _no_garbage():
+        with _paused_garbage_collection():
             from raysearch.backend.multi_worker import train_with_workers
 
         train_with_workers(context, proposal, share, tune.get_context().get_trial_id())
@@ -37,7 +37,7 @@ def run_tune_trial(
     if run_trial is not None:
         run_trial(context, proposal, share, tune.report)
         return
-    with _no_garbage():
+    with _paused_garbage_collection():
         import raysearch.model.backbone  # noqa: F401 - an encoder is built of it
         from raysearch.backend.worker import run_worker_trial
 
@@ -45,10 +45,10 @@ def run_tune_trial(
 
 
 @contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Import in this block without a search for garbage, which takes a tenth of the time.
+def _paused_garbage_collection() -> Iterator[None]:
+    """Pause garbage collection in this block: it takes a tenth of the time of imports.
 
-    What was imported is left out of later searches, too.
+    Later collections skip the imported objects, too.
     """
     gc.disable()
     try:

@@ -18,7 +18,7 @@ from raysearch.backend.background_import import BackgroundImport
 from raysearch.backend.callbacks import BudgetStopper, EventForwarder, PruningScheduler, Stateless
 from raysearch.backend.connection import RayConnection
 from raysearch.backend.environment import MLFLOW, SEARCH, environment
-from raysearch.backend.ray_internals import uncounted
+from raysearch.backend.ray_internals import without_callback_count
 from raysearch.backend.resources import Cluster, Resources, allocate
 from raysearch.backend.search_callback import CallbackList, SearchCallback
 from raysearch.backend.tensorboard import TENSORBOARD, TensorBoard
@@ -30,12 +30,12 @@ from raysearch.search.trial_queue import TrialQueue
 from raysearch.storage import tune_storage
 
 DRIVER_CPUS = 0.01
-"""Of the process that only waits for a trial's workers; Ray refuses 0."""
+"""CPUs of the process that only waits for a trial's workers; Ray refuses 0."""
 
 RETRIES = 3
 """Restarts of a trial that finishes no further epoch.
 
-A trial that makes progress is restarted without limit, however often a spot node is taken away.
+A trial that makes progress is restarted without limit, as often as a spot node is lost.
 """
 
 
@@ -109,19 +109,19 @@ def _search(
     share = allocate(resources, cluster.nodes, cluster.where)
     for queue in queues:
         queue.devices = share.devices
-    # The time budget counts from here: to start a cluster is not to search.
+    # The time budget counts from here: the start of a cluster is not part of the search.
     budget = replace(budget, start=time.monotonic())
     imports = extras.background_import or BackgroundImport((TENSORBOARD,))
     with imports, TensorBoard(imports) as board:
         forwarder = EventForwarder(queues, events, connection, share, imports)
         stopper = BudgetStopper(queues, budget, forwarder)
-        with environment(SEARCH, MLFLOW), uncounted():
+        with environment(SEARCH, MLFLOW), without_callback_count():
             _tuner(queues, forwarder, stopper, board, extras.run_trial).fit()
     return forwarder.refusal
 
 
 def _check_access(queues: Sequence[TrialQueue]) -> None:
-    from raysearch.backend.preflight import check_access
+    from raysearch.backend.cluster import check_access
 
     for queue in queues:
         check_access(queue.context.absolute())
@@ -129,13 +129,13 @@ def _check_access(queues: Sequence[TrialQueue]) -> None:
 
 def _gpu_part(queues: Sequence[TrialQueue], cluster: Cluster) -> float | None:
     """Return the part of a GPU that a trial of any of the studies should hold."""
-    from raysearch.backend.gpu_packing import pack
+    from raysearch.backend.gpu_packing import measure_gpu_part
 
     batch = max(queue.space.search.largest_batch for queue in queues)
     # Most machine types have the same options, and each measurement takes a while.
     options = [queue.space.fixed for queue in queues]
     distinct = [option for index, option in enumerate(options) if option not in options[:index]]
-    parts = [pack(option, batch, cluster.nodes) for option in distinct]
+    parts = [measure_gpu_part(option, batch, cluster.nodes) for option in distinct]
     return max((part for part in parts if part is not None), default=None)
 
 
@@ -149,7 +149,7 @@ def _tuner(
     share = forwarder.share
     contexts = {queue.name: queue.context.absolute() for queue in queues}
     # One parameter rather than three: Tune fetches each parameter anew for every trial.
-    trainable = tune.with_parameters(run_tune_trial, given=(contexts, share, run_trial))
+    trainable = tune.with_parameters(run_tune_trial, parameters=(contexts, share, run_trial))
     cpus = DRIVER_CPUS if share.workers > 1 else share.cpus
     gpus = 0 if share.workers > 1 else share.gpus
     folder = queues[0].study.path
@@ -203,10 +203,10 @@ class _Searcher(Stateless, Searcher):
         self.fair_share = FairShare(queues, concurrent)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        given = self.fair_share.next(trial_id)
-        if given is None:
+        suggestion = self.fair_share.next(trial_id)
+        if suggestion is None:
             return str(Searcher.FINISHED) if self.fair_share.is_finished else None
-        study, proposal = given
+        study, proposal = suggestion
         return proposal.to_tune(study)
 
     def on_trial_complete(

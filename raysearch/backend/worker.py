@@ -1,4 +1,4 @@
-"""What a trial's process does: run the trial, write its record. It knows no scheduler."""
+"""Process of a trial: runs the trial and writes its record, independent of the scheduler."""
 
 import os
 import socket
@@ -15,9 +15,9 @@ import torch
 from raysearch.backend.resources import Share
 from raysearch.config import Options
 from raysearch.data.dataset import Source, TrialData, open_data
-from raysearch.errors import DataError, TrialError, UserError, named
+from raysearch.errors import DataError, TrialError, UserError, describe
 from raysearch.storage import lock, write_text
-from raysearch.study.context import StudyContext, failed
+from raysearch.study.context import StudyContext, failed_record
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.distributed import broadcast, rank, world_size
@@ -32,42 +32,42 @@ def run_worker_trial(
     share: Share,
     report: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Runs a trial to its record, be it COMPLETE or FAIL, alone or as one of its workers.
+    """Run a trial to its record, COMPLETE or FAIL, as its only process or as one of its workers.
 
     Args:
-        context: what all trials share.
-        proposal: the trial.
-        share: what it holds.
-        report: told of every epoch, and of the end; or, instead, of why no trial of the study can
+        context: of the study.
+        proposal: of the trial.
+        share: of the cluster that the trial holds.
+        report: receives every epoch and the end, or else the reason why no trial of the study can
             be trained.
 
     Raises:
-        Exception: whatever is no fault of the trial, such as storage that does not answer; the
-            trial may be taken up again.
+        Exception: an error that is not the trial's, such as storage that does not answer; the
+            trial can resume.
     """
     study = StudyFolder(context.folder)
     if _has_ended(study, proposal):
         return
     try:
-        _settle(share)
-        if problem := _problem(context.options.model_dump_json()):
+        _restrict_devices(share)
+        if problem := _network_problem(context.options.model_dump_json()):
             report({"refused": problem})
             return
         record = _complete(context, proposal, share, report)
     except _PrunedError:
         return
     except Exception as error:
-        _keep_traceback(context, proposal)
+        _save_traceback(context, proposal)
         if not isinstance(error, TrialError | UserError | torch.OutOfMemoryError):
             raise
-        reason = named(error)
+        reason = describe(error)
         if isinstance(error, torch.OutOfMemoryError):
             size = proposal.configuration.batch_size
             reason = f"out of GPU memory at batch size {size}: {reason}"
-        study.add(failed(context, proposal, socket.gethostname(), reason, share.devices))
+        study.add(failed_record(context, proposal, socket.gethostname(), reason, share.devices))
         if world_size() > 1:
-            # The others may wait for this one: all are ended, and find the record when they are
-            # started again.
+            # The other workers may wait for this process: all are ended, and find the record when
+            # they restart.
             raise
         report({"state": str(State.FAIL), "val_score": None})
         return
@@ -78,27 +78,27 @@ def run_worker_trial(
 
 
 def _has_ended(study: StudyFolder, proposal: Proposal) -> bool:
-    """Whether the trial has a record; its workers agree, so that none waits for one that left."""
+    """Return True if the trial has a record. Collective: all workers get the same answer."""
     return broadcast(lambda: study.record(proposal.number) is not None)
 
 
 class _PrunedError(Exception):
-    """The trial got a record while its workers were training: it was given up.
+    """Pruning of the trial: it got a record while its workers were training.
 
-    Workers end by themselves, all at the same epoch. If they were killed, Ray Train would start
-    them again, or leave their placement group behind.
+    Workers end by themselves, all at the same epoch. If they were killed, Ray Train would restart
+    them, or leave their placement group behind.
     """
 
 
-def _settle(share: Share) -> None:
-    """Takes up the CPUs and GPUs of a trial's share, and no others.
+def _restrict_devices(share: Share) -> None:
+    """Restrict this process to the CPUs and GPUs of a trial's share.
 
     Raises:
         RuntimeError: torch cannot use the GPU.
     """
     torch.set_num_threads(share.cpus)
     if not share.gpus:
-        # Ray lets who holds none see all.
+        # Ray shows all GPUs to a process that holds none.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif not torch.cuda.is_available():
         raise RuntimeError(
@@ -115,10 +115,10 @@ def _complete(
 ) -> Record:
     study = StudyFolder(context.folder)
 
-    told: list[Epoch] = []
+    reported: list[Epoch] = []
 
     def report_epoch(epoch: Epoch) -> None:
-        told.append(epoch)
+        reported.append(epoch)
         report({**asdict(epoch), "timesteps_total": epoch.epoch})
         if world_size() > 1 and _has_ended(study, proposal):
             raise _PrunedError
@@ -126,14 +126,14 @@ def _complete(
     config = context.config(proposal)
     inliers = (proposal.inlier,) if proposal.inlier else context.inliers
     folder = study.encoder(config.signature())
-    data = _recordings(context, report)
-    # A trial outlives a driver that was killed for a moment, in which the next has begun it anew.
+    data = _open_recordings(context, report)
+    # A trial outlives a killed driver for a moment, in which the next driver may have restarted it.
     with lock(folder) if rank() == 0 else nullcontext():
         # A finalist is trained to its end.
         rungs = context.rungs if proposal.rerun_of is None else ()
         result = run_trial(config, data, inliers, report_epoch, folder, rungs)
-    if proposal.inlier and not told:
-        # The encoder of another trial, which was compared by another inlier model at its rungs.
+    if proposal.inlier and not reported:
+        # The encoder of another trial, whose rungs were scored by another inlier model.
         history = tuple(replace(epoch, val_score=None) for epoch in result.history)
         result = replace(result, history=history)
     host = socket.gethostname()
@@ -141,8 +141,8 @@ def _complete(
 
 
 @cache
-def _problem(options: str) -> str:
-    """What is wrong with the network that all trials train; empty if nothing."""
+def _network_problem(options: str) -> str:
+    """Return why the network of all trials cannot be built; empty if it can."""
     try:
         check_network(Options.model_validate_json(options))
     except UserError as error:
@@ -151,28 +151,28 @@ def _problem(options: str) -> str:
 
 
 _opened: dict[Source, TrialData] = {}
-"""Recordings of the studies that this process has worked for: trials come one after another."""
+"""Recordings of the last study of this process, reused by its next trial."""
 
 _REPORT_EVERY = 5.0
-"""Seconds between two reports of how many recordings were decoded."""
+"""Seconds between two reports of the number of decoded recordings."""
 
 
-def _recordings(context: StudyContext, report: Callable[[dict[str, Any]], None]) -> TrialData:
-    """Opens the recordings, which decodes them the first time a machine needs them.
+def _open_recordings(context: StudyContext, report: Callable[[dict[str, Any]], None]) -> TrialData:
+    """Open the recordings; decode them the first time a machine needs them.
 
     Raises:
-        DataError: they cannot be used, or are not those that the search began with.
+        DataError: the recordings cannot be used, or differ from those that the search began with.
     """
     if context.source not in _opened:
-        done, last = 0, time.monotonic()
+        decoded, last = 0, time.monotonic()
 
-        def on_clips(more: int) -> None:
-            nonlocal done, last
-            done += more
+        def on_clips(count: int) -> None:
+            nonlocal decoded, last
+            decoded += count
             # Workers of one trial must report in step.
             if world_size() == 1 and time.monotonic() - last > _REPORT_EVERY:
                 last = time.monotonic()
-                report({"clips_read": done})
+                report({"clips_read": decoded})
 
         data = open_data(context.source, on_clips)
         _opened.clear()
@@ -183,8 +183,8 @@ def _recordings(context: StudyContext, report: Callable[[dict[str, Any]], None])
     return data
 
 
-def _keep_traceback(context: StudyContext, proposal: Proposal) -> None:
+def _save_traceback(context: StudyContext, proposal: Proposal) -> None:
     folder = context.encoder(proposal)
-    # A disk that is full must not hide what it did to the trial.
+    # A full disk must not hide the error of the trial.
     with suppress(Exception):
         write_text(folder / "error.txt", traceback.format_exc())

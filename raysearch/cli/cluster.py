@@ -1,4 +1,4 @@
-"""Commands about runs on a cluster, from a machine outside of it."""
+"""Commands about runs on a cluster, typed on another machine."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from raysearch.remote.jobs import Client
 
 SHOWN_LINES = 20
-"""How many lines of a run that is at work are shown at first."""
+"""Earlier log lines of a running run that are shown at first."""
 
 Cluster = Annotated[Path, typer.Option(help="The file that `ray up` was given.")]
 Job = Annotated[
@@ -26,66 +26,66 @@ Job = Annotated[
 
 
 def run_on_cluster(cluster: Path, argv: Sequence[str]) -> None:
-    """Runs a typed command on a cluster and follows it to its end.
+    """Run a typed command on a cluster and follow it to its end.
 
     Args:
         cluster: the file of the cluster.
-        argv: the command, from `run` on; --cluster may be in it.
+        argv: the command, from `run` on, with or without --cluster.
 
     Raises:
-        UserError: the command means nothing on a cluster, or the cluster cannot be reached.
-        StoppedError: by Ctrl-C, which leaves the run at work.
+        UserError: the command has no meaning on a cluster, or the cluster cannot be reached.
+        StoppedError: by Ctrl-C, which leaves the run running.
         typer.Exit: with the run's exit code.
     """
     from raysearch.remote.arguments import remote_command
     from raysearch.remote.cluster_file import read_cluster_file
 
     file = read_cluster_file(cluster)
-    command = remote_command(argv, {**os.environ, **file.places})
+    command = remote_command(argv, {**os.environ, **file.environment})
     from raysearch.remote import jobs
 
-    with jobs.connected(file) as client:
-        before = jobs.running(client, command.metadata)
+    with jobs.connect(file) as client:
+        before = jobs.find_running(client, command.metadata)
         if before is not None:
             typer.echo(
-                f"{before.id} is at work on this already, started by: "
+                f"{before.id} is already running this, started by: "
                 f"{before.metadata.get('command', before.entrypoint)}"
             )
             _follow(client, file, before.id, last=SHOWN_LINES)
         job = jobs.submit(client, command.arguments, command.files, command.metadata)
-        typer.echo(f"{job} on cluster {file.name}; Ctrl-C leaves it at work")
+        typer.echo(f"{job} on cluster {file.name}; Ctrl-C leaves it running")
         _follow(client, file, job)
 
 
 def status_on_cluster(cluster: Path, runs: Sequence[str], *, as_json: bool) -> NoReturn:
-    """Asks the head of a cluster how runs stand.
+    """Show the status of runs, as the head of a cluster reports it.
 
     Args:
         cluster: the file of the cluster.
-        runs: folders as the cluster names them; none is those of the latest run.
+        runs: folders as the cluster names them; empty for those of the latest run.
         as_json: for programs.
 
     Raises:
-        UserError: a folder means nothing there, or the cluster cannot be reached.
+        UserError: a folder has no meaning on a cluster, or the cluster cannot be reached.
         typer.Exit: with the command's exit code.
     """
-    from raysearch.remote.arguments import reached, run_folders
+    from raysearch.remote.arguments import run_folders, shared_path
     from raysearch.remote.cluster_file import read_cluster_file
 
     file = read_cluster_file(cluster)
-    folders = [reached(run, "RUN") for run in runs] or run_folders(_entrypoint(file, None))
+    folders = [shared_path(run, "RUN") for run in runs] or run_folders(_entrypoint(file, None))
     from raysearch.remote import jobs
 
     arguments = ("status", *folders, *(["--json"] if as_json else []))
-    with jobs.connected(file) as client:
+    with jobs.connect(file) as client:
         job = jobs.submit(client, arguments, {}, {"kind": "status", "machine": ""})
         _follow(client, file, job)
 
 
 def attach(job: Job = None, cluster: Cluster = Path("cluster.yaml")) -> None:
-    """Follow a run on a cluster: its latest lines, and what comes.
+    """Follow the log of a run on a cluster, from its latest lines on.
 
-    Ctrl-C leaves it at work; the exit code is the run's.
+    Ctrl-C leaves it running; the exit code is the run's.
 
     Example: raysearch attach --cluster cluster.yaml
     """
@@ -94,8 +94,8 @@ def attach(job: Job = None, cluster: Cluster = Path("cluster.yaml")) -> None:
     file = read_cluster_file(cluster)
     from raysearch.remote import jobs
 
-    with jobs.connected(file) as client:
-        run = jobs.latest(client, job)
+    with jobs.connect(file) as client:
+        run = jobs.latest_run(client, job)
         typer.echo(f"{run.id} ({run.state.lower()}): {run.metadata.get('command', run.entrypoint)}")
         _follow(client, file, run.id, last=SHOWN_LINES)
 
@@ -103,7 +103,7 @@ def attach(job: Job = None, cluster: Cluster = Path("cluster.yaml")) -> None:
 def stop(job: Job = None, cluster: Cluster = Path("cluster.yaml")) -> None:
     """Stop a run on a cluster. Its trials keep their checkpoints.
 
-    The command that started it goes on from there.
+    The command that started it resumes it.
 
     Example: raysearch stop --cluster cluster.yaml raysearch-valve-20261124-093012
     """
@@ -111,21 +111,21 @@ def stop(job: Job = None, cluster: Cluster = Path("cluster.yaml")) -> None:
 
     file = read_cluster_file(cluster)
     from raysearch.remote import jobs
-    from raysearch.remote.follow import STOPPED, follow, log_of
+    from raysearch.remote.follow import STOPPED, follow, read_log
 
-    with jobs.connected(file) as client:
-        run = jobs.latest(client, job)
-        # Before it is stopped: its last words are shown, however soon they come.
-        known = log_of(client, run.id)
+    with jobs.connect(file) as client:
+        run = jobs.latest_run(client, job)
+        # Read before the stop, so that all lines after it are shown.
+        shown = read_log(client, run.id)
         if not run.live or not jobs.stop(client, run.id):
-            raise UserError(f"{run.id} is not at work: it {_ended(run.state)}")
-        again = run.metadata.get("command", run.entrypoint)
+            raise UserError(f"{run.id} is not running: it {_end(run.state)}")
+        command = run.metadata.get("command", run.entrypoint)
         typer.echo(f"stopping {run.id}")
-        code = follow(client, lambda: jobs.connected(file), run.id, typer.echo, known=known)
+        code = follow(client, lambda: jobs.connect(file), run.id, typer.echo, shown=shown)
         if code != STOPPED:
             typer.echo(f"{run.id} ended before it was stopped, with exit code {code}")
             return
-        typer.echo(f"stopped; this goes on from here: {again}")
+        typer.echo(f"stopped; resume with: {command}")
 
 
 def fetch(
@@ -137,7 +137,7 @@ def fetch(
         ),
     ] = None,
     cluster: Cluster = Path("cluster.yaml"),
-    to: Annotated[Path, typer.Option(help="Where to put the run's folder.")] = Path("runs"),
+    to: Annotated[Path, typer.Option(help="Folder for the run's folder.")] = Path("runs"),
 ) -> None:
     """Copy a run's results to this machine: tables, detector, submission.
 
@@ -163,8 +163,8 @@ def fetch(
 def _entrypoint(file: "ClusterFile", job: str | None) -> str:
     from raysearch.remote import jobs
 
-    with jobs.connected(file) as client:
-        return jobs.latest(client, job).entrypoint
+    with jobs.connect(file) as client:
+        return jobs.latest_run(client, job).entrypoint
 
 
 def _follow(client: "Client", file: "ClusterFile", job: str, last: int | None = None) -> NoReturn:
@@ -172,15 +172,15 @@ def _follow(client: "Client", file: "ClusterFile", job: str, last: int | None = 
     from raysearch.remote.follow import follow
 
     try:
-        code = follow(client, lambda: jobs.connected(file), job, typer.echo, last=last)
+        code = follow(client, lambda: jobs.connect(file), job, typer.echo, last=last)
     except KeyboardInterrupt:
         option = f"--cluster {file.path} {job}"
         raise StoppedError(
-            f"left at work: `raysearch attach {option}` follows it again, `raysearch stop "
+            f"left running: `raysearch attach {option}` follows it again, `raysearch stop "
             f"{option}` stops it, `raysearch fetch {option}` brings its results"
         ) from None
     raise typer.Exit(code)
 
 
-def _ended(state: str) -> str:
+def _end(state: str) -> str:
     return {"SUCCEEDED": "ended", "FAILED": "failed"}.get(state, "was stopped")

@@ -16,7 +16,7 @@ app = typer.Typer(help="Data sets: make, download, check.", no_args_is_help=True
 
 
 class Domain(StrEnum):
-    """Which recordings of a data set count."""
+    """Domain of the recordings that count."""
 
     source = "source"
     target = "target"
@@ -24,7 +24,7 @@ class Domain(StrEnum):
 
 
 def need_data(folder: "AnyPath") -> None:
-    """Refuses a folder that is not there, and names both ways to get one.
+    """Refuse a folder that does not exist, and name both ways to get data.
 
     Raises:
         UserError: there is no such folder.
@@ -45,8 +45,8 @@ def init(
 ) -> None:
     """Write a space file for each machine type found, every option in it explained.
 
-    What the recordings tell is set: product IDs, batch sizes, values of p, sampling rate. Edit it,
-    then `raysearch run` finds it by its name.
+    Product IDs, batch sizes, values of p and the sampling rate are set from the recordings. Edit
+    it, then `raysearch run` finds it by its name.
 
     Example: raysearch init --machine valve --data data
     """
@@ -70,7 +70,7 @@ def init(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where to write the data set.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write the data set to.")],
     machine: Annotated[
         list[str] | None, typer.Option(help="Machine type; again for more.", show_default="all")
     ] = None,
@@ -84,7 +84,7 @@ def demo(
     from rich.console import Console
 
     from raysearch.config import MACHINES
-    from raysearch.data.synthetic.demo import write_demo
+    from raysearch.data.synthetic.demo import DemoSize, write_demo
     from raysearch.report.progress import progress
 
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -92,10 +92,8 @@ def demo(
     with progress(Console(), "writing clips", None) as advance:
         count = write_demo(
             folder,
+            DemoSize(train_clips, test_clips, seconds),
             machines=tuple(machine) if machine else MACHINES,
-            train_clips=train_clips,
-            test_clips=test_clips,
-            seconds=seconds,
             snr_db=snr,
             seed=seed,
             on_clip=lambda done, total: advance(1),
@@ -106,10 +104,8 @@ def demo(
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="Folder of a data set.")],
-    domain: Annotated[Domain, typer.Option(help="Which recordings count.")] = Domain.both,
-    rate: Annotated[
-        int, typer.Option(min=1, help="Sampling rate that is expected, in Hz.")
-    ] = 16000,
+    domain: Annotated[Domain, typer.Option(help="Recordings that count.")] = Domain.both,
+    rate: Annotated[int, typer.Option(min=1, help="Expected sampling rate in Hz.")] = 16000,
     segment: Annotated[float, typer.Option(min=0, help="Length of a segment in s.")] = 2.0,
 ) -> None:
     """Count a data set's clips and list every defective file with its reason."""
@@ -127,17 +123,17 @@ def check(
 
 @app.command()
 def download(
-    folder: Annotated[Path, typer.Argument(help="Where to put the data set.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the data set.")],
     machine: Annotated[
         list[str] | None, typer.Option(help="Machine type; again for more.", show_default="all")
     ] = None,
 ) -> None:
-    """Download DCASE 2021 Task 2 from Zenodo (about 20 GB); goes on where it stopped."""
+    """Download DCASE 2021 Task 2 from Zenodo (about 20 GB), resuming an earlier download."""
     from rich.console import Console
 
     from raysearch.data.dcase.download import download as fetch
     from raysearch.report.progress import transfer
 
-    with transfer(Console(), "downloading") as told:
-        fetched = fetch(folder, machine, on_progress=told)
+    with transfer(Console(), "downloading") as on_progress:
+        fetched = fetch(folder, machine, on_progress=on_progress)
     typer.echo(f"{len(fetched)} files downloaded into {folder}" if fetched else "nothing to do")

@@ -1,4 +1,4 @@
-"""What may be wrong with a machine or a cluster, found before a search stumbles over it."""
+"""Check of a machine or of every machine of a cluster, before a search."""
 
 import os
 import shutil
@@ -25,24 +25,25 @@ from raysearch.storage import AnyPath, cache_folder, check_writable, write_text
 from raysearch.study.manifest import library_versions
 
 CLOCK_SECONDS = 5.0
-"""How far two clocks may lie apart before it is hard to tell from the times what came first."""
+"""Largest difference of two clocks at which times still tell the order of events."""
 
 FREE_BYTES = 25 * 10**9
-"""Room for the decoded recordings of all seven machine types, with some to spare."""
+"""Space for the decoded recordings of all seven machine types, with a margin."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
 class Examination:
-    """What one machine says of itself.
+    """Report of one machine about itself.
 
     Attributes:
         versions: of Python and of the libraries that results depend on; "" if missing.
-        gpus: names of those that torch can use.
-        boards: GPUs that the machine's driver knows.
-        clock: s since 1970, when it was examined.
-        free: bytes where decoded recordings are kept.
+        gpus: names of the GPUs that torch can use.
+        boards: number of GPUs that the machine's driver knows.
+        clock: s since 1970, at the examination.
+        free: bytes free on the disk of `cache`.
+        cache: folder of decoded recordings.
         data: why the recordings cannot be read, empty if they can.
         out: why results cannot be written, empty if they can.
     """
@@ -59,44 +60,44 @@ class Examination:
 
 
 def doctor(data: AnyPath, out: AnyPath, address: str, console: Console) -> bool:
-    """Examines every machine of a cluster, or this one, and says what is wrong.
+    """Examine every machine of a cluster, or this one, and print the problems.
 
     Args:
-        data: where the recordings should be.
-        out: where results should go.
+        data: folder of the recordings.
+        out: folder of the results.
         address: of the cluster; empty for this machine alone.
-        console: where to say it.
+        console: to print on.
 
     Returns:
-        Whether nothing is.
+        True if there is no problem.
 
     Raises:
         UserError: the cluster cannot be joined.
     """
     with cluster(address) as joined, _mark(out) as mark:
         start = time.time()
-        found = on_each_node(examine, data, out, mark)
-        wrong = problems(found, (start, time.time())) + exposures(joined)
-    answers = [one for one in found.values() if one is not None]
+        examinations = on_each_node(examine, data, out, mark)
+        wrong = problems(examinations, (start, time.time())) + exposures(joined)
+    answers = [answer for answer in examinations.values() if answer is not None]
     if answers:
         names = answers[0].versions
         say(console, ", ".join(f"{n} {_usual([a.versions[n] for a in answers])}" for n in names))
-    console.print(_table(found))
+    console.print(_table(examinations))
     for problem in wrong:
         say(console, f"! {problem}")
-    machines = "1 machine" if len(found) == 1 else f"{len(found)} machines"
-    what = "nothing is wrong" if not wrong else f"{len(wrong)} to mend"
-    say(console, f"{machines} examined: {what}")
+    machines = "1 machine" if len(examinations) == 1 else f"{len(examinations)} machines"
+    result = f"{len(wrong) or 'no'} problem{'s' * (len(wrong) != 1)}"
+    say(console, f"{machines} examined: {result}")
     return not wrong
 
 
 @contextmanager
 def _mark(out: AnyPath) -> Iterator[AnyPath | None]:
-    """A file for every machine to find, which tells one shared folder from many of one name."""
+    """Write a file for every machine to look for, which shows that they share the folder."""
     mark = out / f".doctor.{uuid4().hex}"
     try:
         write_text(mark, "")
-    except Exception:  # Each machine says itself why it cannot write there.
+    except Exception:  # Each machine reports why it cannot write to the folder.
         yield None
         return
     try:
@@ -107,24 +108,24 @@ def _mark(out: AnyPath) -> Iterator[AnyPath | None]:
 
 
 def examine(data: AnyPath, out: AnyPath, mark: AnyPath | None = None) -> Examination:
-    """Examines the machine that this runs on.
+    """Examine the machine that this runs on.
 
     Args:
-        data: where the recordings should be.
-        out: where results should go.
-        mark: a file that another machine wrote there.
+        data: folder of the recordings.
+        out: folder of the results.
+        mark: a file that another machine wrote to `out`.
     """
     import torch
 
     cache = cache_folder()
-    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
     return Examination(
         host=socket.gethostname(),
         versions=library_versions(),
         gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
         boards=len(list(Path("/proc/driver/nvidia/gpus").glob("*"))),
         clock=time.time(),
-        free=shutil.disk_usage(there).free,
+        free=shutil.disk_usage(existing).free,
         cache=str(cache),
         data="" if data.exists() else f"{data} does not exist",
         out=_unwritable(out, mark),
@@ -141,62 +142,66 @@ def _unwritable(out: AnyPath, mark: AnyPath | None) -> str:
     return ""
 
 
-def problems(found: Mapping[str, Examination | None], window: tuple[float, float]) -> list[str]:
-    """What is wrong with some machines, a line for each thing with the way out.
+def problems(
+    examinations: Mapping[str, Examination | None], window: tuple[float, float]
+) -> list[str]:
+    """List the problems of machines, one line each with its remedy.
 
     Args:
-        found: host -> what it says of itself, None if it was silent.
-        window: our own clock before and after they were asked.
+        examinations: host -> its examination, None without an answer.
+        window: clock of this machine before and after the examinations.
     """
     lines = [
         f"{host} does not answer, or cannot import raysearch: install it there with the same "
         "constraints.txt"
-        for host, one in found.items()
-        if one is None
+        for host, answer in examinations.items()
+        if answer is None
     ]
-    answers = {host: one for host, one in found.items() if one is not None}
+    answers = {host: answer for host, answer in examinations.items() if answer is not None}
     lines += _differences(answers)
-    for host, one in answers.items():
-        if one.data:
-            lines.append(f"{host}: no recordings: {one.data}; --data takes a place all can reach")
-        if one.out:
-            lines.append(f"{host}: {one.out}; --out takes a place that all can write to")
-        if one.boards > len(one.gpus):
+    for host, answer in answers.items():
+        if answer.data:
             lines.append(
-                f"{host}: torch sees {len(one.gpus)} of {one.boards} GPUs: its driver is too old "
-                f"for torch {one.versions['torch']}"
+                f"{host}: no recordings: {answer.data}; --data takes a place all can reach"
             )
-        if one.free < FREE_BYTES:
+        if answer.out:
+            lines.append(f"{host}: {answer.out}; --out takes a folder that all can write to")
+        if answer.boards > len(answer.gpus):
             lines.append(
-                f"{host}: {one.free / 1e9:.0f} GB free in {one.cache}; set RAYSEARCH_CACHE to a "
-                f"disk with {FREE_BYTES / 1e9:.0f} GB for decoded recordings"
+                f"{host}: torch sees {len(answer.gpus)} of {answer.boards} GPUs: its driver is too "
+                f"old for torch {answer.versions['torch']}"
             )
-        if not window[0] - CLOCK_SECONDS <= one.clock <= window[1] + CLOCK_SECONDS:
-            away = one.clock - sum(window) / 2
+        if answer.free < FREE_BYTES:
             lines.append(
-                f"{host}: its clock is {away:+.0f} s away from ours; start its NTP service"
+                f"{host}: {answer.free / 1e9:.0f} GB free in {answer.cache}; set RAYSEARCH_CACHE "
+                f"to a disk with {FREE_BYTES / 1e9:.0f} GB for decoded recordings"
+            )
+        if not window[0] - CLOCK_SECONDS <= answer.clock <= window[1] + CLOCK_SECONDS:
+            offset = answer.clock - sum(window) / 2
+            lines.append(
+                f"{host}: its clock is {offset:+.0f} s away from ours; start its NTP service"
             )
     return lines
 
 
 def _differences(answers: Mapping[str, Examination]) -> list[str]:
-    """Libraries that are missing or of another version than on most machines."""
+    """List the libraries that are missing or of another version than on most machines."""
     lines = []
     for name in library_versions():
-        versions = {host: one.versions[name] for host, one in answers.items()}
+        versions = {host: answer.versions[name] for host, answer in answers.items()}
         if not versions:
             continue
         usual = _usual(versions.values())
-        for host, has in versions.items():
-            if not has:
+        for host, version in versions.items():
+            if not version:
                 lines.append(f"{host}: {name} is not installed")
-            elif has != usual:
-                lines.append(f"{host}: {name} {has}, the others have {usual}")
+            elif version != usual:
+                lines.append(f"{host}: {name} {version}, the others have {usual}")
     return lines
 
 
 def exposures(joined: Cluster) -> list[str]:
-    """Ways in which a cluster is open to strangers: Ray runs what anyone who reaches it sends."""
+    """List the ways in which strangers reach a cluster: Ray runs any code that it receives."""
     if not joined.address:
         return []
     lines = []
@@ -206,9 +211,9 @@ def exposures(joined: Cluster) -> list[str]:
             f"the dashboard listens on {host}: start Ray with --dashboard-host=127.0.0.1 and look "
             "at it with `ray dashboard cluster.yaml`"
         )
-    if _lets_in(joined.dashboard):
+    if _needs_no_token(joined.dashboard):
         lines.append(
-            "the cluster asks for no token: set RAY_AUTH_MODE=token for `ray start` and for us"
+            "the cluster asks for no token: set RAY_AUTH_MODE=token for `ray start` and raysearch"
         )
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     if token.is_file() and stat.S_IMODE(token.stat().st_mode) & 0o077:
@@ -216,27 +221,27 @@ def exposures(joined: Cluster) -> list[str]:
     return lines
 
 
-def _lets_in(dashboard: str) -> bool:
-    """Whether a cluster's dashboard takes commands from who has no token."""
+def _needs_no_token(dashboard: str) -> bool:
+    """Return True if a cluster's dashboard takes commands without a token."""
     if not dashboard:
         return False
     try:
         return requests.get(f"{dashboard}/api/jobs/", timeout=10).ok
     except requests.RequestException:
-        return False  # From here nobody is let in.
+        return False  # This machine does not reach the dashboard.
 
 
-def _table(found: Mapping[str, Examination | None]) -> Table:
+def _table(examinations: Mapping[str, Examination | None]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("machine", "GPUs", "recordings", "results", "free disk"):
         table.add_column(name)
-    for host, one in found.items():
-        if one is None:
+    for host, answer in examinations.items():
+        if answer is None:
             table.add_row(host, "silent")
             continue
-        gpus = ", ".join(f"{n} x {gpu}" for gpu, n in Counter(one.gpus).items()) or "none"
-        data, out = "missing" if one.data else "found", "refused" if one.out else "writable"
-        table.add_row(host, gpus, data, out, f"{one.free / 1e9:.0f} GB")
+        gpus = ", ".join(f"{n} x {gpu}" for gpu, n in Counter(answer.gpus).items()) or "none"
+        data, out = "missing" if answer.data else "found", "refused" if answer.out else "writable"
+        table.add_row(host, gpus, data, out, f"{answer.free / 1e9:.0f} GB")
     return table
 
 

@@ -40,9 +40,9 @@ from raysearch.cli.options import (
     Trials,
     WarmStart,
     WorkersPerTrial,
-    gpus_of,
-    hours_of,
-    seconds_of,
+    parse_gpus,
+    parse_hours,
+    parse_time,
     typed_command,
 )
 from raysearch.cli.results import compare, dashboard, export, final, report, score, status
@@ -55,10 +55,10 @@ if TYPE_CHECKING:
     from raysearch.storage import AnyPath
 
 GARBAGE = 200_000
-"""New objects after which Python looks for garbage among them; by default it does after 700."""
+"""New objects after which Python collects garbage; by default 700."""
 
 app = typer.Typer(
-    help="Finds the best detector of anomalous machine sounds, and tests it honestly.",
+    help="Find the best detector of anomalous machine sounds, and test it once on held-out IDs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -97,17 +97,17 @@ def run(
 ) -> None:
     """Search the best configuration for a machine type, and test it once.
 
-    The same command again goes on where it stopped. With --cluster it runs on a cluster.
+    The same command again resumes. With --cluster it runs on a cluster.
 
     Example: raysearch run --machine valve --data data --trials 50
     """
-    budget, hours, gpus = seconds_of(time_budget), hours_of(gpu_hours), gpus_of(gpus_per_trial)
+    limit, hours, gpus = parse_time(time_budget), parse_hours(gpu_hours), parse_gpus(gpus_per_trial)
     if cluster is not None:
         return run_on_cluster(cluster, sys.argv[1:])
     from raysearch.pipeline.request import Request
 
     request = Request(
-        *_places(data, out),
+        *_folders(data, out),
         Resources(gpus, cpus_per_trial, concurrent, workers_per_trial),
         space=space,
         trials=trials,
@@ -115,10 +115,10 @@ def run(
         seed=seed,
         channel=channel,
         name=name,
-        ground_truth=_place(ground_truth) if ground_truth else None,
-        time_budget=budget,
+        ground_truth=_to_path(ground_truth) if ground_truth else None,
+        time_budget=limit,
         gpu_hours=hours,
-        warm_start=tuple(_place(folder) for folder in warm_start or ()),
+        warm_start=tuple(_to_path(folder) for folder in warm_start or ()),
         address=_address(address),
         dashboard=dashboard,
         keep_checkpoints=keep_checkpoints,
@@ -130,29 +130,29 @@ def run(
     _run(request, machine)
 
 
-def _places(data: str, out: str) -> "tuple[UPath, UPath]":
-    """Return the folders of recordings and results, of which the first has to be there."""
-    folder = _place(data)
+def _folders(data: str, out: str) -> "tuple[UPath, UPath]":
+    """Return the folders of recordings and results; the first must exist."""
+    folder = _to_path(data)
     need_data(folder)
-    return folder, _place(out)
+    return folder, _to_path(out)
 
 
-def _place(text: str) -> "UPath":
+def _to_path(text: str) -> "UPath":
     from raysearch.storage import to_path
 
     return to_path(text)
 
 
-def _run(request: "Request", asked: list[str]) -> None:
+def _run(request: "Request", machines: list[str]) -> None:
     from raysearch.pipeline.run import run as run_studies
     from raysearch.report.live import show_on_console
 
     request = replace(request, command=typed_command())
     try:
         with show_on_console() as (view, bars):
-            run_studies(request, _machines(asked, request.data), [view], bars)
+            run_studies(request, _machine_types(machines, request.data), [view], bars)
     except KeyboardInterrupt:
-        raise StoppedError("stopped; the same command goes on from here") from None
+        raise StoppedError("stopped; the same command resumes from here") from None
 
 
 @app.command()
@@ -162,7 +162,7 @@ def doctor(
     address: Address = None,
     cluster: ClusterFile = None,
 ) -> None:
-    """Look for what is wrong with this machine, or with every machine of a cluster.
+    """Check this machine, or every machine of a cluster.
 
     Versions, GPUs that torch sees, recordings, storage, free disk, clocks, token, dashboard.
 
@@ -183,8 +183,8 @@ def doctor(
 
 
 app.command()(init)
-for _other in (status, report, compare, final, score, export, dashboard, attach, stop, fetch):
-    app.command()(_other)
+for _command in (status, report, compare, final, score, export, dashboard, attach, stop, fetch):
+    app.command()(_command)
 
 
 def _version(value: bool) -> None:
@@ -202,31 +202,31 @@ def _main(
     pass
 
 
-def _machines(asked: list[str], data: "AnyPath") -> list[str]:
-    if "all" not in asked:
-        return list(dict.fromkeys(asked))
+def _machine_types(machines: list[str], data: "AnyPath") -> list[str]:
+    if "all" not in machines:
+        return list(dict.fromkeys(machines))
     from raysearch.data.index import read_index
 
     return read_index(data).machines
 
 
-def _address(asked: str | None) -> str:
-    """The cluster to join; empty for none."""
+def _address(option: str | None) -> str:
+    """Return the address of the cluster to join; empty for none."""
     from raysearch.backend.address import find_local_ray
 
-    if asked == "local":
+    if option == "local":
         os.environ.pop("RAY_ADDRESS", None)
         return ""
-    return asked or find_local_ray()
+    return option or find_local_ray()
 
 
 def main() -> None:
-    """Runs a command; bad input gives one line and exit code 2."""
+    """Run a command; bad input gives one line and exit code 2."""
     # OpenMP reads it once, when torch is loaded; see `backend.environment`.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # What is imported stays; to look for garbage in it takes a tenth of the time of all imports.
+    # Imported objects stay; to collect garbage among them takes a tenth of the time of all imports.
     gc.set_threshold(GARBAGE, 20, 100)
-    # Whoever stops a run, be it a cluster, ends it as Ctrl-C does.
+    # A cluster stops a run by SIGTERM; it ends the run as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()

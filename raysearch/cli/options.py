@@ -1,4 +1,4 @@
-"""The flags of the commands: their names, their help, and how they are read."""
+"""Flags of the commands: names, help and parsers."""
 
 import math
 import os
@@ -87,7 +87,7 @@ TimeBudget = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="Stop the search after this time: 90s, 30m, 2h, 1d. The same command goes on.",
+        help="Stop the search after this time: 90s, 30m, 2h, 1d. The same command resumes.",
         show_default=False,
     ),
 ]
@@ -95,8 +95,8 @@ GpuHours = Annotated[
     float | None,
     typer.Option(
         metavar="HOURS",
-        help="Stop the search after so many hours of GPUs (without any: of worker processes), "
-        "earlier runs of it included.",
+        help="Stop the search after this many GPU hours (without GPUs: hours of worker processes), "
+        "earlier runs included.",
         show_default=False,
     ),
 ]
@@ -126,7 +126,7 @@ GroundTruth = Annotated[
     ),
 ]
 AllowDefects = Annotated[
-    bool, typer.Option("--allow-defects", help="Go on with over 1 % of defective files.")
+    bool, typer.Option("--allow-defects", help="Accept over 1 % of defective files.")
 ]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Delete the run's earlier results and start anew.")
@@ -160,20 +160,18 @@ Dashboard = Annotated[
         help="Ray's dashboard, of a Ray that is started here; without it a run starts sooner.",
     ),
 ]
-NoFinal = Annotated[
-    bool, typer.Option("--no-final", help="Leave the final test on the test IDs out.")
-]
+NoFinal = Annotated[bool, typer.Option("--no-final", help="Skip the final test.")]
 NoReport = Annotated[
     bool,
     typer.Option("--no-report", help="Draw no report.html; `raysearch report` draws it later."),
 ]
 
 
-def gpus_of(text: str | None) -> float | Literal["auto"] | None:
-    """Reads --gpus-per-trial.
+def parse_gpus(text: str | None) -> float | Literal["auto"] | None:
+    """Parse --gpus-per-trial.
 
     Raises:
-        UserError: it is neither a number nor `auto`.
+        UserError: the value is neither a number nor `auto`.
     """
     if text is None:
         return None
@@ -185,22 +183,22 @@ def gpus_of(text: str | None) -> float | Literal["auto"] | None:
     raise UserError(f"--gpus-per-trial {text}: expected a number such as 1, 0.25 or 2, or auto")
 
 
-def hours_of(number: float | None) -> float | None:
-    """Reads --gpu-hours.
+def parse_hours(number: float | None) -> float | None:
+    """Parse --gpu-hours.
 
     Raises:
-        UserError: no trial can run in so many.
+        UserError: the value is not positive or not finite.
     """
     if number is not None and not 0 < number < math.inf:
         raise UserError(f"--gpu-hours {number:g}: expected a number above 0, such as 40 or 0.5")
     return number
 
 
-def seconds_of(text: str | None) -> float | None:
-    """Reads --time-budget.
+def parse_time(text: str | None) -> float | None:
+    """Parse --time-budget and return s.
 
     Raises:
-        UserError: it is no time span, or an empty one.
+        UserError: the value is no time span, or an empty time span.
     """
     if text is None:
         return None
@@ -213,7 +211,7 @@ def seconds_of(text: str | None) -> float | None:
 
 
 def typed_command() -> str:
-    """The command as it was typed, but for logins, for study.json and the ledger."""
+    """Return the command as typed, without logins, for study.json and the ledger."""
     from raysearch.storage import redact
 
     return redact(shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))

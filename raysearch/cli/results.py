@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 Run = Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")]
 
 
-# What each command imports takes seconds; a mistyped path is refused before.
+# The imports of each command take seconds; paths are validated before.
 
 
 def _run(text: str) -> "UPath":
     """Return the folder of a run.
 
     Raises:
-        UserError: it holds no study.
+        UserError: the folder holds no study.
     """
     from raysearch.storage import to_path
 
@@ -37,12 +37,12 @@ def _runs(text: str, what: str = "study") -> "UPath":
     """Return the folder of a run, or of several.
 
     Raises:
-        UserError: neither it nor a folder in it holds a study, called `what`.
+        UserError: neither the folder nor a folder in it holds a study; `what` names it.
     """
     from raysearch.storage import children, to_path
 
     folder = to_path(text)
-    if not any((one / "study.json").is_file() for one in (folder, *children(folder))):
+    if not any((path / "study.json").is_file() for path in (folder, *children(folder))):
         raise UserError(f"{folder} holds no {what}; `raysearch run` makes one")
     return folder
 
@@ -71,7 +71,7 @@ def score(
         typer.Option(help="Product ID of the recordings.", show_default="from their names"),
     ] = None,
 ) -> None:
-    """Score recordings: prints file,id,score,decision as CSV (1 = anomalous)."""
+    """Score recordings; print file,id,score,decision as CSV (1 = anomalous)."""
     import csv
 
     from raysearch.storage import to_path
@@ -105,9 +105,9 @@ def status(
     ] = False,
     cluster: ClusterFile = None,
 ) -> None:
-    """Show how runs stand: trials that run, counts, the best so far.
+    """Show the status of runs: running trials, counts, the best so far.
 
-    Reads the folders only, so it may be asked at any time and from any machine that reaches them.
+    Reads the folders only, so it works at any time and on any machine that reaches them.
 
     Example: raysearch status runs/valve --json
     """
@@ -117,15 +117,15 @@ def status(
 
     from rich.console import Console
 
-    from raysearch.report.status import facts_of, read_statuses, show
+    from raysearch.report.status import read_statuses, show, status_json
     from raysearch.storage import to_path
 
-    found = [status for run in runs or ["runs"] for status in read_statuses(to_path(run))]
+    statuses = [status for run in runs or ["runs"] for status in read_statuses(to_path(run))]
     if not as_json:
-        show(found, Console())
+        show(statuses, Console())
     else:
-        for one in found:
-            typer.echo(json.dumps(facts_of(one)))
+        for each in statuses:
+            typer.echo(json.dumps(status_json(each)))
 
 
 def compare(

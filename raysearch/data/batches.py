@@ -1,4 +1,4 @@
-"""Clips -> batches of training crops, and the overlapping segments that score a clip.
+"""Batches of training crops, and the overlapping segments that score a clip.
 
 Shape letters: B samples of a batch, T samples of a segment, S segments of a clip.
 """
@@ -19,7 +19,7 @@ Int64 = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Part:
-    """Some clips of one store with the mean and standard deviation that normalise them."""
+    """Clips of one store with the mean and standard deviation that normalise them."""
 
     store: Store
     clips: Int64
@@ -27,16 +27,31 @@ class Part:
     std: float
 
     def crop(self, index: int, segment: int, position: float) -> Float32:
-        """Cuts (segment,) samples out of a clip and normalises them.
+        """Return (segment,) normalised samples of a clip.
 
         Args:
             index: of the clip in its store.
             segment: T.
-            position: in [0, 1), from the first possible start to the last.
+            position: of the start, in [0, 1), from the first possible to the last.
         """
         wave = repeat(self.store.waveform(index), segment)
         start = int(position * (wave.size - segment + 1))
         return normalise(wave[start : start + segment], self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """Clips that an epoch or a validation draws from.
+
+    Attributes:
+        target: clips of the target machine type.
+        products: (clips of the target's store,) position of each clip's ID among the target's.
+        others: clips of the other machine types.
+    """
+
+    target: Part
+    products: Int64
+    others: Sequence[Part]
 
 
 @dataclass(frozen=True)
@@ -53,17 +68,17 @@ class Batch:
 
 
 def normalise(wave: Int16, mean: float, std: float) -> Float32:
-    """Brings int16 samples to a machine type's mean 0 and variance 1."""
+    """Scale int16 samples to mean 0 and variance 1 of a machine type."""
     return ((wave.astype(np.float32) - np.float32(mean)) / np.float32(std)).astype(np.float32)
 
 
 def repeat(wave: Int16, segment: int) -> Int16:
-    """Repeats a clip that is shorter than a segment until it fills one."""
+    """Repeat a clip that is shorter than a segment until it fills a segment."""
     return wave if wave.size >= segment else np.resize(wave, segment)
 
 
 def segment_starts(length: int, segment: int, count: int) -> Int64:
-    """Starts of S overlapping segments of a clip: equal hops, the last at its very end.
+    """Return the starts (S,) of overlapping segments of a clip: equal hops, the last at its end.
 
     Args:
         length: samples of the clip, at least `segment`.
@@ -80,18 +95,18 @@ def segment_starts(length: int, segment: int, count: int) -> Int64:
 
 
 def segments(wave: Int16, segment: int, count: int, mean: float, std: float) -> Float32:
-    """Cuts a clip into its (S, T) normalised scoring segments."""
+    """Return the (S, T) normalised scoring segments of a clip."""
     full = repeat(wave, segment)
     starts = segment_starts(full.size, segment, count)
     return np.stack([normalise(full[s : s + segment], mean, std) for s in starts])
 
 
 def split_clips(ids: Sequence[str], share: float, seed: int) -> tuple[Int64, Int64]:
-    """Splits training clips into a training and a validation part, stratified by ID.
+    """Split training clips into a training and a validation part, stratified by ID.
 
     Args:
         ids: product ID of each clip.
-        share: of each ID that goes to validation; at least one clip, but never an ID's only one.
+        share: of each ID's clips that goes to validation; at least 1 clip, never the only clip.
         seed: of the draw.
 
     Returns:
@@ -109,42 +124,34 @@ def split_clips(ids: Sequence[str], share: float, seed: int) -> tuple[Int64, Int
 
 
 _SPLIT, _EPOCH = 1, 2
-"""Streams of random numbers, so that no two uses of one seed share their draws."""
+"""Streams of random numbers, so that two uses of a seed do not share their draws."""
 
 
 def batch_count(clips: int, batch_size: int) -> int:
-    """Batches of an epoch that shows each of the target's clips once, half a batch at a time."""
+    """Return the number of batches of an epoch: half of each batch are clips of the target."""
     return -(-clips // (batch_size // 2))
 
 
 def training_batches(
-    target: Part,
-    products: Int64,
-    others: Sequence[Part],
-    *,
-    batch_size: int,
-    segment: int,
-    seed: int,
-    epoch: int,
+    clips: ClipSet, *, batch_size: int, segment: int, seed: int, epoch: int
 ) -> Iterator[Batch]:
-    """Yields one epoch of 1:1 batches of random crops.
+    """Yield an epoch of 1:1 batches of random crops.
 
-    Each of the target's clips is shown exactly once, in batches whose sizes differ by two at the
-    most (no small remainder). Other machine types are drawn without replacement over all their
-    clips, again from the start where they are fewer. Everything follows from (seed, epoch), so
-    the number of the epoch is the whole state of the generator.
+    Each clip of the target is shown exactly once, in batches whose sizes differ by two at the
+    most (no small remainder). Clips of other machine types are drawn without replacement over all
+    types; the draw repeats when they are fewer. All draws follow from (seed, epoch), so the number
+    of the epoch is the whole state of the generator.
 
     Args:
-        target: training clips of the target machine type.
-        products: (clips of the store,) position of each clip's ID among the target's.
-        others: training clips of the other machine types.
+        clips: training clips.
         batch_size: upper bound of B.
         segment: T.
         seed: of the trial.
         epoch: from 0.
     """
     rng = np.random.default_rng([seed, _EPOCH, epoch])
-    pool = [(part, index) for part in others for index in part.clips]
+    target = clips.target
+    pool = [(part, index) for part in clips.others for index in part.clips]
     order = rng.permutation(target.clips)
     rounds = -(-order.size // len(pool))
     partners = np.concatenate([rng.permutation(len(pool)) for _ in range(rounds)])
@@ -155,24 +162,23 @@ def training_batches(
             part, index = pool[partners[i]]
             crops.append(part.crop(index, segment, positions[1, i]))
         unknown = np.full(rows.size, -1, np.int64)
-        yield Batch(np.stack(crops), np.concatenate([products[order[rows]], unknown]))
+        yield Batch(np.stack(crops), np.concatenate([clips.products[order[rows]], unknown]))
 
 
-def validation_batches(
-    target: Part, products: Int64, others: Sequence[Part], *, batch_size: int, segment: int
-) -> Iterator[Batch]:
-    """Yields the first segment of every validation clip, as many others as targets at the most.
+def validation_batches(clips: ClipSet, *, batch_size: int, segment: int) -> Iterator[Batch]:
+    """Yield the first segment of every validation clip of the target, and at most as many others.
 
-    Others are taken in turn from their machine types and product IDs, so that each has its say.
+    Other machine types and their product IDs take turns, so that each is represented.
     """
-    groups = [group for part in others for group in _by_id(part)]
+    target = clips.target
+    groups = [group for part in clips.others for group in _group_by_id(part)]
     pool = [
         (part, index)
-        for turn in range(max((len(clips) for _, clips in groups), default=0))
-        for part, clips in groups
-        for index in clips[turn : turn + 1]
+        for turn in range(max((len(indices) for _, indices in groups), default=0))
+        for part, indices in groups
+        for index in indices[turn : turn + 1]
     ][: target.clips.size]
-    rows = [(target, i, int(products[i])) for i in target.clips]
+    rows = [(target, i, int(clips.products[i])) for i in target.clips]
     rows += [(part, i, -1) for part, i in pool]
     for start in range(0, len(rows), batch_size):
         chunk = rows[start : start + batch_size]
@@ -180,18 +186,18 @@ def validation_batches(
         yield Batch(waves, np.array([product for _, _, product in chunk], np.int64))
 
 
-def _by_id(part: Part) -> list[tuple[Part, list[int]]]:
-    """The clips of a part, those of each product ID together."""
+def _group_by_id(part: Part) -> list[tuple[Part, list[int]]]:
+    """Group the clips of a part by product ID."""
     groups: dict[str, list[int]] = {}
     for index in part.clips.tolist():
         groups.setdefault(part.store.clips[index].id, []).append(index)
-    return [(part, clips) for clips in groups.values()]
+    return [(part, indices) for indices in groups.values()]
 
 
 def prefetch(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
-    """Prepares the next batches in a thread while the current one is used."""
+    """Prepare the next batches in a thread while the current batch is used."""
     with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(next, batches, None) for _ in range(depth)]
-        while (batch := waiting.pop(0).result()) is not None:
-            waiting.append(pool.submit(next, batches, None))
+        pending = [pool.submit(next, batches, None) for _ in range(depth)]
+        while (batch := pending.pop(0).result()) is not None:
+            pending.append(pool.submit(next, batches, None))
             yield batch

@@ -1,4 +1,4 @@
-"""What a trial may hear: the stores of one search, without any test clip of a test ID."""
+"""Recordings of a search, without any test clip of a test ID."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ from raysearch.storage import AnyPath
 
 @dataclass(frozen=True)
 class Source:
-    """Where the recordings of a search lie and which of them it may use.
+    """Recordings of a search: their folder, and the options that select and decode them.
 
     Attributes:
         root: folder of the data set.
         machine: target machine type.
-        validation_ids: product IDs whose labelled test clips judge a trial.
-        ground_truth: folder of ground-truth CSVs; None looks under `root`.
+        validation_ids: product IDs whose labelled test clips score a trial.
+        ground_truth: folder of ground-truth CSVs; None searches `root`.
     """
 
     root: AnyPath
@@ -46,7 +46,7 @@ class TrialData:
         target: training clips of the target machine type, all normal.
         others: training clips of each other machine type.
         validation: labelled test clips of the validation IDs.
-        fingerprint: of everything above.
+        fingerprint: hash of all stores and of the validation labels.
     """
 
     machine: str
@@ -58,7 +58,7 @@ class TrialData:
 
     @property
     def defects(self) -> tuple[Defect, ...]:
-        """Files that were left out."""
+        """Defective files, which are left out."""
         stores = (self.target, *self.others, self.validation)
         return tuple(defect for store in stores for defect in store.defects)
 
@@ -69,26 +69,29 @@ class TrialData:
         return np.array([position[clip.id] for clip in self.target.clips], np.int64)
 
     def target_parts(self, share: float, seed: int) -> tuple[Part, Part]:
-        """Training and validation part of the target's training clips."""
+        """Return the training and validation part of the target's training clips."""
         return _parts(self.target, self.target, share, seed)
 
     def other_parts(
         self, amplitude: str, share: float, seed: int
     ) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-        """Training and validation parts of the other machine types."""
+        """Return the training and validation parts of the other machine types."""
         pairs = [
             _parts(store, store if amplitude == "own" else self.target, share, seed)
             for store in self.others
         ]
-        return tuple(train for train, _ in pairs), tuple(held for _, held in pairs)
+        return tuple(train for train, _ in pairs), tuple(validation for _, validation in pairs)
 
 
 def _parts(store: Store, scale: Store, share: float, seed: int) -> tuple[Part, Part]:
-    train, held = split_clips([clip.id for clip in store.clips], share, seed)
-    return Part(store, train, scale.mean, scale.std), Part(store, held, scale.mean, scale.std)
+    train, validation = split_clips([clip.id for clip in store.clips], share, seed)
+    return (
+        Part(store, train, scale.mean, scale.std),
+        Part(store, validation, scale.mean, scale.std),
+    )
 
 
-def source_of(
+def make_source(
     root: AnyPath,
     machine: str,
     validation_ids: Sequence[str],
@@ -97,7 +100,7 @@ def source_of(
     ground_truth: AnyPath | None = None,
     allow_defects: bool = False,
 ) -> Source:
-    """Joins the place of a data set with the options that say how it is read.
+    """Combine the folder of a data set with the options that select and decode its recordings.
 
     Paths become absolute: trials run in processes with another working folder.
     """
@@ -114,7 +117,7 @@ def source_of(
 
 
 def search_index(source: Source) -> Index:
-    """Reads the index of a search: no test clip but those of the validation IDs is in it.
+    """Read the index of a search: training clips, and test clips of the validation IDs only.
 
     Raises:
         DataError: unknown machine type, no other machine type, an ID without training or
@@ -122,13 +125,13 @@ def search_index(source: Source) -> Index:
     """
     index = read_index(source.root, domain=source.domain)
     _check_machine(index, source)
-    seen = index.for_search(source.machine, source.validation_ids)
-    labels = _validation_labels(source, seen)
+    visible = index.for_search(source.machine, source.validation_ids)
+    labels = _validation_labels(source, visible)
     return Index(
-        seen.root,
+        visible.root,
         tuple(
             replace(c, label=labels.get((c.id, c.name))) if c.label is None else c
-            for c in seen.clips
+            for c in visible.clips
         ),
     )
 
@@ -146,18 +149,18 @@ def _check_machine(index: Index, source: Source) -> None:
             f"{source.root} has one machine type only ({source.machine}): outlier exposure needs "
             "recordings of at least one other; add a folder of another machine type"
         )
-    known = index.ids(source.machine)
+    ids = index.ids(source.machine)
     for identity in source.validation_ids:
-        if identity not in known:
+        if identity not in ids:
             raise DataError(
                 f"ID {identity} of {source.machine} has no training clips in {source.root} "
-                f"(IDs with some: {', '.join(known)}); set validation_ids and test_ids in the "
+                f"(IDs with some: {', '.join(ids)}); set validation_ids and test_ids in the "
                 "space file"
             )
 
 
-def _validation_labels(source: Source, seen: Index) -> dict[tuple[str, str], int]:
-    tests = seen.test(source.machine, source.validation_ids)
+def _validation_labels(source: Source, index: Index) -> dict[tuple[str, str], int]:
+    tests = index.test(source.machine, source.validation_ids)
     if all(clip.label is not None for clip in tests):
         return {}
     folder = source.ground_truth or source.root
@@ -170,15 +173,15 @@ def open_data(
     *,
     index: Index | None = None,
 ) -> TrialData:
-    """Opens the stores of a search, building those that this node does not have yet.
+    """Open the stores of a search, building those that this node does not have yet.
 
     Args:
         source: of the recordings.
         on_clips: called with the number of clips that were read since the last call.
-        index: as `search_index` returns it; None reads it.
+        index: result of `search_index`; None reads it.
 
     Raises:
-        DataError: as `search_index`; too many defective files; clips that cannot be judged.
+        DataError: as `search_index`; too many defective files; clips that cannot be scored.
     """
     if index is None:
         index = search_index(source)
@@ -199,7 +202,7 @@ def open_data(
     _check_target(source, ids, target)
     others = tuple(store(index.train(m)) for m in index.machines if m != source.machine)
     validation = store(tests)
-    # Again: what could not be decoded judges nothing.
+    # Again: clips that could not be decoded are gone.
     _check_validation(source, validation.clips)
     fingerprints = [s.fingerprint for s in (target, *others, validation)]
     return TrialData(
@@ -215,16 +218,18 @@ def open_data(
 def _check_validation(source: Source, tests: Sequence[Clip]) -> None:
     for identity in source.validation_ids:
         labels = {clip.label for clip in tests if clip.id == identity}
-        what = f"ID {identity} of {source.machine}"
+        subject = f"ID {identity} of {source.machine}"
         if not labels:
             raise DataError(
-                f"{what} has no usable test clips in {source.root}, yet is a validation ID"
+                f"{subject} has no usable test clips in {source.root}, yet is a validation ID"
             )
         if None in labels:
-            raise DataError(f"{what} has test clips without label; name their --ground-truth DIR")
+            raise DataError(f"{subject} has test clips without label; pass --ground-truth DIR")
         if labels != {0, 1}:
             missing = "anomalous" if 0 in labels else "normal"
-            raise DataError(f"{what} has no usable {missing} test clips, so no AUC can be computed")
+            raise DataError(
+                f"{subject} has no usable {missing} test clips, so no AUC can be computed"
+            )
 
 
 def _check_target(source: Source, ids: Sequence[str], target: Store) -> None:
@@ -239,5 +244,5 @@ def _check_target(source: Source, ids: Sequence[str], target: Store) -> None:
 
 
 def parse_ids(ids: Sequence[str | int]) -> tuple[str, ...]:
-    """Brings product IDs of a space file to their one spelling."""
+    """Normalise the product IDs of a space file."""
     return tuple(product_id(identity) for identity in ids)

@@ -1,9 +1,8 @@
-"""File names of a data set -> one table of clips.
+"""Index of a data set's clips, parsed from their file names.
 
-Three layouts are read (DCASE names of 2020, of 2021, of 2022 and 2023; and the plain layout
-`<machine>/id_<ID>/{normal,abnormal}/*.wav` of MIMII). Only names are looked at here, and times
-of change; audio is opened by `store`; labels that names do not tell are read by
-`read_ground_truth`.
+The layouts are those of DCASE (names of 2020, of 2021, of 2022 and 2023) and the plain layout
+`<machine>/id_<ID>/{normal,abnormal}/*.wav` of MIMII. Only names and modification times are read
+here; `store` opens the audio. `read_ground_truth` reads labels that the names lack.
 """
 
 import hashlib
@@ -42,17 +41,17 @@ _GROUND_TRUTH = re.compile(r"ground_truth_(?P<machine>.+?)_section_(?P<id>[^_]+)
 
 
 def product_id(text: str | int) -> str:
-    """Returns the product ID (DCASE "section") in its one spelling: `"03"` and `3` are `"3"`."""
+    """Normalise a product ID (DCASE "section"): `"03"` and `3` are `"3"`."""
     text = str(text)
     return str(int(text)) if text.isdecimal() else text
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording.
+    """A recording.
 
     Attributes:
-        label: 0 normal, 1 anomalous, None where the file's name does not tell.
+        label: 0 normal, 1 anomalous, None if the file's name has no label.
     """
 
     machine: str
@@ -81,65 +80,65 @@ class Index:
         return sorted({clip.machine for clip in self.clips if clip.split == "train"})
 
     def ids(self, machine: str) -> list[str]:
-        """Product IDs of a machine type that have training clips."""
-        found = {c.id for c in self.clips if c.machine == machine and c.split == "train"}
-        return sorted(found, key=id_order)
+        """Return the product IDs of a machine type that have training clips."""
+        ids = {c.id for c in self.clips if c.machine == machine and c.split == "train"}
+        return sorted(ids, key=id_order)
 
     def train(self, machine: str) -> list[Clip]:
-        """Training clips of a machine type (all normal)."""
+        """Return the training clips of a machine type (all normal)."""
         return [c for c in self.clips if c.machine == machine and c.split == "train"]
 
     def test(self, machine: str, ids: Iterable[str]) -> list[Clip]:
-        """Test clips of some product IDs of a machine type."""
+        """Return the test clips of some product IDs of a machine type."""
         wanted = set(ids)
         return [
             c for c in self.clips if c.machine == machine and c.split == "test" and c.id in wanted
         ]
 
     def for_search(self, machine: str, validation_ids: Iterable[str]) -> "Index":
-        """What a search may see: training clips, and test clips of the validation IDs only."""
-        kept = [c for c in self.clips if c.split == "train"]
-        return Index(self.root, _sorted(kept + self.test(machine, validation_ids)))
+        """Return the index of a search: training clips, and test clips of the validation IDs."""
+        training = [c for c in self.clips if c.split == "train"]
+        return Index(self.root, _sort_clips(training + self.test(machine, validation_ids)))
 
 
 def read_index(root: AnyPath, *, domain: str = "source", seed: int = 0) -> Index:
-    """Reads the names of all clips under a data set's folder.
+    """Read the names of all clips under a data set's folder.
 
     Args:
-        root: folder of the data set, in one of the known layouts; may be on an object store.
-        domain: `source`, `target` or `both`; clips without a domain always stay.
+        root: folder of the data set, in one of the layouts; may be on an object store.
+        domain: `source`, `target` or `both`; clips without a domain are always included.
         seed: of the rule that splits the plain layout's normal clips.
 
     Raises:
-        DataError: there is no such folder, or no clip in it.
+        DataError: the folder does not exist or has no clip.
     """
     if not root.is_dir():
         raise DataError(f"no data set: {root} is not a folder")
-    found = [
+    clips = [
         clip
         for path in root.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and not _hidden(path, root)
+        if path.suffix.lower() in AUDIO_SUFFIXES and not _is_hidden(path, root)
         if (clip := parse(_relative(path, root), seed=seed)) is not None
     ]
-    if not found:
-        raise DataError(f"no clip in {root}: no file there is named as DCASE or MIMII name theirs")
-    kept = [c for c in found if domain == "both" or c.domain in (domain, "unknown")]
-    if not kept:
+    if not clips:
+        raise DataError(f"no clip in {root}: no file has a name in the style of DCASE or MIMII")
+    selected = [c for c in clips if domain == "both" or c.domain in (domain, "unknown")]
+    if not selected:
         raise DataError(f"no clip of domain {domain!r} in {root}")
-    split = _each_id_tested(kept, seed)
-    return Index(root, _sorted([replace(c, path=root / str(c.path)) for c in split]))
+    split = _ensure_test_clips(selected, seed)
+    return Index(root, _sort_clips([replace(c, path=root / str(c.path)) for c in split]))
 
 
-def _each_id_tested(clips: list[Clip], seed: int) -> list[Clip]:
-    """Moves one normal clip to the test of each ID of the plain layout that the rule left bare."""
+def _ensure_test_clips(clips: list[Clip], seed: int) -> list[Clip]:
+    """Move a normal clip to the test of each ID of the plain layout without normal test clips."""
     normal: dict[tuple[str, str], list[Clip]] = {}
     for clip in clips:
         if clip.label == 0 and clip.path.parent.parent.name.startswith("id_"):
             normal.setdefault((clip.machine, clip.id), []).append(clip)
     moved = {
-        min(own, key=lambda clip: _draw(seed, clip.machine, clip.id, clip.name))
-        for own in normal.values()
-        if len(own) > 1 and all(clip.split == "train" for clip in own)
+        min(group, key=lambda clip: _draw(seed, clip.machine, clip.id, clip.name))
+        for group in normal.values()
+        if len(group) > 1 and all(clip.split == "train" for clip in group)
     }
     return [replace(clip, split="test") if clip in moved else clip for clip in clips]
 
@@ -148,26 +147,26 @@ def _relative(path: AnyPath, root: AnyPath) -> Path:
     return Path(*path.parts[len(root.parts) :])
 
 
-def _hidden(path: AnyPath, root: AnyPath) -> bool:
-    """Whether a file is of no concern: a system's own, or part of what is not yet complete."""
+def _is_hidden(path: AnyPath, root: AnyPath) -> bool:
+    """Return True for files of the system and of incomplete downloads."""
     return any(part.startswith(".") for part in _relative(path, root).parts)
 
 
 def parse(path: Path, *, seed: int = 0) -> Clip | None:
-    """Reads one clip's place in the data set from its path relative to the root.
+    """Parse a clip from its path relative to the root.
 
     Returns:
-        The clip, or None for a name of none of the known layouts.
+        The clip, or None for a name of no layout.
     """
     parts = path.parts
     if len(parts) >= 4 and parts[-3].startswith("id_"):
-        return _plain(path, seed)
+        return _parse_plain(path, seed)
     if len(parts) < 3:
         return None
-    return _dcase(path)
+    return _parse_dcase(path)
 
 
-def _plain(path: Path, seed: int) -> Clip | None:
+def _parse_plain(path: Path, seed: int) -> Clip | None:
     machine, folder, condition = path.parts[-4:-1]
     label = _LABELS.get(condition)
     if label is None:
@@ -179,12 +178,12 @@ def _plain(path: Path, seed: int) -> Clip | None:
 
 
 def _draw(seed: int, machine: str, identity: str, name: str) -> float:
-    """A number in [0, 1) that follows from a clip's name alone."""
+    """Return a number in [0, 1) that depends on the seed and the clip's name only."""
     digest = hashlib.sha256(f"{seed}/{machine}/{identity}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _dcase(path: Path) -> Clip | None:
+def _parse_dcase(path: Path) -> Clip | None:
     machine, folder = path.parts[-3:-1]
     match = _SECTION.fullmatch(path.stem) or _ID_2020.fullmatch(path.stem)
     split: Split | None = "train" if folder == "train" else None
@@ -208,32 +207,32 @@ def _dcase(path: Path) -> Clip | None:
 def read_ground_truth(
     folder: AnyPath, machine: str, ids: Iterable[str]
 ) -> dict[tuple[str, str], int]:
-    """Reads the labels of unlabelled test clips from DCASE ground-truth CSVs.
+    """Read the labels of unlabelled test clips from DCASE ground-truth CSVs.
 
     Args:
-        folder: holds `ground_truth_<machine>_section_<ID>_..._test.csv`, at any depth.
+        folder: folder with `ground_truth_<machine>_section_<ID>_..._test.csv`, at any depth.
         machine: machine type.
-        ids: product IDs whose files are opened; no other is.
+        ids: product IDs whose files are opened; no other file is.
 
     Returns:
-        `(product ID, file name) -> label`, 1 = anomalous; empty where there is no such file.
+        `(product ID, file name) -> label`, 1 = anomalous; empty if there is no file.
 
     Raises:
         DataError: a line is not `name.wav,0` or `name.wav,1`.
     """
     labels: dict[tuple[str, str], int] = {}
-    wanted = set(ids)
+    chosen = set(ids)
     files: list[AnyPath] = list(folder.rglob("ground_truth_*.csv"))
     for path in sorted(files, key=lambda path: tuple(path.parts)):
         match = _GROUND_TRUTH.fullmatch(path.name)
         if (
             match is None
-            or _hidden(path, folder)
+            or _is_hidden(path, folder)
             or match["machine"] != machine
-            or product_id(match["id"]) not in wanted
+            or product_id(match["id"]) not in chosen
         ):
             continue
-        # What is not text must end as an error that names the file, like any other wrong line.
+        # A binary file must end as an error with the file's name, like any other wrong line.
         for number, line in enumerate(path.read_text("utf-8-sig", "replace").split(), start=1):
             name, _, label = line.partition(",")
             if label not in ("0", "1"):
@@ -243,27 +242,27 @@ def read_ground_truth(
 
 
 def file_stamps(files: Sequence[AnyPath]) -> list[str]:
-    """Tells for each file what changes when it is written anew: its size and time of change.
+    """Return the size and modification time of each file.
 
     Raises:
-        FileNotFoundError: one is gone.
+        FileNotFoundError: a file is missing.
     """
-    listed: dict[str, str] = {}
+    stamps: dict[str, str] = {}
     for folder in {file.parent for file in files if not isinstance(file, Path)}:
         for entry in folder.fs.ls(folder.path, detail=True):
-            changed = entry.get("LastModified") or entry.get("updated") or entry.get("mtime")
-            listed[entry["name"]] = f"{entry['size']}/{changed}"
-    return [_stamp(file, listed) for file in files]
+            modified = entry.get("LastModified") or entry.get("updated") or entry.get("mtime")
+            stamps[entry["name"]] = f"{entry['size']}/{modified}"
+    return [_stamp(file, stamps) for file in files]
 
 
-def _stamp(file: AnyPath, listed: Mapping[str, str]) -> str:
+def _stamp(file: AnyPath, remote: Mapping[str, str]) -> str:
     if isinstance(file, Path):
         stat = file.stat()
         return f"{stat.st_size}/{stat.st_mtime_ns}"
-    if file.path not in listed:
+    if file.path not in remote:
         raise FileNotFoundError(str(file))
-    return listed[file.path]
+    return remote[file.path]
 
 
-def _sorted(clips: list[Clip]) -> tuple[Clip, ...]:
+def _sort_clips(clips: list[Clip]) -> tuple[Clip, ...]:
     return tuple(sorted(clips, key=lambda c: (c.machine, c.split, id_order(c.id), c.path.parts)))

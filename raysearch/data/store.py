@@ -1,8 +1,7 @@
-"""Every clip decoded once: one memory-mapped int16 array per set of clips.
+"""Cache of decoded clips: one memory-mapped int16 array per set of clips.
 
-A store is a folder `<cache>/<machine>-<split>-<key>` with `samples.i16` and `index.json`. It is
-written beside its place and renamed into it under a lock, so processes that start together build
-it once and all of a node's trials share its pages.
+A store is a folder `<cache>/<machine>-<split>-<key>` with `samples.i16` and `index.json`. A lock
+and an atomic rename let concurrent processes build it once; all trials of a node share its pages.
 """
 
 import glob
@@ -28,12 +27,12 @@ from raysearch.errors import DataError
 from raysearch.storage import AnyPath, cache_folder, is_remote
 
 _CHUNK = 128
-"""Clips decoded between two writes: bounds the memory that waiting clips take."""
+"""Clips decoded between two writes; bounds the memory of decoded clips."""
 
 
 @dataclass(frozen=True)
 class Defect:
-    """A file that cannot be used, or that is used with a remark, and why."""
+    """A file that is left out, or used with a remark, and the reason."""
 
     path: str
     reason: str
@@ -46,11 +45,11 @@ class Store:
     Attributes:
         clips: the clips that could be decoded, in the order of the samples.
         samples: (total,) int16, memory-mapped read-only.
-        offsets: (len(clips) + 1,) where each clip starts.
-        fingerprint: hash of the clips' identities and samples; free of paths and times.
+        offsets: (len(clips) + 1,) start of each clip, and the end of the last.
+        fingerprint: hash of the clips' identities and samples, without paths and times.
         mean: of all samples, in int16 units.
         std: of all samples, in int16 units.
-        defects: files that were left out.
+        defects: defective files, which are left out.
     """
 
     clips: tuple[Clip, ...]
@@ -62,15 +61,15 @@ class Store:
     defects: tuple[Defect, ...]
 
     def waveform(self, index: int) -> Int16:
-        """Returns the samples (L,) of one clip."""
+        """Return the samples (L,) of a clip."""
         return self.samples[self.offsets[index] : self.offsets[index + 1]]
 
 
-def length(path: AnyPath) -> tuple[int, float]:
-    """Sampling rate in Hz and length in s of an audio file, from its head.
+def read_header(path: AnyPath) -> tuple[int, float]:
+    """Read the sampling rate in Hz and the length in s from the header of an audio file.
 
     Raises:
-        DataError: it is no audio file.
+        DataError: not a readable audio file.
     """
     try:
         info = soundfile.info(open_clip(path))
@@ -80,21 +79,21 @@ def length(path: AnyPath) -> tuple[int, float]:
 
 
 def remarks(path: AnyPath, *, rate: int, segment: int) -> list[str]:
-    """Says what is unusual about a readable file, though it will be used.
+    """List the remarks on a readable file that is used nevertheless.
 
     Args:
         path: audio file.
-        rate: wanted sampling rate in Hz.
+        rate: sampling rate of the search in Hz.
         segment: samples of a segment at that rate.
     """
     info = soundfile.info(open_clip(path))
-    found = []
+    texts = []
     if info.samplerate != rate:
-        found.append(f"wrong rate: {info.samplerate} Hz, will be resampled to {rate} Hz")
+        texts.append(f"wrong rate: {info.samplerate} Hz, will be resampled to {rate} Hz")
     if info.frames / info.samplerate < segment / rate:
         seconds = info.frames / info.samplerate
-        found.append(f"shorter than a segment: {seconds:.2f} s, will be repeated")
-    return found
+        texts.append(f"shorter than a segment: {seconds:.2f} s, will be repeated")
+    return texts
 
 
 def open_store(
@@ -106,15 +105,15 @@ def open_store(
     cache: Path | None = None,
     on_clips: Callable[[int], None] | None = None,
 ) -> Store:
-    """Opens the store of these clips, building it first where it does not exist.
+    """Open the store of these clips, building it first if it does not exist.
 
     Args:
         clips: clips of one machine type and one split.
         rate: sampling rate of the store in Hz.
         channel: channel to keep; None averages all.
-        allow_defects: go on though more than 1 % of the files are defective.
+        allow_defects: accept more than 1 % of defective files.
         cache: folder of all stores; default `cache_folder()`.
-        on_clips: told how many more clips were decoded.
+        on_clips: called with the number of clips decoded since the last call.
 
     Raises:
         DataError: too many defective files, or none that can be used.
@@ -153,11 +152,11 @@ def _build(
         except DataError as error:
             return str(error)
 
-    # From an object store a clip comes late, but many come together.
+    # An object store has a high latency but serves many clips at a time.
     threads = 32 if is_remote(clips[0].path) else None
-    # Whoever left one was killed: the lock is ours.
-    for torn in folder.parent.glob(f"{glob.escape(folder.name)}.*.partial"):
-        shutil.rmtree(torn, ignore_errors=True)
+    # This process has the lock, so a partial store is left from a process that was killed.
+    for leftover in folder.parent.glob(f"{glob.escape(folder.name)}.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     partial.mkdir()
     try:
@@ -177,7 +176,7 @@ def _build(
 
 
 class _Writer:
-    """Appends decoded clips and gathers what `index.json` says of them."""
+    """Writer of decoded clips and of their `index.json`."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -205,7 +204,7 @@ class _Writer:
         self.file.flush()
         os.fsync(self.file.fileno())
         count = max(1, self.offsets[-1])
-        # In integers, so that no cancellation makes it negative.
+        # In integers, so that cancellation cannot make the variance negative.
         variance = count * self.sum_of_squares - self.sum**2
         index = {
             "kept": self.kept,

@@ -3,8 +3,8 @@
 Shape letters: B samples of a batch, K product IDs of the target machine type, T samples of a
 waveform. `machine` is 1 for the target machine type and 0 for another; after Mixup it is soft.
 
-Each loss is a mean. For a part of a batch it takes the number of the whole batch to divide by, so
-that the losses of the parts, and their gradients, add up to those of the whole batch.
+Each loss is a mean. For a part of a batch it is divided by the number of the whole batch, so that
+the losses of the parts, and their gradients, add up to those of the whole batch.
 """
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 def product_loss(
     logits: Tensor, targets: Tensor, machine: Tensor, holders: Tensor | None = None
 ) -> Tensor:
-    """Binary cross-entropy over product IDs, of samples that hold the target (equation 1).
+    """Return the binary cross-entropy over product IDs, of samples with the target (equation 1).
 
     -1 / (K sum_i m_i) sum_i m_i sum_k {y log sigmoid(g) + (1 - y) log(1 - sigmoid(g))}
     with m = 1 where machine > 0: a mixed sample counts as soon as a target is in the mix.
@@ -24,10 +24,11 @@ def product_loss(
         logits: (B, K), g.
         targets: (B, K), y: one-hot product ID, soft after Mixup, zero for other machines.
         machine: (B,), t.
-        holders: scalar, samples of the whole batch that hold the target; of these if left out.
+        holders: scalar, number of samples with the target in the whole batch; None if `logits` is
+            the whole batch.
 
     Returns:
-        A scalar; 0, still with a graph, if no sample of the batch holds the target.
+        A scalar; 0, still with a graph, if no sample of the batch has the target.
     """
     logits = _at_least_float32(logits)
     assert logits.ndim == 2, logits.shape
@@ -40,12 +41,12 @@ def product_loss(
 
 
 def machine_loss(logits: Tensor, machine: Tensor, size: int | None = None) -> Tensor:
-    """Binary cross-entropy of the machine type (equation 2).
+    """Return the binary cross-entropy of the machine type (equation 2).
 
     Args:
         logits: (B,), a ||f||^2 + b.
         machine: (B,), t, may be soft.
-        size: samples of the whole batch; of these if left out.
+        size: number of samples of the whole batch; None if `logits` is the whole batch.
 
     Returns:
         A scalar.
@@ -58,7 +59,7 @@ def machine_loss(logits: Tensor, machine: Tensor, size: int | None = None) -> Te
 
 
 def total_loss(machine: Tensor, product: Tensor, lam: float) -> Tensor:
-    """L = L_machine + λ L_product (equation 3), from the two losses."""
+    """Return L = L_machine + λ L_product (equation 3)."""
     return machine + lam * product
 
 
@@ -67,9 +68,9 @@ def mixup(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mix each sample with a random partner of its batch, and the labels in the same share.
 
-    Each sample has a coefficient of its own, drawn from Beta(alpha, alpha), and its partner
-    comes from one permutation of the batch. All is drawn on the CPU from `generator` alone, so
-    the result does not depend on the device. The inputs stay as they are.
+    The coefficient of each sample is drawn from Beta(alpha, alpha), and all partners are one
+    permutation of the batch. All is drawn on the CPU from `generator` alone, so the result does
+    not depend on the device. The inputs stay as they are.
 
     Args:
         waveforms: (B, T), floating point, as the labels are.
@@ -89,18 +90,19 @@ def mixup(
     # float64 because a small alpha draws below the least float32, where all draws are equal.
     concentration = torch.full((2, size), alpha, dtype=torch.float64)
     draws = torch._standard_gamma(concentration, generator=generator)
-    # Each copy to a GPU is waited for, so there are two of them rather than seven.
-    own, other = (draws / draws.sum(dim=0)).to(waveforms.device).unbind()
+    # Each copy to a GPU blocks, so there are two of them rather than seven.
+    share, partner_share = (draws / draws.sum(dim=0)).to(waveforms.device).unbind()
     partner = torch.randperm(size, generator=generator).to(waveforms.device)
 
     def mix(batch: Tensor) -> Tensor:
         shape = (size,) + (1,) * (batch.ndim - 1)
-        mine, theirs = own.to(batch).view(shape), other.to(batch).view(shape)
-        return mine * batch + theirs * batch[partner]
+        weight = share.to(batch).view(shape)
+        partner_weight = partner_share.to(batch).view(shape)
+        return weight * batch + partner_weight * batch[partner]
 
     return mix(waveforms), mix(targets), mix(machine)
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:
-    """Half-precision logits in float32, where soft labels keep their value; others as they are."""
+    """Convert half-precision logits to float32, in which soft labels keep their value."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -12,32 +12,32 @@ from torch import Tensor, nn
 from raysearch.errors import UserError, one_line
 from raysearch.model.eager import postpone_compiler
 
-# Before timm, which imports torchvision, which imports the compiler.
+# Before timm, which imports torchvision and with it the compiler.
 postpone_compiler()
 
 import timm  # noqa: E402
 
 
 def new_backbone(name: str, pretrained: bool | str) -> nn.Module:
-    """A network (B, 1, M, F) -> (B, `features`).
+    """Build a network of timm, (B, 1, M, F) -> (B, `features`).
 
     Args:
         name: of a timm model.
         pretrained: True for timm's weights, False for random ones, a path for a file.
 
     Raises:
-        UserError: timm knows no such model, or its weights cannot be had.
+        UserError: timm has no such model, or its weights cannot be loaded.
     """
-    if not _known(name):
-        near = _near(name)
-        hint = f", for example {', '.join(near)}" if near else "; see timm.list_models()"
+    if not _exists(name):
+        similar = _similar_names(name)
+        hint = f", for example {', '.join(similar)}" if similar else "; see timm.list_models()"
         raise UserError(f"backbone: timm has no model {name!r}{hint}")
     overlay = None
     if isinstance(pretrained, str):
         if not Path(pretrained).is_file():
             raise UserError(f"pretrained: there is no file {pretrained}")
         overlay = {"file": pretrained}
-    generator = torch.get_rng_state()
+    rng_state = torch.get_rng_state()
     try:
         model: nn.Module = timm.create_model(
             name,
@@ -55,21 +55,21 @@ def new_backbone(name: str, pretrained: bool | str) -> nn.Module:
             "where there is a network and set `pretrained: FILE` in the space file, or "
             "`pretrained: false` to start from random weights"
         ) from error
-    if overlay is not None and (random := _left_random(model, name, generator)):
+    if overlay is not None and (missing := _unloaded_weight(model, name, rng_state)):
         raise UserError(
-            f"pretrained: {pretrained} does not hold the weights of {name} ({random} is missing)"
+            f"pretrained: {pretrained} does not hold the weights of {name} ({missing} is missing)"
         )
     return model
 
 
 def features(backbone: nn.Module) -> int:
-    """How many pooled features a backbone gives."""
-    # timm's name for what a model returns without its classifier; num_features may be fewer.
+    """Return the number of pooled features of a backbone."""
+    # Size of the output of a model without its classifier; num_features may be smaller.
     return int(backbone.head_hidden_size)  # type: ignore[arg-type]
 
 
 def check_backbone(backbone: str, pretrained: bool | str, spectrograms: Tensor) -> None:
-    """Loads and uses a backbone once, so that what is wrong with it shows before a search.
+    """Load a backbone and run it once, so that its errors show before a search.
 
     Args:
         backbone: as `new_backbone`.
@@ -92,27 +92,27 @@ def check_backbone(backbone: str, pretrained: bool | str, spectrograms: Tensor) 
         ) from error
 
 
-def _known(name: str) -> bool:
-    # timm looks at the tag only when it builds the model, and then blames the weights.
-    return timm.is_model(name) and ("." not in name or name in _tagged(name))
+def _exists(name: str) -> bool:
+    # timm checks the tag only when it builds the model, and then reports missing weights.
+    return timm.is_model(name) and ("." not in name or name in _tagged_names(name))
 
 
-def _near(name: str) -> list[str]:
+def _similar_names(name: str) -> list[str]:
     architecture = name.partition(".")[0]
-    names = _tagged(name) if timm.is_model(architecture) else timm.list_models()
-    within = [known for known in names if architecture and architecture in known]
-    return (within or get_close_matches(architecture, names))[:3]
+    names = _tagged_names(name) if timm.is_model(architecture) else timm.list_models()
+    containing = [name for name in names if architecture and architecture in name]
+    return (containing or get_close_matches(architecture, names))[:3]
 
 
-def _tagged(name: str) -> list[str]:
+def _tagged_names(name: str) -> list[str]:
     return timm.list_models(f"{name.partition('.')[0]}.*", include_tags=True)
 
 
-def _left_random(model: nn.Module, name: str, generator: Tensor) -> str:
-    """The first weight that is as it was drawn, empty if all were loaded."""
-    # timm loads what fits and leaves the rest, be it everything, without a word to its caller.
+def _unloaded_weight(model: nn.Module, name: str, rng_state: Tensor) -> str:
+    """Return the name of the first weight that is still random, empty if all were loaded."""
+    # timm loads the weights that fit and silently leaves all others random.
     with torch.random.fork_rng(devices=[]):
-        torch.set_rng_state(generator)
-        drawn = timm.create_model(name, in_chans=1, num_classes=0).state_dict()
+        torch.set_rng_state(rng_state)
+        initial = timm.create_model(name, in_chans=1, num_classes=0).state_dict()
     weights = ((key, value) for key, value in model.named_parameters() if value.ndim > 1)
-    return next((key for key, value in weights if torch.equal(value, drawn[key])), "")
+    return next((key for key, value in weights if torch.equal(value, initial[key])), "")

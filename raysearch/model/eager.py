@@ -1,8 +1,8 @@
-"""torch without its compiler, until somebody compiles.
+"""Import of torch without its compiler, until code is compiled.
 
 `torch._dynamo` takes as long to import as all the rest of torch. torchvision and the optimisers
-import it only to say what concerns compiled code; without it there is nothing to say. Tried with
-torch 2.14 and torchvision 0.29; where they ask for anything else, they get the compiler itself.
+import it only for calls that affect compiled code. Tried with torch 2.14 and torchvision 0.29;
+every other use of the compiler imports it.
 """
 
 import importlib
@@ -18,57 +18,57 @@ Function: TypeAlias = Callable[..., Any]
 
 
 def postpone_compiler() -> None:
-    """Put modules in the compiler's place that bring it when it is asked for.
+    """Replace the compiler by modules that import it on first use.
 
-    Does nothing where the compiler is imported already.
+    Without effect if the compiler is imported already.
     """
     if NAME not in sys.modules:
-        sys.modules[NAME], sys.modules[UTILS] = _Compiler(NAME), _Postponed(UTILS)
+        sys.modules[NAME], sys.modules[UTILS] = _LazyCompiler(NAME), _LazyModule(UTILS)
 
 
-class _Postponed(ModuleType):
-    """Stands for a module of the compiler."""
+class _LazyModule(ModuleType):
+    """A module of the compiler that is imported on first use."""
 
     def is_compile_supported(self, device_type: str) -> bool:
-        """Answer as the compiler does, which is asked for compiled code only."""
+        """Return the answer of the compiler; called for compiled code only."""
         return bool(self.__getattr__("is_compile_supported")(device_type))
 
     def __getattr__(self, name: str) -> Any:
-        """Bring the compiler, and return what it has of this name."""
-        # Only the compiler itself is a package; the rest is what every import asks for.
+        """Import the compiler and return its attribute of this name."""
+        # Only the compiler itself is a package; the other names are read by every import.
         if name in ("__spec__", "__file__", "__loader__") or (
             name == "__path__" and self.__name__ != NAME
         ):
             raise AttributeError(name)
-        return getattr(_compiler(self.__name__), name)
+        return getattr(_import_compiler(self.__name__), name)
 
 
-class _Compiler(_Postponed):
-    """Answers for the compiler as long as nothing is compiled."""
+class _LazyCompiler(_LazyModule):
+    """A substitute for the compiler as long as nothing is compiled."""
 
     def graph_break(self, msg: str = "") -> None:
-        """Do nothing: there is no graph."""
+        """Leave the graph as it is: there is none."""
 
-    def disable(self, fn: Function | None = None, recursive: bool = True, **how: Any) -> Any:
-        """Return the function, into which the compiler, once it is there, does not look."""
+    def disable(self, fn: Function | None = None, recursive: bool = True, **options: Any) -> Any:
+        """Return the function, hidden from the compiler once that is imported."""
         if fn is None:
-            return partial(self.disable, recursive=recursive, **how)
-        hidden: list[Function] = []
+            return partial(self.disable, recursive=recursive, **options)
+        disabled: list[Function] = []
 
         @wraps(fn)
-        def called(*arguments: Any, **keywords: Any) -> Any:
+        def wrapper(*arguments: Any, **keywords: Any) -> Any:
             if sys.modules.get(NAME) is self:
                 return fn(*arguments, **keywords)
-            if not hidden:
-                hidden.append(_compiler(NAME).disable(fn, recursive, **how))
-            return hidden[0](*arguments, **keywords)
+            if not disabled:
+                disabled.append(_import_compiler(NAME).disable(fn, recursive, **options))
+            return disabled[0](*arguments, **keywords)
 
-        return called
+        return wrapper
 
 
-def _compiler(name: str) -> ModuleType:
-    """Import the compiler, or a module of it, in place of the one that stood for it."""
-    for place in (NAME, UTILS):
-        if isinstance(sys.modules.get(place), _Postponed):
-            del sys.modules[place]
+def _import_compiler(name: str) -> ModuleType:
+    """Import the compiler, or a module of it, in place of its substitute."""
+    for module in (NAME, UTILS):
+        if isinstance(sys.modules.get(module), _LazyModule):
+            del sys.modules[module]
     return importlib.import_module(name)

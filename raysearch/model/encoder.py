@@ -23,7 +23,7 @@ class Encoder(nn.Module):
         dropout: float = 0.3,
         divide_norm: bool = True,
     ) -> None:
-        """Builds the network.
+        """Build the network.
 
         Args:
             backbone: name of a timm model.
@@ -34,9 +34,9 @@ class Encoder(nn.Module):
             divide_norm: divide ||f||^2 by D before the machine head.
 
         Raises:
-            UserError: timm knows no such backbone, or its weights cannot be had.
+            UserError: timm has no such backbone, or its weights cannot be loaded.
         """
-        # timm brings torchvision: seconds that only those wait for who build an encoder.
+        # Imported here: timm imports torchvision, which takes seconds.
         from raysearch.model.backbone import features, new_backbone
 
         super().__init__()
@@ -54,18 +54,18 @@ class Encoder(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def embed(self, spectrograms: Tensor) -> Tensor:
-        """Returns embeddings f (B, D) of spectrograms (B, 1, M, F)."""
+        """Return embeddings f (B, D) of spectrograms (B, 1, M, F)."""
         features = self.backbone(spectrograms.contiguous(memory_format=torch.channels_last))
         embeddings: Tensor = self.neck(features)
         return embeddings.float()
 
     def heads(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns product logits g(f) (B, K) and machine logits a ||f||^2 + b (B,)."""
+        """Return product logits g(f) (B, K) and machine logits a ||f||^2 + b (B,)."""
         # In half precision ||f||^2 overflows long before an embedding does.
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
             norm = embeddings.square().sum(dim=1, keepdim=True) / self.norm_divisor
             return self.product_head(embeddings), self.machine_head(norm).squeeze(1)
 
     def forward(self, spectrograms: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns product logits (B, K) and machine logits (B,) of spectrograms (B, 1, M, F)."""
+        """Return product logits (B, K) and machine logits (B,) of spectrograms (B, 1, M, F)."""
         return self.heads(self.embed(spectrograms))

@@ -1,10 +1,11 @@
-"""Waveform to log-mel spectrogram.
+"""Log-mel spectrogram of a waveform.
 
 Shape letters: B waveforms, T samples, M mel bands, F frames.
 """
 
 import math
 import warnings
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,30 @@ from raysearch.errors import UserError
 COMPRESSIONS: tuple[str, ...] = ("log", "db", "none")
 
 EPS = 1e-5
-"""Added to the mel amplitude before the logarithm.
+"""Floor that is added to the mel amplitude before the logarithm.
 
 White noise of variance 1 has amplitudes of about 1 here (the spectrum is divided by the norm of
-the window), so the floor lies 100 dB below it: beneath the noise of a 16-bit recording, and about
-where a float32 transform of a loud tone has its rounding noise.
+the window), so the floor is 100 dB lower: less than the noise of a 16-bit recording, and about the
+rounding noise of a float32 transform of a loud tone.
 """
+
+
+@dataclass(frozen=True)
+class MelScale:
+    """Division of the frequencies into bands.
+
+    Attributes:
+        bands: number of mel bands, M.
+        f_min: lower edge of the lowest band in Hz.
+        f_max: upper edge of the highest band in Hz.
+    """
+
+    bands: int = 224
+    f_min: float = 50.0
+    f_max: float = 7800.0
+
+
+DEFAULT_SCALE = MelScale()
 
 
 class LogMel(nn.Module):
@@ -39,9 +58,7 @@ class LogMel(nn.Module):
         rate: int = 16000,
         n_fft: int = 2048,
         hop: int = 256,
-        n_mels: int = 224,
-        f_min: float = 50.0,
-        f_max: float = 7800.0,
+        scale: MelScale = DEFAULT_SCALE,
         compression: str = "log",
     ) -> None:
         """Prepare window and filter bank.
@@ -50,9 +67,7 @@ class LogMel(nn.Module):
             rate: sampling rate in Hz.
             n_fft: length of window and Fourier transform in samples.
             hop: step between frames in samples.
-            n_mels: number of mel bands, M.
-            f_min: lower edge of the lowest band in Hz.
-            f_max: upper edge of the highest band in Hz.
+            scale: mel bands.
             compression: `log` (natural, of amplitude + EPS), `db` (20 log10 of the same) or
                 `none`.
 
@@ -65,6 +80,7 @@ class LogMel(nn.Module):
             raise UserError(
                 f"unknown compression {compression!r}: choose from {', '.join(COMPRESSIONS)}"
             )
+        n_mels, f_min, f_max = scale.bands, scale.f_min, scale.f_max
         if not 0 <= f_min < f_max <= rate / 2:
             raise UserError(
                 f"f_min={f_min} and f_max={f_max} must satisfy 0 <= f_min < f_max <= {rate / 2} Hz"
@@ -86,14 +102,14 @@ class LogMel(nn.Module):
         self.register_buffer("bands", bands, persistent=False)
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """Spectrogram (B, 1, M, F), float32, of waveforms (B, T) longer than n_fft / 2."""
+        """Return spectrograms (B, 1, M, F), float32, of waveforms (B, T) longer than n_fft / 2."""
         assert waveforms.ndim == 2, waveforms.shape
         assert waveforms.shape[1] > self.n_fft // 2, waveforms.shape
         with torch.autocast(device_type=waveforms.device.type, enabled=False):
             spectrum = torch.stft(
                 waveforms.float(), self.n_fft, self.hop, window=self.window, return_complex=True
             )
-            # Half the time of abs() on a CPU, which guards against overflow.
+            # Takes half the time of abs() on a CPU; abs() guards against overflow.
             amplitude = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).sqrt_()
             mel = torch.matmul(amplitude.transpose(1, 2), self.bands).transpose(1, 2)
             if self.compression != "none":

@@ -1,4 +1,7 @@
-"""The names of timm's models, looked up in its source: to import timm takes seconds."""
+"""Names of timm's models, read from its source.
+
+Apart from backbone.py, which imports timm: that takes seconds.
+"""
 
 import re
 from importlib.util import find_spec
@@ -6,13 +9,13 @@ from pathlib import Path
 
 
 def is_written(name: str) -> bool:
-    """Tell whether timm's source has a model of this name, with its tag if there is one.
+    """Return True if timm's source has a model of this name, with its tag if there is one.
 
-    A model that timm makes in another way is not found; `backbone.new_backbone` knows it all the
+    False for a model that timm defines in another way; `backbone.new_backbone` builds it all the
     same.
 
     Args:
-        name: such as `efficientnet_b0` or `tf_efficientnet_b0.ns_jft_in1k`.
+        name: for example `efficientnet_b0` or `tf_efficientnet_b0.ns_jft_in1k`.
     """
     spec = find_spec("timm")
     if spec is None or spec.origin is None:

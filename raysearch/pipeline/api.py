@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 from raysearch.backend.resources import Resources
 from raysearch.backend.search_callback import SearchCallback
 from raysearch.config import Configuration, TrialConfig
-from raysearch.data.dataset import open_data, source_of
+from raysearch.data.dataset import make_source, open_data
 from raysearch.pipeline.request import Request
 from raysearch.pipeline.run import run as run_studies
 from raysearch.pipeline.study import Study
@@ -24,7 +24,7 @@ RESOURCES = {
     "concurrent": "concurrent",
     "workers_per_trial": "workers",
 }
-"""Options of a run that say what a trial holds, and what `Resources` calls them."""
+"""Options of a run about the resources of a trial -> their fields in `Resources`."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -106,17 +106,17 @@ def run(
         NoResultError: no trial has a score.
         StoppedError: the search was interrupted.
     """
-    # By their types; a name that is not known is refused below.
-    given: dict[str, Any] = dict(options)
-    command = _command(data, machine, given)
-    quiet, out = given.pop("quiet", False), to_path(str(given.pop("out", "runs")))
-    held = {RESOURCES[key]: given.pop(key) for key in RESOURCES if key in given}
-    if "space" in given:
-        given["space"] = Path(given["space"])
-    if "ground_truth" in given:
-        given["ground_truth"] = to_path(str(given["ground_truth"]))
-    given["warm_start"] = tuple(to_path(str(folder)) for folder in given.get("warm_start", ()))
-    request = Request(to_path(str(data)), out, Resources(**held), command=command, **given)
+    # Any: `Request` refuses an unknown name below.
+    fields: dict[str, Any] = dict(options)
+    command = _command(data, machine, fields)
+    quiet, out = fields.pop("quiet", False), to_path(str(fields.pop("out", "runs")))
+    resources = Resources(**{RESOURCES[key]: fields.pop(key) for key in RESOURCES if key in fields})
+    if "space" in fields:
+        fields["space"] = Path(fields["space"])
+    if "ground_truth" in fields:
+        fields["ground_truth"] = to_path(str(fields["ground_truth"]))
+    fields["warm_start"] = tuple(to_path(str(folder)) for folder in fields.get("warm_start", ()))
+    request = Request(to_path(str(data)), out, resources, command=command, **fields)
     with show_on_console(quiet=quiet) as (view, bars):
         run_studies(request, [machine], [view, *callbacks], bars)
     return Study(str(out / study_name(machine, request.name, several=False)))
@@ -159,7 +159,7 @@ def run_trial(
         space = load_space(find_space(machine, Path(space) if space else None))
     check_network(space.fixed)
     recordings = open_data(
-        source_of(to_path(str(data)), machine, space.validation_ids, space.fixed)
+        make_source(to_path(str(data)), machine, space.validation_ids, space.fixed)
     )
     config = TrialConfig(
         machine=machine,
@@ -174,5 +174,5 @@ def run_trial(
 
 def _command(data: object, machine: str, options: dict[str, Any]) -> str:
     """Return the call as text, for study.json and the ledger."""
-    named = {"machine": machine, **options}
-    return f"raysearch.run({str(data)!r}, {', '.join(f'{k}={v!r}' for k, v in named.items())})"
+    keywords = {"machine": machine, **options}
+    return f"raysearch.run({str(data)!r}, {', '.join(f'{k}={v!r}' for k, v in keywords.items())})"

@@ -1,4 +1,4 @@
-"""The search of a run's studies, from their trials on disk to the end or a spent budget."""
+"""Search of a run's studies, from their trials on disk to the end or a spent budget."""
 
 import logging
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from raysearch.study.context import StudyContext
 
 logger = logging.getLogger(__name__)
 
-LATER = (
-    # TensorBoard's files come first, whose library imports torch.
+DRIVER_MODULES = (
+    # First: TensorBoard's files wait for this library, which imports torch.
     *("tensorboardX", "torch", "raysearch.model.backbone", "sklearn.mixture"),
     *(
         "raysearch.pipeline.fit_detector",
@@ -25,8 +25,8 @@ LATER = (
         "raysearch.report.clips.collect",
     ),
 )
-"""Modules that a driver needs after its first result, most of them when the search has ended."""
-REPORT = ("raysearch.report.html.overview",)
+"""Modules that a driver needs after its first result, most of them after the search."""
+REPORT_MODULES = ("raysearch.report.html.overview",)
 """Modules that draw reports."""
 
 
@@ -55,8 +55,8 @@ def execute(
         return
     for queue in queues:
         if queue.proposals:
-            done = f"{len(queue.records)} of {queue.total} trials are done"
-            logger.info("%s: resuming: %s", queue.name, done)
+            progress = f"{len(queue.records)} of {queue.total} trials are done"
+            logger.info("%s: resuming: %s", queue.name, progress)
     budget = Budget(request.time_budget, request.gpu_hours)
     if budget.spent(_device_seconds(queues)) is None:
         _search(queues, connection, request, callbacks, budget)
@@ -65,7 +65,7 @@ def execute(
             logger.info("%s: the search has ended: %s", queue.name, queue.stop_reason)
     spent = budget.spent(_device_seconds(queues))
     if spent and not all(queue.is_finished for queue in queues):
-        logger.info("%s %s; the same command with more goes on from here", spent, _done(queues))
+        logger.info("%s %s; the same command with more resumes", spent, _progress(queues))
 
 
 def _search(
@@ -75,14 +75,16 @@ def _search(
     callbacks: Sequence[SearchCallback],
     budget: Budget,
 ) -> None:
-    # Now: the import of Tune takes as long as the reading of the recordings.
+    # Imported here: Tune takes as long to import as the recordings take to read.
     from raysearch.backend.tune import Extras, search
 
-    told = [*callbacks, TrialTables(queues)]
-    with BackgroundImport(LATER + REPORT * request.report) as imports:
+    receivers = [*callbacks, TrialTables(queues)]
+    with BackgroundImport(DRIVER_MODULES + REPORT_MODULES * request.report) as imports:
         extras = Extras(background_import=imports)
-        if not search(queues, request.resources, told, connection, budget=budget, extras=extras):
-            raise StoppedError(f"stopped {_done(queues)}; the same command goes on from here")
+        if not search(
+            queues, request.resources, receivers, connection, budget=budget, extras=extras
+        ):
+            raise StoppedError(f"stopped {_progress(queues)}; the same command resumes from here")
 
 
 def _queue(context: StudyContext, starts: Sequence[WarmStart]) -> TrialQueue:
@@ -95,6 +97,6 @@ def _device_seconds(queues: Sequence[TrialQueue]) -> float:
     return sum(queue.device_seconds for queue in queues)
 
 
-def _done(queues: Sequence[TrialQueue]) -> str:
-    done = sum(len(queue.records) for queue in queues)
-    return f"with {done} of {sum(queue.total for queue in queues)} trials done"
+def _progress(queues: Sequence[TrialQueue]) -> str:
+    ended = sum(len(queue.records) for queue in queues)
+    return f"with {ended} of {sum(queue.total for queue in queues)} trials done"

@@ -1,7 +1,7 @@
-"""The end of a run: the winner is frozen, becomes a detector, and meets the test IDs once.
+"""End of a run: the winner is frozen, built into a detector, and tested once on the test IDs.
 
-What embeds clips and what draws is imported when it is needed, which takes seconds: a run that has
-come to its end before needs little of it.
+Modules that embed clips or draw take seconds to import, so they are imported when they are needed:
+a run that was finished before needs few of them.
 """
 
 import logging
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from upath import UPath
 
-from raysearch.data.dataset import TrialData, open_data, source_of
-from raysearch.errors import NoResultError, UserError, named
+from raysearch.data.dataset import TrialData, make_source, open_data
+from raysearch.errors import NoResultError, UserError, describe
 from raysearch.pipeline.request import Request
 from raysearch.report.clips.shown import evidence_folder, has_evidence
 from raysearch.report.progress import ProgressBars, no_progress
-from raysearch.report.tables import score_words, write_best
+from raysearch.report.tables import format_score, write_best
 from raysearch.report.trials_file import TrialsFile
 from raysearch.report.wording import count, settings
 from raysearch.storage import AnyPath, remove_tree, to_path
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Loading: TypeAlias = "Callable[[], Detector]"
-"""The winner's detector, loaded or built when it is asked for."""
+LoadDetector: TypeAlias = "Callable[[], Detector]"
+"""Function that returns the winner's detector, loaded at the first call."""
 
 
 def finish_study(
@@ -55,7 +55,7 @@ def finish_study(
         NoResultError: no trial has a score.
     """
     folder, records = context.folder, context.study.records()
-    # A trial that a budget ended may have written its record after the search had ended.
+    # A trial that a budget stopped may have written its record after the search.
     TrialsFile(folder, context.space.validation_ids, records).write()
     ranking = rank(records)
     if ranking is None:
@@ -84,7 +84,7 @@ def repeat_final(
 
     Args:
         folder: of the study.
-        data: folder of the data set; None takes the one of the study.
+        data: folder of the data set; None takes the study's.
         command: for the ledger.
         bars: show the progress.
 
@@ -96,7 +96,7 @@ def repeat_final(
     if winner is None:
         raise UserError(f"{folder} has no frozen configuration yet; let its run end first")
     space, truth = Space.model_validate(manifest.space), manifest.ground_truth
-    source = source_of(
+    source = make_source(
         data or to_path(manifest.data),
         winner.machine,
         space.validation_ids,
@@ -107,7 +107,7 @@ def repeat_final(
     recordings = open_data(source)
     if recordings.fingerprint != winner.data:
         raise UserError(f"{source.root}: not the recordings that {folder} was searched on")
-    detector = _built(winner, space, recordings, folder)
+    detector = _build_detector(winner, space, recordings, folder)
     context = StudyContext(folder, source, recordings.fingerprint, space)
     _final_test(winner, detector, context, command, bars)
     _collect_clips(winner, detector, recordings, folder, bars)
@@ -119,7 +119,7 @@ def draw_report(folder: UPath, write: Callable[[UPath], UPath] | None = None) ->
 
     Args:
         folder: of a study, or of several.
-        write: draws the report and returns its path; None draws that of a study.
+        write: draws the report and returns its path; None draws the report of a study.
     """
     try:
         if write is None:
@@ -128,13 +128,13 @@ def draw_report(folder: UPath, write: Callable[[UPath], UPath] | None = None) ->
             write = write_report
         path = write(folder)
     except Exception as error:
-        logger.warning("no report: %s; `raysearch report %s` tries again", named(error), folder)
+        logger.warning("no report: %s; `raysearch report %s` tries again", describe(error), folder)
     else:
         logger.info("report: %s", path)
 
 
 def _collect_clips(
-    winner: Winner, detector: Loading, data: TrialData, folder: UPath, bars: ProgressBars
+    winner: Winner, detector: LoadDetector, data: TrialData, folder: UPath, bars: ProgressBars
 ) -> None:
     """Collect single clips for the report, unless the folder has them; as `draw_report`."""
     if has_evidence(folder):
@@ -145,47 +145,48 @@ def _collect_clips(
         with bars("collecting single clips", None) as advance:
             collect_clips(detector(), data, winner.seed, folder, advance)
     except Exception as error:
-        logger.warning("the report has to do without single clips: %s", named(error))
+        logger.warning("the report has no single clips: %s", describe(error))
 
 
 def _no_result(records: Sequence[Record]) -> str:
     if not records:
         return "no trial has ended yet; give the search more time"
-    found = {r.error or next((row.error for row in r.rows), "") for r in records}
-    reasons = "; ".join(sorted(found - {""})) or "all were given up"
+    errors = {r.error or next((row.error for row in r.rows), "") for r in records}
+    reasons = "; ".join(sorted(errors - {""})) or "all were pruned"
     return f"none of {len(records)} trials has a score: {reasons}"[:400]
 
 
-def _freeze(winner: Winner, context: StudyContext, data: TrialData) -> Loading:
-    """Freezes the winner and builds its detector, unless that is what the folder holds."""
+def _freeze(winner: Winner, context: StudyContext, data: TrialData) -> LoadDetector:
+    """Freeze the winner and build its detector, unless the folder holds both."""
     folder = context.folder
-    place = folder / "detector"
-    held = read_frozen(folder)
-    if held is not None and held.detector == winner.detector and (place / "detector.json").exists():
-        # It may have been trained with further seeds meanwhile, or have others to compare with.
-        if held != winner:
+    target = folder / "detector"
+    frozen = read_frozen(folder)
+    is_built = (target / "detector.json").exists()
+    if frozen is not None and frozen.detector == winner.detector and is_built:
+        # The winner may have been trained with further seeds, or have other rivals by now.
+        if frozen != winner:
             freeze_winner(winner, folder)
-        return _loaded(place)
-    # What another configuration had brought must not stand beside the name of this one.
+        return _load_detector(target)
+    # Results of another configuration must not lie beside this winner.
     for name in ("final_test.csv", "final_scores.csv", "confidence.json"):
         (folder / name).unlink(missing_ok=True)
-    for stale in (folder / "submission", evidence_folder(folder), place):
+    for stale in (folder / "submission", evidence_folder(folder), target):
         remove_tree(stale)
     freeze_winner(winner, folder)
-    return _built(winner, context.space, data, folder)
+    return _build_detector(winner, context.space, data, folder)
 
 
-def _loaded(place: UPath) -> Loading:
+def _load_detector(folder: UPath) -> LoadDetector:
     @cache
     def load() -> "Detector":
         from raysearch.detector import load_detector
 
-        return load_detector(place)
+        return load_detector(folder)
 
     return load
 
 
-def _built(winner: Winner, space: Space, data: TrialData, folder: UPath) -> Loading:
+def _build_detector(winner: Winner, space: Space, data: TrialData, folder: UPath) -> LoadDetector:
     from raysearch.detector import save_detector
     from raysearch.pipeline.fit_detector import build_detector
 
@@ -201,7 +202,7 @@ def _measure_confidence(
     records: Sequence[Record],
     bars: ProgressBars,
 ) -> tuple[Confidence, list[str]]:
-    """Return how sure the winner is, and the notes that a reader of its score must know."""
+    """Return the confidence in the winner, and the notes that belong to its score."""
     folder, second = context.folder, ranking.second
     before = read_confidence(folder)
     with bars("resampling the validation clips", None) as advance:
@@ -220,9 +221,10 @@ def _measure_confidence(
 
 
 def _drop_losers(ranking: Ranking, context: StudyContext, records: Sequence[Record]) -> None:
-    """Deletes the checkpoints that neither the winner nor a trial yet to be finished needs."""
+    """Delete the checkpoints that neither the winner nor an unfinished trial needs."""
     ended = {record.proposal.number for record in records}
-    needed, useless = {one.record.encoder for one in ranking.winner.trainings}, set[str]()
+    needed = {training.record.encoder for training in ranking.winner.trainings}
+    useless = set[str]()
     for proposal in context.study.proposals():
         signature = context.config(proposal).signature()
         (useless if proposal.number in ended else needed).add(signature)
@@ -238,27 +240,19 @@ def _write_best(
         "best configuration of %s: %s; validation score %s",
         winner.machine,
         settings(winner),
-        score_words(winner, confidence),
+        format_score(winner, confidence),
     )
     for note in notes:
         logger.info("note: %s", note)
 
 
 def _final_test(
-    winner: Winner, detector: Loading, context: StudyContext, command: str, bars: ProgressBars
+    winner: Winner, detector: LoadDetector, context: StudyContext, command: str, bars: ProgressBars
 ) -> None:
     from raysearch.study.final_test import final_test
 
     with bars("final test", None) as advance:
-        result = final_test(
-            winner,
-            detector(),
-            context.source,
-            context.space.test_ids,
-            context.folder,
-            command=command,
-            on_clips=advance,
-        )
+        result = final_test(winner, detector(), context, command=command, on_clips=advance)
     _log_final(result, winner)
 
 

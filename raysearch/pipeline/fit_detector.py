@@ -1,4 +1,4 @@
-"""The detector of a winner, made of the recordings that the search itself may see."""
+"""Detector of a winner, fitted on the recordings of the search."""
 
 from upath import UPath
 
@@ -16,12 +16,12 @@ from raysearch.training.trial import clip_scores, fit_embeddings, fit_inlier
 
 
 def build_detector(winner: Winner, options: Options, data: TrialData, folder: UPath) -> Detector:
-    """Fits the winner's inlier model for every product ID and sets the thresholds.
+    """Fit the winner's inlier model for every product ID and set the thresholds.
 
     Args:
         winner: frozen configuration.
         options: of the study.
-        data: the recordings of the search.
+        data: recordings of the search.
         folder: of the study.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The beginning of a run: everything is checked, the recordings are opened, then it is written."""
+"""Start of a run: input is checked, recordings are opened, then the study is written."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ from raysearch.study.space import Space
 
 @dataclass(frozen=True)
 class Prepared:
-    """A study that can be run, of which nothing is written yet.
+    """A checked study, not yet written.
 
     Attributes:
         folder: of the study.
@@ -45,14 +45,14 @@ class Prepared:
 
 @contextmanager
 def study_lock(folder: UPath) -> Iterator[None]:
-    """Keeps a second process out of a study; of one on an object store, only on this host.
+    """Lock a study against a second process; on an object store only on this host.
 
     Raises:
-        UserError: one is at work in it, or nothing can be written there.
+        UserError: another process runs the study, or its folder cannot be written.
     """
     storage.check_name(folder)
     storage.check_writable(folder.parent)
-    # Who only looks whether the study is being searched holds the lock for a moment.
+    # A process that only checks whether the study is running holds the lock for a moment.
     lock = storage.lock(folder, timeout=1)
     try:
         lock.acquire()
@@ -63,7 +63,7 @@ def study_lock(folder: UPath) -> Iterator[None]:
     try:
         yield
     finally:
-        if not folder.exists():  # Refused: nothing is left behind, not even the lock.
+        if not folder.exists():  # The run was refused: leave no file, not even the lock.
             Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
@@ -72,7 +72,7 @@ def check_recordings(source: Source, space: Space) -> Index:
     """Index the recordings by their names, before anything is written or downloaded.
 
     Raises:
-        DataError: they cannot answer what the space asks.
+        DataError: the recordings do not match the space.
     """
     index = search_index(source)
     _check_test_ids(index, source, space)
@@ -80,17 +80,17 @@ def check_recordings(source: Source, space: Space) -> Index:
 
 
 def check_network(options: Options, *, thoroughly: bool) -> None:
-    """Look for what is wrong with the network of trials, before anything is written.
+    """Check the network of trials, before anything is written.
 
-    Torch and timm take seconds to import. So only names are looked at here, as text, and the
-    process of the first trial tries the network, see `worker.run_worker_trial`.
+    Torch and timm take seconds to import, so only names are checked here, as text. The process of
+    the first trial builds the network, see `worker.run_worker_trial`.
 
     Args:
         options: of the trials.
-        thoroughly: try the network here, at once.
+        thoroughly: build the network here, at once.
 
     Raises:
-        UserError: there is no such backbone, or no such file of weights.
+        UserError: the backbone or the file of weights does not exist.
     """
     weights = options.pretrained
     if isinstance(weights, str) and not Path(weights).is_file():
@@ -109,7 +109,7 @@ def read_recordings(prepared: Prepared, bars: ProgressBars = no_progress) -> Tri
         bars: show the progress.
 
     Raises:
-        DataError: too many are defective, or what is left cannot answer what the space asks.
+        DataError: too many recordings are defective, or the rest does not match the space.
     """
     index = prepared.index
     with bars("reading recordings", len(index.clips)) as advance:
@@ -117,27 +117,27 @@ def read_recordings(prepared: Prepared, bars: ProgressBars = no_progress) -> Tri
 
 
 def _check_test_ids(index: Index, source: Source, space: Space) -> None:
-    """Refuses a test ID that cannot be tested; none at all is the case of no evaluation data."""
-    known = index.ids(source.machine)
-    missing = [identity for identity in space.test_ids if identity not in known]
+    """Refuse test IDs without recordings, unless all lack them: then there is no test data."""
+    trained = index.ids(source.machine)
+    missing = [identity for identity in space.test_ids if identity not in trained]
     if missing and len(missing) < len(space.test_ids):
         raise DataError(
             f"test ID {missing[0]} of {source.machine} has no training clips in {source.root} "
-            f"(IDs with some: {', '.join(known)}); set test_ids in the space file"
+            f"(IDs with some: {', '.join(trained)}); set test_ids in the space file"
         )
 
 
 def create_study(prepared: Prepared, data: TrialData, *, command: str, fresh: bool) -> StudyContext:
-    """Begin a study in its folder, or find that the one there is the same.
+    """Create a study in its folder, or check that the study in the folder is the same.
 
     Args:
-        prepared: the study.
+        prepared: study.
         data: recordings of the search.
         command: as it was typed.
-        fresh: an earlier study in the folder makes way.
+        fresh: delete an earlier study in the folder.
 
     Raises:
-        UserError: the folder holds another study, or something else.
+        UserError: the folder holds another study, or other files.
     """
     folder, space, source = prepared.folder, prepared.space, prepared.source
     study = StudyFolder(folder)
@@ -170,7 +170,7 @@ def create_study(prepared: Prepared, data: TrialData, *, command: str, fresh: bo
 
 
 def _counts(data: TrialData) -> ClipCounts:
-    """Count the clips that the search hears, for people."""
+    """Count the clips of the search, for readers of study.json."""
     tests = Counter((clip.id, clip.label) for clip in data.validation.clips)
     trained = Counter(clip.id for clip in data.target.clips)
     return ClipCounts(
@@ -186,11 +186,11 @@ def _counts(data: TrialData) -> ClipCounts:
 
 
 def discard_new_study(study: StudyFolder, *, new: bool) -> None:
-    """Remove a study that this command began, and in which no trial has ended.
+    """Remove a study that this command created, if no trial has ended.
 
     Args:
-        study: that was begun or resumed.
-        new: this command began it.
+        study: that was created or resumed.
+        new: True if this command created it.
     """
     if new and not study.records():
         study.publish_journal()
@@ -200,31 +200,30 @@ def discard_new_study(study: StudyFolder, *, new: bool) -> None:
 
 
 def _clear(folder: UPath) -> None:
-    """Removes a study but for its ledger: that the test IDs were opened cannot be undone."""
+    """Remove a study except its ledger, which must keep every opening of the test IDs."""
     for path in storage.children(folder):
         if path.is_dir():
             storage.remove_tree(path)
         elif path.name != LEDGER:
             path.unlink()
-    # Where Tune kept the curves of a search of several studies.
+    # Tune's curves of a search of several studies.
     for path in storage.children(folder.parent / "tune"):
         study, _, number = path.name.rpartition("_")
         if study == folder.name and number.isdecimal():
             storage.remove_tree(path)
 
 
-FREE = {"strategy.trials", "strategy.patience", "strategy.warm_start", "tracking"}
-"""What may change from run to run of a study: how long it goes on, from where, who is told."""
+CHANGEABLE = {"strategy.trials", "strategy.patience", "strategy.warm_start", "tracking"}
+"""Keys of a space that may change when a study is resumed: length, warm start, tracking."""
 
-
-WAY_OUT = "use --fresh to start anew or --name to keep both"
+REMEDY = "use --fresh to start anew or --name to keep both"
 
 
 def check_same_space(folder: UPath, space: Space) -> None:
-    """Refuse to mix two studies in one folder, by what they search.
+    """Refuse to mix two studies with different spaces in one folder.
 
     Raises:
-        UserError: the folder holds another study, or something else.
+        UserError: the folder holds another study, or other files.
     """
     study = StudyFolder(folder)
     if not study.exists():
@@ -234,23 +233,23 @@ def check_same_space(folder: UPath, space: Space) -> None:
     before = _flat(study.manifest.space)
     now = _flat(space.model_dump(mode="json", by_alias=True))
     for key in sorted(before.keys() | now.keys()):
-        free = key in FREE or key.startswith("strategy.finalists")
-        if not free and before.get(key) != now.get(key):
+        changeable = key in CHANGEABLE or key.startswith("strategy.finalists")
+        if not changeable and before.get(key) != now.get(key):
             raise UserError(
                 f"{study.path} was begun with {key} = {before.get(key)}, now it is "
-                f"{now.get(key)}; {WAY_OUT}"
+                f"{now.get(key)}; {REMEDY}"
             )
 
 
 def check_same_recordings(folder: UPath, fingerprint: str) -> None:
-    """Refuse to mix two studies in one folder, by their recordings.
+    """Refuse to mix two studies with different recordings in one folder.
 
     Raises:
-        UserError: the study in the folder was searched on others.
+        UserError: the study in the folder was searched on other recordings.
     """
     study = StudyFolder(folder)
     if study.exists() and study.manifest.fingerprint != fingerprint:
-        raise UserError(f"{study.path} was searched on other recordings; {WAY_OUT}")
+        raise UserError(f"{study.path} was searched on other recordings; {REMEDY}")
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The request of a run, as the command line or a program makes it."""
+"""Request of a run, made by the command line or a program."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,17 @@ from raysearch.storage import AnyPath
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asked for; None leaves it to the space file or the machine.
+    """Options of a run; None takes the value of the space file or of the machine.
 
     Attributes:
         channel: of the recordings, from 0.
         name: of the run's folder.
         time_budget: in s.
         gpu_hours: of all studies together.
-        warm_start: studies, or folders of some, whose best configurations are tried first.
-        address: of the Ray cluster to join; empty starts one on this machine.
-        dashboard: of a Ray that is started on this machine.
-        report: whether report.html is drawn.
+        warm_start: studies, or folders of studies, whose best configurations are tried first.
+        address: of the Ray cluster to join; empty starts Ray on this machine.
+        dashboard: start Ray's dashboard with Ray on this machine.
+        report: draw report.html.
         keep_checkpoints: of the trials that did not win.
         command: as it was typed, for study.json and the ledger.
     """

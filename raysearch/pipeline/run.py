@@ -1,4 +1,4 @@
-"""A run: recordings in, tested best configurations out; the same call again resumes."""
+"""A run from its checks to the final tests; the same call again resumes."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from raysearch.backend.address import check_address
 from raysearch.backend.connection import RayConnection, connect_to_ray
 from raysearch.backend.resources import check_gpus
 from raysearch.backend.search_callback import SearchCallback
-from raysearch.data.dataset import TrialData, source_of
+from raysearch.data.dataset import TrialData, make_source
 from raysearch.errors import NoResultError, UserError
 from raysearch.pipeline.execute import execute
 from raysearch.pipeline.prepare import (
@@ -59,18 +59,18 @@ def run(
     check_gpus(request.resources, request.address)
     check_address(request.address)
     starts = merge_starts([read_warm_starts(folder) for folder in request.warm_start])
-    known = [each.folder for each in prepared if StudyFolder(each.folder).exists()]
+    existing = [study.folder for study in prepared if StudyFolder(study.folder).exists()]
     with ExitStack() as locks:
-        for each in prepared:
-            locks.enter_context(study_lock(each.folder))
-            if not (request.fresh and StudyFolder(each.folder).exists()):
-                check_same_space(each.folder, each.space)
+        for study in prepared:
+            locks.enter_context(study_lock(study.folder))
+            if not (request.fresh and StudyFolder(study.folder).exists()):
+                check_same_space(study.folder, study.space)
         with connect_to_ray(
             request.address, request.resources, dashboard=request.dashboard
         ) as connection:
             studies = _create(prepared, connection, request, bars)
             try:
-                # Now: a refused command need not wait for the import of Optuna.
+                # Imported here: a refused command need not wait for Optuna.
                 from raysearch.search.optuna_backend import quiet_optuna
 
                 contexts = [context for context, _ in studies]
@@ -79,7 +79,7 @@ def run(
             except UserError:
                 # The process of the first trial or the cluster refused the request.
                 for context, _ in studies:
-                    new = request.fresh or context.folder not in known
+                    new = request.fresh or context.folder not in existing
                     discard_new_study(context.study, new=new)
                 raise
         _finish(studies, request, bars)
@@ -96,7 +96,7 @@ def _prepare(request: Request, machine: str, *, several: bool) -> Prepared:
         from raysearch.backend.mlflow_runs import check_tracking
 
         check_tracking()
-    source = source_of(
+    source = make_source(
         request.data,
         machine,
         space.validation_ids,
@@ -114,17 +114,17 @@ def _create(
     prepared: Sequence[Prepared], connection: RayConnection, request: Request, bars: ProgressBars
 ) -> list[tuple[StudyContext, TrialData]]:
     """Read the recordings of all studies while Ray starts, then create or resume the studies."""
-    # A study that has its winner has, most likely, nothing left to search.
-    if request.fresh or not all((each.folder / "frozen.json").is_file() for each in prepared):
+    # A study with a winner most likely needs no further search.
+    if request.fresh or not all((study.folder / "frozen.json").is_file() for study in prepared):
         connection.start()
     recordings = []
-    for each in prepared:
-        data = read_recordings(each, bars)
-        logger.info("%s: %s; space %s", data.machine, _summary(data), each.space_file)
+    for study in prepared:
+        data = read_recordings(study, bars)
+        logger.info("%s: %s; space %s", data.machine, _summary(data), study.space_file)
         for defect in data.defects:
             logger.info("left out: %s: %s", defect.path, defect.reason)
         if not request.fresh:
-            check_same_recordings(each.folder, data.fingerprint)
+            check_same_recordings(study.folder, data.fingerprint)
         recordings.append(data)
     if connection.is_started:
         # Optuna is imported while Ray starts.
@@ -132,8 +132,8 @@ def _create(
 
         connection.check()
     return [
-        (create_study(each, data, command=request.command, fresh=request.fresh), data)
-        for each, data in zip(prepared, recordings, strict=True)
+        (create_study(study, data, command=request.command, fresh=request.fresh), data)
+        for study, data in zip(prepared, recordings, strict=True)
     ]
 
 
@@ -142,13 +142,13 @@ def _override(space: Space, request: Request) -> Space:
     strategy: dict[str, Any] = {"trials": request.trials, "seed": request.seed}
     return space.model_copy(
         update={
-            "fixed": space.fixed.model_copy(update=_given(fixed)),
-            "strategy": space.strategy.model_copy(update=_given(strategy)),
+            "fixed": space.fixed.model_copy(update=_without_none(fixed)),
+            "strategy": space.strategy.model_copy(update=_without_none(strategy)),
         }
     )
 
 
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
@@ -163,8 +163,8 @@ def _summary(data: TrialData) -> str:
 def _finish(
     studies: Sequence[tuple[StudyContext, TrialData]], request: Request, bars: ProgressBars
 ) -> None:
-    """Finish every study; a study without a result does not keep the others from theirs."""
-    # Now: modules that train, score and draw take seconds to import, while trials were to start.
+    """Finish every study, also if other studies have no result."""
+    # Imported here: modules that train, score and draw would delay the first trial by seconds.
     from raysearch.pipeline.finish import draw_report, finish_study
 
     without_result = []

@@ -1,4 +1,4 @@
-"""A study on disk, as a program reads it."""
+"""A study on disk, for programs and notebooks."""
 
 import io
 from functools import cached_property
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 
 class Study:
-    """A study on disk: what was asked, tried and found.
+    """A study on disk: its request, trials and results.
 
-    Each property reads the folder anew, so that a search that runs can be watched. Nothing is
-    written, unless a report is drawn.
+    Each property reads the folder anew, so a running search can be watched. Only `report` writes.
 
     Example:
         >>> study = Study("runs/valve")  # doctest: +SKIP
@@ -44,7 +43,7 @@ class Study:
             folder: a local folder, or s3://... or gs://...
 
         Raises:
-            UserError: the folder holds no study, or one of another version.
+            UserError: the folder holds no study, or a study of another version.
         """
         self.folder: UPath = to_path(str(folder))
         self.manifest: Manifest = StudyFolder(self.folder).manifest
@@ -72,12 +71,12 @@ class Study:
 
     @property
     def winner(self) -> Winner | None:
-        """The frozen configuration; None while the search has not come to its end."""
+        """Frozen configuration; None until the search ends."""
         return read_frozen(self.folder)
 
     @property
     def confidence(self) -> Confidence:
-        """How sure it is that the winner is the best; empty while there is none."""
+        """Confidence that the winner is the best; empty until the search ends."""
         return read_confidence(self.folder)
 
     @property
@@ -92,14 +91,14 @@ class Study:
 
     @property
     def final_score(self) -> float | None:
-        """Harmonic mean of AUC and pAUC over the test IDs; None if there is none."""
+        """Harmonic mean of AUC and pAUC over the test IDs; None without a final test."""
         return final_score(self.folder / "final_test.csv")
 
     def detector(self) -> "Detector":
         """Load the winner's detector.
 
         Raises:
-            UserError: there is none yet.
+            UserError: the study has no detector yet.
         """
         return self._detector
 

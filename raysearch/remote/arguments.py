@@ -1,4 +1,4 @@
-"""A command typed on this machine -> the command that a cluster's head runs."""
+"""Translation of a command typed on this machine to the command that a cluster's head runs."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ class RemoteCommand:
 
     Attributes:
         arguments: of `raysearch`.
-        files: that it reads, by their paths in the folder that it is run in.
-        metadata: kind, machine, out, data, name and command as typed, to tell runs from each other.
+        files: that the command reads, by their paths in its working folder.
+        metadata: kind, machine, out, data, name and command as typed, to distinguish runs.
     """
 
     arguments: tuple[str, ...]
@@ -29,47 +29,47 @@ class RemoteCommand:
 
 
 def remote_command(argv: Sequence[str], environ: Mapping[str, str]) -> RemoteCommand:
-    """Rewrites `raysearch run --cluster ...`, or `raysearch doctor`, for the head.
+    """Translate `raysearch run --cluster ...`, or `raysearch doctor`, for the head.
 
     Args:
         argv: as typed, from the command's name on.
-        environ: RAYSEARCH_DATA and RAYSEARCH_OUT, for want of --data and --out.
+        environ: RAYSEARCH_DATA and RAYSEARCH_OUT, the defaults of --data and --out.
 
     Raises:
-        UserError: a path means nothing on the cluster, or the space file is missing or wrong.
+        UserError: a path has no meaning on the cluster, or the space file is missing or wrong.
     """
     rest = list(argv)
-    taken = {}
+    options = {}
     for flag in ("--cluster", "--data", "--out", "--space"):
-        values, rest = take(rest, flag)
-        taken[flag] = values[-1] if values else None
-    data = reached(taken["--data"] or environ.get("RAYSEARCH_DATA"), "--data")
-    out = reached(taken["--out"] or environ.get("RAYSEARCH_OUT"), "--out")
+        values, rest = take_option(rest, flag)
+        options[flag] = values[-1] if values else None
+    data = shared_path(options["--data"] or environ.get("RAYSEARCH_DATA"), "--data")
+    out = shared_path(options["--out"] or environ.get("RAYSEARCH_OUT"), "--out")
     for flag in ("--ground-truth", "--warm-start"):
-        for value in values_of(rest, flag):
-            reached(value, flag)
-    machines = values_of(rest, "--machine")
-    space, files = _space(machines, taken["--space"])
+        for value in option_values(rest, flag):
+            shared_path(value, flag)
+    machines = option_values(rest, "--machine")
+    space, files = _space(machines, options["--space"])
     arguments = [*rest, "--data", data, "--out", out, *(["--space", space] if space else [])]
     metadata = {
         "kind": argv[0],
         "machine": ",".join(dict.fromkeys(machines)),
         "out": redact(out.rstrip("/")),
         "data": redact(data),
-        "name": (values_of(rest, "--name") or [""])[-1],
+        "name": (option_values(rest, "--name") or [""])[-1],
         "command": redact(shlex.join(["raysearch", *argv])),
     }
     return RemoteCommand(tuple(arguments), files, metadata)
 
 
 def run_folders(entrypoint: str) -> list[str]:
-    """The run folders that a command writes; for `--machine all` the folder that holds them."""
+    """List the run folders that a command writes; for `--machine all` their parent folder."""
     arguments = shlex.split(entrypoint)
-    # An address may have its endpoint behind it.
-    place, mark, endpoint = (values_of(arguments, "--out") or [""])[-1].partition("?")
-    out = place.rstrip("/")
-    machines = list(dict.fromkeys(values_of(arguments, "--machine")))
-    name = (values_of(arguments, "--name") or [""])[-1]
+    # The endpoint of an object store follows a URI.
+    folder, mark, endpoint = (option_values(arguments, "--out") or [""])[-1].partition("?")
+    out = folder.rstrip("/")
+    machines = list(dict.fromkeys(option_values(arguments, "--machine")))
+    name = (option_values(arguments, "--name") or [""])[-1]
     if "all" in machines:
         folders = [out]
     else:
@@ -79,63 +79,63 @@ def run_folders(entrypoint: str) -> list[str]:
     return [f"{folder}{mark}{endpoint}" for folder in folders]
 
 
-def same_run(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    """Whether two commands are runs that would write into the same folder."""
-    if one.get("kind") != "run":
+def same_run(first: Mapping[str, str], second: Mapping[str, str]) -> bool:
+    """Return True if two commands are runs that write into the same folder."""
+    if first.get("kind") != "run":
         return False
-    if any(one.get(key) != other.get(key) for key in ("kind", "out", "name")):
+    if any(first.get(key) != second.get(key) for key in ("kind", "out", "name")):
         return False
-    mine, others = (set(metadata.get("machine", "").split(",")) for metadata in (one, other))
-    return bool(mine & others) or "all" in mine | others
+    machines = [set(metadata.get("machine", "").split(",")) for metadata in (first, second)]
+    return bool(machines[0] & machines[1]) or "all" in machines[0] | machines[1]
 
 
-def take(argv: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
-    """Takes every `flag VALUE` and `flag=VALUE` out of a command: its values, and the rest."""
+def take_option(argv: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
+    """Remove every `flag VALUE` and `flag=VALUE` from a command; return the values and the rest."""
     values: list[str] = []
     rest: list[str] = []
-    words = iter(argv)
-    for word in words:
-        if word == flag:
-            values += [value] if (value := next(words, None)) is not None else []
-        elif word.startswith(f"{flag}="):
-            values.append(word.removeprefix(f"{flag}="))
+    arguments = iter(argv)
+    for argument in arguments:
+        if argument == flag:
+            values += [value] if (value := next(arguments, None)) is not None else []
+        elif argument.startswith(f"{flag}="):
+            values.append(argument.removeprefix(f"{flag}="))
         else:
-            rest.append(word)
+            rest.append(argument)
     return values, rest
 
 
-def values_of(argv: Sequence[str], flag: str) -> list[str]:
-    """Every value that a flag has in a command."""
-    return take(argv, flag)[0]
+def option_values(argv: Sequence[str], flag: str) -> list[str]:
+    """List the values that a flag has in a command."""
+    return take_option(argv, flag)[0]
 
 
-def reached(path: str | None, flag: str) -> str:
-    """A path that means the same on every node.
+def shared_path(path: str | None, flag: str) -> str:
+    """Return a path that means the same on every node.
 
     Raises:
-        UserError: it does not.
+        UserError: the path is missing, relative or holds a login.
     """
     if path and is_uri(path) and "@" in path.partition("?")[0]:
         raise UserError(
-            f"{flag} {redact(path)}: a login would stand on the cluster for all to read; set it in "
+            f"{flag} {redact(path)}: a login would be readable by all on the cluster; set it in "
             "the environment of its nodes, in the cluster file"
         )
     if path and (is_uri(path) or path.startswith("/")):
         return path
-    said = f"{flag} {path}" if path else f"{flag} is not given"
+    option = f"{flag} {path}" if path else f"{flag} is not given"
     raise UserError(
-        f"{said}: with --cluster it has to be an absolute path or a URI such as s3://bucket/folder "
-        "that every node reaches"
+        f"{option}: with --cluster it has to be an absolute path or a URI such as "
+        "s3://bucket/folder that every node reaches"
     )
 
 
-def _space(machines: Sequence[str], asked: str | None) -> tuple[str | None, dict[str, Path]]:
-    """The space to ask for on the head and the files to send along, once they proved sound."""
+def _space(machines: Sequence[str], option: str | None) -> tuple[str | None, dict[str, Path]]:
+    """Validate the space files; return the value of --space on the head and the files to send."""
     for machine in machines:
-        load_space(find_space(machine, None if asked is None else Path(asked)))
-    if asked is None:
+        load_space(find_space(machine, None if option is None else Path(option)))
+    if option is None:
         return None, {path.as_posix(): path for path in sorted(SPACES.glob("*.yaml"))}
-    path = Path(asked)
+    path = Path(option)
     if path.is_file():
         return f"space/{path.name}", {f"space/{path.name}": path}
     return path.name, {}

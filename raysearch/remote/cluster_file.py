@@ -1,7 +1,7 @@
-"""What raysearch needs to know of a cluster file of `ray up`; Ray itself reads and checks the rest.
+"""The cluster file of `ray up`, as far as raysearch reads it; Ray itself checks the rest.
 
-A cluster that asks for a token says so in its start commands (`RAY_AUTH_MODE=token`) and mounts
-the token from a file of this machine.
+A cluster with a token sets `RAY_AUTH_MODE=token` in its start commands and mounts the token from a
+file of this machine.
 """
 
 import json
@@ -17,9 +17,9 @@ import yaml
 from raysearch.errors import UserError, one_line
 
 DASHBOARD_PORT = 8265
-"""Where `ray start` puts the dashboard if it is not told otherwise."""
+"""Default port of the dashboard of `ray start`."""
 TOKEN = ".ray/auth_token"
-"""Where Ray looks for its token, in a home folder."""
+"""Ray's token file in a home folder."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ClusterFile:
 
     Attributes:
         path: of the file.
-        content: as YAML reads it.
+        content: parsed YAML.
         name: of the cluster.
         port: of the dashboard, on the head's loopback.
     """
@@ -40,12 +40,12 @@ class ClusterFile:
 
     @property
     def wants_token(self) -> bool:
-        """Whether the cluster refuses who has no token."""
+        """True if the cluster refuses requests without a token."""
         return re.search(r"RAY_AUTH_MODE\W{1,6}token", self._text) is not None
 
     @property
-    def places(self) -> dict[str, str]:
-        """RAYSEARCH_DATA and RAYSEARCH_OUT, as far as its commands set them on every node."""
+    def environment(self) -> dict[str, str]:
+        """RAYSEARCH_DATA and RAYSEARCH_OUT, as far as the cluster's commands set them."""
         return dict(re.findall(r"\b(RAYSEARCH_(?:DATA|OUT))=([^\s'\";\\]+)", self._text))
 
     @property
@@ -53,15 +53,15 @@ class ClusterFile:
         return json.dumps(self.content)
 
     def token(self) -> str | None:
-        """The token that the cluster asks for; None if it asks for none.
+        """Return the token of the cluster; None if it needs none.
 
         Raises:
             UserError: there is no token.
         """
         if not self.wants_token:
             return None
-        if given := os.environ.get("RAY_AUTH_TOKEN"):
-            return given.strip()
+        if variable := os.environ.get("RAY_AUTH_TOKEN"):
+            return variable.strip()
         file = self._token_file()
         try:
             token = file.read_text().strip()
@@ -76,18 +76,18 @@ class ClusterFile:
         return token
 
     def _token_file(self) -> Path:
-        if given := os.environ.get("RAY_AUTH_TOKEN_PATH"):
-            return Path(given).expanduser()
+        if variable := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+            return Path(variable).expanduser()
         mounts = self.content.get("file_mounts") or {}
-        mounted = [here for there, here in mounts.items() if str(there).endswith(TOKEN)]
-        return Path(str(mounted[0])).expanduser() if mounted else Path.home() / TOKEN
+        sources = [source for target, source in mounts.items() if str(target).endswith(TOKEN)]
+        return Path(str(sources[0])).expanduser() if sources else Path.home() / TOKEN
 
 
 def read_cluster_file(path: Path) -> ClusterFile:
-    """Reads a cluster file.
+    """Read a cluster file.
 
     Raises:
-        UserError: it is missing, no YAML, or no cluster file.
+        UserError: the file is missing, no YAML, or no cluster file.
     """
     try:
         content = yaml.safe_load(path.read_text())
@@ -106,5 +106,5 @@ def read_cluster_file(path: Path) -> ClusterFile:
 
 def _port(content: Mapping[str, Any]) -> int:
     commands = json.dumps(content.get("head_start_ray_commands") or [])
-    found = re.search(r"--dashboard-port[=\s]+(\d+)", commands)
-    return int(found[1]) if found else DASHBOARD_PORT
+    match = re.search(r"--dashboard-port[=\s]+(\d+)", commands)
+    return int(match[1]) if match else DASHBOARD_PORT

@@ -1,6 +1,6 @@
-"""What a run leaves that people look at -> this machine. Encoders and records stay where they are.
+"""Copy of a run's results to this machine, without encoders and records.
 
-From a path on the head by `ray rsync-down`, from an object store directly.
+Paths on the head are copied by `ray rsync-down`, object stores are read directly.
 """
 
 import shutil
@@ -28,24 +28,24 @@ RESULTS = (
     "confidence.json",
     "test_ledger.jsonl",
 )
-"""What is fetched of a run's folder, if it is there."""
+"""Files of a run's folder that are fetched if they exist."""
 HEAVY = ("encoders/", "tune/", "records/", "proposals/", "study.journal*")
-"""What is not worth its way over the network to be left out then."""
+"""Files that rsync leaves out."""
 
 
 def fetch(cluster: ClusterFile | None, source: str, to: Path) -> list[Path]:
-    """Fetches the results of a run, or of every run of a folder of runs.
+    """Fetch the results of a run, or of every run of a folder of runs.
 
     Args:
-        cluster: whose head has the folder; not needed for a URI.
+        cluster: that has the folder on its head; None for a URI.
         source: absolute path or URI of a run's folder, or of a folder of runs.
-        to: where the runs' folders are put; results that are there are replaced.
+        to: folder for the runs' folders; results in it are replaced.
 
     Returns:
         The runs' folders on this machine.
 
     Raises:
-        UserError: there is no such folder or no run in it.
+        UserError: the folder does not exist or holds no run.
     """
     if is_uri(source):
         return _keep(to_path(source), source, to)

@@ -1,4 +1,4 @@
-"""A run's log and its end, followed from another machine for as long as it takes."""
+"""The log of a run on a cluster, followed from another machine until the run ends."""
 
 import asyncio
 import re
@@ -9,8 +9,7 @@ from contextlib import AbstractContextManager, aclosing, nullcontext
 import aiohttp
 import requests
 
-from raysearch.remote.jobs import Client, Details, details_of
-from raysearch.remote.log import Log
+from raysearch.remote.jobs import Client, Details, job_details
 from raysearch.remote.tunnel import UnreachableError
 
 STOPPED = 130
@@ -23,26 +22,61 @@ _BROKEN = (UnreachableError, requests.RequestException, aiohttp.ClientError, OSE
 _NOISE = re.compile(r"Running entrypoint for job |.* -- Runtime env is setting up\.$")
 
 
+class Log:
+    """A growing log that is read repeatedly, in pieces of any size, and shows each line once."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        """Start with an empty log; `show` takes a line without its newline."""
+        self.show = show
+        self.seen = 0
+        self._position = 0
+        self._line = ""
+
+    def rewind(self) -> None:
+        """Start again at the log's beginning with the next `read`."""
+        self._position = 0
+
+    def read(self, piece: str) -> None:
+        """Read the next piece of the log, of which a part may have been seen."""
+        new = piece[max(0, self.seen - self._position) :]
+        self._position += len(piece)
+        self.seen = max(self.seen, self._position)
+        *lines, self._line = (self._line + new).split("\n")
+        for line in lines:
+            self.show(line)
+
+    def skip(self, text: str, last: int) -> None:
+        """Skip the text of a log, except its last whole lines."""
+        whole = text.split("\n")[:-1]
+        self.seen = sum(len(line) + 1 for line in whole[: max(0, len(whole) - last)])
+
+    def end(self) -> None:
+        """Show a last line without newline, at the end of the log."""
+        if self._line:
+            self.show(self._line)
+            self._line = ""
+
+
 def follow(
     jobs: Client,
-    again: Connect,
+    connect: Connect,
     job: str,
     show: Callable[[str], None],
     *,
     last: int | None = None,
-    known: str = "",
+    shown: str = "",
 ) -> int:
-    """Shows the log of a run as it grows, each line once, until the run has ended.
+    """Show the log of a run as it grows, each line once, until the run has ended.
 
-    When the connection breaks, it is opened again, for as long as it takes.
+    A broken connection is opened again, without a limit of time.
 
     Args:
-        jobs: of the cluster.
-        again: connects to the cluster once more.
-        job: its id.
+        jobs: client of the cluster.
+        connect: opens another connection to the cluster.
+        job: id of the run.
         show: takes a line.
-        last: of the lines that are there already, how many to show; None for all.
-        known: beginning of the log, which is not shown.
+        last: number of earlier lines to show; None for all.
+        shown: beginning of the log, which is not shown again.
 
     Returns:
         The exit code of the run; 130 if it was stopped.
@@ -51,40 +85,40 @@ def follow(
         UserError: the cluster does not know the run, or is not up any more.
     """
     log = Log(lambda line: None if _NOISE.match(line) else show(line))
-    log.skip(known, 0)
-    way: AbstractContextManager[Client] = nullcontext(jobs)
-    pause, told = PAUSES[0], False
+    log.skip(shown, 0)
+    connection: AbstractContextManager[Client] = nullcontext(jobs)
+    pause, is_reported = PAUSES[0], False
     while True:
         seen = log.seen
         try:
-            with way as fresh:
-                if last is not None and (text := log_of(fresh, job)):
+            with connection as client:
+                if last is not None and (text := read_log(client, job)):
                     log.skip(text, last)
                 last = None
-                return _follow_once(fresh, job, log)
+                return _follow_once(client, job, log)
         except _BROKEN as error:
             broken = error
         if log.seen > seen:
-            pause, told = PAUSES[0], False
-        if not told:
-            show(f"[the connection to the cluster broke; the run goes on; trying again: {broken}]")
-            told = True
+            pause, is_reported = PAUSES[0], False
+        if not is_reported:
+            show(f"[the connection to the cluster broke; the run continues; retrying: {broken}]")
+            is_reported = True
         time.sleep(pause)
-        way, pause = again(), min(pause * 1.5, PAUSES[1])
+        connection, pause = connect(), min(pause * 1.5, PAUSES[1])
 
 
 def _follow_once(jobs: Client, job: str, log: Log) -> int:
-    details_of(jobs, job)
+    job_details(jobs, job)
     while True:
-        log.from_its_beginning()
+        log.rewind()
         asyncio.run(_tail(jobs, job, log))
-        details = details_of(jobs, job)
+        details = job_details(jobs, job)
         if details.status.is_terminal():
-            log.from_its_beginning()
-            log.read(log_of(jobs, job))
+            log.rewind()
+            log.read(read_log(jobs, job))
             log.end()
             return _code(details, log)
-        # The head's agent ended the log before the run ended: it was started anew.
+        # The head's agent was restarted and ended the log before the run ended.
         time.sleep(1)
 
 
@@ -97,8 +131,8 @@ async def _tail(jobs: Client, job: str, log: Log) -> None:
         raise ConnectionError(str(error)) from error
 
 
-def log_of(jobs: Client, job: str) -> str:
-    """Return what a run has printed so far; nothing if the machine that kept it is gone."""
+def read_log(jobs: Client, job: str) -> str:
+    """Return the output of a run so far; nothing if the machine that kept it is lost."""
     try:
         return str(jobs.get_job_logs(job))
     except RuntimeError:

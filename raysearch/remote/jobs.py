@@ -1,7 +1,7 @@
 """Runs on a cluster, as jobs of Ray: submit, stop, list.
 
-A job belongs to the cluster's head, not to this machine: it goes on when the laptop sleeps or the
-tunnel breaks, and its log is kept there.
+A job belongs to the cluster's head, not to this machine: it keeps running when the laptop sleeps or
+the tunnel breaks, and its log is kept on the head.
 """
 
 import logging
@@ -31,16 +31,16 @@ PREFIX = "raysearch-"
 STOP_PATIENCE = 120
 """Seconds that a stopped run has to end its trials before Ray kills it."""
 Client: TypeAlias = JobSubmissionClient
-"""Of the jobs of a cluster."""
+"""Client of the jobs of a cluster."""
 Details: TypeAlias = JobDetails
-"""What a cluster knows of a job."""
+"""Details of a job, as the cluster reports them."""
 
 LOGGERS = (
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
 )
-"""Loggers of Ray that tell of each request."""
+"""Loggers of Ray that log each request."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class RemoteRun:
     Attributes:
         id: of the job.
         state: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
-        live: whether it has not ended.
+        live: True until the run ends.
         metadata: of its RemoteCommand.
         entrypoint: the command that the head runs.
         started: s since 1970.
@@ -65,32 +65,33 @@ class RemoteRun:
 
 
 @contextmanager
-def connected(cluster: ClusterFile) -> Iterator[Client]:
-    """Opens a tunnel to a cluster and a client on it.
+def connect(cluster: ClusterFile) -> Iterator[Client]:
+    """Open a tunnel to a cluster and a client on it.
 
     Raises:
         UserError: the cluster is not up, cannot be reached, or refuses the token.
     """
     token = cluster.token()
     with tunnel(cluster) as address:
-        yield client(address, token, str(cluster.path))
+        yield create_client(address, token, str(cluster.path))
 
 
-def client(address: str, token: str | None, where: str) -> Client:
-    """A client of the jobs of the cluster at an address.
+def create_client(address: str, token: str | None, where: str) -> Client:
+    """Create a client of the jobs of the cluster at an address.
 
     Args:
         address: of the dashboard.
-        token: of the cluster, if it asks for one.
+        token: of the cluster; None if it needs none.
         where: the cluster's file, for messages.
 
     Raises:
-        UserError: the cluster asks for another token.
+        UserError: the cluster refuses the token.
+        UnreachableError: the cluster did not answer.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-    with _only(address):
+    with _without_address_variables():
         try:
             return JobSubmissionClient(address, headers=headers)
         except AuthenticationError as error:
@@ -110,7 +111,7 @@ def submit(
     files: Mapping[str, Path],
     metadata: Mapping[str, str],
 ) -> str:
-    """Has the head run `raysearch` in a folder that holds some files.
+    """Send a `raysearch` command to the head, as a job in a folder with some files.
 
     Args:
         jobs: of the cluster.
@@ -121,10 +122,10 @@ def submit(
     Returns:
         The id of the job, such as raysearch-valve-20261124-093012.
     """
-    what = re.sub(r"[^A-Za-z0-9]+", "-", metadata["machine"] or metadata["kind"]).strip("-")
+    topic = re.sub(r"[^A-Za-z0-9]+", "-", metadata["machine"] or metadata["kind"]).strip("-")
     with tempfile.TemporaryDirectory() as folder:
-        # An empty folder as well: the run then starts in a folder of its own in any case, and
-        # finds no search_spaces/ that happens to lie where the head was started.
+        # Sent even if empty: the run then starts in a separate folder, without a search_spaces/
+        # that may be in the folder where the head was started.
         for name, path in files.items():
             target = Path(folder, name)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -133,54 +134,56 @@ def submit(
         with _request():
             job = jobs.submit_job(
                 entrypoint=shlex.join(["raysearch", *arguments]),
-                submission_id=f"{PREFIX}{what}-{datetime.now():%Y%m%d-%H%M%S}",
+                submission_id=f"{PREFIX}{topic}-{datetime.now():%Y%m%d-%H%M%S}",
                 metadata=dict(metadata),
                 runtime_env={"working_dir": folder, "env_vars": environment},
             )
     return str(job)
 
 
-def listing(jobs: Client) -> list[RemoteRun]:
-    """The runs that a cluster knows, the latest last."""
+def list_runs(jobs: Client) -> list[RemoteRun]:
+    """List the runs that a cluster knows, the latest last."""
     with _request():
-        runs = [_run(details) for details in jobs.list_jobs() if _is_ours(details)]
+        runs = [_run(details) for details in jobs.list_jobs() if _is_raysearch(details)]
     return sorted(runs, key=lambda run: run.started)
 
 
-def latest(jobs: Client, job: str | None = None) -> RemoteRun:
-    """A run: the one that is asked for, else the latest that is live, else the latest.
+def latest_run(jobs: Client, job: str | None = None) -> RemoteRun:
+    """Find a run by its id; without an id the latest live run, else the latest.
 
     Raises:
-        UserError: there is none.
+        UserError: the cluster knows no such run.
     """
     runs = [
-        run for run in listing(jobs) if job == run.id or (not job and run.metadata["kind"] == "run")
+        run
+        for run in list_runs(jobs)
+        if job == run.id or (not job and run.metadata["kind"] == "run")
     ]
     if not runs:
-        known = ", ".join(run.id for run in listing(jobs)[-5:])
-        what = f"the cluster knows no run {job}" if job else "nothing was run on the cluster yet"
-        raise UserError(f"{what}; the latest are {known}" if known else what)
+        ids = ", ".join(run.id for run in list_runs(jobs)[-5:])
+        problem = f"the cluster knows no run {job}" if job else "the cluster has no run yet"
+        raise UserError(f"{problem}; the latest are {ids}" if ids else problem)
     return max(runs, key=lambda run: (run.live, run.started))
 
 
-def running(jobs: Client, metadata: Mapping[str, str]) -> RemoteRun | None:
-    """The live run that writes into the same folder as a command would, if there is one."""
-    live = [run for run in listing(jobs) if run.live and same_run(run.metadata, metadata)]
+def find_running(jobs: Client, metadata: Mapping[str, str]) -> RemoteRun | None:
+    """Find the live run that writes into the same folder as a command; None without a match."""
+    live = [run for run in list_runs(jobs) if run.live and same_run(run.metadata, metadata)]
     return live[-1] if live else None
 
 
 def stop(jobs: Client, job: str) -> bool:
-    """Asks a run to stop, as Ctrl-C would; True if it was live."""
+    """Stop a run as Ctrl-C does; return True if it was live."""
     with _request():
         return bool(jobs.stop_job(job))
 
 
-def details_of(jobs: Client, job: str) -> Details:
-    """What the cluster knows of a job.
+def job_details(jobs: Client, job: str) -> Details:
+    """Request the details of a job.
 
     Raises:
-        UnreachableError: it did not answer.
-        UserError: it does not know the job any more.
+        UnreachableError: the cluster did not answer.
+        UserError: the cluster does not know the job any more.
     """
     try:
         with _request():
@@ -190,22 +193,22 @@ def details_of(jobs: Client, job: str) -> Details:
             raise
         raise UserError(
             f"the cluster does not know {job} any more: its head was started anew; the same "
-            "`raysearch run` goes on where it stopped"
+            "`raysearch run` resumes"
         ) from error
 
 
 @contextmanager
 def _request() -> Iterator[None]:
-    """Says in one line that the cluster did not do what it was asked."""
+    """Turn an error of a request into one line."""
     try:
         yield
     except (RuntimeError, requests.RequestException, OSError) as error:
         raise UnreachableError(
-            f"the cluster did not answer as it should: {one_line(error)[:300]}"
+            f"a request to the cluster failed: {one_line(error)[:300]}"
         ) from error
 
 
-def _is_ours(details: Details) -> bool:
+def _is_raysearch(details: Details) -> bool:
     return (details.submission_id or "").startswith(PREFIX)
 
 
@@ -221,11 +224,11 @@ def _run(details: Details) -> RemoteRun:
 
 
 @contextmanager
-def _only(address: str) -> Iterator[None]:
-    """Keeps Ray from preferring the addresses of these variables to the one that it is given."""
+def _without_address_variables() -> Iterator[None]:
+    """Remove the variables whose addresses Ray prefers to its argument."""
     names = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    removed = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield
     finally:
-        os.environ.update(kept)
+        os.environ.update(removed)

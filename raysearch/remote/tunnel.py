@@ -1,4 +1,4 @@
-"""The way from this machine to a cluster: Ray's own commands, which know its hosts and keys.
+"""Tunnel from this machine to a cluster, by Ray's commands, which know its hosts and keys.
 
 `ray dashboard` forwards a port to the head over ssh; `ray rsync-down` copies from it.
 """
@@ -22,29 +22,29 @@ from raysearch.errors import UserError, one_line
 from raysearch.remote.cluster_file import ClusterFile
 
 PATIENCE = 60.0
-"""Seconds after which a tunnel that does not answer is given up."""
+"""Seconds to wait for the answer of a tunnel."""
 _NOISE = re.compile(
     r"\d{4}-\d\d-\d\d |Warning: |Attempting to |Shared connection |rsync error: |sent \d|total size"
 )
 
 
 class UnreachableError(UserError):
-    """The cluster did not answer; it may later."""
+    """Error of a cluster that did not answer; a later attempt may succeed."""
 
 
 @contextmanager
 def tunnel(cluster: ClusterFile, patience: float = PATIENCE) -> Iterator[str]:
-    """Opens a tunnel to the dashboard of a cluster, which listens on its head's loopback only.
+    """Open a tunnel to the dashboard of a cluster, which listens on its head's loopback only.
 
     Args:
         cluster: that is up.
         patience: seconds to wait for an answer.
 
     Yields:
-        Its address on this machine, `http://127.0.0.1:PORT`.
+        Address of the tunnel on this machine, `http://127.0.0.1:PORT`.
 
     Raises:
-        UnreachableError: ssh was refused, or nothing answered.
+        UnreachableError: ssh was refused, or the dashboard did not answer.
         UserError: the cluster is not up.
     """
     port = _free_port()
@@ -60,16 +60,16 @@ def tunnel(cluster: ClusterFile, patience: float = PATIENCE) -> Iterator[str]:
 
 
 def copy_from_head(cluster: ClusterFile, file: Path, source: str, target: Path) -> None:
-    """Copies a folder of a cluster's head to this machine.
+    """Copy a folder of a cluster's head to this machine.
 
     Args:
         cluster: that is up.
-        file: the cluster file to use, cluster's own or a changed copy of it.
+        file: the cluster file to use, the original or a changed copy.
         source: folder on the head.
         target: folder on this machine, which exists.
 
     Raises:
-        UserError: the cluster is not up or has no such folder.
+        UserError: the cluster is not up or does not have the folder.
     """
     arguments = [str(file), f"{source.rstrip('/')}/", f"{target}/"]
     with tempfile.TemporaryFile("w+") as output:
@@ -87,8 +87,8 @@ def copy_from_head(cluster: ClusterFile, file: Path, source: str, target: Path) 
 
 
 def _start(command: str, arguments: Sequence[str], output: IO[str]) -> subprocess.Popen[str]:
-    # In a session of its own: Ctrl-C ends the command at hand, which ends the tunnel itself, and
-    # ssh cannot ask for passwords in the middle of it.
+    # In a separate session: Ctrl-C ends the raysearch command, which ends the tunnel, and ssh
+    # cannot prompt for passwords.
     return subprocess.Popen(
         [Path(sys.executable).with_name("ray"), command, *arguments],
         stdin=subprocess.DEVNULL,
@@ -141,28 +141,28 @@ def _answers(address: str) -> bool:
 
 
 def _reason(text: str, cluster: ClusterFile) -> UserError:
-    """What Ray's output says of a failure, in one line."""
+    """Return the error in Ray's output, in one line."""
     if "Head node of cluster" in text:
         return UserError(
             f"cluster {cluster.name} is not up, or was brought up from another machine; "
-            f"`ray up {cluster.path}` does it"
+            f"start it with `ray up {cluster.path}`"
         )
     before, _, after = text.partition("Error: ")
     lines = [line.strip() for line in before.splitlines() if line.strip()]
-    said = [line for line in lines if not _NOISE.match(line)]
-    if said:
+    messages = [line for line in lines if not _NOISE.match(line)]
+    if messages:
         return UnreachableError(
-            f"cluster {cluster.name}: ssh failed: {said[-1]} (`ray up {cluster.path}` brings the "
-            "cluster up; see `auth` of that file)"
+            f"cluster {cluster.name}: ssh failed: {messages[-1]} (`ray up {cluster.path}` brings "
+            "the cluster up; see `auth` of that file)"
         )
-    what = after.partition("The exception is:")[2] or after
-    problem = one_line(what)[:300] or "no reason given"
+    exception = after.partition("The exception is:")[2] or after
+    problem = one_line(exception)[:300] or "no reason given"
     return UserError(f"--cluster {cluster.path}: Ray cannot use it: {problem}")
 
 
 def _read(output: IO[str]) -> str:
     output.seek(0)
-    # Ray colours its words even where nobody sees them.
+    # Ray colours its output even if it is no terminal.
     return re.sub(r"\x1b\[[0-9;]*m", "", output.read())
 
 

@@ -1,7 +1,7 @@
-"""Two studies of one machine type side by side, and whether their difference is more than chance.
+"""Comparison of two studies of one machine type, with a paired bootstrap of their difference.
 
-What one detector scores better than another on the same clips is a paired difference: both are
-scored again on the same resampled clips, so that what is hard for both does not count as doubt.
+Both detectors are scored on the same resampled clips, so that clips that are hard for both do not
+widen the interval of the difference.
 """
 
 from collections.abc import Mapping
@@ -16,20 +16,17 @@ from upath import UPath
 from raysearch.errors import UserError
 from raysearch.report.clips.shown import Part, read_clips
 from raysearch.report.progress import say
-from raysearch.report.tables import number, score_words
-from raysearch.scoring.bootstrap import Judged, interval, resampled_scores
+from raysearch.report.tables import format_score, number
+from raysearch.scoring.bootstrap import ClipScores, interval, resampled_scores
 from raysearch.scoring.metrics import machine_score
-from raysearch.study.confidence import read_confidence
-from raysearch.study.folder import StudyFolder
-from raysearch.study.manifest import read_manifest
 from raysearch.study.records import State
-from raysearch.study.scores import read_scores
-from raysearch.study.winner import Winner, read_frozen
+from raysearch.study.results import Results, read_results
+from raysearch.study.winner import Winner
 
 VALIDATION, FINAL = "validation", "final test"
 
 SEED = 0
-"""Of the draws: the same two studies compare alike each time."""
+"""Seed of the bootstrap: the same two studies compare alike each time."""
 
 Clips = Mapping[tuple[str, str], tuple[int, float]]
 """Product ID and name of a clip -> its label, 1 for an anomaly, and its score."""
@@ -37,21 +34,21 @@ Clips = Mapping[tuple[str, str], tuple[int, float]]
 
 @dataclass(frozen=True)
 class Difference:
-    """How two detectors did on the clips that both scored.
+    """Difference of two detectors on the clips that both scored.
 
     Attributes:
-        on: `validation` or `final test`.
-        clips: that both scored, of IDs with both kinds.
-        alone: clips that only one of them scored.
-        first: harmonic mean of AUC and pAUC over the IDs.
-        second: the same of the other.
-        low: the second is better by more, with 97.5 % confidence.
-        high: and by less.
+        split: `validation` or `final test`.
+        clips: that both scored, of IDs with normal and anomalous clips.
+        unpaired: clips that only one detector scored.
+        first: harmonic mean of AUC and pAUC over the IDs, of the first detector.
+        second: the same of the second detector.
+        low: 2.5 % quantile of second minus first.
+        high: 97.5 % quantile of second minus first.
     """
 
-    on: str
+    split: str
     clips: int
-    alone: int
+    unpaired: int
     first: float
     second: float
     low: float
@@ -59,7 +56,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """Verdict in words: the better detector, or `within noise`."""
         if self.low <= 0 <= self.high:
             return "within noise"
         return "the second is better" if self.low > 0 else "the first is better"
@@ -67,13 +64,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two studies.
+    """A comparison of two studies.
 
     Attributes:
-        names: their folders.
-        rows: what is compared -> its values, for people.
-        differences: on clips that both scored; none where one lacks its clips.
-        notes: what a reader must know, a line each.
+        names: folders of the studies.
+        rows: name of a setting or cost -> its values, for people.
+        differences: on clips that both scored; none if one study lacks its clips.
+        notes: caveats, a line each.
     """
 
     names: tuple[str, str]
@@ -83,46 +80,45 @@ class Comparison:
 
 
 def compare(first: UPath, second: UPath) -> Comparison:
-    """Compares two studies.
+    """Compare two studies.
 
     Raises:
-        UserError: one has no frozen configuration yet, or they are of different machine types.
+        UserError: a study has no frozen configuration yet, or they are of different machine types.
     """
-    winners = _winner(first), _winner(second)
-    one, other = winners
-    if one.machine != other.machine:
+    results = read_results(first), read_results(second)
+    winners = [_winner(each) for each in results]
+    machine, other_machine = (winner.machine for winner in winners)
+    if machine != other_machine:
         raise UserError(
-            f"{first} is a study of {one.machine}, {second} of {other.machine}: only studies of "
-            "one machine type hear the same clips"
+            f"{first} is a study of {machine}, {second} of {other_machine}: only studies of one "
+            "machine type score the same clips"
         )
-    facts = [
-        _facts(folder, winner) for folder, winner in zip((first, second), winners, strict=True)
-    ]
-    rows = {what: (facts[0][what], facts[1][what]) for what in facts[0]}
-    found, notes = [], []
-    if one.data != other.data:
+    facts = [_facts(each, winner) for each, winner in zip(results, winners, strict=True)]
+    rows = {name: (facts[0][name], facts[1][name]) for name in facts[0]}
+    differences, notes = [], []
+    if winners[0].data != winners[1].data:
         notes.append("they were searched on different recordings")
-    for on, read in ((VALIDATION, _validation), (FINAL, _final)):
-        difference = _difference(on, read(first), read(second))
+    for split, read in ((VALIDATION, _validation), (FINAL, _final)):
+        difference = _difference(split, *map(read, results))
         if difference is None:
-            notes.append(f"{on}: no clips that both scored; `raysearch run` keeps them")
+            notes.append(f"{split}: no clips that both scored; `raysearch run` writes the scores")
         else:
-            found.append(difference)
-    if found and found[-1].on == FINAL:
-        notes.append("choose by validation: what is chosen by its final test is no longer tested")
-    return Comparison((str(first), str(second)), rows, tuple(found), tuple(notes))
+            differences.append(difference)
+    if differences and differences[-1].split == FINAL:
+        notes.append(
+            "choose by validation: a final test is biased for a configuration chosen by it"
+        )
+    return Comparison((str(first), str(second)), rows, tuple(differences), tuple(notes))
 
 
-def _winner(folder: UPath) -> Winner:
-    read_manifest(folder)  # Says what is wrong with a folder that is no study.
-    winner = read_frozen(folder)
-    if winner is None:
-        raise UserError(f"{folder} has no frozen configuration yet; let its run end first")
-    return winner
+def _winner(results: Results) -> Winner:
+    if results.frozen is None:
+        raise UserError(f"{results.folder} has no frozen configuration yet; let its run end first")
+    return results.frozen
 
 
-def _facts(folder: UPath, winner: Winner) -> dict[str, str]:
-    records = StudyFolder(folder).records()
+def _facts(results: Results, winner: Winner) -> dict[str, str]:
+    records = results.records
     states = [record.state for record in records]
     ended = ", ".join(f"{states.count(state)} {state.lower()}" for state in State)
     values: dict[str, Any] = {
@@ -135,77 +131,77 @@ def _facts(folder: UPath, winner: Winner) -> dict[str, str]:
         "epochs trained": sum(len(record.history) for record in records),
         "device hours": sum(record.device_seconds for record in records) / 3600,
     }
-    found = {name: number(value) for name, value in values.items()}
-    return found | {"validation score": score_words(winner, read_confidence(folder))}
+    texts = {name: number(value) for name, value in values.items()}
+    return texts | {"validation score": format_score(winner, results.confidence)}
 
 
-def _validation(folder: UPath) -> Clips:
+def _validation(results: Results) -> Clips:
     return {
         (clip.id, clip.clip): (clip.label, clip.score)
-        for clip in read_clips(folder)
+        for clip in read_clips(results.folder)
         if clip.part is Part.VALIDATION and clip.score is not None
     }
 
 
-def _final(folder: UPath) -> Clips:
+def _final(results: Results) -> Clips:
     return {
         (score.id, score.clip): (score.label, score.score)
-        for score in read_scores(folder / "final_scores.csv")
+        for score in results.scores
         if score.label is not None
     }
 
 
-def _difference(on: str, first: Clips, second: Clips) -> Difference | None:
+def _difference(split: str, first: Clips, second: Clips) -> Difference | None:
     common = sorted(key for key in first.keys() & second.keys() if first[key][0] == second[key][0])
-    kinds: dict[str, set[int]] = {}
+    labels: dict[str, set[int]] = {}
     for key in common:
-        kinds.setdefault(key[0], set()).add(first[key][0])
-    common = [key for key in common if len(kinds[key[0]]) == 2]
+        labels.setdefault(key[0], set()).add(first[key][0])
+    common = [key for key in common if len(labels[key[0]]) == 2]
     if not common:
         return None
-    one, other = _judged(first, common), _judged(second, common)
-    draws = resampled_scores([one, other], SEED)
+    pair = [_clip_scores(first, common), _clip_scores(second, common)]
+    draws = resampled_scores(pair, SEED)
     low, high = interval(draws[1] - draws[0])
-    alone = len(first.keys() ^ second.keys())
-    return Difference(on, len(common), alone, _score(one), _score(other), low, high)
+    unpaired = len(first.keys() ^ second.keys())
+    return Difference(split, len(common), unpaired, _score(pair[0]), _score(pair[1]), low, high)
 
 
-def _judged(clips: Clips, common: list[tuple[str, str]]) -> Judged:
-    found: dict[str, tuple[list[int], list[float]]] = {}
+def _clip_scores(clips: Clips, common: list[tuple[str, str]]) -> ClipScores:
+    columns: dict[str, tuple[list[int], list[float]]] = {}
     for key in common:
-        labels, scores = found.setdefault(key[0], ([], []))
+        labels, scores = columns.setdefault(key[0], ([], []))
         labels.append(clips[key][0])
         scores.append(clips[key][1])
-    return {i: (np.array(labels), np.array(scores)) for i, (labels, scores) in found.items()}
+    return {i: (np.array(labels), np.array(scores)) for i, (labels, scores) in columns.items()}
 
 
-def _score(judged: Judged) -> float:
-    labels = {identity: labels for identity, (labels, _) in judged.items()}
-    return machine_score(
-        labels, {identity: scores for identity, (_, scores) in judged.items()}
-    ).hmean
+def _score(clip_scores: ClipScores) -> float:
+    labels = {identity: labels for identity, (labels, _) in clip_scores.items()}
+    scores = {identity: scores for identity, (_, scores) in clip_scores.items()}
+    return machine_score(labels, scores).hmean
 
 
 def show(comparison: Comparison, console: Console) -> None:
-    """Prints a comparison."""
+    """Print a comparison."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", *comparison.names):
         table.add_column(name, overflow="fold")
-    for what, values in comparison.rows.items():
-        table.add_row(what, *values)
+    for name, values in comparison.rows.items():
+        table.add_row(name, *values)
     console.print(table)
     for difference in comparison.differences:
-        say(console, verdict_words(difference))
+        say(console, format_difference(difference))
     for note in comparison.notes:
         say(console, f"note: {note}")
 
 
-def verdict_words(difference: Difference) -> str:
-    """A difference in a line."""
+def format_difference(difference: Difference) -> str:
+    """Format a difference as a line."""
     gain = difference.second - difference.first
-    alone = f", {difference.alone} that only one scored left out" if difference.alone else ""
+    count = difference.unpaired
+    unpaired = f", {count} that only one scored left out" if count else ""
     return (
-        f"{difference.on}, {difference.clips} clips{alone}: {difference.first:.4f} and "
+        f"{difference.split}, {difference.clips} clips{unpaired}: {difference.first:.4f} and "
         f"{difference.second:.4f}, difference {gain:+.4f} (95 % interval {difference.low:+.4f} to "
         f"{difference.high:+.4f}): {difference.verdict}"
     )

@@ -1,4 +1,4 @@
-"""What a data set holds, and which of its files are defective."""
+"""Counts of the clips of a data set, and its defective files."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from raysearch.report.progress import progress, say
 
 
 def show_counts(index: Index, console: Console) -> None:
-    """Prints clips per machine type, product ID, split, domain and label."""
+    """Print the number of clips per machine type, product ID, split, domain and label."""
     counts = Counter((c.machine, c.id, c.split, c.domain, _label(c)) for c in index.clips)
     say(console, f"{len(index.clips)} clips in {index.root}")
     table = Table(box=None)
@@ -33,11 +33,11 @@ def _label(clip: Clip) -> str:
 
 
 def show_defects(index: Index, console: Console, *, rate: int, segment: int) -> None:
-    """Prints every file that would be left out, or used with a remark, and why.
+    """Print every file that would be skipped or used with a remark, with its reasons.
 
     Args:
-        index: whose clips are decoded.
-        console: where to print.
+        index: of the clips to decode.
+        console: to print on.
         rate: expected sampling rate in Hz.
         segment: samples of a segment.
     """

@@ -11,19 +11,19 @@ from rich.text import Text
 
 from raysearch.backend.resources import Cluster, Share
 from raysearch.backend.search_callback import SearchCallback, StudyProgress
-from raysearch.report.live_table import Running, name_of, picture, trial_of
+from raysearch.report.live_table import Running, render_search, search_name, trial_name
 from raysearch.report.progress import ProgressBars, progress, say, show_log
-from raysearch.report.wording import count, duration, inlier_words, origin, resource_words, settings
+from raysearch.report.wording import count, duration, format_inlier, format_share, origin, settings
 from raysearch.search.budget import Budget
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.outcome import Epoch
 
 SUSPICIOUS = 3
-"""Failures on one machine, one after the other, from which on it is named."""
+"""Consecutive failures on a machine that cause a warning."""
 
 
 class LiveView(SearchCallback):
-    """View of one study or several while they are searched."""
+    """View of the studies of a search while it runs."""
 
     def __init__(self, console: Console) -> None:
         """Show nothing yet.
@@ -35,22 +35,23 @@ class LiveView(SearchCallback):
         self.budget = Budget()
         self.studies: dict[str, StudyProgress] = {}
         self.earlier = 0
-        """Trials that had ended before."""
+        """Trials that ended in earlier runs."""
         self.running: dict[tuple[str, int], Running] = {}
-        self.faults: dict[str, int] = {}
+        self.failures: dict[str, int] = {}
+        """Consecutive failures of each machine."""
         self.dashboard = ""
         self.start = time.monotonic()
         self.live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
 
     @property
     def name(self) -> str:
-        """What to call all that is followed."""
-        return name_of(self.studies)
+        """Name of the study, or the number of studies."""
+        return search_name(self.studies)
 
     def on_search_start(self, studies: Sequence[StudyProgress], budget: Budget) -> None:
-        """Show the studies as they stand."""
+        """Show the studies before the first trial."""
         self.studies, self.budget = {study.name: study for study in studies}, budget
-        self.earlier = self._done()
+        self.earlier = self._ended()
         self.start = time.monotonic()
         if self.console.is_terminal:
             self.live.start()
@@ -65,21 +66,21 @@ class LiveView(SearchCallback):
                 self.console,
                 f"{self.name}: joined the Ray cluster at {cluster.address} ({machines})",
             )
-        what = "trial" if share.concurrent == 1 else "trials"
-        line = f"{self.name}: {share.concurrent} {what} at once, {resource_words(share)} each"
+        line = f"{self.name}: {count(share.concurrent, 'trial')} at once, "
+        line += f"{format_share(share)} each"
         self._line(line + (f"; Ray dashboard at {cluster.dashboard}" if cluster.dashboard else ""))
 
     def on_trial_start(self, study: str, proposal: Proposal) -> None:
-        """Show a trial that runs."""
+        """Show a new trial."""
         trial = Running(
             proposal, self.studies[study].epochs, time.monotonic(), note=origin(proposal)
         )
         self.running[study, proposal.number] = trial
-        idea = f" ({trial.note})" if trial.note else ""
-        self._line(f"{self._trial(study, proposal.number)}: {settings(proposal)}{idea}")
+        note = f" ({trial.note})" if trial.note else ""
+        self._line(f"{self._trial(study, proposal.number)}: {settings(proposal)}{note}")
 
     def on_epoch_end(self, study: str, number: int, epoch: Epoch) -> None:
-        """Show how far a trial is."""
+        """Show the progress of a trial."""
         trial = self.running.get((study, number))
         if trial is None:
             return
@@ -96,52 +97,52 @@ class LiveView(SearchCallback):
             )
 
     def on_recordings_read(self, study: str, number: int, host: str, clips: int) -> None:
-        """Show how far a trial's machine has read the recordings."""
+        """Show the number of recordings that a trial's machine has read."""
         trial = self.running.get((study, number))
         if trial is not None:
             trial.note = f"{host} reads recordings: {clips} so far"
             self._line(f"{self._trial(study, number)}: {trial.note}")
 
     def on_trial_restart(self, study: str, number: int, host: str, reason: str) -> None:
-        """Show that a trial lost its process or machine."""
+        """Warn of a trial that lost its process or machine."""
         trial = self._trial(study, number)
-        self.on_warning(f"{trial}: lost on {host} ({reason}); it goes on from its checkpoint")
-        self._blame(host)
+        self.on_warning(f"{trial}: lost on {host} ({reason}); it resumes from its checkpoint")
+        self._count_failure(host)
 
     def on_trial_end(self, study: str, record: Record) -> None:
-        """Show what came out of a trial."""
-        number, followed = record.proposal.number, self.studies[study]
+        """Show the result of a trial."""
+        number, progress = record.proposal.number, self.studies[study]
         trial = self.running.pop((study, number), None)
         best = record.best
         if best is not None:
-            model = f"with {inlier_words(best.spec)}"
+            model = f"with {format_inlier(best.spec)}"
             model = "without an inlier model" if best.inlier == "none" else model
-            what = f"{best.val_score:.4f} {model}"
+            result = f"{best.val_score:.4f} {model}"
         elif record.state is State.PRUNED:
-            what = f"after {len(record.history)} of {followed.epochs} epochs"
-            what += f", score {trial.score:.4f}" if trial and trial.score is not None else ""
+            result = f"after {len(record.history)} of {progress.epochs} epochs"
+            result += f", score {trial.score:.4f}" if trial and trial.score is not None else ""
         else:
-            what = record.error or "; ".join(dict.fromkeys(row.error for row in record.rows))
-        line = f"{self._trial(study, number)}: {record.state} {what}"
+            result = record.error or "; ".join(dict.fromkeys(row.error for row in record.rows))
+        line = f"{self._trial(study, number)}: {record.state} {result}"
         if self.console.is_terminal and record.state is State.FAIL:
             self.live.console.print(Text(line, style="red"))
-        self._line(f"{line}  [{self._done()}/{self._total()}, {self._times()}]")
+        self._line(f"{line}  [{self._ended()}/{self._total()}, {self._times()}]")
         if record.state is State.FAIL:
-            self._blame(record.host)
+            self._count_failure(record.host)
         else:
-            self.faults.pop(record.host, None)
+            self.failures.pop(record.host, None)
 
     def on_search_end(self) -> None:
-        """Leave the last picture on the terminal."""
+        """Stop the updates and leave the last view on the terminal."""
         self.live.stop()
 
-    def _blame(self, host: str) -> None:
-        """Names a machine on which one trial after the other fails."""
-        self.faults[host] = self.faults.get(host, 0) + 1
-        if host and self.faults[host] >= SUSPICIOUS:
+    def _count_failure(self, host: str) -> None:
+        """Warn of a machine on which several consecutive trials fail."""
+        self.failures[host] = self.failures.get(host, 0) + 1
+        if host and self.failures[host] >= SUSPICIOUS:
             self.on_warning(
-                f"{host} failed {self.faults[host]} times in a row; look at it with "
-                "`raysearch doctor`, or take it out of the cluster"
+                f"{host} failed {self.failures[host]} times in a row; check it with "
+                "`raysearch doctor`, or remove it from the cluster"
             )
 
     def on_warning(self, text: str) -> None:
@@ -153,9 +154,9 @@ class LiveView(SearchCallback):
             say(self.console, text)
 
     def _trial(self, study: str, number: int) -> str:
-        return trial_of(self.studies, study, number)
+        return trial_name(self.studies, study, number)
 
-    def _done(self) -> int:
+    def _ended(self) -> int:
         return sum(len(study.records) for study in self.studies.values())
 
     def _total(self) -> int:
@@ -163,8 +164,8 @@ class LiveView(SearchCallback):
 
     def _times(self) -> str:
         elapsed = time.monotonic() - self.start
-        new, total = self._done() - self.earlier, self._total()
-        # A running trial counts for the share of its epochs that it has behind it.
+        new, total = self._ended() - self.earlier, self._total()
+        # A running trial counts by the share of its finished epochs.
         shares = new + sum(trial.epoch / trial.epochs for trial in self.running.values())
         text = f"{duration(elapsed)} elapsed"
         if shares > 0:
@@ -182,7 +183,7 @@ class LiveView(SearchCallback):
         return text
 
     def _render(self) -> Group:
-        return picture(self.studies, self.running, self._times(), self.dashboard)
+        return render_search(self.studies, self.running, self._times(), self.dashboard)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The picture of a search at one moment: counts, trials that run, the best so far."""
+"""Snapshot of a search for a terminal: counts, running trials, the best so far."""
 
 import time
 from collections import Counter
@@ -11,16 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from raysearch.backend.search_callback import StudyProgress
-from raysearch.report.wording import best_of, duration, encoder_words, inlier_words
+from raysearch.report.wording import best_result, duration, format_encoder, format_inlier
 from raysearch.study.records import Proposal, State
 
 
 @dataclass
 class Running:
-    """A trial that runs.
+    """A running trial.
 
     Attributes:
-        since: when it began, as `time.monotonic` tells it.
+        since: start of the trial, a value of `time.monotonic`.
     """
 
     proposal: Proposal
@@ -34,27 +34,27 @@ class Running:
 
 
 Studies = Mapping[str, StudyProgress]
-"""By their names."""
+"""Studies by name."""
 
 Trials = Mapping[tuple[str, int], Running]
-"""By study and number."""
+"""Running trials by study and number."""
 
 
-def picture(
+def render_search(
     studies: Studies,
     running: Trials,
     times: str,
     dashboard: str = "",
     outcome: Sequence[str] = (),
 ) -> Group:
-    """Draws studies and their trials.
+    """Render studies and their running trials.
 
     Args:
-        studies: that are searched.
-        running: trials at work.
-        times: how long it takes.
-        dashboard: address of Ray's.
-        outcome: what came out in the end, instead of the best so far.
+        studies: of the search.
+        running: the running trials.
+        times: line of times and budgets.
+        dashboard: address of the Ray dashboard.
+        outcome: lines of the result of a finished study, in place of the best so far.
     """
     states = Counter(
         record.state for study in studies.values() for record in study.records.values()
@@ -66,8 +66,8 @@ def picture(
         f"{states[State.FAIL]} failed",
     ]
     total = sum(study.total for study in studies.values())
-    head = f"{name_of(studies)}   {', '.join(counts)} of {total}"
-    parts: list[Any] = [Text(head, style="bold"), Text(times, style="bold")]
+    title = f"{search_name(studies)}   {', '.join(counts)} of {total}"
+    parts: list[Any] = [Text(title, style="bold"), Text(times, style="bold")]
     if running:
         parts.append(_table(running, several=len(studies) > 1))
     parts += [Text(line, style="green") for line in outcome or _best(studies)]
@@ -76,25 +76,25 @@ def picture(
     return Group(*parts)
 
 
-def name_of(studies: Studies) -> str:
-    """What to call all that is followed."""
+def search_name(studies: Studies) -> str:
+    """Return the name of the study, or the number of studies."""
     names = list(studies)
     return names[0] if len(names) == 1 else f"{len(names)} studies"
 
 
-def trial_of(studies: Studies, study: str, number: int) -> str:
-    """What to call a trial."""
+def trial_name(studies: Studies, study: str, number: int) -> str:
+    """Return the name of a trial, with its study if there are several."""
     return f"trial {number}" if len(studies) == 1 else f"{study} trial {number}"
 
 
 def _best(studies: Studies) -> Iterator[str]:
     for name, study in studies.items():
-        best = best_of(list(study.records.values()))
+        best = best_result(list(study.records.values()))
         if best is not None:
             record, row = best
-            trial = trial_of(studies, name, record.proposal.number)
-            what = f"{encoder_words(record.proposal.configuration)}, {inlier_words(row.spec)}"
-            yield f"best so far  {row.val_score:.4f}  {trial}: {what}"
+            trial = trial_name(studies, name, record.proposal.number)
+            settings = f"{format_encoder(record.proposal.configuration)}, {format_inlier(row.spec)}"
+            yield f"best so far  {row.val_score:.4f}  {trial}: {settings}"
 
 
 COLUMNS = ("trial", "lr", "batch", "λ", "epoch", "train loss", "val loss", "score", "time", "")
@@ -114,14 +114,14 @@ def _table(running: Trials, *, several: bool) -> Table:
             str(configuration.batch_size),
             f"{configuration.lam:.3g}",
             f"{trial.epoch}/{trial.epochs}",
-            _figure(trial.train_loss),
-            _figure(trial.val_loss),
-            _figure(trial.score),
+            _cell(trial.train_loss),
+            _cell(trial.val_loss),
+            _cell(trial.score),
             duration(now - trial.since),
             trial.note,
         )
     return table
 
 
-def _figure(value: float | None) -> str:
+def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"

@@ -37,7 +37,7 @@ def progress(
         total: number of steps.
 
     Yields:
-        A function to call with the number of further steps that are done.
+        A function to call with the number of further finished steps.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -57,7 +57,7 @@ def transfer(console: Console, description: str) -> Iterator[Callable[[int, int]
     """Show the bar of a download.
 
     Yields:
-        A function to call with the bytes that are done and the bytes in total.
+        A function to call with the bytes received and the bytes in total.
     """
     columns = (
         TextColumn("{task.description}"),

@@ -1,4 +1,4 @@
-"""How a study stands, from its folder alone: while it is searched, and afterwards."""
+"""Status of a study, read from its folder alone, during the search and afterwards."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,11 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch import storage
-from raysearch.data.dataset import source_of
+from raysearch.data.dataset import make_source
 from raysearch.errors import UserError
-from raysearch.report.live_table import Running, picture
+from raysearch.report.live_table import Running, render_search
 from raysearch.report.trials_file import trial_rows
-from raysearch.report.wording import best_of, count, origin, settings
+from raysearch.report.wording import best_result, count, origin, settings
 from raysearch.search.trial_queue import TrialQueue, read_queue
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder, studies_at
@@ -26,23 +26,23 @@ from raysearch.study.scores import final_score
 from raysearch.study.space import check_space
 from raysearch.study.winner import Winner, read_frozen
 from raysearch.training.outcome import Epoch
-from raysearch.training.state import unfinished
+from raysearch.training.state import read_progress
 
 State = Literal["running", "finished", "stopped"]
 
 
 @dataclass(frozen=True)
 class Status:
-    """A study at one moment.
+    """Status of a study at one moment.
 
     Attributes:
-        queue: of the study; nothing is asked of it that would change the folder.
-        state: `running` while a process on this host, or on one that shares the folder, is at work
-            in it, `finished` once its winner is frozen, else `stopped`.
-        started: when it was first begun, in ISO 8601.
-        winner: that is frozen.
+        queue: trials of the study, read-only.
+        state: `running` while a process on this host, or on a host that shares the folder, holds
+            its lock, `finished` once its winner is frozen, else `stopped`.
+        started: first start of the study, in ISO 8601.
+        winner: the frozen winner, if any.
         final_score: harmonic mean of the final test's AUCs and pAUCs.
-        open: trials that were given out and have not ended, with the epochs behind them.
+        open: proposed trials that have not ended, with their finished epochs.
     """
 
     queue: TrialQueue
@@ -54,10 +54,10 @@ class Status:
 
 
 def read_statuses(folder: UPath) -> list[Status]:
-    """Reads how the study of a folder stands, or every study that lies in it.
+    """Read the status of the study in a folder, or of all studies below it.
 
     Raises:
-        UserError: there is none, or one is of another version.
+        UserError: there is no study, or a study is of another version.
     """
     studies = studies_at(folder)
     if not studies:
@@ -66,7 +66,7 @@ def read_statuses(folder: UPath) -> list[Status]:
 
 
 def read_status(folder: UPath) -> Status:
-    """Reads how a study stands.
+    """Read the status of a study.
 
     Raises:
         UserError: there is no study, or it is of another version.
@@ -74,24 +74,26 @@ def read_status(folder: UPath) -> Status:
     study = StudyFolder(folder)
     manifest = study.manifest
     queue = _queue(study, manifest)
-    given = [proposal for proposal in queue.proposals if proposal.number not in queue.records]
+    unended = [proposal for proposal in queue.proposals if proposal.number not in queue.records]
     return Status(
         queue,
         _state(folder, queue),
         manifest.started,
         read_frozen(folder),
         final_score(folder / "final_test.csv"),
-        tuple((proposal, unfinished(queue.context.encoder(proposal))[0]) for proposal in given),
+        tuple(
+            (proposal, read_progress(queue.context.encoder(proposal))[0]) for proposal in unended
+        ),
     )
 
 
 def _state(folder: UPath, queue: TrialQueue) -> State:
-    if _at_work(folder):
+    if _is_locked(folder):
         return "running"
     return "finished" if queue.is_finished and (folder / "frozen.json").is_file() else "stopped"
 
 
-def _at_work(folder: UPath) -> bool:
+def _is_locked(folder: UPath) -> bool:
     lock = storage.lock(folder, timeout=0)
     if not Path(lock.lock_file).exists():
         return False
@@ -104,29 +106,29 @@ def _at_work(folder: UPath) -> bool:
 
 def _queue(study: StudyFolder, manifest: Manifest) -> TrialQueue:
     space = check_space(manifest.space, str(study.path / "study.json"))
-    # Only named: the recordings may be out of reach here.
+    # The recordings are not read: they may be missing on this host.
     data = UPath(manifest.data)
-    source = source_of(data, manifest.machine, space.validation_ids, space.fixed)
+    source = make_source(data, manifest.machine, space.validation_ids, space.fixed)
     return read_queue(StudyContext(study.path, source, manifest.fingerprint, space))
 
 
 def show(statuses: Sequence[Status], console: Console) -> None:
-    """Prints studies as the live view of a run has them."""
+    """Print studies in the format of the live view."""
     for status in statuses:
         queue = status.queue
         hours = f"{queue.device_seconds / 3600:.2f} device hours"
         running = dict(_running(status)) if status.state == "running" else {}
-        begun = datetime.fromisoformat(status.started).astimezone()
-        times = f"{status.state}, begun {begun:%Y-%m-%d %H:%M}, {hours}"
+        start = datetime.fromisoformat(status.started).astimezone()
+        times = f"{status.state}, begun {start:%Y-%m-%d %H:%M}, {hours}"
         outcome = list(_outcome(status)) if status.state == "finished" else []
-        console.print(picture({queue.name: queue}, running, times, outcome=outcome))
+        console.print(render_search({queue.name: queue}, running, times, outcome=outcome))
 
 
 def _outcome(status: Status) -> Iterator[str]:
     if (winner := status.winner) is not None:
         seeds = f" over {count(winner.seeds, 'seed')}" if winner.seeds > 1 else ""
-        what = settings(winner)
-        yield f"winner      {winner.score:.4f}{seeds}  trial {winner.trial}: {what}"
+        trial = f"trial {winner.trial}: {settings(winner)}"
+        yield f"winner      {winner.score:.4f}{seeds}  {trial}"
     if status.final_score is not None:
         yield f"final test  {status.final_score:.4f}"
 
@@ -147,16 +149,16 @@ def _running(status: Status) -> Iterator[tuple[tuple[str, int], Running]]:
 
 
 def _score(history: Sequence[Epoch]) -> float | None:
-    """The score at the last rung."""
+    """Return the score at the last rung, None before the first rung."""
     return next((e.val_score for e in reversed(history) if e.val_score is not None), None)
 
 
-def facts_of(status: Status) -> dict[str, Any]:
-    """A status for programs: plain values, those of ended trials as `trials.csv` has them."""
+def status_json(status: Status) -> dict[str, Any]:
+    """Convert a status to JSON values; ended trials have the columns of `trials.csv`."""
     queue = status.queue
     records = [queue.records[number] for number in sorted(queue.records)]
     states = [str(record.state) for record in records]
-    best = best_of(records)
+    best = best_result(records)
     return {
         "run": str(queue.study.path),
         "machine": queue.context.source.machine,
@@ -177,7 +179,7 @@ def facts_of(status: Status) -> dict[str, Any]:
 
 
 def _row(record: Record) -> dict[str, Any]:
-    """The row of its best inlier model, or its only row."""
+    """Return the row of a trial's best inlier model, or its first row if none has a score."""
     rows = trial_rows(record)
     best = record.best
     return rows[0] if best is None else rows[record.rows.index(best)]

@@ -1,4 +1,4 @@
-"""Tables of what was found: CSV for programs, Markdown and LaTeX for people."""
+"""Tables of results: CSV for programs, Markdown and LaTeX for people."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,14 +23,14 @@ from raysearch.study.winner import Winner, read_frozen
 
 
 def write_best(folder: UPath, winner: Winner, confidence: Confidence, space: Space) -> None:
-    """Writes `best_config.{csv,md,tex,yaml}`; the YAML is a space of this one configuration."""
+    """Write `best_config.{csv,md,tex,yaml}`; the YAML is a space of this single configuration."""
     row = {"machine": winner.machine, **_table_one(winner, confidence)}
-    _write_all(folder / "best_config", [row], people=number)
-    write_text(folder / "best_config.yaml", _rerun(winner, confidence, space))
+    _write_all(folder / "best_config", [row], format_cell=number)
+    write_text(folder / "best_config.yaml", _space_yaml(winner, confidence, space))
 
 
-def score_words(winner: Winner, confidence: Confidence) -> str:
-    """The score that a configuration won by, and how sure it is, in a few words."""
+def format_score(winner: Winner, confidence: Confidence) -> str:
+    """Format the winner's score with its spread over seeds and its interval."""
     text = f"{winner.score:.4f}"
     if winner.std_score is not None:
         text += f" ± {winner.std_score:.4f} over {winner.seeds} seeds"
@@ -39,7 +39,7 @@ def score_words(winner: Winner, confidence: Confidence) -> str:
     return text
 
 
-def _rerun(winner: Winner, confidence: Confidence, space: Space) -> str:
+def _space_yaml(winner: Winner, confidence: Confidence, space: Space) -> str:
     content = {
         "method": space.method,
         "validation_ids": list(space.validation_ids),
@@ -51,11 +51,11 @@ def _rerun(winner: Winner, confidence: Confidence, space: Space) -> str:
         "fixed": space.fixed.model_dump(),
         "strategy": {"trials": 1, "finalists": "none", "seed": winner.seed},
     }
-    score = score_words(winner, confidence)
-    head = f"# Best configuration for {winner.machine}: validation score {score}.\n"
+    score = format_score(winner, confidence)
+    title = f"# Best configuration for {winner.machine}: validation score {score}.\n"
     note = f"# Note: {confidence.note}.\n" if confidence.note else ""
-    again = f"# raysearch run --machine {winner.machine} --space best_config.yaml --name again\n"
-    return head + note + again + yaml.safe_dump(content, sort_keys=False)
+    command = f"# raysearch run --machine {winner.machine} --space best_config.yaml --name again\n"
+    return title + note + command + yaml.safe_dump(content, sort_keys=False)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Overview:
         configs: a row per hyperparameter, a column per study (Table I's shape).
         results: a row per series of studies, a column per machine type and one over all (Table
             II's).
-        studies: a row per study, of the same and of which run it is, for programs.
+        studies: a row per study with its run, configuration and result, for programs.
     """
 
     configs: list[dict[str, Any]]
@@ -75,7 +75,7 @@ class Overview:
 
 
 def overview(out: UPath) -> Overview:
-    """Gathers `best_configs` and `results` over all studies that have a winner.
+    """Gather the tables over all studies that have a winner.
 
     Raises:
         UserError: no study under `out` has a best configuration.
@@ -100,17 +100,18 @@ def overview(out: UPath) -> Overview:
 
 
 def export(out: UPath) -> list[UPath]:
-    """Writes `best_configs.*` (Table I's shape) and `results.*` (Table II's) over all studies.
+    """Write `best_configs.*`, `results.*` and `studies.parquet` over all studies; see `Overview`.
 
-    And `studies.parquet`, a row per study.
+    Returns:
+        Paths of the files.
 
     Raises:
         UserError: no study under `out` has a best configuration.
     """
-    found = overview(out)
-    written = _write_all(out / "best_configs", found.configs, people=number)
-    written += _write_all(out / "results", found.results, people=percent, bold=_best)
-    write_bytes(out / "studies.parquet", pd.DataFrame(found.studies).to_parquet(index=False))
+    tables = overview(out)
+    written = _write_all(out / "best_configs", tables.configs, format_cell=number)
+    written += _write_all(out / "results", tables.results, format_cell=percent, bold=_best_cells)
+    write_bytes(out / "studies.parquet", pd.DataFrame(tables.studies).to_parquet(index=False))
     return [*written, out / "studies.parquet"]
 
 
@@ -123,7 +124,7 @@ def _column_names(winners: Mapping[UPath, Winner]) -> dict[UPath, str]:
 
 
 def machine_order(machine: str, column: str) -> tuple[int, str]:
-    """Sorting key of a machine type with the name of its column: the paper's order, then names."""
+    """Return the sorting key of a machine type and its column: the paper's order, then names."""
     return (MACHINES.index(machine) if machine in MACHINES else len(MACHINES), column)
 
 
@@ -151,32 +152,32 @@ def _transposed(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def _table_two(studies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row per method and series; studies of one series differ in their machine type only."""
-    found: dict[str, dict[str, float | None]] = {}
+    """Build a row per method and series; the studies of a series differ in machine type only."""
+    table: dict[str, dict[str, float | None]] = {}
     for study in studies:
         series = _series(study["run"], study["machine"])
         row = f"{study['method']} ({series})" if series else study["method"]
-        found.setdefault(row, {})[study["machine"]] = study["final_score"]
+        table.setdefault(row, {})[study["machine"]] = study["final_score"]
     machines = list(dict.fromkeys(study["machine"] for study in studies))
-    tested = {m for scores in found.values() for m, score in scores.items() if score is not None}
+    tested = {m for scores in table.values() for m, score in scores.items() if score is not None}
     rows = []
-    for name, scores in found.items():
-        mine = [score for score in scores.values() if score is not None]
-        # A mean over fewer machine types than another row's compares with nothing.
-        over_all = harmonic_mean(mine) if mine and len(mine) == len(tested) else None
-        rows.append({"method": name, **{m: scores.get(m) for m in machines}, "All": over_all})
+    for name, scores in table.items():
+        values = [score for score in scores.values() if score is not None]
+        # Means over different machine types do not compare.
+        mean = harmonic_mean(values) if values and len(values) == len(tested) else None
+        rows.append({"method": name, **{m: scores.get(m) for m in machines}, "All": mean})
     return rows
 
 
 def _series(run: str, machine: str) -> str:
-    """What the names of runs have in common that one command, `--name`, began."""
+    """Return the `--name` of a run, which the runs of one command share; empty without it."""
     return "" if run == machine else run.removesuffix(f"-{machine}")
 
 
-def _best(rows: Sequence[Sequence[str]]) -> list[list[bool]]:
-    """Which cells are the best of their column, as they are shown; none where there is no choice.
+def _best_cells(rows: Sequence[Sequence[str]]) -> list[list[bool]]:
+    """Mark the best cells of each column as displayed; none in a column of a single value.
 
-    The first column names the row; the others hold a share or a dash.
+    The first column names the row; all other cells are a percentage or a dash.
     """
     table = [[math.nan if cell == "-" else float(cell) for cell in row[1:]] for row in rows]
     columns = [[cell for cell in column if cell == cell] for column in zip(*table, strict=True)]
@@ -187,22 +188,23 @@ def _best(rows: Sequence[Sequence[str]]) -> list[list[bool]]:
 
 
 Bold = Callable[[Sequence[Sequence[str]]], list[list[bool]]]
+"""Maker of the marks of bold cells from the cells of a table."""
 
 
 def _write_all(
     stem: UPath,
     rows: Sequence[Mapping[str, Any]],
     *,
-    people: Callable[[Any], str],
+    format_cell: Callable[[Any], str],
     bold: Bold | None = None,
 ) -> list[UPath]:
     exact = pd.DataFrame(rows, dtype=object)
-    cells = [[people(value) for value in row.values()] for row in rows]
-    heavy = bold(cells) if bold else [[False] * len(row) for row in cells]
+    cells = [[format_cell(value) for value in row.values()] for row in rows]
+    marks = bold(cells) if bold else [[False] * len(row) for row in cells]
     texts = {
         ".csv": exact.to_csv(index=False),
-        ".md": _markdown(cells, list(rows[0]), heavy),
-        ".tex": _latex(cells, list(rows[0]), heavy),
+        ".md": _markdown(cells, list(rows[0]), marks),
+        ".tex": _latex(cells, list(rows[0]), marks),
     }
     for suffix, text in texts.items():
         write_text(stem.with_suffix(suffix), text)
@@ -211,14 +213,14 @@ def _write_all(
 
 def _markdown(cells: list[list[str]], headers: list[str], bold: list[list[bool]]) -> str:
     marked = [
-        [f"**{cell}**" if heavy else cell for cell, heavy in zip(row, heavies, strict=True)]
-        for row, heavies in zip(cells, bold, strict=True)
+        [f"**{cell}**" if mark else cell for cell, mark in zip(row, marks, strict=True)]
+        for row, marks in zip(cells, bold, strict=True)
     ]
     return tabulate(marked, headers, tablefmt="github", disable_numparse=True) + "\n"
 
 
 def _latex(cells: list[list[str]], headers: list[str], bold: list[list[bool]]) -> str:
-    """A table that needs the package booktabs."""
+    """Format a LaTeX table that needs the package booktabs."""
     style = pd.DataFrame(cells, columns=headers).style.hide(axis="index")
     style = style.format(escape="latex").format_index(escape="latex", axis="columns")
     marks = pd.DataFrame(bold, columns=headers).map(lambda b: "textbf:--rwrap;" if b else "")
@@ -226,12 +228,12 @@ def _latex(cells: list[list[str]], headers: list[str], bold: list[list[bool]]) -
 
 
 def number(value: Any) -> str:
-    """A value of a table, for people."""
+    """Format a value of a table for people."""
     if value in (None, "") or (isinstance(value, float) and math.isnan(value)):
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def percent(value: Any) -> str:
-    """A share as the paper's Table II has it."""
+    """Format a share in percent as in the paper's Table II."""
     return f"{100 * value:.2f}" if isinstance(value, float) else number(value)

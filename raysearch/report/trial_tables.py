@@ -1,4 +1,4 @@
-"""The tables of trials of a search, kept up to date while it runs."""
+"""trials.csv of the studies of a search, updated while it runs."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ class TrialTables(SearchCallback):
     """Writer of trials.csv of every study: at the start, while trials end, and at the end."""
 
     def __init__(self, queues: Sequence[TrialQueue]) -> None:
-        """Take the records that the studies have.
+        """Collect the records of earlier runs.
 
         Args:
             queues: of the studies.
@@ -27,12 +27,12 @@ class TrialTables(SearchCallback):
         }
 
     def on_search_start(self, studies: Sequence[StudyProgress], budget: Budget) -> None:
-        """Write the tables as they stand."""
+        """Write the tables of the trials so far."""
         for table in self.tables.values():
             table.write()
 
     def on_trial_end(self, study: str, record: Record) -> None:
-        """Add a trial to its table."""
+        """Add a trial to the table of its study."""
         self.tables[study].add(record)
         self.tables[study].write_when_due()
 

@@ -1,4 +1,4 @@
-"""trials.csv: one row per trial, inlier model and p, kept up to date while trials end."""
+"""trials.csv: one row per trial, inlier model and p, updated while trials end."""
 
 import csv
 import io
@@ -12,15 +12,15 @@ from raysearch.storage import write_text
 from raysearch.study.records import Record
 
 PAUSE = 50
-"""A write is followed by a pause of so many times its own length, unless it is the last one.
+"""Pause after a write, in durations of that write; the last write does not wait.
 
-The file is written whole each time, so without pauses n trials would cost n^2 lines. While it is
-small, and wherever trials take minutes, it is written after each of them all the same.
+The file is written whole each time, so without pauses n trials would cost n^2 lines. Small files,
+and files of trials that take minutes, are still written after each trial.
 """
 
 
 class TrialsFile:
-    """Writes `trials.csv`: whole at any time, in the order of the trials, in the end complete."""
+    """Writer of `trials.csv`, always a whole file in the order of the trials."""
 
     def __init__(
         self,
@@ -30,11 +30,11 @@ class TrialsFile:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Takes the records of earlier runs; nothing is written yet.
+        """Collect the records of earlier runs without writing.
 
         Args:
             folder: of the study.
-            validation_ids: each has its own columns.
+            validation_ids: with a column for the AUC and the pAUC of each.
             records: of trials that have ended.
             clock: in s.
         """
@@ -46,23 +46,23 @@ class TrialsFile:
             self.add(record)
 
     def add(self, record: Record) -> None:
-        """Takes the record of a trial that ended; `write_when_due` or `write` writes it."""
+        """Add the record of a trial that ended; `write_when_due` or `write` writes it."""
         rows = trial_rows(record)
         self.lines[record.proposal.number] = _csv(self.columns, rows, header=False)
         self.pending = True
 
     def text(self) -> str:
-        """Return the content of the file as it would be written now."""
+        """Return the current content of the file."""
         ordered = (self.lines[number] for number in sorted(self.lines))
         return _csv(self.columns, (), header=True) + "".join(ordered)
 
     def write_when_due(self) -> None:
-        """Writes the file if there is news and the pause after the last write is over."""
+        """Write the file if a record is new and the pause after the last write is over."""
         if self.pending and self.clock() >= self.due:
             self.write()
 
     def write(self) -> None:
-        """Writes the file now."""
+        """Write the file now."""
         start = self.clock()
         write_text(self.path, self.text())
         end = self.clock()
@@ -70,7 +70,7 @@ class TrialsFile:
 
 
 def columns(validation_ids: Sequence[str]) -> list[str]:
-    """The columns of `trials.csv`."""
+    """Return the columns of `trials.csv`."""
     return [
         *("trial", "state", "lr", "batch_size", "lambda", "inlier", "p", "epochs", "best_epoch"),
         *("seed", "rerun_of", "origin", "val_score"),
@@ -80,10 +80,10 @@ def columns(validation_ids: Sequence[str]) -> list[str]:
 
 
 def trial_rows(record: Record) -> list[dict[str, Any]]:
-    """The rows of a trial; what a row leaves out, or is None, is empty in the table.
+    """Return the rows of a trial; a missing column or None is an empty cell.
 
-    A trial that failed or was given up has one row, without a score; a setting that could not be
-    fitted has its row with the reason in `error`.
+    A failed or pruned trial has one row, without a score. An inlier model that could not be fitted
+    has a row with the reason in `error`.
     """
     proposal = record.proposal
     common = {

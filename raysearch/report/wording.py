@@ -1,4 +1,4 @@
-"""Trials, their results and times in a few words."""
+"""Short texts for trials, their results and times."""
 
 from typing import Protocol
 
@@ -10,70 +10,70 @@ from raysearch.training.outcome import InlierResult
 
 
 def origin(proposal: Proposal) -> str:
-    """Where a configuration comes from, if not from the sampler."""
+    """Name the origin of a configuration; empty if the sampler proposed it."""
     if proposal.rerun_of is not None:
         return f"finalist: trial {proposal.rerun_of} with seed {proposal.seed}"
     return f"from {proposal.origin}" if proposal.origin else ""
 
 
-def best_of(records: list[Record]) -> tuple[Record, InlierResult] | None:
-    """The record of the highest validation score and its row, if any has one."""
+def best_result(records: list[Record]) -> tuple[Record, InlierResult] | None:
+    """Return the record of the highest validation score and its row, None without a score."""
     scored = [(record, record.best) for record in records if record.best is not None]
     pairs = [(record, row) for record, row in scored if row is not None]
     return max(pairs, key=lambda pair: pair[1].val_score or 0.0, default=None)
 
 
 class Configured(Protocol):
-    """Anything that has a configuration: a proposal, a candidate, a winner."""
+    """Type of objects with a configuration: a proposal, a candidate, a winner."""
 
     @property
     def configuration(self) -> Configuration:
-        """Of the encoder."""
+        """Configuration of the encoder."""
 
     @property
     def inlier(self) -> InlierSpec | None:
-        """The inlier model; None where all are swept."""
+        """Inlier model; None if all are swept."""
 
 
 def settings(configured: Configured) -> str:
-    """Name all hyperparameters in a few words."""
-    text = encoder_words(configured.configuration)
+    """Format all hyperparameters as a short text."""
+    text = format_encoder(configured.configuration)
     inlier = configured.inlier
-    return text if inlier is None else f"{text}, {inlier_words(inlier)}"
+    return text if inlier is None else f"{text}, {format_inlier(inlier)}"
 
 
-def encoder_words(configuration: Configuration) -> str:
-    """Name the hyperparameters of an encoder in a few words."""
+def format_encoder(configuration: Configuration) -> str:
+    """Format the hyperparameters of an encoder as a short text."""
     lr, lam = f"lr {configuration.lr:.3g}", f"λ {configuration.lam:.3g}"
     return f"{lr}, batch size {configuration.batch_size}, {lam}"
 
 
-def inlier_words(inlier: InlierSpec) -> str:
-    """Name an inlier model and its p in a few words."""
+def format_inlier(inlier: InlierSpec) -> str:
+    """Format an inlier model and its p."""
     return inlier.name if inlier.p is None else f"{inlier.name} p={inlier.p}"
 
 
-def resource_words(share: Share) -> str:
-    """What a trial holds, in a few words."""
+def format_share(share: Share) -> str:
+    """Format the CPUs and GPUs of a trial."""
     parts = [count(share.cpus, "CPU")]
     if share.gpus:
         parts.insert(0, count(share.gpus, "GPU"))
-    each = ", ".join(parts)
-    return each if share.workers == 1 else f"{share.workers} workers of {each}"
+    devices = ", ".join(parts)
+    return devices if share.workers == 1 else f"{share.workers} workers of {devices}"
 
 
 def score(value: float) -> str:
-    """An anomaly score, of any size."""
+    """Format an anomaly score of any size."""
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
-def count(number: float, what: str) -> str:
-    """A number of things."""
-    return f"{number:g} {what}" + ("" if number == 1 else "s")
+def count(number: float, noun: str) -> str:
+    """Format a number with its noun, in the plural unless it is 1."""
+    return f"{number:g} {noun}" + ("" if number == 1 else "s")
 
 
 def duration(seconds: float) -> str:
-    """A time span, such as `42 s`, `3 min 05 s` or `2 h 10 min`."""
+    """Format a time span, for example `42 s`, `3 min 05 s` or `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

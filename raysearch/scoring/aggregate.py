@@ -1,4 +1,4 @@
-"""From the scores of a clip's segments to the score of the clip."""
+"""Aggregation of the scores of a clip's segments to the score of the clip."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,23 +11,23 @@ from raysearch.scoring.metrics import Floats
 
 
 def aggregate(
-    inlier: str, segment_scores: NDArray[Any], chosen: Mapping[Any, Aggregator]
+    inlier: str, segment_scores: NDArray[Any], aggregators: Mapping[Any, Aggregator]
 ) -> Floats:
-    """Clip scores (C,) from segment scores (C, S) of an inlier model.
+    """Return clip scores (C,) from segment scores (C, S) of an inlier model.
 
-    `mean` and `max` are what they say; `above_median` is the mean of the scores strictly above the
-    clip's median, or the median where none is (all equal, or one segment).
+    Besides `mean` and `max` there is `above_median`: the mean of the scores strictly above the
+    clip's median, or the median if there are none (all equal, or one segment).
 
     Args:
         inlier: name of the model.
-        segment_scores: of its segments, higher = more anomalous.
-        chosen: aggregators that differ from the paper's: `above_median` for Gaussian mixtures,
+        segment_scores: higher = more anomalous.
+        aggregators: by model; the default is the paper's: `above_median` for Gaussian mixtures,
             `mean` for all other models.
     """
     scores = np.asarray(segment_scores, dtype=np.float64)
     assert scores.ndim == 2, scores.shape
     assert scores.shape[1] > 0, scores.shape
-    match chosen.get(inlier, "above_median" if inlier.startswith("gmm") else "mean"):
+    match aggregators.get(inlier, "above_median" if inlier.startswith("gmm") else "mean"):
         case "max":
             return np.asarray(scores.max(axis=1))
         case "mean":

@@ -1,11 +1,11 @@
-"""Inlier models: how normal is an embedding among those of healthy machines?
+"""Inlier models: anomaly scores of embeddings against those of healthy machines.
 
-One model is fitted per product ID on embeddings (N, D) of normal segments; `score` gives one
-figure per segment, `aggregate` one per clip, higher = more anomalous in both. The models and their
-p stand in a table in spec.py. Shape letters: N segments, D dimensions of the embedding, C clips,
+One model is fitted per product ID on embeddings (N, D) of normal segments; `score` returns
+one value per segment, `aggregate` one per clip, higher = more anomalous in both. spec.py has a
+table of the models and their p. Shape letters: N segments, D dimensions of the embedding, C clips,
 S segments a clip.
 
-A fitted model is a handful of plain arrays (`arrays`, `restore`); nothing is pickled.
+A fitted model is a few plain arrays (`arrays`, `restore`); nothing is pickled.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from raysearch.scoring.aggregate import aggregate
-from raysearch.scoring.fitting import FitError, Rows, explain_failures, finite, fit_rows, one_thread
+from raysearch.scoring.fitting import (
+    FitError,
+    Rows,
+    explain_failures,
+    finite_rows,
+    fit_rows,
+    one_thread,
+)
 from raysearch.scoring.metrics import Floats
 from raysearch.scoring.spec import COUNTING, COVARIANCES, INLIERS, InlierSpec
 
@@ -31,14 +38,14 @@ __all__ = [
 ]
 
 BLOCK = 1024
-"""Segments that are scored at once, which bounds the memory."""
+"""Segments that are scored at once, to bound the memory."""
 
 
 class Formula(Protocol):
-    """What each model brings: a dataclass of its arrays, and how they score."""
+    """The arrays of a model, as a dataclass, and the score that they define."""
 
     def score(self, rows: Floats) -> Floats:
-        """Anomaly score (N,) of rows (N, D), higher = more anomalous."""
+        """Return the anomaly score (N,) of rows (N, D), higher = more anomalous."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,59 +55,59 @@ class InlierModel:
     formula: Formula
 
     def score(self, embeddings: Rows) -> Floats:
-        """Anomaly score (N,) of embeddings (N, D), higher = more anomalous.
+        """Return the anomaly score (N,) of embeddings (N, D), higher = more anomalous.
 
         Raises:
             ValueError: embeddings that are not finite.
         """
-        rows = finite(embeddings)
+        rows = finite_rows(embeddings)
         with one_thread():
             blocks = [self.formula.score(rows[i : i + BLOCK]) for i in range(0, len(rows), BLOCK)]
         return np.concatenate([np.empty(0), *blocks])
 
     def arrays(self) -> dict[str, Rows]:
-        """The fitted model as arrays, from which `restore` makes it again."""
+        """Return the fitted model as arrays, from which `restore` rebuilds it."""
         return _arrays(self.formula)
 
 
 def fit(
     spec: InlierSpec, embeddings: Rows, *, seed: int, reg_covar: float, head_row: Rows
 ) -> InlierModel:
-    """Fits an inlier model to embeddings (N, D) of normal segments of one product ID.
+    """Fit an inlier model to embeddings (N, D) of normal segments of one product ID.
 
     Args:
-        spec: which.
+        spec: inlier model and p.
         embeddings: of the segments.
-        seed: of the mixtures' k-means start; nothing else is drawn.
+        seed: of the mixtures' k-means start, the only random draw.
         reg_covar: added to the diagonal of each covariance of a mixture.
-        head_row: the product head's row (D,) of the own ID, with which `none` scores.
+        head_row: the product head's row (D,) of this ID, used by `none`.
 
     Raises:
-        FitError: too few segments, or embeddings that are constant or not finite, or otherwise
-            such that this model cannot be fitted to them.
+        FitError: too few segments, or embeddings that are constant or not finite, or
+            otherwise unfit for this model.
     """
     if spec.name == "none":
         return restore(spec.name, spec.p, {"weight": head_row})
-    rows = fit_rows(embeddings, fewest=_fewest(spec), what=str(spec))
+    rows = fit_rows(embeddings, fewest=_fewest_segments(spec), model=str(spec))
     with one_thread(), explain_failures(str(spec)):
-        arrays = _arrays(_fitted(spec, rows, seed, reg_covar))
-    # A fitted and a restored model are one and the same, so they agree in every digit.
+        arrays = _arrays(_fit_formula(spec, rows, seed, reg_covar))
+    # Restored at once, so that a fitted and a stored model agree in every digit.
     return restore(spec.name, spec.p, arrays)
 
 
 def restore(name: str, p: float | None, arrays: Mapping[str, Rows]) -> InlierModel:
-    """The fitted model of this name and p whose `arrays` these are."""
+    """Rebuild the fitted model of this name and p from its `arrays`."""
     spec = InlierSpec(name, p)
-    own: dict[str, Any] = {k: np.array(a, np.float64, order="C") for k, a in arrays.items()}
-    return InlierModel(_restored(spec, own))
+    copies: dict[str, Any] = {k: np.array(a, np.float64, order="C") for k, a in arrays.items()}
+    return InlierModel(_restore_formula(spec, copies))
 
 
 def remark(spec: InlierSpec, n_segments: int, dim: int) -> str:
-    """What a reader of the result must know about this fit; empty if nothing.
+    """Return a warning about this fit for the readers of its result, empty if there is none.
 
     For covariances of full rank, a full component in `dim` dimensions needs `dim` + 1 segments, a
-    diagonal one 2, and p tied ones `dim` + p together; with fewer on average it is `reg_covar`
-    that shapes the density. Such a fit is allowed.
+    diagonal one 2, and p tied ones `dim` + p together; with fewer on average `reg_covar`
+    determines the density. Such a fit is allowed.
     """
     if spec.name not in COVARIANCES or spec.p is None:
         return ""
@@ -112,18 +119,18 @@ def remark(spec: InlierSpec, n_segments: int, dim: int) -> str:
     return f"degenerate: {spec.p} {kind} {components} on {n_segments} segments in {dim} dimensions"
 
 
-def _fewest(spec: InlierSpec) -> int:
-    """Segments that a model needs."""
+def _fewest_segments(spec: InlierSpec) -> int:
+    """Return the number of segments that a model needs."""
     if spec.name not in COUNTING or spec.p is None:
         return 2
-    # The fitted segments are each other's neighbours in these two.
+    # These two count neighbours of each fitted segment among the others.
     return int(spec.p) + (spec.name in ("lof", "knn_local"))
 
 
-# Each model is imported where it is used: scikit-learn takes seconds, and a space names few models.
+# Each model is imported where it is used: scikit-learn takes seconds, and a space has few models.
 
 
-def _fitted(spec: InlierSpec, rows: Floats, seed: int, reg_covar: float) -> Formula:
+def _fit_formula(spec: InlierSpec, rows: Floats, seed: int, reg_covar: float) -> Formula:
     name, p = spec.name, spec.p
     assert p is not None, name
     if name in COVARIANCES:
@@ -132,7 +139,7 @@ def _fitted(spec: InlierSpec, rows: Floats, seed: int, reg_covar: float) -> Form
         kind = COVARIANCES[name]
         return Mixture.fit(rows, int(p), covariance=kind, seed=seed, reg_covar=reg_covar)
     if name in COUNTING:
-        return _fitted_neighbours(name, int(p), rows)
+        return _fit_neighbours(name, int(p), rows)
     if name in ("ocsvm", "kde"):
         from raysearch.scoring.kernel import KernelSum
 
@@ -142,7 +149,7 @@ def _fitted(spec: InlierSpec, rows: Floats, seed: int, reg_covar: float) -> Form
     return Mahalanobis.fit(rows, p) if name == "mahalanobis" else PcaResidual.fit(rows, p)
 
 
-def _fitted_neighbours(name: str, p: int, rows: Floats) -> Formula:
+def _fit_neighbours(name: str, p: int, rows: Floats) -> Formula:
     from raysearch.scoring.neighbours import Knn, KnnLocal, Lof
 
     if name == "lof":
@@ -152,7 +159,7 @@ def _fitted_neighbours(name: str, p: int, rows: Floats) -> Formula:
     return Knn.fit(rows, p, cosine=name == "knn_cosine")
 
 
-def _restored(spec: InlierSpec, arrays: Mapping[str, Any]) -> Formula:
+def _restore_formula(spec: InlierSpec, arrays: Mapping[str, Any]) -> Formula:
     name, p = spec.name, spec.p
     if name == "none" or p is None:
         from raysearch.scoring.product import ProductProbability
@@ -163,7 +170,7 @@ def _restored(spec: InlierSpec, arrays: Mapping[str, Any]) -> Formula:
 
         return Mixture(COVARIANCES[name], **arrays)
     if name in COUNTING:
-        return _restored_neighbours(name, int(p), arrays)
+        return _restore_neighbours(name, int(p), arrays)
     if name in ("ocsvm", "kde"):
         from raysearch.scoring.kernel import KernelSum
 
@@ -173,7 +180,7 @@ def _restored(spec: InlierSpec, arrays: Mapping[str, Any]) -> Formula:
     return Mahalanobis(**arrays) if name == "mahalanobis" else PcaResidual(**arrays)
 
 
-def _restored_neighbours(name: str, p: int, arrays: Mapping[str, Any]) -> Formula:
+def _restore_neighbours(name: str, p: int, arrays: Mapping[str, Any]) -> Formula:
     from raysearch.scoring.neighbours import Knn, KnnLocal, Lof
 
     if name == "lof":

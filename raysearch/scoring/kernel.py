@@ -1,9 +1,9 @@
 """Sums of Gaussian kernels: one-class support vector machine and kernel density.
 
-Both are scored here, by one formula and on a logarithmic scale. scikit-learn's own sum of a support
-vector machine vanishes a few spreads away, where all anomalies would score alike; its density comes
-from trees, which go wrong where bandwidths are small (its issues 25799 and 27186) and are slow in
-many dimensions.
+Both are scored here, by one formula and on a logarithmic scale. scikit-learn's sum of a support
+vector machine underflows a few spreads away, where all anomalies would score alike; its density
+uses trees, which are wrong for small bandwidths (its issues 25799 and 27186) and slow in many
+dimensions.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class KernelSum:
         centres: of the kernels, relative to the mean (M, D).
         log_weights: logarithms of their weights (M,).
         gamma: one over twice the squared bandwidth ().
-        offset: what is added to every score ().
+        offset: added to every score ().
     """
 
     mean: Floats
@@ -36,13 +36,13 @@ class KernelSum:
 
     @classmethod
     def ocsvm(cls, rows: Floats, p: float) -> Self:
-        """One-class support vector machine with nu = p and gamma = 1 / total variance.
+        """Fit a one-class support vector machine with nu = p and gamma = 1 / total variance.
 
         The score is log rho - log sum_j alpha_j K(x, x_j), above 0 where scikit-learn's
         `decision_function` is below 0.
         """
         mean = rows.mean(axis=0)
-        # Not gamma="scale", which would count what sets the dimensions' means apart as variance.
+        # Not gamma="scale", whose variance includes the differences between the dimensions' means.
         gamma = 1 / rows.var(axis=0).sum()
         machine = OneClassSVM(kernel="rbf", gamma=gamma, nu=p).fit(rows - mean)
         return cls(
@@ -55,7 +55,7 @@ class KernelSum:
 
     @classmethod
     def density(cls, rows: Floats, p: float) -> Self:
-        """Kernel density, the bandwidth being p times Silverman's; the score is -log density.
+        """Fit a kernel density with p times Silverman's bandwidth; the score is -log density.
 
         Silverman's bandwidth is s (N (D + 2) / 4)^(-1 / (D + 4)), s^2 the mean variance of the
         dimensions.
@@ -73,10 +73,10 @@ class KernelSum:
         )
 
     def score(self, rows: Floats) -> Floats:
-        """Score (N,) of rows (N, D)."""
+        """Return the score (N,) of rows (N, D)."""
         squares = euclidean_distances(rows - self.mean, self.centres, squared=True)
         terms = self.log_weights - self.gamma * squares
-        # The greatest comes first, so that no sum vanishes.
+        # The greatest term is factored out, so that no sum underflows.
         top = terms.max(axis=1)
         rest = np.log(np.exp(terms - top[:, None]).sum(axis=1))
         return np.asarray(self.offset - top - rest)

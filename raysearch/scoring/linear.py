@@ -1,4 +1,4 @@
-"""Mean and covariance of the fitted segments: how far in their spread, or out of their plane?"""
+"""Mahalanobis distance to the fitted segments, and distance to their principal components."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -19,7 +19,7 @@ class Mahalanobis:
 
     Attributes:
         mean: of the fitted segments (D,).
-        whitening: what makes their covariance the identity (D, D).
+        whitening: matrix that makes their covariance the identity (D, D).
     """
 
     mean: Floats
@@ -27,20 +27,22 @@ class Mahalanobis:
 
     @classmethod
     def fit(cls, rows: Floats, p: float) -> Self:
-        """Estimates the covariance.
+        """Estimate mean and covariance.
 
         Raises:
-            FitError: it is singular, which it may be with p = 0 or very near it.
+            FitError: the covariance is singular, which needs p = 0 or very near it.
         """
-        found = ShrunkCovariance(shrinkage=p, store_precision=False).fit(rows)
-        variances, axes = np.linalg.eigh(found.covariance_)
+        estimate = ShrunkCovariance(shrinkage=p, store_precision=False).fit(rows)
+        variances, axes = np.linalg.eigh(estimate.covariance_)
         if variances[0] <= variances[-1] * len(variances) * np.finfo(np.float64).eps:
-            why = f"the covariance of {len(rows)} segments in {len(variances)} dimensions"
-            raise FitError(f"mahalanobis with p={p}: {why} is singular, a larger p shrinks it more")
-        return cls(found.location_, axes / np.sqrt(variances))
+            subject = f"the covariance of {len(rows)} segments in {len(variances)} dimensions"
+            raise FitError(
+                f"mahalanobis with p={p}: {subject} is singular, a larger p shrinks it more"
+            )
+        return cls(estimate.location_, axes / np.sqrt(variances))
 
     def score(self, rows: Floats) -> Floats:
-        """Distance (N,) of rows (N, D)."""
+        """Return the distance (N,) of rows (N, D)."""
         return np.asarray(np.linalg.norm((rows - self.mean) @ self.whitening, axis=1))
 
 
@@ -58,19 +60,19 @@ class PcaResidual:
 
     @classmethod
     def fit(cls, rows: Floats, p: float) -> Self:
-        """Finds the fewest components that explain more than the share p.
+        """Find the fewest components that explain more than the share p.
 
         Raises:
-            FitError: those are all there are.
+            FitError: that takes all components.
         """
-        found = PCA(n_components=p, svd_solver="full").fit(rows)
-        kept, dim = found.components_.shape
-        if kept == dim:
+        pca = PCA(n_components=p, svd_solver="full").fit(rows)
+        count, dim = pca.components_.shape
+        if count == dim:
             raise FitError(f"pca with p={p}: takes all {dim} dimensions, so no residual is left")
-        return cls(found.mean_, found.components_)
+        return cls(pca.mean_, pca.components_)
 
     def score(self, rows: Floats) -> Floats:
-        """Norm (N,) of what the components leave of rows (N, D)."""
+        """Return the norm (N,) of the residual of rows (N, D)."""
         centred = rows - self.mean
         plane = centred @ self.components.T @ self.components
         return np.asarray(np.linalg.norm(centred - plane, axis=1))

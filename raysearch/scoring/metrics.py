@@ -22,7 +22,7 @@ Area = TypeVar("Area", float, Floats)
 def auc_pauc(
     labels: NDArray[Any], scores: NDArray[Any], max_fpr: float = MAX_FPR
 ) -> tuple[float, float]:
-    """Area under the ROC curve and under its part with a low false-positive rate.
+    """Return the area under the ROC curve and under its part with a low false-positive rate.
 
     The partial area is McClish-standardised, as in the DCASE 2021 Task 2 evaluator: 0.5 is
     chance, 1 is perfect, 1/2 (1 + (A - m) / (max_fpr - m)) with m = max_fpr^2 / 2.
@@ -58,15 +58,15 @@ def auc_pauc(
     auc = float(np.trapezoid(tpr, fpr))
     if max_fpr == 1:
         return auc, auc
-    # roc_auc_score finds the same, bit for bit, from two curves more: six times as slow, and a
-    # trial asks for dozens.
+    # roc_auc_score returns the same, bit for bit, but computes two more curves: six times as slow,
+    # and a trial needs dozens.
     inside = fpr <= max_fpr
     end = np.interp(max_fpr, fpr, tpr)
     part = np.trapezoid(np.append(tpr[inside], end), np.append(fpr[inside], max_fpr))
-    return auc, float(standardised(part, max_fpr))
+    return auc, float(standardise(part, max_fpr))
 
 
-def standardised(area: Area, max_fpr: float = MAX_FPR) -> Area:
+def standardise(area: Area, max_fpr: float = MAX_FPR) -> Area:
     """Put a partial area on the scale of McClish, where 0.5 is chance and 1 is perfect.
 
     Args:
@@ -78,7 +78,7 @@ def standardised(area: Area, max_fpr: float = MAX_FPR) -> Area:
 
 
 def roc(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The ROC curve, from the strictest threshold to the laxest; points on a line are left out.
+    """Return the ROC curve, from the strictest threshold to the laxest, without points on a line.
 
     Args:
         labels: (N,), 1 for an anomaly, 0 for normal, both among them.
@@ -87,7 +87,7 @@ def roc(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArr
     Returns:
         False-positive rates (K,) and true-positive rates (K,), both from 0 to 1.
     """
-    # Here: it takes seconds, and who only averages scores need not wait for it.
+    # Imported here: it takes seconds, and averages of scores do not need it.
     from sklearn.metrics import roc_curve
 
     fpr, tpr, _ = roc_curve(labels, scores)
@@ -95,10 +95,10 @@ def roc(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArr
 
 
 def harmonic_mean(values: Iterable[float]) -> float:
-    """Harmonic mean of values that are not negative; 0 if any of them is 0.
+    """Return the harmonic mean of values that are not negative; 0 if any of them is 0.
 
     Raises:
-        ValueError: no values, or one that is negative or not finite.
+        ValueError: no values, or a value that is negative or not finite.
     """
     array = np.asarray(list(values), dtype=np.float64)
     if array.size == 0:
@@ -121,21 +121,21 @@ class MachineScore:
 
     @property
     def hmean(self) -> float:
-        """Harmonic mean of all AUCs and pAUCs over the IDs (the figure of Table II)."""
+        """Harmonic mean of all AUCs and pAUCs over the IDs (the value of Table II)."""
         return harmonic_mean(value for pair in self.per_id.values() for value in pair)
 
 
 def machine_score(
     labels: Mapping[str, NDArray[Any]], scores: Mapping[str, NDArray[Any]]
 ) -> MachineScore:
-    """Judge one machine type, each product ID by itself.
+    """Score one machine type, each product ID by itself.
 
     Args:
         labels: product ID -> (N,), 1 for an anomaly, 0 for normal.
         scores: product ID -> (N,), higher = more anomalous; the same IDs.
 
     Raises:
-        ValueError: no IDs, IDs that differ, or an ID that `auc_pauc` refuses (it is named).
+        ValueError: no IDs, IDs that differ, or an ID that `auc_pauc` refuses (in the message).
     """
     if not labels or labels.keys() != scores.keys():
         raise ValueError(f"labels of IDs {sorted(labels)} but scores of IDs {sorted(scores)}")

@@ -1,4 +1,4 @@
-"""Gaussian mixtures: how likely is a segment?"""
+"""Gaussian mixtures, which score a segment by its negative log-likelihood."""
 
 import warnings
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Mixture:
 
     @classmethod
     def fit(cls, rows: Floats, p: int, *, covariance: str, seed: int, reg_covar: float) -> Self:
-        """Fits by expectation maximisation from a k-means start by `seed`.
+        """Fit by expectation maximisation from a k-means start with `seed`.
 
         `reg_covar` is added to the diagonal of each covariance, which keeps a component with
         fewer segments than dimensions invertible.
@@ -45,7 +45,7 @@ class Mixture:
         return cls(covariance, mixture.weights_, mixture.means_, mixture.precisions_cholesky_)
 
     def score(self, rows: Floats) -> Floats:
-        """Negative log-likelihood (N,) of rows (N, D)."""
+        """Return the negative log-likelihood (N,) of rows (N, D)."""
         mixture = GaussianMixture(len(self.weights), covariance_type=self.covariance)
         mixture.weights_, mixture.means_ = self.weights, self.means
         mixture.precisions_cholesky_ = self.precisions_cholesky

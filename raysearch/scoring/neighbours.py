@@ -1,7 +1,7 @@
-"""Nearest neighbours among the fitted segments: how far, and how far for that place?
+"""Distances to the nearest fitted segments, absolute and relative to the local density.
 
 scikit-learn finds neighbours by matrix products, whose last digits depend on how many segments are
-asked for at once; the distances themselves are therefore taken anew, each for itself.
+scored at once; the distances are therefore computed again, each by itself.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Lof:
         return LocalOutlierFactor(n_neighbors=self.p, novelty=True).fit(self.embeddings)
 
     def score(self, rows: Floats) -> Floats:
-        """Local outlier factor (N,) of rows (N, D)."""
+        """Return the local outlier factor (N,) of rows (N, D)."""
         return -np.asarray(self._factor.score_samples(rows), dtype=np.float64)
 
 
@@ -43,7 +43,7 @@ class Knn:
     """Mean distance to the p nearest fitted segments.
 
     Attributes:
-        cosine: whether directions alone count: 1 - cosine, rather than the Euclidean distance.
+        cosine: True for the distance 1 - cosine, False for the Euclidean one.
         embeddings: fitted segments (N, D); of length 1 if `cosine`.
     """
 
@@ -53,10 +53,10 @@ class Knn:
 
     @classmethod
     def fit(cls, rows: Floats, p: int, *, cosine: bool) -> Self:
-        """Keeps the segments.
+        """Keep the segments, scaled to length 1 if `cosine`.
 
         Raises:
-            FitError: directions count, and all are the same.
+            FitError: `cosine`, and all segments have the same direction.
         """
         if not cosine:
             return cls(p, cosine, rows)
@@ -67,22 +67,22 @@ class Knn:
 
     @cached_property
     def _search(self) -> Any:
-        return _search(self.embeddings, self.p)
+        return _neighbour_search(self.embeddings, self.p)
 
     def score(self, rows: Floats) -> Floats:
-        """Mean distance (N,) of rows (N, D)."""
-        places = normalize(rows) if self.cosine else rows
-        near = self._search.kneighbors(places, return_distance=False)
-        distances = _distances(places, self.embeddings, near)
+        """Return the mean distance (N,) of rows (N, D)."""
+        queries = normalize(rows) if self.cosine else rows
+        near = self._search.kneighbors(queries, return_distance=False)
+        distances = _distances(queries, self.embeddings, near)
         # Half of the squared distance between directions is 1 - cosine.
         return np.asarray((distances**2 / 2 if self.cosine else distances).mean(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
 class KnnLocal:
-    """Distance to the fitted segment that is nearest for its surroundings.
+    """Distance to the fitted segment that is nearest relative to its radius.
 
-    min over y of d(x, y) / r(y), r(y) being the mean distance of y to its own p nearest fitted
+    min over y of d(x, y) / r(y), r(y) being the mean distance of y to its p nearest fitted
     segments: local density-based score normalisation (Wilkinghoff et al., 2025). About 1 for
     inliers.
 
@@ -96,35 +96,35 @@ class KnnLocal:
 
     @classmethod
     def fit(cls, rows: Floats, p: int) -> Self:
-        """Measures the surroundings of every segment.
+        """Measure the radius of every segment.
 
         Raises:
-            FitError: p or fewer different segments.
+            FitError: p or fewer distinct segments.
         """
-        # A segment that is there twice, as in a clip that was repeated, would have the radius 0.
-        different = np.unique(rows, axis=0)
-        if len(different) <= p:
-            what = f"knn_local with p={p} needs at least {p + 1} different segments"
-            raise FitError(f"{what}, has {len(different)}")
-        near = _search(different, p).kneighbors(return_distance=False)
-        return cls(different, _distances(different, different, near).mean(axis=1))
+        # A duplicate, as in a clip that was repeated, would have the radius 0.
+        distinct = np.unique(rows, axis=0)
+        if len(distinct) <= p:
+            need = f"knn_local with p={p} needs at least {p + 1} different segments"
+            raise FitError(f"{need}, has {len(distinct)}")
+        near = _neighbour_search(distinct, p).kneighbors(return_distance=False)
+        return cls(distinct, _distances(distinct, distinct, near).mean(axis=1))
 
     def score(self, rows: Floats) -> Floats:
-        """Relative distance (N,) of rows (N, D)."""
+        """Return the relative distance (N,) of rows (N, D)."""
         relative = pairwise_distances(rows, self.embeddings) / self.radii
         nearest = relative.argmin(axis=1)
         distances = _distances(rows, self.embeddings, nearest[:, None])
         return np.asarray(distances[:, 0] / self.radii[nearest])
 
 
-def _search(embeddings: Floats, p: int) -> Any:
+def _neighbour_search(embeddings: Floats, p: int) -> Any:
     return NearestNeighbors(n_neighbors=p, algorithm="brute").fit(embeddings)
 
 
-def _distances(rows: Floats, others: Floats, near: NDArray[np.int64]) -> Floats:
-    """Distances (N, K) of rows (N, D) to those of the others whose numbers are in near (N, K)."""
-    found = np.empty(near.shape)
+def _distances(rows: Floats, segments: Floats, near: NDArray[np.int64]) -> Floats:
+    """Return distances (N, K) of rows (N, D) to segments (M, D) of the indices near (N, K)."""
+    distances = np.empty(near.shape)
     for k, column in enumerate(near.T):
-        apart = rows - others[column]
-        found[:, k] = np.sqrt(np.einsum("nd,nd->n", apart, apart))
-    return found
+        difference = rows - segments[column]
+        distances[:, k] = np.sqrt(np.einsum("nd,nd->n", difference, difference))
+    return distances

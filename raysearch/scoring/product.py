@@ -1,4 +1,7 @@
-"""No inlier model ("without h" of Table III): the classifier's own word."""
+"""Scores without an inlier model ("without h" of Table III): the classifier's probability.
+
+Apart from linear.py, which imports scikit-learn: that takes seconds.
+"""
 
 from dataclasses import dataclass
 
@@ -10,15 +13,15 @@ from raysearch.scoring.metrics import Floats
 
 @dataclass(frozen=True, eq=False)
 class ProductProbability:
-    """1 - probability of the clip's own product ID.
+    """1 - probability of the clip's product ID.
 
     Attributes:
-        weight: the product head's row (D,) of the own ID; that head has no bias.
+        weight: the product head's row (D,) of this ID; that head has no bias.
     """
 
     weight: Floats
 
     def score(self, rows: Floats) -> Floats:
-        """1 - sigmoid(logit), (N,), of rows (N, D)."""
+        """Return 1 - sigmoid(logit), (N,), of rows (N, D)."""
         # sigmoid(-z) keeps the digits that 1 - sigmoid(z) loses where the probability nears 1.
         return np.asarray(expit(-(rows @ self.weight)), dtype=np.float64)

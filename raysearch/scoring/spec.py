@@ -14,9 +14,9 @@
     kde          bandwidth, in multiples of Silverman's   0.001 <= p <= 1000  neg. log-density
     none         -                                        -                   1 - probability
 
-No p depends on the scale of the embeddings: multiplying all of them by one factor changes no order
-of scores. Only of Gaussian mixtures this holds no longer where `reg_covar` outweighs their
-variances, and `none` is no function of distances. Logarithms are natural.
+No p depends on the scale of the embeddings: multiplying all of them by a factor keeps the order of
+scores. Exceptions are Gaussian mixtures where `reg_covar` outweighs their variances, and `none`,
+which is no function of distances. Logarithms are natural.
 """
 
 from dataclasses import dataclass
@@ -30,9 +30,8 @@ INLIERS: tuple[str, ...] = get_args(Inlier)
 COUNTING = ("gmm", "gmm_diag", "gmm_tied", "lof", "knn", "knn_cosine", "knn_local")
 """Models whose p is a number of components or neighbours."""
 
-
 COVARIANCES = {"gmm": "full", "gmm_diag": "diag", "gmm_tied": "tied"}
-"""What scikit-learn calls the covariances of each model."""
+"""Kind of covariances of each model, as scikit-learn calls them."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,15 @@ class InlierSpec:
             raise UserError(f"unknown inlier model {self.name!r}: choose from {', '.join(INLIERS)}")
         if self.name == "none" and self.p is not None:
             raise UserError(f"inlier model none takes no p, got p={self.p}: leave it out")
-        if not _allowed(self.name, self.p):
-            needed = _needed(self.name)
-            raise UserError(f"inlier model {self.name} needs {needed}, got p={self.p!r}")
+        if not _is_allowed(self.name, self.p):
+            requirement = _requirement(self.name)
+            raise UserError(f"inlier model {self.name} needs {requirement}, got p={self.p!r}")
 
     def __str__(self) -> str:
         return self.name if self.p is None else f"{self.name} with p={self.p}"
 
 
-def _allowed(name: str, p: object) -> bool:
+def _is_allowed(name: str, p: object) -> bool:
     if name == "none":
         return p is None
     if isinstance(p, bool) or not isinstance(p, int | float):
@@ -75,7 +74,7 @@ def _allowed(name: str, p: object) -> bool:
     return isinstance(p, int) and p >= 1
 
 
-def _needed(name: str) -> str:
+def _requirement(name: str) -> str:
     match name:
         case "mahalanobis":
             return "a shrinkage 0 <= p <= 1"

@@ -1,4 +1,4 @@
-"""What a search may take: time, and hours of its devices."""
+"""The budget of a search: time and device hours."""
 
 import time
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Budget:
-    """What a search may take in all; None does not limit.
+    """Limits of a whole search; None is no limit.
 
     Attributes:
-        seconds: from the time at which its first trial may start.
-        gpu_hours: hours of a GPU, or of a worker process where trials run on CPUs; trials of
+        seconds: wall time since `start`.
+        gpu_hours: hours of a GPU, or of a worker process where trials run on CPUs. Trials of
             earlier runs of the same studies count.
-        start: of the search, on the monotonic clock, in s.
+        start: time on the monotonic clock at which the first trial may start, in s.
     """
 
     seconds: float | None = None
@@ -20,10 +20,10 @@ class Budget:
     start: float = field(default_factory=time.monotonic)
 
     def spent(self, device_seconds: float) -> str | None:
-        """Return which of its parts is spent; None while none is.
+        """Return the limit that is spent, as a stop reason; None while there is budget left.
 
         Args:
-            device_seconds: that the studies took so far.
+            device_seconds: cost of the studies so far.
         """
         if self.seconds is not None and time.monotonic() - self.start >= self.seconds:
             return "the time budget is spent"

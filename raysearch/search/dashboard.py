@@ -13,32 +13,34 @@ from raysearch.errors import UserError
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """Answers several requests at once: a page asks for many things."""
+    """A server that answers requests in parallel: a page sends many."""
 
     daemon_threads = True
 
 
-class _Quiet(WSGIRequestHandler):
-    """Keeps every request from being a line on the terminal."""
+class _SilentHandler(WSGIRequestHandler):
+    """A request handler without a log line for every request."""
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
+        """Skip the log line."""
 
 
 def serve(journal: Path, port: int, ready: Callable[[str], None]) -> None:
-    """Serves the dashboard on 127.0.0.1 until it is stopped.
+    """Serve the dashboard on 127.0.0.1 until it is stopped.
 
     Args:
-        journal: of the study; what a search adds to it meanwhile is shown.
-        port: 0 takes a free one.
-        ready: told the address.
+        journal: of the study; the dashboard follows what a running search appends.
+        port: 0 is any free port.
+        ready: called with the address.
 
     Raises:
-        UserError: the port is taken, or not for this user.
+        UserError: the port is taken or not permitted.
     """
     app = wsgi(JournalStorage(JournalFileBackend(str(journal))))
     try:
-        server = make_server("127.0.0.1", port, app, server_class=_Server, handler_class=_Quiet)
+        server = make_server(
+            "127.0.0.1", port, app, server_class=_Server, handler_class=_SilentHandler
+        )
     except OSError as error:
         raise UserError(
             f"--port {port}: cannot listen there ({error.strerror}); choose another, or 0"

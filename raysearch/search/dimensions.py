@@ -1,7 +1,7 @@
-"""The dimensions of a space as Optuna samples them: every one a range of numbers.
+"""The dimensions of a space as Optuna samples them: ranges of numbers.
 
-A list of numbers is sampled as a range, too, and what is drawn goes to its nearest entry. So a
-sampler knows that 64 lies between 32 and 128, which a mere set of choices would hide from it.
+A list of numbers is sampled as a range, and a draw is rounded to the nearest entry. The sampler
+then knows that 64 lies between 32 and 128, which categorical choices would hide.
 """
 
 import math
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Axis:
-    """One searched number.
+    """A searched dimension.
 
     Attributes:
         low: least value that is drawn.
         high: greatest value that is drawn.
-        log: whether its logarithm is drawn evenly.
-        values: what a draw is moved to, ascending; None leaves it where it is.
+        log: True if the logarithm is drawn uniformly.
+        values: entries that a draw is rounded to, ascending; None does not round.
     """
 
     low: float
@@ -34,53 +34,53 @@ class Axis:
 
     @property
     def distribution(self) -> "BaseDistribution":
-        """What Optuna draws from."""
-        # Here: who only counts what a space holds needs no Optuna.
+        """Optuna distribution of the dimension."""
+        # A late import: counting the configurations of a space needs no Optuna.
         from optuna.distributions import FloatDistribution
 
         return FloatDistribution(self.low, self.high, log=self.log)
 
     def nearest(self, value: float) -> Number:
-        """The value of the space that is nearest to one that was drawn, or found elsewhere."""
+        """Return the value of the space nearest to a draw or to a value of another study."""
         if self.values is None:
             return min(max(value, self.low), self.high)
-        place = bisect_left(self.values, value)
-        around = self.values[max(0, place - 1) : place + 1]
-        return min(around, key=lambda known: (self._distance(known, value), abs(known - value)))
+        index = bisect_left(self.values, value)
+        neighbours = self.values[max(0, index - 1) : index + 1]
+        return min(neighbours, key=lambda entry: (self._distance(entry, value), abs(entry - value)))
 
     def _distance(self, a: float, b: float) -> float:
         return abs(math.log(a / b)) if self.log and a > 0 and b > 0 else abs(a - b)
 
 
 def axes(space: Space) -> dict[str, Axis]:
-    """What is searched of an encoder."""
+    """Return the searched dimensions of an encoder by name."""
     search = space.search
     return {
         "lr": _axis(search.lr),
-        "batch_size": _sizes(search.batch_size),
+        "batch_size": _batch_size_axis(search.batch_size),
         "lambda": _axis(search.lam),
     }
 
 
 def p_axes(space: Space) -> dict[str, Axis]:
-    """The p of every inlier model that has one."""
-    found = {}
+    """Return the axis of p by inlier model; models without p have none."""
+    axis_of = {}
     for name, ps in space.search.inlier.items():
         values = [p for p in ps if p is not None]
         if values:
-            found[name] = _listed(values)
-    return found
+            axis_of[name] = _list_axis(values)
+    return axis_of
 
 
 def is_exhausted(space: Space, tried: Collection[object]) -> bool:
-    """Tell whether everything in a space was tried.
+    """Return True if every configuration of a space was proposed.
 
     Args:
-        space: that is searched.
-        tried: keys of the proposals, each once.
+        space: search space.
+        tried: distinct keys of the proposals.
     """
     values = [axis.values for axis in axes(space).values()]
-    sizes = [math.inf if one is None else len(one) for one in values]
+    sizes = [math.inf if entries is None else len(entries) for entries in values]
     inliers = len(space.search.specs) if space.strategy.inlier == "sample" else 1
     return len(tried) >= math.prod(sizes) * inliers
 
@@ -88,19 +88,19 @@ def is_exhausted(space: Space, tried: Collection[object]) -> bool:
 def _axis(searched: Searched) -> Axis:
     if isinstance(searched, Range):
         return Axis(searched.low, searched.high, searched.log)
-    return _listed([float(value) for value in searched])
+    return _list_axis([float(value) for value in searched])
 
 
-def _sizes(searched: Searched) -> Axis:
-    """Batch sizes are even: half of a batch is the target machine type."""
+def _batch_size_axis(searched: Searched) -> Axis:
+    """Build the axis of the batch size: even, as half of a batch is the target machine type."""
     if isinstance(searched, Range):
         low, high = int(searched.low), int(searched.high)
         return Axis(low, high, searched.log, range(low, high + 1, 2))
-    return _listed([int(value) for value in searched])
+    return _list_axis([int(value) for value in searched])
 
 
-def _listed(values: Sequence[Number]) -> Axis:
-    """A range of which every entry has its share, the first and the last as large as the others."""
+def _list_axis(values: Sequence[Number]) -> Axis:
+    """Build a range in which every entry, also the first and the last, has an equal share."""
     ordered = sorted(values)
     if len(ordered) == 1:
         return Axis(ordered[0], ordered[0], False, ordered)
@@ -109,6 +109,6 @@ def _listed(values: Sequence[Number]) -> Axis:
     low = points[0] - (points[1] - points[0]) / 2
     high = points[-1] + (points[-1] - points[-2]) / 2
     if log:
-        # Not even by rounding is an end left out.
+        # Rounding must not exclude an end.
         low, high = min(math.exp(low), ordered[0]), max(math.exp(high), ordered[-1])
     return Axis(low, high, log, ordered)

@@ -1,4 +1,4 @@
-"""Trials of several studies, handed out fairly."""
+"""Fair scheduling of the trials of several studies."""
 
 from collections.abc import Sequence
 
@@ -7,56 +7,59 @@ from raysearch.study.records import Proposal
 
 
 class FairShare:
-    """Serves the study first of which the fewest trials are at work.
+    """A scheduler that serves the study with the fewest running trials first.
 
-    Not more studies are active than trials run at once, so that none is served now and then only;
-    those that wait begin where the others, which ended meanwhile, found something.
+    At most as many studies are active as trials run concurrently, so that every active study makes
+    progress. A waiting study is warm-started from the studies finished by then.
     """
 
     def __init__(self, queues: Sequence[TrialQueue], concurrent: int) -> None:
-        """Takes the studies in the order in which they begin.
+        """Accept the studies in the order in which they start.
 
         Args:
             queues: of the studies.
-            concurrent: trials at once.
+            concurrent: number of concurrent trials.
         """
         self.concurrent = concurrent
-        # Whoever came to an end in an earlier run is of use to all others.
+        # Studies finished in an earlier run can warm-start the rest.
         self.finished = [queue for queue in queues if queue.is_finished]
         self.waiting = [queue for queue in queues if not queue.is_finished]
         self.active: list[TrialQueue] = []
         self.running: dict[str, tuple[str, str]] = {}
-        """Name of a trial at work -> its study and the signature of its encoder."""
+        """Name of a running Tune trial -> study and signature of the encoder."""
 
     def next(self, name: str) -> tuple[str, Proposal] | None:
-        """The study and what to start now; None if there is nothing now, or at all (see `over`).
+        """Return the study and the proposal to start next.
 
         Args:
-            name: of the trial that will do it.
+            name: of the Tune trial that will run the proposal.
+
+        Returns:
+            None if no trial can start now; see `is_finished`.
         """
-        self._make_room()
+        self._refill()
         while True:
-            for queue in sorted(self.active, key=lambda a: len(self._busy(a))):
+            for queue in sorted(self.active, key=lambda queue: len(self._busy(queue))):
                 proposal = queue.next(self._busy(queue))
                 if proposal is not None:
                     signature = queue.context.config(proposal).signature()
                     self.running[name] = (queue.name, signature)
                     return queue.name, proposal
-            # Who has nothing to give just now leaves its slots to the next.
-            if not self._make_room() and not self._open():
+            # No active study can start a trial now: its slots go to the next study.
+            if not self._refill() and not self._open():
                 return None
 
     def release(self, name: str) -> None:
-        """A trial is no longer at work."""
+        """Remove a Tune trial from the running ones."""
         self.running.pop(name, None)
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to start or to wait for."""
+        """True if no trial is left to start or to wait for."""
         return not self.waiting and all(queue.is_finished for queue in self.active)
 
-    def _make_room(self) -> bool:
-        """Sorts out who is over, and opens as many others; returns whether there were any."""
+    def _refill(self) -> bool:
+        """Replace finished studies by waiting ones; return True if a study was opened."""
         for queue in [queue for queue in self.active if queue.is_finished]:
             self.active.remove(queue)
             self.finished.append(queue)

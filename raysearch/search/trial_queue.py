@@ -1,6 +1,6 @@
-"""What the trials of a study are, in which order: left open, proposed, and the finalists.
+"""The order of a study's trials: interrupted ones, new proposals, and the finalists.
 
-It knows no scheduler, and holds nothing that the study's folder does not tell again.
+A queue is independent of Ray, and can be rebuilt from the study's folder at any time.
 """
 
 from collections.abc import Collection, Sequence
@@ -9,59 +9,59 @@ from typing import TYPE_CHECKING
 
 from raysearch.search.dimensions import is_exhausted
 from raysearch.search.warm_start import best_starts, merge_starts, paper_start
-from raysearch.study.context import StudyContext, pruned
+from raysearch.study.context import StudyContext, pruned_record
 from raysearch.study.finalists import reruns
-from raysearch.study.records import KnownTrials, Proposal, Record, State
+from raysearch.study.records import Proposal, Record, State, StudyTrials
 from raysearch.study.space import Space
 from raysearch.training.outcome import Epoch
-from raysearch.training.state import unfinished
+from raysearch.training.state import read_progress
 
 if TYPE_CHECKING:
     from raysearch.search.sampler import Sampler
 
 
 class TrialQueue:
-    """Hands out the trials of one study."""
+    """The queue of a study's trials."""
 
     def __init__(
-        self, context: StudyContext, known: KnownTrials, sampler: "Sampler | None" = None
+        self, context: StudyContext, trials: StudyTrials, sampler: "Sampler | None" = None
     ) -> None:
-        """Resume a study where it stands.
+        """Resume a study.
 
         Args:
             context: of the study.
-            known: its trials so far.
-            sampler: that knows them; None to look at the study only, which needs no Optuna.
+            trials: of the study so far.
+            sampler: built from these trials; None for a read-only queue, which needs no Optuna.
         """
         self.context, self._sampler = context, sampler
         self.study = context.study
-        self.proposals = list(known.proposals)
-        self.records = {record.proposal.number: record for record in known.records}
+        self.proposals = list(trials.proposals)
+        self.records = {record.proposal.number: record for record in trials.records}
         self.devices = 1.0
-        """Of a trial; set by who runs them."""
+        """Devices per trial; set when the search starts."""
         self.searched = sum(proposal.rerun_of is None for proposal in self.proposals)
-        """Configurations that the sampler has proposed."""
+        """Number of configurations that the sampler has proposed."""
         self.next_number = 1 + max((p.number for p in self.proposals), default=-1)
         self.waiting = [p for p in self.proposals if p.number not in self.records]
         self.running: dict[int, float] = {}
-        """Number of a trial -> seconds that its epochs took."""
-        self.exhausted = is_exhausted(self.space, {p.key for p in known.searched})
-        self.spent = sum(record.device_seconds for record in self.records.values())
+        """Number of a running trial -> seconds of its epochs."""
+        self.exhausted = is_exhausted(self.space, {p.key for p in trials.searched})
+        self.ended_seconds = sum(record.device_seconds for record in self.records.values())
         self.pruned: list[Proposal] = []
         for proposal in self.waiting:
-            # The pruner must know the rungs that they have behind them; what it says of the last
-            # epoch nobody may have heard.
-            history, _ = unfinished(context.encoder(proposal))
-            verdicts = [self.report(proposal.number, epoch) for epoch in history]
-            if verdicts and verdicts[-1]:
+            # The pruner must record the rungs of interrupted trials. The search may have stopped
+            # before a trial was pruned at its last epoch.
+            history, _ = read_progress(context.encoder(proposal))
+            prunes = [self.report(proposal.number, epoch) for epoch in history]
+            if prunes and prunes[-1]:
                 self.pruned.append(proposal)
         if sampler is not None and self.space.strategy.warm_start == "paper":
             sampler.enqueue([paper_start(context.source.machine)])
 
     @property
     def sampler(self) -> "Sampler":
-        """What proposes its trials."""
-        assert self._sampler is not None, "this study is only looked at"
+        """Sampler of the study."""
+        assert self._sampler is not None, "this queue is read-only"
         return self._sampler
 
     @property
@@ -76,37 +76,37 @@ class TrialQueue:
 
     @property
     def epochs(self) -> int:
-        """Of a trial."""
+        """Epochs per trial."""
         return self.context.options.epochs
 
     def warm_start(self, finished: Sequence["TrialQueue"]) -> None:
-        """Begins where studies of other machine types, which ended meanwhile, found something.
+        """Start from the best configurations of finished studies of other machine types.
 
-        Trials that were interrupted at a rung, at which they are behind, end here.
+        Interrupted trials that the pruner rejects at their last rung are pruned here.
         """
         for proposal in self.pruned:
-            record = pruned(self.context, proposal, "", self.devices)
+            record = pruned_record(self.context, proposal, "", self.devices)
             if record is not None:
                 self.study.add(record)
                 self.waiting.remove(proposal)
                 self.tell(record)
-        found = [best_starts(list(a.records.values()), a.name) for a in finished]
-        self.sampler.enqueue(merge_starts(found))
+        starts = [best_starts(list(queue.records.values()), queue.name) for queue in finished]
+        self.sampler.enqueue(merge_starts(starts))
 
     def next(self, busy: Collection[str]) -> Proposal | None:
-        """What to start now; it was noted on disk.
+        """Return the proposal to start next; it has been written to disk.
 
         Args:
-            busy: signatures of encoders that trials of this study are at work on.
+            busy: signatures of the encoders of this study's running trials.
 
         Returns:
-            None if there is nothing, now or at all (see `over`).
+            None if no trial can start now; see `is_finished`.
         """
-        for place, proposal in enumerate(self.waiting):
+        for index, proposal in enumerate(self.waiting):
             # With `inlier: sample` two trials may want one encoder: the second loads it later.
             if self.context.config(proposal).signature() not in busy:
                 self.running.setdefault(proposal.number, 0.0)
-                return self.waiting.pop(place)
+                return self.waiting.pop(index)
         proposed = self._propose()
         if proposed is None:
             return None
@@ -119,43 +119,43 @@ class TrialQueue:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to start or to wait for."""
+        """True if no trial is left to start or to wait for."""
         if self.waiting or self.running or self.stop_reason is None:
             return False
         return not self._reruns()
 
     def report(self, number: int, epoch: Epoch) -> bool:
-        """Takes an epoch of a trial.
+        """Report an epoch of a trial.
 
         Returns:
-            Whether the trial should be given up.
+            True if the trial should be pruned.
         """
         self.running[number] = self.running.get(number, 0.0) + epoch.seconds
         sampler = self._sampler
         return sampler is not None and number in sampler.open and sampler.report(number, epoch)
 
     def tell(self, record: Record) -> None:
-        """Takes the record of a trial."""
+        """Report the record of a trial."""
         number = record.proposal.number
         self.running.pop(number, None)
         if number not in self.records:
             self.records[number] = record
-            self.spent += record.device_seconds
+            self.ended_seconds += record.device_seconds
         self.sampler.tell(record)
 
     @property
     def device_seconds(self) -> float:
-        """What the study cost so far, its unfinished trials included."""
-        return self.spent + self.devices * sum(self.running.values())
+        """Device seconds of the study so far, including unfinished trials."""
+        return self.ended_seconds + self.devices * sum(self.running.values())
 
     @property
-    def _all_given(self) -> bool:
-        """Whether no trial at work can bring about another, as one that ends patience can."""
+    def _all_proposed(self) -> bool:
+        """True if no result can lead to a further proposal, as a reset of patience can."""
         return self.exhausted or self.searched >= self.space.strategy.trials
 
     @property
     def stop_reason(self) -> str | None:
-        """Why no more configurations are proposed; None while some are."""
+        """Stop reason of the search; None while configurations are proposed."""
         strategy = self.space.strategy
         if self.searched >= strategy.trials:
             return f"{strategy.trials} trial" + "s" * (strategy.trials != 1)
@@ -170,13 +170,13 @@ class TrialQueue:
 
     @property
     def total(self) -> int:
-        """Trials that it will have, as far as is known."""
-        asked = self.searched if self.stop_reason else self.space.strategy.trials
-        given = len(self.proposals) - self.searched
+        """Expected number of trials, including finalists."""
+        searched = self.searched if self.stop_reason else self.space.strategy.trials
+        reruns = len(self.proposals) - self.searched
         finalists = self.space.finalists
-        if finalists is None or given:
-            return asked + given + len(self._reruns())
-        return asked + min(finalists.top, asked) * (finalists.seeds - 1)
+        if finalists is None or reruns:
+            return searched + reruns + len(self._reruns())
+        return searched + min(finalists.top, searched) * (finalists.seeds - 1)
 
     def _propose(self) -> Proposal | None:
         if self.stop_reason is None:
@@ -184,41 +184,41 @@ class TrialQueue:
             if proposal is not None:
                 return proposal
             self.exhausted = True
-        rivals = len(self.sampler.open)
-        if rivals and not self._all_given:
+        running = len(self.sampler.open)
+        if running and not self._all_proposed:
             return None
-        return next(iter(self._reruns(rivals)), None)
+        return next(iter(self._reruns(running)), None)
 
-    def _reruns(self, rivals: int = 0) -> list[Proposal]:
-        """List the finalists that were not given out yet; see `reruns`."""
+    def _reruns(self, running: int = 0) -> list[Proposal]:
+        """List the finalists' trainings that are still to be proposed; see `reruns`."""
         finalists = self.space.finalists
         if finalists is None:
             return []
         records = [self.records[number] for number in sorted(self.records)]
-        return reruns(records, self.proposals, finalists, self.context.seed, rivals)
+        return reruns(records, self.proposals, finalists, self.context.seed, running)
 
 
 def read_queue(context: StudyContext) -> TrialQueue:
-    """Read how a study stands; nothing is asked of the result that would change the folder."""
-    return TrialQueue(context, context.study.known())
+    """Read the state of a study into a read-only queue."""
+    return TrialQueue(context, context.study.trials())
 
 
 def resume_queue(context: StudyContext, journal: Path | None) -> TrialQueue:
-    """Read how a study stands, to resume it.
+    """Read the state of a study to resume it.
 
     Args:
         context: of the study.
-        journal: see `Sampler`; with None nothing is written.
+        journal: see `Sampler`; None writes no journal.
     """
     from raysearch.search.sampler import Sampler
 
-    known = context.study.known()
-    sampler = Sampler(context.space, journal, known.searched, known.records)
-    return TrialQueue(context, known, sampler)
+    trials = context.study.trials()
+    sampler = Sampler(context.space, journal, trials.searched, trials.records)
+    return TrialQueue(context, trials, sampler)
 
 
 def trials_since_best(records: Sequence[Record]) -> int:
-    """Trials since the best one, by number; those that failed do not count."""
+    """Count the trials after the best one, by number; failed trials are left out."""
     since, best = 0, float("-inf")
     for record in sorted(records, key=lambda r: r.proposal.number):
         if record.state is State.FAIL or record.proposal.rerun_of is not None:

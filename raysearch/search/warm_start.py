@@ -1,4 +1,4 @@
-"""Where a search may begin rather than at random: at what was good elsewhere."""
+"""Warm starts of a search: good configurations of the paper and of other studies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from raysearch.study.finalists import best_trials
 from raysearch.study.folder import StudyFolder, studies_at
 from raysearch.study.records import Record
 
-GOOD = 3
-"""Configurations that are taken over from each study."""
+STARTS_PER_STUDY = 3
+"""Number of configurations taken from each study."""
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """A configuration to begin with.
+    """A configuration proposed before the sampler's.
 
     Attributes:
-        origin: where it was found, for people.
-        inlier: its inlier model, which counts only where that is sampled.
+        origin: source of the configuration, for display.
+        inlier: inlier model; used only where it is sampled.
     """
 
     configuration: Configuration
@@ -44,7 +44,7 @@ _PAPER = {
 
 
 def paper_start(machine: str) -> WarmStart:
-    """The machine type's best configuration in the paper.
+    """Return the machine type's best configuration in the paper.
 
     Raises:
         UserError: the paper has none.
@@ -59,14 +59,14 @@ def paper_start(machine: str) -> WarmStart:
 
 
 def best_starts(records: Sequence[Record], name: str) -> list[WarmStart]:
-    """The best configurations of a study, the best first, each encoder once.
+    """Return the best configurations of a study, the best first, each encoder once.
 
     Args:
         records: of the study.
-        name: of the study, for people.
+        name: of the study, for display.
     """
     starts = []
-    for record in best_trials(records, GOOD):
+    for record in best_trials(records, STARTS_PER_STUDY):
         proposal, row = record.proposal, record.best
         assert row is not None
         origin = f"{name} trial {proposal.number}"
@@ -74,20 +74,20 @@ def best_starts(records: Sequence[Record], name: str) -> list[WarmStart]:
     return starts
 
 
-def merge_starts(found: Sequence[Sequence[WarmStart]]) -> list[WarmStart]:
-    """The best of every study first, then the second best of each, and so on."""
-    return [start for rank in zip_longest(*found) for start in rank if start is not None]
+def merge_starts(per_study: Sequence[Sequence[WarmStart]]) -> list[WarmStart]:
+    """Merge by rank: the best of every study, then the second best of each, and so on."""
+    return [start for rank in zip_longest(*per_study) for start in rank if start is not None]
 
 
-def read_warm_starts(place: UPath) -> list[WarmStart]:
-    """The best configurations of a study, or of every study in a folder.
+def read_warm_starts(folder: UPath) -> list[WarmStart]:
+    """Read the best configurations of a study, or of every study in a folder.
 
     Raises:
-        UserError: there is none, or none has a result.
+        UserError: the folder has no study, or no study has a result.
     """
-    studies = [StudyFolder(folder) for folder in studies_at(place)]
-    found = merge_starts([best_starts(study.records(), str(study.path)) for study in studies])
-    if not found:
-        what = "no finished trial" if studies else "no study"
-        raise UserError(f"--warm-start {place}: {what} there; name the folder of a run")
-    return found
+    studies = [StudyFolder(path) for path in studies_at(folder)]
+    starts = merge_starts([best_starts(study.records(), str(study.path)) for study in studies])
+    if not starts:
+        missing = "no finished trial" if studies else "no study"
+        raise UserError(f"--warm-start {folder}: {missing} there; name the folder of a run")
+    return starts

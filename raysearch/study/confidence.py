@@ -1,4 +1,4 @@
-"""How sure a winner is: the interval of its score, and that of its lead on the second."""
+"""Confidence in a winner: the intervals of its score and of its lead on the second."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,16 +13,16 @@ Members = tuple[tuple[str, str, float | None], ...]
 
 @dataclass(frozen=True)
 class Confidence:
-    """What resampling the validation clips says of a winner; None where it could not be done.
+    """Intervals of a winner from resampled validation clips; None where not measurable.
 
     Attributes:
-        of: what it was measured of: the winner.
-        against: and the second; empty if its encoders are gone or there is none.
-        low: the winner's mean score over its seeds is above, with 97.5 % confidence.
-        high: and below.
-        lead_low: its lead on the second's mean score is above, over as many seeds as both have.
-        lead_high: and below.
-        note: all that a reader must know, for the tables.
+        of: members of the winner.
+        against: members of the second; empty if its encoders are deleted or there is no second.
+        low: lower bound of the winner's mean score over its seeds, with 97.5 % confidence.
+        high: upper bound of this mean score.
+        lead_low: lower bound of the lead on the second, over the seeds that both have.
+        lead_high: upper bound of this lead.
+        note: remarks for the tables.
     """
 
     of: Members = ()
@@ -35,12 +35,12 @@ class Confidence:
 
     @property
     def is_noise(self) -> bool:
-        """Whether the second may as well be the better one."""
+        """True if the second may be better than the winner."""
         return self.lead_low is not None and self.lead_low <= 0
 
 
 def read_confidence(folder: UPath) -> Confidence:
-    """What `confidence.json` of a run says; nothing if there is none."""
+    """Read `confidence.json` of a run; empty if there is no file."""
     path = folder / "confidence.json"
     if not path.is_file():
         return Confidence()
@@ -51,5 +51,5 @@ def read_confidence(folder: UPath) -> Confidence:
 
 
 def write_confidence(confidence: Confidence, folder: UPath) -> None:
-    """Writes `confidence.json`."""
+    """Write `confidence.json`."""
     write_text(folder / "confidence.json", json.dumps(asdict(confidence), indent=2) + "\n")

@@ -1,6 +1,6 @@
-"""A study as every process knows it that works for it, and the records that no trial can write.
+"""Context of a study for all processes of a run, and the records of trials without a result.
 
-A trial whose process was killed, or that is pruned, has its record from the driver.
+The driver writes the record of a trial that was pruned or whose process was killed.
 """
 
 from dataclasses import dataclass, replace
@@ -13,18 +13,18 @@ from raysearch.scoring.spec import InlierSpec
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record
 from raysearch.study.space import Space
-from raysearch.training.state import unfinished
+from raysearch.training.state import read_progress
 
 
 @dataclass(frozen=True)
 class StudyContext:
-    """A study: where it lies, its recordings and its space; small, since it travels to each node.
+    """The folder, recordings and space of a study; small, since each node receives a copy.
 
     Attributes:
-        folder: as the user named it, which is how messages name it.
+        folder: path as the user wrote it, and as messages show it.
         source: of the recordings.
         fingerprint: of the recordings.
-        space: that is searched.
+        space: search space.
     """
 
     folder: UPath
@@ -33,7 +33,7 @@ class StudyContext:
     space: Space
 
     def absolute(self) -> "StudyContext":
-        """Return the context for processes that have another working folder."""
+        """Return the context with an absolute folder, for processes in other working folders."""
         return replace(self, folder=self.folder.absolute())
 
     @property
@@ -48,12 +48,12 @@ class StudyContext:
 
     @property
     def options(self) -> Options:
-        """Everything about a trial that is not searched."""
+        """Fixed options of a trial."""
         return self.space.fixed
 
     @property
     def inliers(self) -> tuple[InlierSpec, ...]:
-        """Inlier models that are swept."""
+        """Inlier models of the sweep."""
         return self.space.search.specs
 
     @property
@@ -76,39 +76,41 @@ class StudyContext:
         return self.study.encoder(self.config(proposal).signature())
 
 
-def failed(
+def failed_record(
     context: StudyContext, proposal: Proposal, host: str, reason: str, devices: float
 ) -> Record:
-    """Make the record of a trial that cannot be finished.
+    """Make the record of a failed trial.
 
     Args:
         context: of the study.
         proposal: the trial.
-        host: that it failed on; empty if unknown.
+        host: of the failure; empty if unknown.
         reason: one line.
-        devices: that it held.
+        devices: number of devices of the trial.
     """
-    # What it took counts, though nothing came of it.
-    seconds = sum(epoch.seconds for epoch in unfinished(context.encoder(proposal))[0])
+    # A failed trial counts towards the cost of the study.
+    seconds = sum(epoch.seconds for epoch in read_progress(context.encoder(proposal))[0])
     config = context.config(proposal)
     return Record.failed(
         proposal, config, reason, train_seconds=seconds, host=host, devices=devices
     )
 
 
-def pruned(context: StudyContext, proposal: Proposal, host: str, devices: float) -> Record | None:
-    """Make the record of a trial that is pruned.
+def pruned_record(
+    context: StudyContext, proposal: Proposal, host: str, devices: float
+) -> Record | None:
+    """Make the record of a pruned trial.
 
     Args:
         context: of the study.
         proposal: the trial.
-        host: that it runs on.
-        devices: that it holds.
+        host: of the trial.
+        devices: number of devices of the trial.
 
     Returns:
-        None if its training has ended meanwhile: then it may as well be scored.
+        None if the training has ended in the meantime: the trial is scored instead.
     """
-    history, resumes = unfinished(context.encoder(proposal))
+    history, resumes = read_progress(context.encoder(proposal))
     if not history:
         return None
     config = context.config(proposal)

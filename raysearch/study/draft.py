@@ -1,4 +1,4 @@
-"""A space file to begin with: default.yaml, with what the recordings of a machine type tell."""
+"""Draft of a space file: default.yaml adapted to the recordings of a machine type."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,26 +7,26 @@ import yaml
 
 from raysearch.config import id_order
 from raysearch.data.index import Clip, Index
-from raysearch.data.store import length
+from raysearch.data.store import read_header
 from raysearch.errors import DataError
-from raysearch.study.space import check_space, shipped
+from raysearch.study.space import check_space, shipped_folder
 
-STEPS = 8
-"""Batches of an epoch, at least."""
+MIN_BATCHES = 8
+"""Least number of batches per epoch."""
 
-BATCHES = (8, 16, 32, 64, 128)
-CHOICES = 3
-"""As many batch sizes as the default space has."""
+BATCH_SIZES = (8, 16, 32, 64, 128)
+BATCH_SIZE_CHOICES = 3
+"""Number of batch sizes, as in the default space."""
 
-USABLE = 0.975
-"""Share of the band up to half of the sampling rate that mel bands may cover."""
+USABLE_BAND = 0.975
+"""Share of the band below the Nyquist frequency that mel bands may cover."""
 
 
 def draft(index: Index, machine: str) -> str:
-    """Writes a space for a machine type.
+    """Make the text of a space file for a machine type.
 
     Args:
-        index: of the data set, all domains; only names are read, and the head of a training clip.
+        index: of the data set, all domains; the header of one training clip is read.
         machine: machine type.
 
     Raises:
@@ -39,25 +39,25 @@ def draft(index: Index, machine: str) -> str:
             f"{index.root} has no training clips of {machine!r} "
             f"(machine types: {', '.join(index.machines)})"
         )
-    rate, seconds = length(train[0].path)
+    rate, seconds = read_header(train[0].path)
     validation, test = _split_ids(index, machine)
     domain = "source" if any(clip.domain != "target" for clip in train) else "target"
     clips = [clip for clip in train if clip.domain in (domain, "unknown")]
-    base = (shipped() / "default.yaml").read_text()
+    base = (shipped_folder() / "default.yaml").read_text()
     options = check_space(yaml.safe_load(base), "default.yaml").fixed
-    fitted = int(options.validation_share * _fewest(clips)) * options.segments
+    fitted = int(options.validation_share * _fewest_clips(clips)) * options.segments
     text = base[base.index("method:") :]
     for key, value in {
-        "validation_ids": _listed(validation),
-        "test_ids": _listed(test),
-        "batch_size": _listed(_batches(len(clips) * (1 - options.validation_share))),
-        "gmm": _listed(_powers(fitted // 2)),
-        "lof": _listed(_powers(fitted - 1)),
+        "validation_ids": _yaml_list(validation),
+        "test_ids": _yaml_list(test),
+        "batch_size": _yaml_list(_batch_sizes(len(clips) * (1 - options.validation_share))),
+        "gmm": _yaml_list(_powers_of_two(fitted // 2)),
+        "lof": _yaml_list(_powers_of_two(fitted - 1)),
         "domain": domain,
         "rate": str(min(rate, options.rate)),
-        "f_max": str(min(options.f_max, USABLE * rate / 2)),
+        "f_max": str(min(options.f_max, USABLE_BAND * rate / 2)),
     }.items():
-        text = _with(text, key, value)
+        text = _replace_value(text, key, value)
     head = (
         f"# Space of {machine}: {len(clips)} training clips of {len(index.ids(machine))} product "
         f"IDs,\n# {seconds:g} s each at {rate} Hz. `raysearch run --machine {machine}` takes this "
@@ -69,9 +69,11 @@ def draft(index: Index, machine: str) -> str:
 
 
 def _split_ids(index: Index, machine: str) -> tuple[list[str], list[str]]:
-    """IDs that can judge a trial, and those that are left for the test, by their names' labels."""
+    """Split the IDs into validation and test IDs by the labels in clip names."""
     ids = index.ids(machine)
-    labelled = [one for one in ids if _kinds(index.test(machine, [one])) == {0, 1}]
+    labelled = [
+        product_id for product_id in ids if _kinds(index.test(machine, [product_id])) == {0, 1}
+    ]
     if not labelled:
         raise DataError(
             f"{machine} in {index.root} has no product ID with normal and anomalous test clips, "
@@ -79,40 +81,41 @@ def _split_ids(index: Index, machine: str) -> tuple[list[str], list[str]]:
         )
     if len(labelled) == len(ids) > 1:
         labelled = labelled[: (len(ids) + 1) // 2]
-    return labelled, [one for one in ids if one not in labelled]
+    return labelled, [product_id for product_id in ids if product_id not in labelled]
 
 
 def _kinds(clips: Iterable[Clip]) -> set[int]:
     return {clip.label for clip in clips if clip.label is not None}
 
 
-def _fewest(clips: Sequence[Clip]) -> int:
-    """Training clips of the ID that has the fewest."""
+def _fewest_clips(clips: Sequence[Clip]) -> int:
+    """Return the number of training clips of the smallest ID."""
     ids = [clip.id for clip in clips]
-    return min(ids.count(one) for one in sorted(set(ids), key=id_order))
+    return min(ids.count(product_id) for product_id in sorted(set(ids), key=id_order))
 
 
-def _batches(clips: float) -> list[int]:
-    """The largest batch sizes of which an epoch has some; half of a batch is of other machines."""
-    fitting = [size for size in BATCHES if size / 2 * STEPS <= clips]
-    return fitting[-CHOICES:] or [BATCHES[0]]
+def _batch_sizes(clips: float) -> list[int]:
+    """Choose the largest batch sizes with `MIN_BATCHES` batches per epoch."""
+    # Half of a batch is of other machine types.
+    fitting = [size for size in BATCH_SIZES if size / 2 * MIN_BATCHES <= clips]
+    return fitting[-BATCH_SIZE_CHOICES:] or [BATCH_SIZES[0]]
 
 
-def _powers(most: int) -> list[int]:
-    """1, 2, 4, ... up to 64 or as far as there are segments to fit."""
-    return [2**k for k in range(7) if 2**k <= most] or [1]
+def _powers_of_two(limit: int) -> list[int]:
+    """List 1, 2, 4, ... up to 64 or the limit."""
+    return [2**k for k in range(7) if 2**k <= limit] or [1]
 
 
-def _listed(values: Sequence[str] | Sequence[int]) -> str:
+def _yaml_list(values: Sequence[str] | Sequence[int]) -> str:
     return yaml.safe_dump(
         [int(v) if str(v).isdecimal() else v for v in values], default_flow_style=True, width=1000
     ).strip()
 
 
-def _with(text: str, key: str, value: str) -> str:
-    """A space with another value of a key; its comment stays where it was, if it can."""
-    found = re.search(rf"^( *{key}: )(\S.*?)( +)(#.*)$", text, re.MULTILINE)
-    assert found is not None, key
-    start, old, gap, comment = found.groups()
+def _replace_value(text: str, key: str, value: str) -> str:
+    """Replace the value of a key; its comment keeps its column if possible."""
+    match = re.search(rf"^( *{key}: )(\S.*?)( +)(#.*)$", text, re.MULTILINE)
+    assert match is not None, key
+    start, old, gap, comment = match.groups()
     gap = " " * max(2, len(old) + len(gap) - len(value))
-    return text[: found.start()] + start + value + gap + comment + text[found.end() :]
+    return text[: match.start()] + start + value + gap + comment + text[match.end() :]

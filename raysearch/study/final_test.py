@@ -1,7 +1,6 @@
-"""The final test: the only reader of the test IDs.
+"""The final test of a frozen configuration: the only reader of the test IDs.
 
-A frozen configuration meets them; each time they are opened, a line of `test_ledger.jsonl` says
-so before the first of them is read.
+Each final test adds a line to `test_ledger.jsonl` before it reads a test clip.
 """
 
 import csv
@@ -15,12 +14,12 @@ import numpy as np
 from upath import UPath
 
 from raysearch.config import id_order
-from raysearch.data.dataset import Source
 from raysearch.data.index import Clip, read_ground_truth, read_index
 from raysearch.detector import Detector
 from raysearch.errors import DataError
 from raysearch.scoring.metrics import MachineScore, harmonic_mean, machine_score
 from raysearch.storage import append_line, write_text
+from raysearch.study.context import StudyContext
 from raysearch.study.folder import LEDGER
 from raysearch.study.scores import FinalScore, write_scores
 from raysearch.study.winner import Winner
@@ -31,11 +30,11 @@ Scores = dict[str, list[tuple[Clip, float]]]
 
 @dataclass(frozen=True)
 class FinalResult:
-    """What the final test found.
+    """The result of a final test.
 
     Attributes:
         score: AUC and pAUC by test ID; None if no ID has both kinds of labelled clips.
-        remarks: what could not be tested, and why.
+        remarks: reasons why clips or IDs were not tested.
     """
 
     score: MachineScore | None
@@ -45,36 +44,33 @@ class FinalResult:
 def final_test(
     winner: Winner,
     detector: Detector,
-    source: Source,
-    test_ids: Sequence[str],
-    folder: UPath,
+    context: StudyContext,
     *,
     command: str,
     on_clips: Callable[[int], None] | None = None,
 ) -> FinalResult:
-    """Scores the test clips of the test IDs with the frozen configuration.
+    """Score the test clips of the test IDs with the frozen configuration.
 
-    Writes `submission/` in the official format, `final_test.csv` and, for who wants to look closer,
-    `final_scores.csv`.
+    Writes `submission/` in the official format, `final_test.csv` by ID and `final_scores.csv` by
+    clip.
 
     Args:
         winner: frozen configuration.
-        detector: made of it.
-        source: of the search; its root and ground truth are read.
-        test_ids: product IDs.
-        folder: of the run.
+        detector: of the frozen configuration.
+        context: of the study; the root and the ground truth of its source are read.
         command: for the ledger.
-        on_clips: told how many more clips were scored.
+        on_clips: called with the number of newly scored clips.
 
     Raises:
-        DataError: more than 1 % of the test clips are defective, and that is not allowed.
+        DataError: more than 1 % of the test clips are defective, and defects are not allowed.
     """
+    source, folder, test_ids = context.source, context.folder, context.space.test_ids
     clips = read_index(source.root, domain=source.domain).test(winner.machine, test_ids)
-    known = [clip for clip in clips if clip.id in detector.models]
-    if not known:
+    testable = [clip for clip in clips if clip.id in detector.models]
+    if not testable:
         return FinalResult(None, ("no final test: there are no test clips of the test IDs",))
-    _note(folder, winner, test_ids, len(known), command)
-    scores, remarks = _score(known, detector, source.allow_defects, on_clips)
+    _append_to_ledger(context, winner, len(testable), command)
+    scores, remarks = _score(testable, detector, source.allow_defects, on_clips)
     _write_submission(folder / "submission", winner.machine, detector, scores)
     labels = read_ground_truth(source.ground_truth or source.root, winner.machine, test_ids)
     _write_scores(folder / "final_scores.csv", detector, scores, labels)
@@ -90,10 +86,10 @@ def _score(
     allow_defects: bool,
     on_clips: Callable[[int], None] | None,
 ) -> tuple[Scores, list[str]]:
-    """Scores clips; those that cannot be used are left out with a remark.
+    """Score clips; defective ones are left out with a remark.
 
     Raises:
-        DataError: more than 1 % cannot be used, as when the stores of a search are built.
+        DataError: more than 1 % are defective, the limit of a search's stores.
     """
     scores: Scores = {}
     defects = []
@@ -108,10 +104,10 @@ def _score(
             on_clips(1)
     if not defects:
         return scores, []
-    found = f"{len(defects)} of {len(clips)} test clips are defective, the first {defects[0]}"
+    problem = f"{len(defects)} of {len(clips)} test clips are defective, the first {defects[0]}"
     if len(defects) > 0.01 * len(clips) and not allow_defects:
-        raise DataError(f"{found}; leave them out with --allow-defects")
-    return scores, [f"{found}; left out"]
+        raise DataError(f"{problem}; leave them out with --allow-defects")
+    return scores, [f"{problem}; left out"]
 
 
 def score_test_clips(
@@ -119,28 +115,28 @@ def score_test_clips(
     labels: Mapping[tuple[str, str], int],
     test_ids: Sequence[str],
 ) -> FinalResult:
-    """Computes AUC and pAUC per test ID from clip scores and labels.
+    """Compute AUC and pAUC per test ID from clip scores and labels.
 
     Args:
         scores: product ID -> clips and their anomaly scores.
-        labels: (product ID, file name) -> label, where the name does not tell it.
-        test_ids: all IDs that were asked for.
+        labels: (product ID, file name) -> label, for clips without a label in the name.
+        test_ids: all test IDs.
     """
     truth, values, remarks = {}, {}, []
     for identity in test_ids:
         rows = scores.get(identity, [])
-        known = [
+        labelled = [
             (label, score) for clip, score in rows if (label := _label(clip, labels)) is not None
         ]
         if not rows:
             remarks.append(f"ID {identity}: no test clips")
-        elif not known:
+        elif not labelled:
             remarks.append(f"ID {identity}: no labels; scores are in submission/")
-        elif len({label for label, _ in known}) == 1:
+        elif len({label for label, _ in labelled}) == 1:
             remarks.append(f"ID {identity}: labelled clips are all of one kind")
         else:
-            truth[identity] = np.array([label for label, _ in known])
-            values[identity] = np.array([score for _, score in known])
+            truth[identity] = np.array([label for label, _ in labelled])
+            values[identity] = np.array([score for _, score in labelled])
     return FinalResult(machine_score(truth, values) if truth else None, tuple(remarks))
 
 
@@ -148,19 +144,19 @@ def _label(clip: Clip, labels: Mapping[tuple[str, str], int]) -> int | None:
     return clip.label if clip.label is not None else labels.get((clip.id, clip.name))
 
 
-def _note(folder: UPath, winner: Winner, test_ids: Sequence[str], clips: int, command: str) -> None:
+def _append_to_ledger(context: StudyContext, winner: Winner, clips: int, command: str) -> None:
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
-        "test_ids": list(test_ids),
+        "test_ids": list(context.space.test_ids),
         "clips": clips,
         "frozen": winner.to_json(),
     }
-    append_line(folder / LEDGER, json.dumps(entry))
+    append_line(context.folder / LEDGER, json.dumps(entry))
 
 
 def _write_submission(folder: UPath, machine: str, detector: Detector, scores: Scores) -> None:
-    """Writes a pair of files for each product ID and domain."""
+    """Write a pair of files for each product ID and domain."""
     for identity, rows in scores.items():
         section = f"{int(identity):02d}" if identity.isdecimal() else identity
         threshold = detector.thresholds[identity]
@@ -177,15 +173,16 @@ def _write_submission(folder: UPath, machine: str, detector: Detector, scores: S
 def _write_scores(
     path: UPath, detector: Detector, scores: Scores, labels: Mapping[tuple[str, str], int]
 ) -> None:
-    found = []
+    final_scores = []
     for identity, rows in scores.items():
         threshold = detector.thresholds[identity]
         for clip, score in rows:
             label = _label(clip, labels)
             decision = int(score > threshold)
-            one = FinalScore(identity, clip.name, clip.domain, label, score, threshold, decision)
-            found.append(one)
-    write_scores(path, found)
+            final_scores.append(
+                FinalScore(identity, clip.name, clip.domain, label, score, threshold, decision)
+            )
+    write_scores(path, final_scores)
 
 
 def _write_result(path: UPath, machine: str, score: MachineScore) -> None:

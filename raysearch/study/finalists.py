@@ -1,4 +1,4 @@
-"""The best trials of a search, trained again with further seeds: so that luck does not win."""
+"""Finalists: the best trials of a search, trained again with further seeds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,11 +8,11 @@ from raysearch.study.strategy import Finalists
 
 
 def best_trials(records: Sequence[Record], top: int) -> list[Record]:
-    """The trials of the search with the highest validation scores, each encoder once.
+    """Return the trials of the search with the highest validation scores, each encoder once.
 
     Args:
-        records: of the study, finalists' included.
-        top: how many, at most.
+        records: of the study, including finalists.
+        top: largest number of trials.
     """
     scored = [
         (best.val_score or 0.0, record)
@@ -21,7 +21,7 @@ def best_trials(records: Sequence[Record], top: int) -> list[Record]:
         and record.proposal.rerun_of is None
         and (best := record.best) is not None
     ]
-    scored.sort(key=lambda found: (-found[0], found[1].proposal.number))
+    scored.sort(key=lambda pair: (-pair[0], pair[1].proposal.number))
     encoders: dict[str, Record] = {}
     for _, record in scored:
         encoders.setdefault(record.encoder, record)
@@ -30,32 +30,37 @@ def best_trials(records: Sequence[Record], top: int) -> list[Record]:
 
 def reruns(
     records: Sequence[Record],
-    known: Sequence[Proposal],
+    proposals: Sequence[Proposal],
     finalists: Finalists,
     seed: int,
-    rivals: int = 0,
+    running: int = 0,
 ) -> list[Proposal]:
     """List the trainings that the finalists still lack.
 
-    One seed for all of them, the best trial's first, then the next seed: a run that a budget ends
-    in between has finalists that compare.
+    Ordered by seed, then by rank of the trial, so that finalists stay comparable if a budget stops
+    the run in between.
 
     Args:
         records: of the study.
-        known: everything that was given out.
-        finalists: how many there are, and with how many seeds.
-        seed: of the study; the further ones follow on it.
-        rivals: trials of the search that are still at work. Each may displace one finalist, so
-            only the places above are certain, and only their first further seed is listed.
+        proposals: all proposals of the study so far.
+        finalists: numbers of finalists and of seeds.
+        seed: of the study; further seeds count up from it.
+        running: number of running trials of the search. Each may displace one finalist, so only
+            the ranks above are certain, and only their first further seed is listed.
     """
-    top = max(0, finalists.top - rivals)
-    last = min(finalists.seeds, 2) if rivals else finalists.seeds
-    given = {(proposal.rerun_of, proposal.seed) for proposal in known}
-    number = 1 + max((proposal.number for proposal in known), default=-1)
+    top = max(0, finalists.top - running)
+    last = min(finalists.seeds, 2) if running else finalists.seeds
+    proposed = {(proposal.rerun_of, proposal.seed) for proposal in proposals}
+    number = 1 + max((proposal.number for proposal in proposals), default=-1)
     seeds = [(seed + k) % 2**32 for k in range(1, last)]
     best = [record.proposal for record in best_trials(records, top)]
-    missing = [(one, new) for new in seeds for one in best if (one.number, new) not in given]
+    missing = [
+        (base, further)
+        for further in seeds
+        for base in best
+        if (base.number, further) not in proposed
+    ]
     return [
-        replace(one, number=number + k, seed=new, rerun_of=one.number, origin="")
-        for k, (one, new) in enumerate(missing)
+        replace(base, number=number + k, seed=further, rerun_of=base.number, origin="")
+        for k, (base, further) in enumerate(missing)
     ]

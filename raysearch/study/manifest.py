@@ -1,4 +1,4 @@
-"""study.json: what was asked of a study, and what it takes to repeat it."""
+"""The manifest of a study, study.json: the settings that reproduce it."""
 
 import json
 import platform
@@ -17,7 +17,7 @@ LIBRARIES = ("torch", "timm", "ray", "optuna", "scikit-learn", "numpy")
 
 
 class _Content(BaseModel):
-    # A later version may have added a key, which says nothing to this one.
+    # Ignore keys that a later version may have added.
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
@@ -29,7 +29,7 @@ class TestClips(_Content):
 
 
 class ClipCounts(_Content):
-    """Numbers of clips that a search hears.
+    """Numbers of clips of a search.
 
     Attributes:
         training: of the target machine type, by product ID.
@@ -48,19 +48,19 @@ class Manifest(_Content):
     """The content of study.json.
 
     Attributes:
-        format: of the file; one that does not tell is of format 1.
+        format: of the file; 1 if the key is missing.
         machine: target machine type.
         ids: product IDs of the target machine type.
         data: folder or address of the recordings.
-        ground_truth: folder of the ground truth, if it lies elsewhere.
-        allow_defects: defective files are left out; else they stop a run.
-        fingerprint: of the recordings that the search hears.
-        clips: numbers of these; None for a study from before they were counted.
-        plain_layout_rule: which clips of the plain layout are test clips.
-        space_file: as it was named.
+        ground_truth: folder of the ground truth if it is outside of `data`.
+        allow_defects: True leaves defective files out; False stops the run.
+        fingerprint: of the recordings of the search.
+        clips: numbers of clips; None for studies of versions without counts.
+        plain_layout_rule: rule that selects the test clips of the plain layout.
+        space_file: path as the user wrote it.
         space: content of the space file with all defaults.
         seed: of the sampler and of the trials.
-        command: as it was typed.
+        command: of the run.
         started: time, ISO 8601.
         versions: of Python and of the libraries, by name.
     """
@@ -93,7 +93,7 @@ def read_manifest(folder: UPath) -> Manifest:
     """Read study.json of a folder.
 
     Raises:
-        UserError: there is none, or it is damaged or of another version.
+        UserError: the file is missing, damaged or of another version.
     """
     path = folder / FILE
     try:
@@ -115,9 +115,9 @@ def _problem(error: ValidationError) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of raysearch, Python and the libraries; empty: not installed."""
-    own = {"raysearch": __version__, "python": platform.python_version()}
-    return own | {name: _version(name) for name in LIBRARIES}
+    """Return the versions of raysearch, Python and the libraries; empty if not installed."""
+    versions = {"raysearch": __version__, "python": platform.python_version()}
+    return versions | {name: _version(name) for name in LIBRARIES}
 
 
 def _version(library: str) -> str:

@@ -1,4 +1,4 @@
-"""How the configurations of a study compare: by their scores with one seed, or with several."""
+"""Ranking of a study's configurations by their mean scores over seeds."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from raysearch.training.outcome import InlierResult
 
 @dataclass(frozen=True)
 class Training:
-    """One encoder of a configuration, and what became of the configuration's inlier model on it."""
+    """An encoder of a configuration and the result of the configuration's inlier model."""
 
     record: Record
     row: InlierResult
@@ -29,7 +29,7 @@ class Training:
 
     @property
     def seed(self) -> int:
-        """Of the encoder."""
+        """Seed of the encoder."""
         return self.record.seed
 
 
@@ -38,8 +38,8 @@ class Candidate:
     """A configuration: of an encoder, an inlier model and its p.
 
     Attributes:
-        trainings: those with a score, that of the search first, then by their numbers.
-        sound: whether every further seed has a score, too.
+        trainings: trainings with a score: that of the search first, then by trial number.
+        sound: True if every further seed has a score.
     """
 
     trainings: tuple[Training, ...]
@@ -47,17 +47,17 @@ class Candidate:
 
     @property
     def proposal(self) -> Proposal:
-        """Of the trial of the search."""
+        """Proposal of the trial of the search."""
         return self.trainings[0].record.proposal
 
     @property
     def inlier(self) -> InlierSpec:
-        """Its inlier model."""
+        """Inlier model of the configuration."""
         return self.trainings[0].row.spec
 
     @property
     def configuration(self) -> Configuration:
-        """Of its encoder, which others share that differ in the inlier model alone."""
+        """Configuration of the encoder; candidates may differ in the inlier model alone."""
         return self.proposal.configuration
 
     @property
@@ -66,23 +66,23 @@ class Candidate:
         return max(self.trainings, key=lambda training: training.score)
 
     def mean(self, seeds: int | None = None) -> float:
-        """Mean validation score over its first seeds; None takes all."""
+        """Return the mean validation score over the first seeds; None takes all."""
         return fmean(training.score for training in self.trainings[:seeds])
 
     @property
     def std(self) -> float | None:
-        """Standard deviation of a seed's score (n - 1); None of a single one."""
+        """Standard deviation of a seed's score (n - 1); None for a single seed."""
         scores = [training.score for training in self.trainings]
         return stdev(scores) if len(scores) > 1 else None
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The configurations that compare; one at least.
+    """The ranked configurations; at least one.
 
     Attributes:
-        candidates: by their mean over the first seeds, the best first, of equals the earlier.
-        seeds: how many first seeds that is.
+        candidates: by mean score over the first seeds, the best first; ties by trial number.
+        seeds: number of first seeds compared.
     """
 
     candidates: tuple[Candidate, ...]
@@ -92,29 +92,29 @@ class Ranking:
     def winner(self) -> Candidate:
         """The best encoder's best inlier model.
 
-        An encoder that has more seeds than it is compared by shows with all of them which of its
-        inlier models is the best.
+        The inlier models of an encoder compare by all seeds of the encoder, which may be more than
+        `seeds`.
         """
         configuration = self.candidates[0].configuration
-        own = [one for one in self.candidates if one.configuration == configuration]
-        most = max(len(one.trainings) for one in own)
-        return max((one for one in own if len(one.trainings) == most), key=Candidate.mean)
+        siblings = [c for c in self.candidates if c.configuration == configuration]
+        most = max(len(sibling.trainings) for sibling in siblings)
+        return max((s for s in siblings if len(s.trainings) == most), key=Candidate.mean)
 
     @property
     def second(self) -> Candidate | None:
-        """The best one with another encoder; else the best other inlier model of the winner's."""
+        """The best candidate with another encoder; else with another inlier model."""
         configuration = self.winner.configuration
-        apart = (one for one in self.candidates if one.configuration != configuration)
-        others = (one for one in self.candidates if one is not self.winner)
-        return next(apart, next(others, None))
+        other_encoders = (c for c in self.candidates if c.configuration != configuration)
+        losers = (c for c in self.candidates if c is not self.winner)
+        return next(other_encoders, next(losers, None))
 
 
 def rank(records: Sequence[Record]) -> Ranking | None:
-    """Ranks the configurations of a study.
+    """Rank the configurations of a study.
 
-    Finalists have further seeds, and those alone compare that have equally many: the most seeds
-    that two encoders have. What failed with a further seed is out. Where no two encoders have
-    further seeds, all compare by the seed of the search.
+    Configurations compare by the largest number of seeds that two encoders have; those with fewer
+    seeds are left out, as are those without a score for a further seed if a finalist has them all.
+    Where no two encoders have further seeds, all compare by the seed of the search.
 
     Args:
         records: of the study, in any order.
@@ -122,44 +122,46 @@ def rank(records: Sequence[Record]) -> Ranking | None:
     Returns:
         None if no trial has a score.
     """
-    found = _candidates(records)
-    if not found:
+    candidates = _candidates(records)
+    if not candidates:
         return None
-    if any(one.sound and len(one.trainings) > 1 for one in found):
-        found = [one for one in found if one.sound]
+    if any(candidate.sound and len(candidate.trainings) > 1 for candidate in candidates):
+        candidates = [candidate for candidate in candidates if candidate.sound]
     most: dict[Configuration, int] = {}
-    for one in found:
-        known = most.get(one.configuration, 0)
-        most[one.configuration] = max(known, len(one.trainings))
+    for candidate in candidates:
+        count = max(most.get(candidate.configuration, 0), len(candidate.trainings))
+        most[candidate.configuration] = count
     seeds = sorted(most.values())[-2:][0]
-    compared = [one for one in found if len(one.trainings) >= seeds]
-    compared.sort(key=lambda one: -one.mean(seeds))  # stable: of equals the earlier stays first
+    compared = [candidate for candidate in candidates if len(candidate.trainings) >= seeds]
+    compared.sort(key=lambda candidate: -candidate.mean(seeds))  # stable: ties by trial number
     return Ranking(tuple(compared), seeds)
 
 
 def caveats(ranking: Ranking, records: Sequence[Record], finalists: Finalists | None) -> list[str]:
-    """What the finalists lack of the comparison that was asked for, for people.
+    """List the shortcomings of the finalists' comparison, for display.
 
     Args:
         ranking: of the study.
         records: of the study.
-        finalists: that were asked for.
+        finalists: requested numbers of finalists and seeds.
     """
     if finalists is None:
         return []
-    compared = {one.proposal.number for one in ranking.candidates}
+    compared = {candidate.proposal.number for candidate in ranking.candidates}
     best = [record.proposal.number for record in best_trials(records, finalists.top)]
-    found = []
+    shortcomings = []
     if len(best) > 1 and ranking.seeds < finalists.seeds:
-        found.append(f"the finalists were compared by {ranking.seeds} of {finalists.seeds} seeds")
+        shortcomings.append(
+            f"the finalists were compared by {ranking.seeds} of {finalists.seeds} seeds"
+        )
     if missing := [str(number) for number in best if number not in compared]:
         which = f"finalist{'s' * (len(missing) > 1)} {', '.join(missing)}"
-        found.append(f"not compared, for want of a seed: {which}")
-    return found
+        shortcomings.append(f"not compared, for want of a seed: {which}")
+    return shortcomings
 
 
 def _candidates(records: Sequence[Record]) -> list[Candidate]:
-    """Every row with a score of every trial of the search, by trial and row."""
+    """List all rows with a score of all trials of the search, by trial and row."""
     ordered = sorted(records, key=lambda record: record.proposal.number)
     further = defaultdict[int, list[Record]](list)
     for record in ordered:
@@ -175,10 +177,10 @@ def _candidates(records: Sequence[Record]) -> list[Candidate]:
 
 
 def _candidate(record: Record, row: InlierResult, further: Sequence[Record]) -> Candidate:
-    again = [
-        Training(other, same)
-        for other in further
-        for same in other.rows
-        if (same.inlier, same.p) == (row.inlier, row.p) and same.val_score is not None
+    reruns = [
+        Training(rerun, result)
+        for rerun in further
+        for result in rerun.rows
+        if (result.inlier, result.p) == (row.inlier, row.p) and result.val_score is not None
     ]
-    return Candidate((Training(record, row), *again), sound=len(again) == len(further))
+    return Candidate((Training(record, row), *reruns), sound=len(reruns) == len(further))

@@ -1,4 +1,4 @@
-"""The trials of a study as plain data: what was given out, and what became of it."""
+"""The trials of a study as plain data: proposals and records."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from raysearch.training.outcome import Epoch, InlierResult, TrialResult, best_ro
 
 
 class State(StrEnum):
-    """How a trial ended."""
+    """Final state of a trial."""
 
     COMPLETE = "COMPLETE"
     PRUNED = "PRUNED"
@@ -21,15 +21,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Proposal:
-    """A configuration that was given out.
+    """A proposed trial.
 
     Attributes:
-        number: of the trial, from 0.
+        number: of the trial, starting at 0.
         configuration: of its encoder.
-        inlier: the sampled inlier model; None where all are swept.
-        seed: of the trial; None is the study's.
-        rerun_of: of a finalist, the trial whose configuration is trained again.
-        origin: whose idea it was; empty for the sampler's.
+        inlier: sampled inlier model; None if all inlier models are swept.
+        seed: of the trial; None is the seed of the study.
+        rerun_of: number of the trial that a finalist repeats with another seed.
+        origin: source of a warm start; empty if the sampler proposed it.
     """
 
     number: int
@@ -41,12 +41,12 @@ class Proposal:
 
     @property
     def key(self) -> tuple[Configuration, InlierSpec | None]:
-        """What makes two proposals of a sampler the same."""
+        """Key by which the sampler compares proposals."""
         return self.configuration, self.inlier
 
     @property
     def inlier_columns(self) -> dict[str, Any]:
-        """The sampled inlier model and its p as tables and files have them."""
+        """Columns of the sampled inlier model and its p in tables and files."""
         name, p = (self.inlier.name, self.inlier.p) if self.inlier else ("", None)
         return {"inlier": name, "p": p}
 
@@ -76,14 +76,14 @@ class Proposal:
     def to_tune(self, study: str) -> dict[str, Any]:
         """Return the configuration of a Tune trial, as trackers show it.
 
-        It is flat, by the names of space files, without what is unset.
+        The mapping is flat, with the names of space files and without unset values.
 
         Args:
             study: name of the study.
         """
         names = {"lam": "lambda"}
-        given = {k: v for k, v in self.to_json().items() if v is not None and v != ""}
-        return {"study": study, **{names.get(key, key): value for key, value in given.items()}}
+        values = {k: v for k, v in self.to_json().items() if v is not None and v != ""}
+        return {"study": study, **{names.get(key, key): value for key, value in values.items()}}
 
     @classmethod
     def from_tune(cls, config: Mapping[str, Any]) -> Self:
@@ -99,7 +99,14 @@ class Proposal:
         )
 
     def config(self, machine: str, data: str, seed: int, options: Options) -> TrialConfig:
-        """The configuration of its encoder; `seed` is the study's."""
+        """Return the configuration of the encoder.
+
+        Args:
+            machine: target machine type.
+            data: fingerprint of the recordings.
+            seed: of the study, for a proposal without its own.
+            options: fixed options of the study.
+        """
         return TrialConfig(
             machine=machine,
             data=data,
@@ -111,13 +118,13 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Record:
-    """A trial that ended.
+    """The record of an ended trial.
 
     Attributes:
         encoder: signature of the encoder, and name of its folder.
-        resumes: epochs that were finished each time the trial was taken up again.
-        host: of the node that finished it.
-        devices: GPUs that it held (a part counts as such), or worker processes on CPUs.
+        resumes: number of completed epochs at each resume.
+        host: node on which the trial ended.
+        devices: GPUs of the trial, possibly a fraction, or worker processes on CPUs.
     """
 
     proposal: Proposal
@@ -175,7 +182,7 @@ class Record:
         host: str,
         devices: float,
     ) -> Self:
-        """Make the record of a trial that cannot be finished; `reason` is one line."""
+        """Make the record of a failed trial; `reason` is one line."""
         return cls(
             proposal,
             State.FAIL,
@@ -199,7 +206,7 @@ class Record:
         host: str,
         devices: float,
     ) -> Self:
-        """Make the record of a trial that was pruned after the epochs of a history."""
+        """Make the record of a trial pruned after the epochs of a history."""
         best = min(history, key=lambda epoch: epoch.val_loss)
         return cls(
             proposal,
@@ -223,29 +230,29 @@ class Record:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Read what `to_json` returned."""
-        read = {
+        parsed = {
             "proposal": Proposal.from_json(content["proposal"]),
             "state": State(content["state"]),
             "rows": tuple(InlierResult(**row) for row in content["rows"]),
             "history": tuple(Epoch(**epoch) for epoch in content["history"]),
             "resumes": tuple(content["resumes"]),
         }
-        return cls(**{**content, **read})
+        return cls(**{**content, **parsed})
 
     @property
     def device_seconds(self) -> float:
-        """What it cost."""
+        """Cost of the trial."""
         return self.devices * (self.train_seconds + self.score_seconds)
 
     @cached_property
     def best(self) -> InlierResult | None:
-        """See `best_row`; found once, since a live view asks all records at each frame."""
+        """Best row, see `best_row`; cached, as the live view reads all records at each frame."""
         return best_row(self.rows)
 
 
 @dataclass(frozen=True)
-class KnownTrials:
-    """The trials of a study: all that were given out, and the records of those that ended."""
+class StudyTrials:
+    """The trials of a study: all proposals, and the records of ended trials."""
 
     proposals: tuple[Proposal, ...]
     records: tuple[Record, ...]

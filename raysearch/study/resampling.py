@@ -1,100 +1,100 @@
-"""The confidence in a winner, measured by scoring resampled validation clips again."""
+"""Confidence in a winner, measured on resampled validation clips."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from raysearch.config import Options
 from raysearch.data.dataset import TrialData
-from raysearch.scoring.bootstrap import Judged, interval, resampled_scores
+from raysearch.scoring.bootstrap import ClipScores, interval, resampled_scores
 from raysearch.study.confidence import Confidence, Members
 from raysearch.study.folder import StudyFolder
 from raysearch.study.ranking import Candidate, Ranking, Training
 from raysearch.training.state import is_trained
 
 SEED = 0
-"""Of the draws, which are the same in all studies: two runs of one search agree."""
+"""Seed of the resampling, fixed so that repeated runs of a search agree."""
 
 
 def measure_confidence(
     ranking: Ranking,
-    known: Confidence,
+    previous: Confidence,
     options: Options,
     data: TrialData,
     study: StudyFolder,
     on_encoder: Callable[[int], None],
 ) -> Confidence:
-    """Resamples the clips of the validation IDs, from the encoders of the two best configurations.
+    """Resample the clips of the validation IDs with the encoders of the two best configurations.
 
     Args:
         ranking: of the study.
-        known: what was measured before; taken if it was of the same encoders.
+        previous: earlier result, returned if it is of the same encoders.
         options: of the study.
-        data: the recordings of the search.
-        study: has the encoders.
-        on_encoder: told of each encoder that was asked.
+        data: recordings of the search.
+        study: folder with the encoders.
+        on_encoder: called with 1 after each encoder.
     """
     winner, second = ranking.winner, ranking.second
     wanted = _members(winner), _members(second, ranking.seeds)
-    if (known.of, known.against) == wanted:
-        return known
-    of = wanted[0] if _stand(wanted[0], study) else ()
-    against = wanted[1] if of and _stand(wanted[1], study) else ()
-    if (known.of, known.against) == (of, against):
-        return known
+    if (previous.of, previous.against) == wanted:
+        return previous
+    of = wanted[0] if _have_checkpoints(wanted[0], study) else ()
+    against = wanted[1] if of and _have_checkpoints(wanted[1], study) else ()
+    if (previous.of, previous.against) == (of, against):
+        return previous
 
-    def judged(candidate: Candidate | None, members: Members) -> list[Judged]:
+    def scores(candidate: Candidate | None, members: Members) -> list[ClipScores]:
         trainings = candidate.trainings[: len(members)] if candidate else ()
-        return _judged(trainings, options, data, study, on_encoder)
+        return _validation_scores(trainings, options, data, study, on_encoder)
 
-    own, other = judged(winner, of), judged(second, against)
-    return replace(_confidence(own, other), of=of, against=against)
+    confidence = _intervals(scores(winner, of), scores(second, against))
+    return replace(confidence, of=of, against=against)
 
 
 def _members(candidate: Candidate | None, seeds: int | None = None) -> Members:
     if candidate is None:
         return ()
     name, p = candidate.inlier.name, candidate.inlier.p
-    return tuple((one.record.encoder, name, p) for one in candidate.trainings[:seeds])
+    return tuple((training.record.encoder, name, p) for training in candidate.trainings[:seeds])
 
 
-def _stand(members: Members, study: StudyFolder) -> bool:
+def _have_checkpoints(members: Members, study: StudyFolder) -> bool:
     return all(is_trained(study.encoder(encoder)) for encoder, _, _ in members)
 
 
-def _judged(
+def _validation_scores(
     trainings: Sequence[Training],
     options: Options,
     data: TrialData,
     study: StudyFolder,
     on_encoder: Callable[[int], None],
-) -> list[Judged]:
-    """Scores of the validation clips by each encoder; none if a model cannot be fitted here."""
-    # Now: what was measured before is taken without them, and they import torch.
+) -> list[ClipScores]:
+    """Score the validation clips with each encoder; empty if an inlier model cannot be fitted."""
+    # Late imports of torch: an earlier result needs none of these.
     from raysearch.scoring.inlier import FitError
     from raysearch.training.train import load_trained
     from raysearch.training.trial import score_validation_clips
 
-    found: list[Judged] = []
-    for one in trainings:
-        folder = study.encoder(one.record.encoder)
+    scores: list[ClipScores] = []
+    for training in trainings:
+        folder = study.encoder(training.record.encoder)
         encoder = load_trained(options, len(data.ids), folder).encoder
-        spec = one.row.spec
-        config = one.record.proposal.config(data.machine, data.fingerprint, one.seed, options)
+        spec, proposal = training.row.spec, training.record.proposal
+        config = proposal.config(data.machine, data.fingerprint, training.seed, options)
         try:
-            found.append(score_validation_clips(spec, encoder, config, data))
-        except FitError:  # Another device may embed a little differently.
+            scores.append(score_validation_clips(spec, encoder, config, data))
+        except FitError:  # Embeddings differ slightly between devices.
             return []
         on_encoder(1)
-    return found
+    return scores
 
 
-def _confidence(own: Sequence[Judged], other: Sequence[Judged]) -> Confidence:
-    """The intervals of the score and of the lead, as far as there are scores."""
-    if not own:
+def _intervals(winner: Sequence[ClipScores], second: Sequence[ClipScores]) -> Confidence:
+    """Compute the intervals of the score and of the lead, as far as there are scores."""
+    if not winner:
         return Confidence()
-    scores = resampled_scores([*own, *other], SEED)
-    low, high = interval(scores[: len(own)].mean(axis=0))
-    if not other:
+    scores = resampled_scores([*winner, *second], SEED)
+    low, high = interval(scores[: len(winner)].mean(axis=0))
+    if not second:
         return Confidence(low=low, high=high)
-    ours, theirs = scores[: len(other)].mean(axis=0), scores[len(own) :].mean(axis=0)
-    return Confidence((), (), low, high, *interval(ours - theirs))
+    lead = scores[: len(second)].mean(axis=0) - scores[len(winner) :].mean(axis=0)
+    return Confidence((), (), low, high, *interval(lead))

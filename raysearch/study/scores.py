@@ -1,4 +1,4 @@
-"""What the final test found: final_scores.csv with every clip, final_test.csv with every ID."""
+"""Results of the final test: final_scores.csv by clip, final_test.csv by ID."""
 
 import csv
 import io
@@ -16,10 +16,10 @@ class FinalScore:
     """A test clip of a test ID.
 
     Attributes:
-        label: 0 normal, 1 anomalous, None if nothing tells it.
+        label: 0 normal, 1 anomalous, None unknown.
         score: higher = more anomalous.
         threshold: of the product ID.
-        decision: 1 if the score is above it.
+        decision: 1 if the score is above the threshold.
     """
 
     id: str
@@ -32,7 +32,7 @@ class FinalScore:
 
 
 def write_scores(path: UPath, scores: Sequence[FinalScore]) -> None:
-    """Writes `final_scores.csv`, the numbers in full."""
+    """Write `final_scores.csv` in full precision."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(FinalScore)], lineterminator="\n")
     writer.writeheader()
@@ -41,7 +41,7 @@ def write_scores(path: UPath, scores: Sequence[FinalScore]) -> None:
 
 
 def read_scores(path: UPath) -> list[FinalScore]:
-    """What `final_scores.csv` says; nothing if there is none."""
+    """Read `final_scores.csv`; empty if there is no file."""
     if not path.is_file():
         return []
     return [

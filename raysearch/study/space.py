@@ -1,6 +1,6 @@
-"""search_spaces/*.yaml -> a checked space: what is fixed, what is searched, and how.
+"""Space files, search_spaces/*.yaml: the fixed options, the searched dimensions, the strategy.
 
-In `search`, a scalar fixes a value, a list chooses among some, `{low, high, log}` samples.
+In `search`, a scalar is a fixed value, a list holds choices, `{low, high, log}` is a range.
 """
 
 import math
@@ -17,14 +17,14 @@ from raysearch.config import Options, Strict, explain
 from raysearch.data.dataset import parse_ids
 from raysearch.errors import UserError, one_line
 from raysearch.scoring.spec import INLIERS, InlierSpec
-from raysearch.study.strategy import ENOUGH, GRACE, REDUCTION, Finalists, Strategy
+from raysearch.study.strategy import AUTO_TRIALS, GRACE, REDUCTION, Finalists, Strategy
 
 Number = int | float
 PRODUCT_IDS = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Range(Strict):
-    """A range that is sampled; its ends are included."""
+    """A sampled range, including its ends."""
 
     low: float
     high: float
@@ -43,7 +43,7 @@ Searched = Range | tuple[Number, ...]
 
 
 def _number(value: object) -> Number:
-    # YAML reads 1e-3, which has no dot, as a text.
+    # YAML reads 1e-3, which has no dot, as a string.
     with suppress(ValueError):
         value = float(value) if isinstance(value, str) else value
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -51,12 +51,12 @@ def _number(value: object) -> Number:
     return value
 
 
-def _names_id(value: object) -> bool:
+def _is_id(value: object) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 class Search(Strict):
-    """What is searched; a single value is kept as a choice of one."""
+    """The searched dimensions; a single value is stored as a list of one entry."""
 
     lr: Searched
     batch_size: Searched
@@ -71,14 +71,14 @@ class Search(Strict):
         values = value if isinstance(value, list | tuple) else [value]
         if not values:
             raise ValueError("the list is empty")
-        return tuple(dict.fromkeys(_number(one) for one in values))
+        return tuple(dict.fromkeys(_number(entry) for entry in values))
 
     @field_validator("inlier", mode="before")
     @classmethod
     def _inliers(cls, value: object) -> object:
         if not isinstance(value, dict) or not value:
             raise ValueError("a mapping from inlier model to its values of p is expected")
-        found = {}
+        p_of = {}
         for name, ps in value.items():
             if name not in INLIERS:
                 raise ValueError(f"unknown inlier model {name!r}; known: {', '.join(INLIERS)}")
@@ -86,18 +86,18 @@ class Search(Strict):
             if not values and name != "none":
                 raise ValueError(f"{name}: the list of p is empty")
             specs = [InlierSpec(name, p if p is None else _number(p)) for p in values or [None]]
-            found[name] = tuple(dict.fromkeys(spec.p for spec in specs))
-        return found
+            p_of[name] = tuple(dict.fromkeys(spec.p for spec in specs))
+        return p_of
 
     @model_validator(mode="after")
-    def _sensible(self) -> "Search":
-        for key, value, least in (
+    def _values_in_bounds(self) -> "Search":
+        for key, value, minimum in (
             ("lr", self.lr, 0.0),
             ("batch_size", self.batch_size, 2.0),
             ("lambda", self.lam, 0.0),
         ):
             smallest = value.low if isinstance(value, Range) else min(value)
-            if smallest < least or (key == "lr" and smallest == 0):
+            if smallest < minimum or (key == "lr" and smallest == 0):
                 raise ValueError(f"{key}: {smallest:g} is too small")
         sizes = (
             (self.batch_size.low, self.batch_size.high)
@@ -112,7 +112,7 @@ class Search(Strict):
 
     @property
     def specs(self) -> tuple[InlierSpec, ...]:
-        """Every inlier model with every p."""
+        """All pairs of an inlier model and a p."""
         return tuple(InlierSpec(name, p) for name, ps in self.inlier.items() for p in ps)
 
     @property
@@ -123,10 +123,10 @@ class Search(Strict):
 
 
 class Space(Strict):
-    """A whole space file.
+    """The content of a space file.
 
     Attributes:
-        tracking: who else is told of every trial.
+        tracking: further tracker of trials.
     """
 
     method: Literal["proposed"] = "proposed"
@@ -140,7 +140,7 @@ class Space(Strict):
     @field_validator("validation_ids", "test_ids", mode="before")
     @classmethod
     def _ids(cls, value: object) -> object:
-        if not isinstance(value, list | tuple) or not all(map(_names_id, value)):
+        if not isinstance(value, list | tuple) or not all(map(_is_id, value)):
             raise ValueError("a list of product IDs is expected")
         ids = parse_ids(value)
         if len(set(ids)) < len(ids):
@@ -160,27 +160,27 @@ class Space(Strict):
 
     @model_validator(mode="after")
     def _disjoint(self) -> "Space":
-        both = set(self.validation_ids) & set(self.test_ids)
-        if both:
-            raise ValueError(f"ID {min(both)} is in validation_ids and in test_ids")
+        common = set(self.validation_ids) & set(self.test_ids)
+        if common:
+            raise ValueError(f"ID {min(common)} is in validation_ids and in test_ids")
         return self
 
     @property
     def scheduler(self) -> Literal["none", "asha", "hyperband", "median"]:
-        """What gives up trials, `auto` resolved."""
-        asked = self.strategy.scheduler
-        if asked == "auto":
-            return "asha" if self.strategy.trials >= ENOUGH else "none"
-        return asked
+        """Pruning algorithm, `auto` resolved."""
+        scheduler = self.strategy.scheduler
+        if scheduler == "auto":
+            return "asha" if self.strategy.trials >= AUTO_TRIALS else "none"
+        return scheduler
 
     @property
     def grace(self) -> int:
-        """Epochs that every trial gets."""
+        """Number of epochs before a trial may be pruned."""
         return self.strategy.grace or max(1, round(GRACE * self.fixed.epochs))
 
     @property
     def rungs(self) -> frozenset[int]:
-        """Epochs after which a trial may be given up."""
+        """Epochs after which a trial may be pruned."""
         if self.scheduler == "none":
             return frozenset()
         if self.scheduler == "median":
@@ -191,17 +191,17 @@ class Space(Strict):
     @property
     def finalists(self) -> Finalists | None:
         """The finalists, `auto` resolved."""
-        asked = self.strategy.finalists
-        if isinstance(asked, Finalists):
-            return asked
-        return Finalists() if asked == "auto" and self.strategy.trials >= ENOUGH else None
+        finalists = self.strategy.finalists
+        if isinstance(finalists, Finalists):
+            return finalists
+        return Finalists() if finalists == "auto" and self.strategy.trials >= AUTO_TRIALS else None
 
 
 def load_space(path: Path) -> Space:
-    """Reads and checks a space file.
+    """Read and validate a space file.
 
     Raises:
-        UserError: one line with file and key.
+        UserError: the file is invalid; the message names file and key.
     """
     try:
         content = yaml.safe_load(path.read_text())
@@ -216,10 +216,10 @@ def load_space(path: Path) -> Space:
 
 
 def check_space(content: Mapping[str, Any], where: str) -> Space:
-    """Checks the content of a space file.
+    """Validate the content of a space file.
 
     Raises:
-        UserError: one line with `where` and the key.
+        UserError: the content is invalid; the message names `where` and the key.
     """
     try:
         return Space.model_validate(dict(content))
@@ -227,28 +227,28 @@ def check_space(content: Mapping[str, Any], where: str) -> Space:
         raise explain(error, where) from error
 
 
-def find_space(machine: str, asked: Path | None) -> Path:
-    """Finds the space file of a machine type.
+def find_space(machine: str, requested: Path | None) -> Path:
+    """Find the space file of a machine type.
 
-    The one that was asked for; else `<machine>.yaml`, else `default.yaml`, of ./search_spaces
-    first and then of the copies shipped with the package.
+    The requested file; else `<machine>.yaml`, else `default.yaml`, of ./search_spaces first and
+    then of the package.
 
     Raises:
-        UserError: the one that was asked for does not exist.
+        UserError: the requested file does not exist.
     """
-    if asked is not None:
-        for path in (asked, shipped() / asked.name):
+    if requested is not None:
+        for path in (requested, shipped_folder() / requested.name):
             if path.is_file():
                 return path
-        raise UserError(f"--space: there is no file {asked}")
+        raise UserError(f"--space: there is no file {requested}")
     for name in (f"{machine}.yaml", "default.yaml"):
-        for folder in (Path("search_spaces"), shipped()):
+        for folder in (Path("search_spaces"), shipped_folder()):
             if (folder / name).is_file():
                 return folder / name
     raise AssertionError("the package ships default.yaml")
 
 
-def shipped() -> Path:
-    """Folder of the space files that come with the package."""
+def shipped_folder() -> Path:
+    """Return the folder of the space files shipped with the package."""
     packed = Path(str(resources.files("raysearch"))) / "search_spaces"
     return packed if packed.is_dir() else packed.parent.parent / "search_spaces"

@@ -1,4 +1,4 @@
-"""How a space is searched: the `strategy` of a space file."""
+"""The search strategy: the `strategy` of a space file."""
 
 from typing import Literal
 
@@ -8,11 +8,11 @@ from raysearch.config import Strict
 
 
 class Finalists(Strict):
-    """The best trials, whose configurations are trained again with further seeds.
+    """The best trials, trained again with further seeds.
 
     Attributes:
-        top: trials.
-        seeds: of each in all, its own included.
+        top: number of finalists.
+        seeds: number of seeds of each, including that of the search.
     """
 
     top: int = Field(3, gt=0)
@@ -20,37 +20,38 @@ class Finalists(Strict):
 
 
 REDUCTION = 3
-"""One of so many trials goes on at a rung."""
+"""Reduction factor: one of so many trials continues at a rung."""
 
 GRACE = 3 / 5
-"""Share of the epochs that every trial gets."""
+"""Share of the epochs before a trial may be pruned."""
 
-ENOUGH = 8
-"""Trials from which on `auto` gives up poor ones and has finalists; with fewer, all are needed."""
+AUTO_TRIALS = 8
+"""Least number of trials with which `auto` prunes and trains finalists."""
 
 
 class Strategy(Strict):
-    """How the space is searched.
+    """The strategy of a search.
 
     Attributes:
-        trials: encoders that are trained (with `inlier: sample`, configurations that are tried).
-        patience: trials that end without a better score, one after the other, before no more are
-            proposed; None does not look.
-        inlier: sweep scores every inlier model and p on each encoder; sample has the sampler
-            choose them with the rest.
-        sampler: of Optuna.
-        warm_start: paper begins with the machine type's best configuration of Table I.
-        scheduler: gives up trials that are behind at a rung. asha keeps the best third of those
-            that came as far, at rungs after grace * 1, 3, 9, ... epochs; hyperband the same with
-            a part of the trials spared the first rungs; median the better half, after every
-            `grace` epochs; none keeps all. auto is asha from `ENOUGH` trials on.
-        metric: by which a rung compares: score is the best validation score over the inlier
-            models so far; loss is the validation loss, with λ = 1 so that trials compare.
-        grace: epochs that every trial gets; None is `GRACE` of all. Before, when the learning rate
-            is still high, scores say too little of the last one: a third of the epochs lost the
-            best encoders more often than not (analysis/rank_correlation.py, search_efficiency.py).
-        finalists: the best trials that are trained with further seeds, so that the winner is not
-            the luckiest. auto is the best 3 with 3 seeds from `ENOUGH` trials on.
+        trials: number of trained encoders (with `inlier: sample`, of tried configurations).
+        patience: number of consecutive trials without a better score after which the search stops;
+            None is no limit.
+        inlier: sweep scores every inlier model and p on each encoder; sample lets the sampler
+            choose inlier model and p.
+        sampler: Optuna sampler.
+        warm_start: paper proposes the machine type's best configuration of Table I first.
+        scheduler: pruning at rungs. asha keeps the best third of the trials at the same rung, with
+            rungs after grace * 1, 3, 9, ... epochs; hyperband does the same, but some trials skip
+            the first rungs; median keeps the better half, after every `grace` epochs; none keeps
+            all. auto is asha from `AUTO_TRIALS` trials on.
+        metric: value that rungs compare: score is the best validation score over the inlier models
+            so far; loss is the validation loss with λ = 1, so that trials are comparable.
+        grace: number of epochs before a trial may be pruned; None is `GRACE` of all. At earlier
+            epochs the learning rate is high and scores predict the last one badly: a third of the
+            epochs lost the best encoders in most searches (analysis/rank_correlation.py,
+            search_efficiency.py).
+        finalists: best trials that are trained with further seeds, so that one lucky seed does not
+            decide. auto is the best 3 with 3 seeds from `AUTO_TRIALS` trials on.
         seed: of the sampler and of the trials.
     """
 
@@ -73,7 +74,7 @@ class Strategy(Strict):
         raise ValueError("auto, none or {top, seeds} is expected")
 
     @model_validator(mode="after")
-    def _unconditional(self) -> "Strategy":
+    def _sampler_fits_inlier(self) -> "Strategy":
         if self.inlier == "sample" and self.sampler in ("cmaes", "qmc"):
             raise ValueError(
                 f"sampler {self.sampler} cannot choose inlier models, since p depends on them; "

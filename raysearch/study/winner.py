@@ -15,18 +15,17 @@ from raysearch.study.ranking import Ranking
 
 @dataclass(frozen=True)
 class Winner:
-    """A configuration that meets the test IDs; nothing of it is chosen afterwards.
+    """The configuration of the final test, frozen before the test IDs are read.
 
     Attributes:
-        trial: whose encoder it is: of the trainings of the configuration, that of the highest
-            validation score.
-        encoder: its signature.
+        trial: number of the training with the highest validation score of the configuration.
+        encoder: signature of the encoder of this training.
         val_score: of this encoder.
         seed: of this encoder.
         data: fingerprint of the recordings.
-        seeds: with which the configuration was trained.
-        mean_score: mean validation score over them.
-        std_score: its standard deviation (n - 1); None of one seed.
+        seeds: number of seeds with which the configuration was trained.
+        mean_score: mean validation score over the seeds.
+        std_score: standard deviation over the seeds (n - 1); None for one seed.
     """
 
     machine: str
@@ -43,16 +42,16 @@ class Winner:
 
     @property
     def score(self) -> float:
-        """What it won by."""
+        """Validation score that the ranking compared."""
         return self.val_score if self.mean_score is None else self.mean_score
 
     @property
     def detector(self) -> tuple[str, InlierSpec]:
-        """What its detector is made of."""
+        """Encoder signature and inlier model of the detector."""
         return self.encoder, self.inlier
 
     def config(self, options: Options) -> TrialConfig:
-        """The configuration of its encoder."""
+        """Return the configuration of the encoder."""
         return TrialConfig(
             machine=self.machine,
             data=self.data,
@@ -62,7 +61,7 @@ class Winner:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the winner flat, as `frozen.json` and the ledger hold it."""
+        """Return the winner flat, as in `frozen.json` and the ledger."""
         return {
             "machine": self.machine,
             "trial": self.trial,
@@ -91,14 +90,14 @@ class Winner:
             content["seed"],
             content["data"],
             content.get("seeds", 1),
-            # Before there were finalists, a configuration had one seed.
+            # Files from before the finalists are of one seed.
             content.get("mean_score", content["val_score"]),
             content.get("std_score"),
         )
 
 
 def choose_winner(machine: str, data: str, ranking: Ranking) -> Winner:
-    """The winner of a ranking, with its best encoder.
+    """Make the winner of a ranking, with its best encoder.
 
     Args:
         machine: target machine type.
@@ -123,12 +122,12 @@ def choose_winner(machine: str, data: str, ranking: Ranking) -> Winner:
 
 
 def freeze_winner(winner: Winner, folder: UPath) -> None:
-    """Writes `frozen.json`."""
+    """Write `frozen.json`."""
     write_text(folder / "frozen.json", json.dumps(winner.to_json(), indent=2) + "\n")
 
 
 def read_frozen(folder: UPath) -> Winner | None:
-    """The frozen configuration of a run, if it has one."""
+    """Read the frozen configuration of a run; None if there is none."""
     path = folder / "frozen.json"
     if not path.is_file():
         return None

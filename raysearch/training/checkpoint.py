@@ -16,14 +16,14 @@ from raysearch.training.state import facts_of_head, head_length, unreadable
 
 
 def save(path: AnyPath, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Writes tensors and JSON facts to one file, which appears whole or not at all."""
+    """Write tensors and JSON facts to one file, atomically."""
     # channels_last weights are stored in their logical order, as safetensors wants.
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    storage.write_bytes(path, write_tensors(plain, metadata={"facts": json.dumps(facts)}))
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    storage.write_bytes(path, write_tensors(contiguous, metadata={"facts": json.dumps(facts)}))
 
 
 def load(path: AnyPath) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads what `save` wrote.
+    """Read the tensors and facts that `save` wrote.
 
     Raises:
         UserError: the file is missing or damaged.
@@ -36,7 +36,7 @@ def load(path: AnyPath) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Returns an optimiser's state as tensors named `optimiser/<parameter>/<entry>`."""
+    """Return an optimiser's state as tensors named `optimiser/<parameter>/<entry>`."""
     return {
         f"optimiser/{number}/{entry}": tensor
         for number, state in optimiser.state_dict()["state"].items()
@@ -45,7 +45,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Puts back what `optimiser_tensors` took; settings stay those of the new optimiser."""
+    """Restore the state from `optimiser_tensors`, but keep the settings of the new optimiser."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimiser/"):

@@ -1,7 +1,8 @@
-"""The workers of one trial: who they are, and what they share.
+"""Collective communication between the workers of one trial.
 
-The only module that knows torch.distributed. Whoever starts the workers makes the process group;
-without one, a process is the first and only worker and every function here does nothing.
+The only module that uses torch.distributed. The launcher of the workers creates the process group;
+without a group this process is rank 0 of world size 1, and no function communicates. All workers
+must call a collective function, in the same order.
 """
 
 import pickle
@@ -15,22 +16,22 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """Number of this worker, from 0."""
+    """Return the rank of this worker, from 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many workers share this trial."""
+    """Return the number of workers of this trial."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def shard() -> slice:
-    """This worker's share of any rows: each row has one worker, shares differ by one at most."""
+    """Return the slice of this worker's rows; shards are disjoint and differ by one row at most."""
     return slice(rank(), None, world_size())
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """Sum over the workers; the tensor itself stays as it is."""
+    """Sum a tensor over all workers, out of place. Collective."""
     if world_size() == 1:
         return tensor
     summed = tensor.detach().clone()
@@ -38,46 +39,46 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     return summed
 
 
-def all_gather(share: Sequence[T], count: int) -> list[T]:
-    """Puts the shares that `shard` cut back into their order, on every worker.
+def all_gather(results: Sequence[T], count: int) -> list[T]:
+    """Gather the results of all workers' rows, in the order of the rows. Collective.
 
     Args:
-        share: what this worker made of its rows, in their order.
-        count: rows of all workers.
+        results: of the rows in this worker's `shard`, in their order.
+        count: number of rows of all workers.
     """
     if world_size() == 1:
-        return list(share)
-    shares: list[Any] = [None] * world_size()
-    dist.all_gather_object(shares, list(share))
-    whole: list[Any] = [None] * count
-    for number, part in enumerate(shares):
-        whole[number :: world_size()] = part  # of another length is refused: each row once
-    return whole
+        return list(results)
+    shards: list[Any] = [None] * world_size()
+    dist.all_gather_object(shards, list(results))
+    ordered: list[Any] = [None] * count
+    for number, part in enumerate(shards):
+        ordered[number :: world_size()] = part  # raises for another length: each row is there once
+    return ordered
 
 
 def broadcast(make: Callable[[], T]) -> T:
-    """Has the first worker make something, and hands it to all; they meet here.
+    """Run `make` on rank 0 and broadcast its result or exception. Collective.
 
     Raises:
-        Exception: whatever `make` raises, on every worker.
+        Exception: the exception of `make`, on every worker.
     """
     if world_size() == 1:
         return make()
-    answer: list[Any] = [None, None]
+    result_and_error: list[Any] = [None, None]
     if rank() == 0:
         try:
-            answer[0] = make()
+            result_and_error[0] = make()
         except Exception as error:
-            dist.broadcast_object_list([None, _sendable(error)])
+            dist.broadcast_object_list([None, _picklable(error)])
             raise
-    dist.broadcast_object_list(answer)
-    if answer[1] is not None:
-        raise answer[1]
-    made: T = answer[0]
-    return made
+    dist.broadcast_object_list(result_and_error)
+    if result_and_error[1] is not None:
+        raise result_and_error[1]
+    result: T = result_and_error[0]
+    return result
 
 
-def _sendable(error: Exception) -> Exception:
+def _picklable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -1,4 +1,4 @@
-"""Clips -> embeddings of their segments.
+"""Embeddings of the segments of clips.
 
 Shape letters: C clips, S segments of a clip, T samples of a segment, D dimensions.
 """
@@ -20,7 +20,7 @@ CLIPS_AT_ONCE = 16
 
 
 class Embedder:
-    """An encoder behind its front end: waveforms in, embeddings out.
+    """An encoder with its front end, from waveforms to embeddings.
 
     Attributes:
         encoder: in evaluation mode.
@@ -40,7 +40,7 @@ class Embedder:
         Returns:
             (N, D).
         """
-        # Inlier models see small distances, and a detector may score on another device.
+        # Inlier models compare small distances, and a detector may score on another device.
         with torch.inference_mode(), full_precision():
             spectrograms = self.frontend(torch.from_numpy(waves).to(self.device))
             return self.encoder.embed(spectrograms).cpu().numpy()
@@ -62,20 +62,20 @@ class Embedder:
     def clips(self, part: Part, clips: Sequence[int]) -> NDArray[np.float32]:
         """Embed the overlapping segments of some clips of a store.
 
-        Workers of a trial share the clips, each clip once, and all of them have the whole result.
+        Collective: each worker embeds its shard of the clips, and all return the whole result.
 
         Returns:
             (C, S, D), in the order of `clips`.
         """
-        options, mine = self.options, clips[shard()]
-        found: list[NDArray[np.float32]] = []
-        for start in range(0, len(mine), CLIPS_AT_ONCE):
+        options, shard_clips = self.options, clips[shard()]
+        embeddings: list[NDArray[np.float32]] = []
+        for start in range(0, len(shard_clips), CLIPS_AT_ONCE):
             waves = [
                 segments(
                     part.store.waveform(i), options.segment, options.segments, part.mean, part.std
                 )
-                for i in mine[start : start + CLIPS_AT_ONCE]
+                for i in shard_clips[start : start + CLIPS_AT_ONCE]
             ]
-            embeddings = self.segments(np.concatenate(waves))
-            found += [*embeddings.reshape(len(waves), options.segments, -1)]
-        return np.stack(all_gather(found, len(clips)))
+            batch = self.segments(np.concatenate(waves))
+            embeddings += [*batch.reshape(len(waves), options.segments, -1)]
+        return np.stack(all_gather(embeddings, len(clips)))

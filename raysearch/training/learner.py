@@ -1,7 +1,7 @@
-"""What learns in a training: encoder, optimiser and schedule, and a pass over the recordings.
+"""Encoder, optimiser and schedule of a training, and one pass over the recordings.
 
 Shape letters: B samples of a batch, T samples of a segment, K product IDs. Workers of one trial
-prepare the same batches and keep a part of the samples each, so a batch size is always that of
+prepare the same batches and keep a shard of the samples each, so a batch size is always that of
 the trial, and losses and gradients are those of the whole batch.
 """
 
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from raysearch.config import Options, TrialConfig, stream
+from raysearch.config import Options, TrialConfig, derive_seed
 from raysearch.data.batches import (
     Batch,
+    ClipSet,
     batch_count,
     prefetch,
     training_batches,
@@ -33,33 +34,36 @@ Means = tuple[float, float, float]
 
 
 class Learner:
-    """An encoder in training. Every worker of a trial holds the same one."""
+    """An encoder in training, replicated on every worker of a trial."""
 
     def __init__(self, config: TrialConfig, data: TrialData, *, pretrained: bool | str) -> None:
-        """Builds everything as it is before the first epoch.
+        """Build encoder, optimiser and schedule as before the first epoch.
 
         Args:
-            config: what to train.
+            config: of the encoder.
             data: recordings.
             pretrained: as `Encoder`.
 
         Raises:
-            TrialError: a batch has fewer samples than there are workers.
+            TrialError: a batch with fewer samples than workers.
         """
         options = config.options
         self.config, self.data = config, data
         self.device = best_device()
-        self.target, self.held_target = data.target_parts(options.validation_share, config.seed)
-        self.others, held = data.other_parts(
+        self.target, self.validation_target = data.target_parts(
+            options.validation_share, config.seed
+        )
+        self.others, held_out = data.other_parts(
             options.amplitude, options.validation_share, config.seed
         )
-        # With one clip an ID there is nothing to hold out; a biased loss beats a blind one.
-        self.held_others = held if any(part.clips.size for part in held) else self.others
+        # With one clip an ID none is held out: a biased loss is better than one without others.
+        has_held_out = any(part.clips.size for part in held_out)
+        self.validation_others = held_out if has_held_out else self.others
         configuration = config.configuration
         steps = batch_count(self.target.clips.size, configuration.batch_size)
         _check_batches(config, 2 * (self.target.clips.size // steps))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(config.seed, _WEIGHTS))
+            torch.manual_seed(derive_seed(config.seed, _WEIGHTS))
             self.encoder = new_encoder(options, len(data.ids), pretrained=pretrained)
         self.encoder.to(self.device)
         self.frontend = frontend(options).to(self.device)
@@ -77,7 +81,7 @@ class Learner:
         return float(self.schedule.get_last_lr()[0])
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that the next epoch depends on, as tensors and JSON facts."""
+        """Return the state that the next epoch depends on, as tensors and JSON facts."""
         tensors = {f"model/{k}": tensor for k, tensor in self.encoder.state_dict().items()}
         tensors |= checkpoint.optimiser_tensors(self.optimiser)
         groups = [
@@ -88,7 +92,7 @@ class Learner:
         return tensors, {"schedule": schedule, "groups": groups}
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Takes up what `state` returned, be it with another number of workers."""
+        """Restore the output of `state`; the world size may differ."""
         self.encoder.load_state_dict(
             {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
         )
@@ -98,26 +102,24 @@ class Learner:
             group.update(values)
 
     def train(self, number: int) -> Means:
-        """Trains one epoch, counted from 0."""
+        """Train one epoch, counted from 0. Collective."""
         config = self.config
-        # Each worker cuts all crops of a batch, though it keeps only some of them: at 14,400
-        # clips/s they cost next to nothing, and whatever is drawn is the same on all workers.
+        # Each worker cuts all crops of a batch and keeps its shard: at 14,400 clips/s they cost
+        # next to nothing, and all workers draw the same.
         batches = training_batches(
-            self.target,
-            self.data.products,
-            self.others,
+            ClipSet(self.target, self.data.products, self.others),
             batch_size=config.configuration.batch_size,
             segment=config.options.segment,
             seed=config.seed,
             epoch=number,
         )
-        # The generators of an epoch follow from (seed, epoch): to resume needs only its number.
-        generator = torch.Generator().manual_seed(stream(config.seed, _MIXUP, number))
+        # The generators of an epoch follow from (seed, epoch): resuming needs only its number.
+        generator = torch.Generator().manual_seed(derive_seed(config.seed, _MIXUP, number))
         self.network.train()
         meter = _Meter(config.configuration.lam, self.device)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(stream(config.seed, _DROPOUT, number))
+            torch.manual_seed(derive_seed(config.seed, _DROPOUT, number))
             for batch in prefetch(batches):
                 machine, product, count = self._losses(batch, generator, number)
                 self.optimiser.zero_grad(set_to_none=True)
@@ -130,24 +132,22 @@ class Learner:
         return meter.means()
 
     def validate(self) -> Means:
-        """Losses of the held-out clips."""
+        """Compute the losses of the held-out clips. Collective."""
         self.network.eval()
         meter = _Meter(self.config.configuration.lam, self.device)
         batches = validation_batches(
-            self.held_target,
-            self.data.products,
-            self.held_others,
+            ClipSet(self.validation_target, self.data.products, self.validation_others),
             batch_size=_EVALUATION_BATCH,
             segment=self.config.options.segment,
         )
-        # Validation picks the epoch, so it computes as scoring does: in full precision.
+        # Validation selects the epoch, so it computes in full precision, as scoring does.
         with torch.inference_mode(), full_precision():
             for batch in batches:
                 targets = int((batch.products >= 0).sum())
                 if rank() < len(batch.products):
                     machine, product, count = self._losses(batch, None, 0)
                     meter.add(machine, product, count, targets)
-                else:  # no sample is left for this worker
+                else:  # fewer samples than workers
                     zero = torch.zeros((), device=self.device)
                     meter.add(zero, zero, len(batch.products), targets)
         return meter.means()
@@ -155,7 +155,7 @@ class Learner:
     def _losses(
         self, batch: Batch, generator: torch.Generator | None, number: int
     ) -> tuple[Tensor, Tensor, int]:
-        """Machine and product loss of this worker's part of a batch, and samples of the batch."""
+        """Compute machine and product loss of this worker's shard, and the size of the batch."""
         options = self.config.options
         waves = torch.from_numpy(batch.waveforms).to(self.device, non_blocking=True)
         products = torch.from_numpy(batch.products).to(self.device)
@@ -165,14 +165,14 @@ class Learner:
             waves, targets, machine = mixup(waves, targets, machine, options.mixup_alpha, generator)
         size, holders = len(waves), (machine > 0).sum()
         waves, targets, machine = waves[shard()], targets[shard()], machine[shard()]
-        half = generator is not None and (
+        use_bf16 = generator is not None and (
             options.precision == "bf16"
             or (options.precision == "auto" and self.device.type == "cuda")
         )
-        # In validation workers may have unequal numbers of batches, so they do not wait for
-        # each other: the bare encoder.
+        # In validation workers may have unequal numbers of batches, so they must not synchronise:
+        # the encoder without its wrapper.
         network = self.encoder if generator is None else self.network
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=use_bf16):
             product_logits, machine_logits = network(self.frontend(waves))
         return (
             machine_loss(machine_logits, machine, size),
@@ -204,9 +204,9 @@ def _mixes(options: Options, number: int, generator: torch.Generator) -> bool:
 
 
 class _Meter:
-    """Means of the losses over samples, summed on the device so that no step waits for it.
+    """Means of the losses over samples, summed on the device so that no step synchronises.
 
-    Each worker adds its parts of the losses of whole batches, and the counts of whole batches.
+    Each worker adds its shards of the losses of whole batches, and the counts of whole batches.
     """
 
     def __init__(self, lam: float, device: torch.device) -> None:

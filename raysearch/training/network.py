@@ -1,4 +1,4 @@
-"""Front end and encoder as a trial's options describe them, and where they run."""
+"""Front end and encoder of a trial's options, and their device and precision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,17 +7,17 @@ import torch
 
 from raysearch.config import Options
 from raysearch.model.encoder import Encoder
-from raysearch.model.frontend import LogMel
+from raysearch.model.frontend import LogMel, MelScale
 
 
 def best_device() -> torch.device:
-    """The GPU that this process was given, else the CPU."""
+    """Return the GPU of this process, or the CPU if it has none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Compute in float32 proper in this block, on a GPU too.
+    """Compute in full float32 in this block, on a GPU too.
 
     By default PyTorch lets convolutions round to TF32, which keeps 10 bits of 23.
     """
@@ -34,20 +34,18 @@ def full_precision() -> Iterator[None]:
 
 
 def frontend(options: Options) -> LogMel:
-    """The front end that some options describe."""
+    """Build the front end of some options."""
     return LogMel(
         rate=options.rate,
         n_fft=options.n_fft,
         hop=options.hop,
-        n_mels=options.n_mels,
-        f_min=options.f_min,
-        f_max=options.f_max,
+        scale=MelScale(options.n_mels, options.f_min, options.f_max),
         compression=options.compression,
     )
 
 
 def new_encoder(options: Options, products: int, *, pretrained: bool | str) -> Encoder:
-    """The encoder that some options describe, before training."""
+    """Build the encoder of some options, before training."""
     return Encoder(
         backbone=options.backbone,
         pretrained=pretrained,
@@ -59,10 +57,10 @@ def new_encoder(options: Options, products: int, *, pretrained: bool | str) -> E
 
 
 def check_network(options: Options) -> None:
-    """Passes silence through front end and backbone, so that wrong options show before a search.
+    """Run front end and backbone on silence, so that wrong options show before a search.
 
     Raises:
-        UserError: they do not fit together, or the backbone cannot be had.
+        UserError: they do not fit together, or the backbone cannot be loaded.
     """
     from raysearch.model.backbone import check_backbone
 

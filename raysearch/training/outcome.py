@@ -1,4 +1,4 @@
-"""The outcome of a trial as plain data: its epochs, and how its inlier models scored."""
+"""The outcome of a trial as plain data: its epochs and the results of its inlier models."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,13 +8,13 @@ from raysearch.scoring.spec import InlierSpec
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch brought; losses are means over its samples.
+    """Losses of one epoch, means over its samples.
 
     Attributes:
         epoch: from 1.
         seconds: of training and validation.
-        val_score: at a rung, the best validation score of the encoder of the least validation
-            loss so far, over all inlier settings.
+        val_score: at a rung, the best validation score over all inlier settings of the encoder of
+            the least validation loss so far.
     """
 
     epoch: int
@@ -31,14 +31,14 @@ class Epoch:
 
 @dataclass(frozen=True)
 class InlierResult:
-    """How one inlier model and p did on the embeddings of a trial.
+    """Result of one inlier model and p on the embeddings of a trial.
 
     Attributes:
         val_score: harmonic mean of AUC and pAUC over validation IDs; None if it failed.
         auc: by validation ID.
         pauc: by validation ID.
-        error: why there is no score.
-        remark: what a reader must know about the fit.
+        error: reason for a missing score, else empty.
+        remark: warning about the fit for the readers, else empty.
     """
 
     inlier: str
@@ -51,13 +51,13 @@ class InlierResult:
 
     @property
     def spec(self) -> InlierSpec:
-        """Its inlier model and p."""
+        """Inlier model and p of the row."""
         return InlierSpec(self.inlier, self.p)
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What a finished trial found; one row per inlier model and p."""
+    """Result of a finished trial; one row per inlier model and p."""
 
     rows: tuple[InlierResult, ...]
     history: tuple[Epoch, ...]
@@ -69,7 +69,7 @@ class TrialResult:
 
     @property
     def best(self) -> InlierResult | None:
-        """See `best_row`."""
+        """Row of the highest validation score, see `best_row`."""
         return best_row(self.rows)
 
 

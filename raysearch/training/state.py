@@ -1,6 +1,6 @@
-"""How far the training in a folder has come, read from its checkpoints without their tensors.
+"""Progress of the training in a folder, read from its checkpoints without their tensors.
 
-Whoever asks, be it the driver of a search or `raysearch status`, need not load torch.
+The driver of a search and `raysearch status` read it without loading torch.
 """
 
 import json
@@ -12,25 +12,25 @@ from raysearch.storage import AnyPath
 from raysearch.training.outcome import Epoch
 
 _LONGEST_HEAD = 100_000_000
-"""Bytes of a header that safetensors allows."""
+"""Maximal bytes of a header in safetensors."""
 
 _USUAL_HEAD = 1 << 20
-"""Bytes that hold the header of any encoder that we know, with the history of 300 epochs."""
+"""Bytes that suffice for the header of all tested encoders, with the history of 300 epochs."""
 
 
 def is_trained(folder: AnyPath) -> bool:
-    """Tell whether a training in this folder came to its end."""
-    # `last` is written before `best` and removed at the end, so the two tell every state apart.
+    """Return True if a training in this folder is finished."""
+    # `last` is written before `best` and removed at the end, so the two tell all states apart.
     return (folder / "best.safetensors").exists() and not (folder / "last.safetensors").exists()
 
 
-def unfinished(folder: AnyPath) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
-    """Read the epochs that the checkpoint of an unfinished training knows of, and its resumes."""
+def read_progress(folder: AnyPath) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
+    """Read the epochs and resumes of an unfinished training; both empty without a checkpoint."""
     try:
-        known = read_facts(folder / "last.safetensors")
+        facts = read_facts(folder / "last.safetensors")
     except UserError:
         return (), ()
-    return tuple(Epoch(**epoch) for epoch in known["history"]), tuple(known["resumes"])
+    return tuple(Epoch(**epoch) for epoch in facts["history"]), tuple(facts["resumes"])
 
 
 def read_facts(path: AnyPath) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def read_facts(path: AnyPath) -> dict[str, Any]:
         UserError: the file is missing or damaged.
     """
     try:
-        # One read if it can be: the file may be replaced before a second one.
+        # One read if possible: the file may be replaced before a second read.
         start = storage.read_part(path, 0, _USUAL_HEAD)
         end = 8 + head_length(start)
         return facts_of_head(
@@ -51,10 +51,10 @@ def read_facts(path: AnyPath) -> dict[str, Any]:
 
 
 def head_length(content: bytes) -> int:
-    """Return the length in bytes of a checkpoint's header, which the first eight bytes tell.
+    """Return the length in bytes of a checkpoint's header, from the first eight bytes.
 
     Raises:
-        ValueError: they tell of none.
+        ValueError: no length of a header.
     """
     length = int.from_bytes(content[:8], "little")
     if not 0 < length <= _LONGEST_HEAD:
@@ -66,14 +66,14 @@ def facts_of_head(content: bytes) -> dict[str, Any]:
     """Return the facts of a checkpoint from its first bytes, up to the end of the header.
 
     Raises:
-        KeyError: there are none.
-        TypeError: they are no JSON object.
-        ValueError: the header is no JSON.
+        KeyError: no facts.
+        TypeError: facts that are no JSON object.
+        ValueError: a header that is no JSON.
     """
-    found = json.loads(json.loads(content[8:])["__metadata__"]["facts"])
-    if not isinstance(found, dict):
+    facts = json.loads(json.loads(content[8:])["__metadata__"]["facts"])
+    if not isinstance(facts, dict):
         raise TypeError("its facts are no JSON object")
-    return found
+    return facts
 
 
 def unreadable(path: AnyPath, error: Exception) -> UserError:

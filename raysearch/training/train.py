@@ -1,4 +1,4 @@
-"""One training, for one worker and for many: recordings and a configuration -> an encoder."""
+"""Training of an encoder on one or more workers, from a configuration and recordings."""
 
 import math
 import time
@@ -23,8 +23,8 @@ from raysearch.training.state import is_trained
 
 Report = Callable[[Epoch], None]
 ScoreEncoder = Callable[[Encoder, int], float | None]
-"""Encoder of the least validation loss so far, in evaluation mode, and epochs done -> its
-validation score, None if it has none. All workers call it alike."""
+"""Callback: encoder of the least validation loss so far, in evaluation mode, and number of finished
+epochs -> its validation score, None if it has none. Collective."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Trained:
     """A finished training: the encoder of the best epoch, in evaluation mode.
 
     Attributes:
-        resumes: epochs that were finished each time an interrupted training was taken up.
+        resumes: number of finished epochs at each resume.
     """
 
     encoder: Encoder
@@ -58,21 +58,22 @@ def train(
     judge: ScoreEncoder | None = None,
     rungs: Collection[int] = (),
 ) -> Trained:
-    """Trains an encoder, or goes on where a training in this folder was interrupted.
+    """Train an encoder, or resume the interrupted training in a folder.
 
-    Workers of one trial call it alike and all return the same. The first of them alone reads
-    and writes the folder, which the others may see late or not at all.
+    Collective: all workers return the same. Only rank 0 reads and writes the folder, which other
+    workers may see late or not at all.
 
     Args:
-        config: what to train.
+        config: of the encoder.
         data: recordings.
-        report: told of every epoch that is trained, on every worker, once its checkpoint stands.
-        folder: holds `best.safetensors` and, until the end, `last.safetensors`.
-        judge: asked at the rungs.
-        rungs: epochs after which the training may be given up.
+        report: callback after every trained epoch and its checkpoint, on every worker.
+        folder: of `best.safetensors` and, until the end, `last.safetensors`.
+        judge: callback that scores the encoder at the rungs.
+        rungs: epochs after which the training may be pruned.
 
     Raises:
-        TrialError: the loss is no longer finite, the GPU's memory is too small, or a batch.
+        TrialError: the loss is not finite, the GPU is out of memory, or a batch is too small for
+            the workers.
         UserError: the folder holds the encoder of another configuration.
     """
     signature = config.signature()
@@ -87,17 +88,17 @@ def train(
 def load_trained(
     options: Options, products: int, folder: AnyPath, *, signature: str | None = None
 ) -> Trained:
-    """Loads the encoder that `train` left in a folder, rebuilt from the file alone.
+    """Load the encoder that `train` saved in a folder, from the file alone. Collective.
 
     Raises:
-        UserError: there is none, or not the one of this signature.
+        UserError: no readable encoder, or one of another signature.
     """
-    tensors, facts = broadcast(lambda: _load(folder / "best.safetensors", signature))
+    tensors, facts = broadcast(lambda: _load_checkpoint(folder / "best.safetensors", signature))
     history = tuple(Epoch(**epoch) for epoch in facts["history"])
-    return Trained(_rebuilt(options, products, tensors), history, tuple(facts["resumes"]))
+    return Trained(_rebuild(options, products, tensors), history, tuple(facts["resumes"]))
 
 
-def _rebuilt(options: Options, products: int, tensors: Mapping[str, Tensor]) -> Encoder:
+def _rebuild(options: Options, products: int, tensors: Mapping[str, Tensor]) -> Encoder:
     encoder = new_encoder(options, products, pretrained=False)
     encoder.load_state_dict(tensors)
     return encoder.to(best_device()).eval()
@@ -106,19 +107,19 @@ def _rebuilt(options: Options, products: int, tensors: Mapping[str, Tensor]) -> 
 Checkpoint = tuple[dict[str, Tensor], dict[str, Any]]
 
 
-def _load(path: AnyPath, signature: str | None) -> Checkpoint:
+def _load_checkpoint(path: AnyPath, signature: str | None) -> Checkpoint:
     tensors, facts = checkpoint.load(path)
-    found = facts.get("signature", signature)  # older files do not tell
-    if signature is not None and found != signature:
+    stored = facts.get("signature", signature)  # older files have none
+    if signature is not None and stored != signature:
         raise UserError(
-            f"{path} is of another configuration (signature {found}, not {signature}); "
+            f"{path} is of another configuration (signature {stored}, not {signature}); "
             "train in another folder, or remove it"
         )
     return tensors, facts
 
 
 class _Run:
-    """One training: what learns, its history and its files."""
+    """A training: its learner, its history and its files."""
 
     def __init__(
         self,
@@ -131,37 +132,37 @@ class _Run:
         self.config, self.signature = config, config.signature()
         self.judge, self.rungs = judge, rungs
         self.last, self.best = folder / "last.safetensors", folder / "best.safetensors"
-        interrupted = broadcast(self._interrupted)
-        # What an interrupted training takes up replaces every weight.
-        pretrained = config.options.pretrained if interrupted is None else False
+        state = broadcast(self._load_last)
+        # A resumed training restores every weight.
+        pretrained = config.options.pretrained if state is None else False
         self.learner = Learner(config, data, pretrained=pretrained)
         self.history: list[Epoch] = []
         self.resumes: list[int] = []
-        if interrupted is not None:
-            self._take_up(*interrupted)
+        if state is not None:
+            self._resume(*state)
 
-    def _interrupted(self) -> Checkpoint | None:
-        return _load(self.last, self.signature) if self.last.exists() else None
+    def _load_last(self) -> Checkpoint | None:
+        return _load_checkpoint(self.last, self.signature) if self.last.exists() else None
 
-    def _take_up(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    def _resume(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         self.learner.restore(tensors, facts)
         self.history = [Epoch(**epoch) for epoch in facts["history"]]
         self.resumes = [*facts["resumes"], len(self.history)]
         broadcast(self._save_best)
 
     def finish(self) -> None:
-        """Completes the history of the best checkpoint and removes what only resuming needs."""
+        """Write the whole history to the best checkpoint and remove the last one."""
         tensors, _ = checkpoint.load(self.best)
         checkpoint.save(self.best, tensors, self._facts())
         self.last.unlink()
 
     def epoch(self) -> Epoch:
-        """Trains and validates one epoch and writes its checkpoints."""
+        """Train and validate one epoch and write its checkpoints. Collective."""
         try:
             return self._epoch()
         except torch.OutOfMemoryError as error:
             reason = ". ".join(str(error).split(". ")[1:3]) or str(error)
-        # Raised out here, since the caught error holds on to the tensors that filled the memory.
+        # Outside of `except`: the caught error references the tensors that filled the memory.
         raise TrialError(
             f"out of GPU memory at batch size {self.config.configuration.batch_size} "
             f"({one_line(reason)}); choose a smaller batch_size in the space or more GPUs "
@@ -171,35 +172,35 @@ class _Run:
     def _epoch(self) -> Epoch:
         number, start = len(self.history), time.perf_counter()
         lr = self.learner.lr
-        trained = self.learner.train(number)
-        held = self.learner.validate()
-        if not all(math.isfinite(value) for value in (*trained, *held)):
+        train_losses = self.learner.train(number)
+        val_losses = self.learner.validate()
+        if not all(math.isfinite(loss) for loss in (*train_losses, *val_losses)):
             raise TrialError(f"the loss diverged (not finite) in epoch {number + 1}")
-        done = Epoch(number + 1, *trained, *held, lr, 0.0)
-        self.history.append(done)
-        score = self._judged(done)
+        latest = Epoch(number + 1, *train_losses, *val_losses, lr, 0.0)
+        self.history.append(latest)
+        score = self._score_at_rung(latest)
         seconds = broadcast(lambda: time.perf_counter() - start)
-        self.history[-1] = done = replace(done, seconds=seconds, val_score=score)
+        self.history[-1] = latest = replace(latest, seconds=seconds, val_score=score)
         broadcast(self._save)
-        return done
+        return latest
 
-    def _judged(self, done: Epoch) -> float | None:
-        if self.judge is None or done.epoch not in self.rungs:
+    def _score_at_rung(self, latest: Epoch) -> float | None:
+        if self.judge is None or latest.epoch not in self.rungs:
             return None
         best = min(self.history, key=lambda epoch: epoch.val_loss)
-        if best is done:
-            return self.judge(self.learner.encoder, done.epoch)
-        since = [e.val_score for e in self.history if e.epoch >= best.epoch]
-        known = [score for score in since if score is not None]
-        if known:  # The same encoder was judged at an earlier rung.
-            return known[-1]
-        tensors, _ = broadcast(lambda: _load(self.best, self.signature))
+        if best is latest:
+            return self.judge(self.learner.encoder, latest.epoch)
+        since_best = [e.val_score for e in self.history if e.epoch >= best.epoch]
+        scores = [score for score in since_best if score is not None]
+        if scores:  # The same encoder was scored at an earlier rung.
+            return scores[-1]
+        tensors, _ = broadcast(lambda: _load_checkpoint(self.best, self.signature))
         return self.judge(
-            _rebuilt(self.config.options, len(self.learner.data.ids), tensors), done.epoch
+            _rebuild(self.config.options, len(self.learner.data.ids), tensors), latest.epoch
         )
 
-    def _is_best(self, done: Epoch) -> bool:
-        return min(self.history, key=lambda epoch: epoch.val_loss) is done
+    def _is_best(self, latest: Epoch) -> bool:
+        return min(self.history, key=lambda epoch: epoch.val_loss) is latest
 
     def _facts(self) -> dict[str, Any]:
         return {

@@ -1,6 +1,6 @@
-"""A trial, the whole walk: train the encoder, fit the inlier models, score the validation IDs.
+"""A complete trial: train the encoder, fit the inlier models, score the validation IDs.
 
-It knows no scheduler: `report` is any callable, so it runs in a notebook as in a cluster.
+Independent of the scheduler: `report` is any callable, in a notebook as in a cluster.
 """
 
 import time
@@ -32,21 +32,20 @@ def run_trial(
     folder: AnyPath,
     rungs: Collection[int] = (),
 ) -> TrialResult:
-    """Trains one encoder and judges every inlier model on its embeddings.
+    """Train one encoder and score every inlier model on its embeddings.
 
-    Workers of one trial call it alike, share the work, and all have the same result.
+    Collective: the workers share the work, and all return the same result.
 
     Args:
-        config: what defines the encoder.
+        config: of the encoder.
         data: recordings, none of a test ID's test clips among them.
-        inliers: inlier models to judge.
-        report: told of every epoch.
-        folder: of the encoder's checkpoints; an interrupted trial goes on from there.
+        inliers: inlier models to score.
+        report: callback after every epoch.
+        folder: of the encoder's checkpoints, from which an interrupted trial resumes.
         rungs: epochs after which the validation score is reported, too.
 
     Raises:
-        TrialError: training diverged, or it cannot be done with so many workers or so little
-            memory.
+        TrialError: training diverged, or has too many workers or too little memory.
     """
 
     def judge(encoder: Encoder, _: int) -> float | None:
@@ -55,43 +54,43 @@ def run_trial(
 
     trained = train(config, data, report, folder, judge, rungs)
     start = time.perf_counter()
-    judged = score_inlier_models(trained.encoder, config, data, inliers)
-    return _result(trained, judged, broadcast(lambda: time.perf_counter() - start))
+    rows = score_inlier_models(trained.encoder, config, data, inliers)
+    return _result(trained, rows, broadcast(lambda: time.perf_counter() - start))
 
 
 def score_inlier_models(
     encoder: Encoder, config: TrialConfig, data: TrialData, inliers: Sequence[InlierSpec]
 ) -> tuple[InlierResult, ...]:
-    """Fits inlier models on an encoder's embeddings and scores the validation IDs with each.
+    """Fit inlier models on an encoder's embeddings and score the validation IDs with each.
 
-    Workers of a trial share the models, and all of them have the whole result.
+    Collective: the workers share the models, and all return the whole result.
     """
     embedder = Embedder(encoder, config.options)
     fits = fit_embeddings(embedder, config, data)
     tests = _validation_embeddings(embedder, data)
-    mine = [_judge(spec, encoder, config, data, fits, tests) for spec in inliers[shard()]]
-    return tuple(all_gather(mine, len(inliers)))
+    rows = [_score_inlier(spec, encoder, config, data, fits, tests) for spec in inliers[shard()]]
+    return tuple(all_gather(rows, len(inliers)))
 
 
 def score_validation_clips(
     spec: InlierSpec, encoder: Encoder, config: TrialConfig, data: TrialData
 ) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Fits an inlier model on an encoder's embeddings and scores the clips that judge a trial.
+    """Fit an inlier model on an encoder's embeddings and score the validation clips. Collective.
 
     Returns:
         Validation ID -> labels (C,), 1 for an anomaly, and scores (C,), higher = more anomalous.
 
     Raises:
-        FitError: an ID's embeddings cannot be fitted.
+        FitError: the model cannot be fitted to the embeddings of an ID.
     """
     embedder = Embedder(encoder, config.options)
     fits = fit_embeddings(embedder, config, data)
-    found = {}
+    scored = {}
     tests = _validation_embeddings(embedder, data)
     for identity, (embeddings, labels) in tests.items():
         model = fit_inlier(spec, identity, encoder, config, data, fits)
-        found[identity] = labels, clip_scores(spec, model, embeddings, config.options)
-    return found
+        scored[identity] = labels, clip_scores(spec, model, embeddings, config.options)
+    return scored
 
 
 def _result(trained: Trained, rows: Sequence[InlierResult], seconds: float) -> TrialResult:
@@ -109,20 +108,20 @@ def _result(trained: Trained, rows: Sequence[InlierResult], seconds: float) -> T
 def fit_embeddings(
     embedder: Embedder, config: TrialConfig, data: TrialData
 ) -> dict[str, Embeddings]:
-    """Embeds the clips that inlier models are fitted on.
+    """Embed the clips that inlier models are fitted on. Collective.
 
     Returns:
         Product ID -> segments of its clips (N, D).
     """
     options = config.options
-    train_part, held = data.target_parts(options.validation_share, config.seed)
-    clips = held.clips
+    train_part, held_out = data.target_parts(options.validation_share, config.seed)
+    clips = held_out.clips
     if options.inlier_fit == "all":
-        clips = np.sort(np.concatenate([train_part.clips, held.clips]))
-    embeddings = embedder.clips(held, clips.tolist())
-    owner = np.array([data.target.clips[i].id for i in clips])
+        clips = np.sort(np.concatenate([train_part.clips, held_out.clips]))
+    embeddings = embedder.clips(held_out, clips.tolist())
+    ids = np.array([data.target.clips[i].id for i in clips])
     return {
-        identity: embeddings[owner == identity].reshape(-1, embeddings.shape[2])
+        identity: embeddings[ids == identity].reshape(-1, embeddings.shape[2])
         for identity in data.ids
     }
 
@@ -135,10 +134,10 @@ def fit_inlier(
     data: TrialData,
     fits: dict[str, Embeddings],
 ) -> InlierModel:
-    """Fits an inlier model for one product ID.
+    """Fit an inlier model for one product ID.
 
     Raises:
-        FitError: these embeddings cannot be fitted.
+        FitError: the model cannot be fitted to these embeddings.
     """
     head = encoder.product_head.weight.detach().cpu().numpy()
     return fit(
@@ -153,19 +152,19 @@ def fit_inlier(
 def _validation_embeddings(
     embedder: Embedder, data: TrialData
 ) -> dict[str, tuple[Embeddings, NDArray[np.int64]]]:
-    """Product ID -> embeddings (C, S, D) and labels (C,) of its test clips."""
+    """Embed the test clips of each validation ID: ID -> embeddings (C, S, D) and labels (C,)."""
     store = data.validation
     part = Part(store, np.arange(len(store.clips)), data.target.mean, data.target.std)
     embeddings = embedder.clips(part, range(len(store.clips)))
-    owner = np.array([clip.id for clip in store.clips])
+    ids = np.array([clip.id for clip in store.clips])
     labels = np.array([clip.label for clip in store.clips], np.int64)
     return {
-        identity: (embeddings[owner == identity], labels[owner == identity])
-        for identity in dict.fromkeys(owner.tolist())
+        identity: (embeddings[ids == identity], labels[ids == identity])
+        for identity in dict.fromkeys(ids.tolist())
     }
 
 
-def _judge(
+def _score_inlier(
     spec: InlierSpec,
     encoder: Encoder,
     config: TrialConfig,
@@ -179,15 +178,15 @@ def _judge(
             model = fit_inlier(spec, identity, encoder, config, data, fits)
             scores[identity] = clip_scores(spec, model, embeddings, config.options)
             remarks.append(remark(spec, *fits[identity].shape))
-        found = machine_score({k: labels for k, (_, labels) in tests.items()}, scores)
+        score = machine_score({k: labels for k, (_, labels) in tests.items()}, scores)
     except (FitError, ValueError) as error:
         return InlierResult(spec.name, spec.p, error=str(error))
     return InlierResult(
         spec.name,
         spec.p,
-        found.hmean,
-        {k: auc for k, (auc, _) in found.per_id.items()},
-        {k: pauc for k, (_, pauc) in found.per_id.items()},
+        score.hmean,
+        {k: auc for k, (auc, _) in score.per_id.items()},
+        {k: pauc for k, (_, pauc) in score.per_id.items()},
         remark=next(filter(None, remarks), ""),
     )
 
@@ -195,7 +194,7 @@ def _judge(
 def clip_scores(
     spec: InlierSpec, model: InlierModel, embeddings: Embeddings, options: Options
 ) -> NDArray[np.float64]:
-    """Anomaly scores (C,) of clips from their embeddings (C, S, D), higher = more anomalous."""
+    """Return scores (C,) of clips from embeddings (C, S, D), higher = more anomalous."""
     clips, count, dim = embeddings.shape
     segment_scores = model.score(embeddings.reshape(-1, dim)).reshape(clips, count)
     return aggregate(spec.name, segment_scores, options.aggregator)

@@ -1,4 +1,4 @@
-"""The notebook on runs: every cell is executed, on a run as on none."""
+"""The notebook on runs: every cell is executed, with a run and without."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ NOTEBOOK = Path(__file__).parents[2] / "analysis" / "explore.py"
 
 
 def execute(runs: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", NOTEBOOK, "--runs", runs]
+    command: list[str | Path] = [sys.executable, "-W", "error", NOTEBOOK, "--runs", runs]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -35,7 +35,7 @@ def test_every_cell_runs_on_a_run(tmp_path: Path, finished: Study) -> None:
     shown = page.read_text("utf-8")
     for title in (
         "valve: 5 COMPLETE",
-        "How the search got on",
+        "Search progress",
         "Configurations",
         "Best score of each inlier model and p",
         "Training of trial",

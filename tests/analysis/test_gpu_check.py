@@ -27,12 +27,11 @@ from gpu.outcome import (
 )
 from gpu.packing import run_together, summary, warm_crew
 from gpu.plan import FULL, TINY, machine, machine_line, write_recordings
-from gpu.scores import compare_scores, convolutions, difference
+from gpu.scores import CONVOLUTIONS, compare_scores, convolutions, difference
 from gpu.speed import repeated, share
 from gpu.training import Watch
 
-from raysearch.training.train import Epoch
-from raysearch.training.trial import InlierResult
+from raysearch.training.outcome import Epoch, InlierResult
 
 PROGRAM = Path(__file__).parents[2] / "analysis" / "gpu_check.py"
 SECTIONS = ["training", "speed", "scores", "resume", "packing"]
@@ -75,7 +74,7 @@ def test_a_table_shows_figures_and_leaves_lists_out() -> None:
     assert lines[5].split()[2] == "yes"
 
 
-def test_what_is_known_is_written(tmp_path: Path) -> None:
+def test_results_so_far_are_written(tmp_path: Path) -> None:
     section = Section({"rows": [{"a": 1}]}, [Check("c", 2.0, 1.0)], "stopped", 3.0)
     write(tmp_path / "x.json", {"gpu": None}, FULL.facts(), {"speed": section})
     content = json.loads((tmp_path / "x.json").read_text())
@@ -99,8 +98,8 @@ def test_differences_are_relative() -> None:
     assert relative_difference([1.0, 2.2], [1.0, 2.0]) == pytest.approx(0.1)
     assert relative_difference([], []) == 0.0
     assert share(90.0, 120.0) == 0.75
-    found = difference(np.array([[3.0, 4.1]]), np.array([[3.0, 4.0]]))
-    assert found == pytest.approx({"largest": 0.1, "relative": 0.02})
+    differences = difference(np.array([[3.0, 4.1]]), np.array([[3.0, 4.0]]))
+    assert differences == pytest.approx({"largest": 0.1, "relative": 0.02})
 
 
 def test_a_step_is_repeated_and_its_warm_up_is_left_out() -> None:
@@ -180,13 +179,13 @@ def test_scores_are_compared_in_points() -> None:
 
 
 def test_the_precision_of_convolutions_is_put_back() -> None:
-    before = torch.backends.cudnn.conv.fp32_precision
+    before = CONVOLUTIONS.fp32_precision
     with convolutions("ieee"):
-        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
-    assert torch.backends.cudnn.conv.fp32_precision == before
+        assert CONVOLUTIONS.fp32_precision == "ieee"
+    assert CONVOLUTIONS.fp32_precision == before
 
 
-def test_the_machine_is_told_in_a_line() -> None:
+def test_the_machine_is_shown_in_a_line() -> None:
     facts = machine() | {"gpu": None, "driver": None}
     assert machine_line(facts).startswith("no GPU: checks run on the CPU; torch ")
     facts |= {"gpu": "H100", "driver": "570.1", "torch": "2.11.0", "cuda": "13.0"}
@@ -194,7 +193,7 @@ def test_the_machine_is_told_in_a_line() -> None:
 
 
 def figures(value: object) -> Iterator[float]:
-    """All numbers of some JSON content."""
+    """Yield all numbers of some JSON content."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):

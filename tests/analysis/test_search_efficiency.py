@@ -1,4 +1,4 @@
-"""The replay's arithmetic, on a table that can be reckoned by hand."""
+"""The replay's arithmetic, on a table that can be computed by hand."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from grid import EPOCHS
-from rank_correlation import correlations, kept
+from rank_correlation import correlations, kept_share
 from search_efficiency import conclude, even_odds, searches, summary
 from searches import Grid, Raysearch, read, replay
 
@@ -17,7 +17,7 @@ ENCODERS = [(lr, size, lam) for lr in (1e-3, 1e-2) for size in (16, 32) for lam 
 
 
 def frame() -> pd.DataFrame:
-    """The k-th of twelve encoders scores 0.5 + 0.03 k with gmm, from epoch 3; less with lof."""
+    """Make a table: encoder k of 12 scores 0.5 + 0.03 k with gmm from epoch 3, less with lof."""
     return pd.DataFrame(
         [
             {
@@ -65,9 +65,10 @@ def test_every_search_is_replayed(grid: Grid, name: str, concurrent: int) -> Non
         assert all(epoch % EPOCHS == 0 for epoch in epochs)
 
 
-def test_raysearch_trains_nothing_twice_and_gives_up_what_is_behind(grid: Grid) -> None:
+def test_raysearch_trains_no_encoder_twice_and_prunes_poor_trials(grid: Grid) -> None:
     sweep = replay(Raysearch(grid, 0, scheduler="none"), 2.0)
-    assert sweep[-1] == (EPOCHS * len(ENCODERS), pytest.approx(grid.best))
+    assert sweep[-1][0] == EPOCHS * len(ENCODERS)
+    assert sweep[-1][1] == pytest.approx(grid.best)
     asha = replay(Raysearch(grid, 0), 2.0)
     assert EPOCHS * len(ENCODERS) / 3 < asha[-1][0] < sweep[-1][0]
 
@@ -85,30 +86,32 @@ def test_the_summary_counts_failures_as_endless() -> None:
 
 def test_the_conclusion_says_whether_the_claim_is_met_and_if_not_why() -> None:
     rows = [("plain", 600.0, 1.0), ("ours", 60.0, 10.0)]
-    found = pd.DataFrame(rows, columns=["search", "median", "plain_over_this"])
-    [line] = conclude(found, 3, 48)
+    result = pd.DataFrame(rows, columns=["search", "median", "plain_over_this"])
+    [line] = conclude(result, 3, 48)
     assert "1/10 of plain's epochs: met, ours takes 1/10.0 (4.0 whole trainings" in line
-    found["median"], found["plain_over_this"] = [600.0, 75.0], [1.0, 8.0]
-    line, why = conclude(found, 3, 48)
+    result["median"], result["plain_over_this"] = [600.0, 75.0], [1.0, 8.0]
+    line, why = conclude(result, 3, 48)
     assert "not met, ours takes 1/8.0" in line
     assert "1/10 would be 4.0 trainings" in why
-    assert "trains 10 of them" in why
+    assert "need 10 trainings" in why
 
 
-@pytest.mark.parametrize(("good", "of", "draws"), [(1, 2, 1), (1, 10, 5), (3, 48, 10), (5, 5, 1)])
-def test_draws_for_even_odds(good: int, of: int, draws: int) -> None:
-    assert even_odds(good, of) == draws
-    # By hand: all of so many draws miss.
+@pytest.mark.parametrize(
+    ("good", "total", "draws"), [(1, 2, 1), (1, 10, 5), (3, 48, 10), (5, 5, 1)]
+)
+def test_draws_for_even_odds(good: int, total: int, draws: int) -> None:
+    assert even_odds(good, total) == draws
+    # By hand: the chance that all draws miss.
     missed = 1.0
     for n in range(draws):
-        missed *= (of - good - n) / (of - n)
+        missed *= (total - good - n) / (total - n)
     assert missed <= 0.5
 
 
-def test_what_a_rung_keeps() -> None:
+def test_share_of_the_best_that_a_rung_keeps() -> None:
     last = np.arange(12.0)
-    assert kept(last, last) == 1.0
-    assert kept(-last, last) == 0.0
+    assert kept_share(last, last) == 1.0
+    assert kept_share(-last, last) == 0.0
 
 
 def test_correlations_follow_the_scores(grid: Grid) -> None:
@@ -122,8 +125,8 @@ def test_correlations_follow_the_scores(grid: Grid) -> None:
 @pytest.mark.parametrize(
     "program", ["grid.py", "rank_correlation.py", "scale.py", "search_efficiency.py"]
 )
-def test_every_program_tells_how_it_is_used(program: str) -> None:
-    asked = [sys.executable, ANALYSIS / program, "--help"]
-    ended = subprocess.run(asked, capture_output=True, text=True)
+def test_every_program_shows_its_usage(program: str) -> None:
+    command: list[str | Path] = [sys.executable, ANALYSIS / program, "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert f"python analysis/{program}" in ended.stdout

@@ -1,4 +1,4 @@
-"""The parts of startup.py that judge; the measurements themselves are what the program is for."""
+"""The arithmetic of startup.py, and the watch over the processes of a command."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from startup import Row, by_library, summary, timed, verdict
 from startup_parts.watch import Part, Seen, kind_of, parts_of, watch
 
-TOLD = """
+OUTPUT = """
 import time: self [us] | cumulative | imported package
 import time:       100 |        100 |   torch.nn
 import time:    250000 |     250100 | torch
@@ -17,8 +17,8 @@ noise
 
 
 def test_imports_are_summed_up_by_library() -> None:
-    assert by_library(TOLD) == {"torch": pytest.approx(0.2501), "numpy": pytest.approx(0.005)}
-    assert list(by_library(TOLD)) == ["torch", "numpy"]
+    assert by_library(OUTPUT) == {"torch": pytest.approx(0.2501), "numpy": pytest.approx(0.005)}
+    assert list(by_library(OUTPUT)) == ["torch", "numpy"]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_command_is_watched_until_its_file_appears_and_then_ended(tmp_path: Pa
     assert 0 < part.cpu <= seconds < 60
 
 
-def test_a_command_that_ends_without_it_is_told(tmp_path: Path) -> None:
+def test_a_command_that_ends_without_it_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="no first epoch:\nfor this reason"):
         watch([sys.executable, "-c", "print('for this reason')"], tmp_path, "first")
 
@@ -71,13 +71,13 @@ def test_figures_are_medians_and_compare_with_the_plain_script() -> None:
     def run(driver: float, trial: float, wall: float) -> tuple[list[Part], float]:
         return [Part("driver", 1, driver, 0.0), Part("trial processes", 1, trial, 3.0)], wall
 
-    ours = summary("raysearch run", [run(4, 8, 10), run(5, 9, 12), run(40, 80, 99)])
-    assert [(row.part, row.cpu, row.wall) for row in ours] == [
+    runs = summary("raysearch run", [run(4, 8, 10), run(5, 9, 12), run(40, 80, 99)])
+    assert [(row.part, row.cpu, row.wall) for row in runs] == [
         ("driver", 5, 0.0),
         ("trial processes", 9, 3.0),
         ("driver and trial", 14, 12),
         ("all", 14, 12),
     ]
     plain = summary("plain", [run(4, 8, 10)])
-    assert verdict([*ours, *plain]).endswith(": raysearch run 1.20")
-    assert isinstance(ours[0], Row)
+    assert verdict([*runs, *plain]).endswith(": raysearch run 1.20")
+    assert isinstance(runs[0], Row)

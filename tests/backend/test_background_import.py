@@ -35,13 +35,13 @@ def test_modules_are_there_when_they_are_said_to_be(modules: list[str]) -> None:
         assert second not in sys.modules
         later.start()
         later.start()
-        assert not later.has(first)
+        assert not later.is_loaded(first)
         GATE.set()
         end = time.monotonic() + 60
-        while not later.has(second):
+        while not later.is_loaded(second):
             assert time.monotonic() < end
             time.sleep(0.01)
-        assert later.has(first)
+        assert later.is_loaded(first)
         assert set(modules) <= sys.modules.keys()
 
 
@@ -55,7 +55,7 @@ def test_after_the_end_nothing_further_is_imported(modules: list[str]) -> None:
     assert ending.is_alive(), "what is being imported comes to its end"
     GATE.set()
     ending.join()
-    assert later.has(first)
+    assert later.is_loaded(first)
     assert second not in sys.modules
 
 
@@ -71,6 +71,6 @@ def test_a_module_that_cannot_be_imported_disturbs_nobody(
 ) -> None:
     with BackgroundImport(["no_such_module", *modules]) as later:
         later.start()
-    assert not later.has("no_such_module")
-    assert not later.has(modules[0])
+    assert not later.is_loaded("no_such_module")
+    assert not later.is_loaded(modules[0])
     assert capsys.readouterr().err == ""

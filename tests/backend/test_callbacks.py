@@ -71,26 +71,26 @@ def dashboard() -> Future[str]:
 
 
 @pytest.fixture
-def ray(monkeypatch: pytest.MonkeyPatch, dashboard: Future[str]) -> Iterator[RayConnection]:
+def connection(monkeypatch: pytest.MonkeyPatch, dashboard: Future[str]) -> Iterator[RayConnection]:
     """A cluster of one machine; whether one is there is the matter of other tests."""
     found = (Cluster("", "", (Node(2),)), dashboard)
     monkeypatch.setattr(cluster, "connect", lambda address, *, dashboard: found)
     monkeypatch.setattr(cluster, "disconnect", lambda: None)
-    with connect_to_ray("", Resources()) as ray:
-        yield ray
+    with connect_to_ray("", Resources()) as connection:
+        yield connection
 
 
 class Search:
     """A study, and what Tune would call while its trials run."""
 
-    def __init__(self, folder: Path, ray: RayConnection, **strategy: object) -> None:
+    def __init__(self, folder: Path, connection: RayConnection, **strategy: object) -> None:
         self.folder = folder
         self.queue: TrialQueue = make_queue(folder / "valve", space(**strategy))
         self.queue.devices = SHARE.devices
         self.notes = Notes()
         self.imports = BackgroundImport(("this",))
         self.forwarder = EventForwarder(
-            [self.queue], CallbackList([self.notes]), ray, SHARE, self.imports
+            [self.queue], CallbackList([self.notes]), connection, SHARE, self.imports
         )
 
     def start(self) -> Trial:
@@ -112,8 +112,8 @@ class Search:
 
 
 @pytest.fixture
-def search(tmp_path: Path, ray: RayConnection) -> Search:
-    return Search(tmp_path, ray)
+def search(tmp_path: Path, connection: RayConnection) -> Search:
+    return Search(tmp_path, connection)
 
 
 def result(of: Epoch) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def result(of: Epoch) -> dict[str, Any]:
 
 
 def proposal(search: Search, trial: Trial) -> Proposal:
-    return search.queue.proposals[trial.config["number"]]
+    return search.queue.proposals[int(trial.config["number"])]
 
 
 # What callbacks are told
@@ -154,7 +154,7 @@ def test_a_dashboard_that_starts_before_the_first_trial_is_told_with_the_cluster
 def test_epochs_and_recordings_are_told_as_they_come(search: Search) -> None:
     trial = search.start()
     search.report(trial, {"clips_read": 7})
-    assert not search.imports.has("this")
+    assert not search.imports.is_loaded("this")
     search.report(trial, result(epoch(1)))
     search.report(trial, {"state": "COMPLETE", "val_score": 0.5})
     assert search.notes.events == [
@@ -201,7 +201,8 @@ def test_a_lost_trial_is_told_with_its_host_and_reason(
 
 def note(trial: Trial, fault: str) -> None:
     """Leave the note of a fault as Tune does, in the folder of a trial."""
-    trial.run_metadata.error_filename = "error.txt"
+    trial.run_metadata.error_filename = "error.txt"  # type: ignore[assignment]
+    assert trial.storage is not None
     Path(trial.storage.trial_fs_path, "error.txt").write_text(f"Failure # 1\n{fault}\n")
 
 
@@ -239,9 +240,9 @@ def test_a_trial_that_tune_gives_up_has_a_record_with_the_reason(search: Search)
 
 
 @pytest.fixture
-def behind(tmp_path: Path, ray: RayConnection) -> tuple[Search, Trial]:
+def behind(tmp_path: Path, connection: RayConnection) -> tuple[Search, Trial]:
     """A trial that is worse at a rung than one before it."""
-    search = Search(tmp_path, ray, scheduler="asha", grace=2)
+    search = Search(tmp_path, connection, scheduler="asha", grace=2)
     good, bad = search.start(), search.start()
     scheduler = PruningScheduler(search.forwarder, trials_stop_themselves=False)
     for number, score in ((1, None), (2, 0.9), (3, None), (4, 0.9)):
@@ -327,7 +328,7 @@ def test_a_callback_that_raises_is_told_once_and_the_search_goes_on(search: Sear
     callbacks = CallbackList([broken, notes])
     callbacks.on_step_end()
     callbacks.on_step_end()
-    warning = "Broken failed (ValueError: no such thing); the search goes on"
+    warning = "Broken failed (ValueError: no such thing); the search continues"
     assert notes.events == [("warning", warning), ("step end",), ("step end",)]
 
 

@@ -1,15 +1,24 @@
-"""Which Ray cluster is joined, and what it holds."""
+"""Which Ray cluster is joined, what it holds, and what its machines must reach."""
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
 from raysearch.backend import cluster
 from raysearch.backend.address import check_address, find_local_ray
+from raysearch.backend.cluster import find_missing_input
 from raysearch.backend.resources import Cluster, Node
+from raysearch.config import Options
+from raysearch.data.dataset import Source
 from raysearch.errors import UserError
+from raysearch.study.context import StudyContext
+from raysearch.study.folder import StudyFolder
+from raysearch.study.space import Space
+from tests.records import make_manifest, make_space
 
 
 @pytest.fixture
@@ -105,3 +114,41 @@ def test_a_cluster_without_a_dashboard_has_no_address_for_it() -> None:
     joined = Cluster("127.0.0.1:6379", "", (Node(2),))
     assert cluster.with_dashboard(joined, "").dashboard == ""
     assert cluster.with_dashboard(joined, "127.0.0.1:8265").dashboard == "http://127.0.0.1:8265"
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> StudyContext:
+    study = StudyFolder(UPath(tmp_path / "runs" / "valve"))
+    study.create(make_manifest())
+    (tmp_path / "data").mkdir()
+    (tmp_path / "weights").touch()
+    source = Source(tmp_path / "data", "valve", ("0",))
+    return StudyContext(study.path, source, "data", pretrained(str(tmp_path / "weights")))
+
+
+def pretrained(weights: str | bool) -> Space:
+    return make_space().model_copy(update={"fixed": Options(pretrained=weights)})
+
+
+def test_a_machine_that_reaches_everything(context: StudyContext) -> None:
+    assert find_missing_input(context) == ""
+    assert find_missing_input(replace(context, space=pretrained(True))) == ""
+
+
+@pytest.mark.parametrize(
+    ("missing", "problem"),
+    [
+        ("runs/valve/study.json", "--out {}/runs/valve/study.json"),
+        ("weights", "pretrained: {}/weights"),
+    ],
+)
+def test_a_file_that_is_missing_here_is_named(
+    context: StudyContext, tmp_path: Path, missing: str, problem: str
+) -> None:
+    (tmp_path / missing).unlink()
+    assert find_missing_input(context) == problem.format(tmp_path)
+
+
+def test_recordings_that_are_missing_here_are_named(context: StudyContext, tmp_path: Path) -> None:
+    (tmp_path / "data").rmdir()
+    assert find_missing_input(context) == f"--data {tmp_path}/data"

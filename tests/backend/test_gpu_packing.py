@@ -2,7 +2,7 @@
 
 import pytest
 
-from raysearch.backend.gpu_packing import _speed, best_count, fitting, pack
+from raysearch.backend.gpu_packing import _speed, best_count, fitting_counts, measure_gpu_part
 from raysearch.backend.resources import Node
 from tests.tiny import TINY
 
@@ -14,7 +14,7 @@ GIB = 2**30
     [(1, [1, 2, 3, 4, 6, 8]), (20, [1, 2, 3]), (36, [1, 2]), (37, [1]), (100, [1])],
 )
 def test_trials_are_tried_as_far_as_memory_goes(memory: int, expected: list[int]) -> None:
-    assert fitting(memory * GIB, 80 * GIB) == expected
+    assert fitting_counts(memory * GIB, 80 * GIB) == expected
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_trials_are_packed_while_that_gets_more_done(
 
 
 def test_without_a_gpu_nothing_is_packed() -> None:
-    assert pack(TINY, 32, [Node(8), Node(4)]) is None
+    assert measure_gpu_part(TINY, 32, [Node(8), Node(4)]) is None
 
 
 def test_the_measurement_trains_what_a_trial_trains(monkeypatch: pytest.MonkeyPatch) -> None:

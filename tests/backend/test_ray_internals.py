@@ -1,8 +1,9 @@
 """The private parts of Ray that are used, against the Ray that is installed."""
 
+import pytest
 from ray._private.node import Node
 
-from raysearch.backend.ray_internals import DASHBOARD, UNUSED, without_unused
+from raysearch.backend.ray_internals import DASHBOARD, UNUSED, without_unused_services
 
 
 def test_the_methods_that_are_replaced_are_those_of_ray_2_60() -> None:
@@ -14,7 +15,7 @@ def test_the_methods_that_are_replaced_are_those_of_ray_2_60() -> None:
 def test_methods_are_put_back_whatever_happens() -> None:
     before = {name: getattr(Node, name) for name in (*UNUSED, DASHBOARD)}
     try:
-        with without_unused(None):
+        with without_unused_services(None):
             assert all(getattr(Node, name) is not method for name, method in before.items())
             raise RuntimeError
     except RuntimeError:
@@ -22,8 +23,8 @@ def test_methods_are_put_back_whatever_happens() -> None:
     assert {name: getattr(Node, name) for name in before} == before
 
 
-def test_a_method_that_ray_no_longer_has_is_not_made_up(monkeypatch) -> None:
+def test_a_method_that_ray_no_longer_has_is_not_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Node, UNUSED[0])
-    with without_unused(None):
+    with without_unused_services(None):
         assert not hasattr(Node, UNUSED[0])
     assert not hasattr(Node, UNUSED[0])

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from raysearch.backend.resources import Node, Resources, Share, allocate, check_gpus, growth
+from raysearch.backend.resources import (
+    Node,
+    Resources,
+    Share,
+    allocate,
+    autoscaled_nodes,
+    check_gpus,
+)
 from raysearch.errors import UserError
 
 LAPTOP, BOX = [Node(8)], [Node(32, 4)]
@@ -111,9 +118,9 @@ def test_a_cluster_that_grows_from_zero_is_taken_at_its_full_size() -> None:
             "gpu": {"resources": {"CPU": 8, "GPU": 1}, "min_workers": 0, "max_workers": 3},
         },
     }
-    nodes = growth(config)
+    nodes = autoscaled_nodes(config)
     assert nodes == [Node(4), *[Node(8, 1)] * 3]
     assert allocate(Resources(), nodes) == Share(1, 8, 1, 3)
-    assert growth({}) == []
+    assert autoscaled_nodes({}) == []
     # The file's bound on all workers counts as well.
-    assert growth({**config, "max_workers": 1}) == [Node(4), Node(8, 1)]
+    assert autoscaled_nodes({**config, "max_workers": 1}) == [Node(4), Node(8, 1)]

@@ -16,7 +16,9 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+    EventAccumulator,
+)
 
 from raysearch.backend.background_import import BackgroundImport
 from raysearch.backend.tensorboard import TENSORBOARD, TensorBoard
@@ -84,7 +86,7 @@ class Later(BackgroundImport):
 
     there = False
 
-    def has(self, module: str) -> bool:
+    def is_loaded(self, module: str) -> bool:
         return self.there
 
 
@@ -97,7 +99,11 @@ def test_every_epoch_has_its_point_whenever_the_library_comes(
         board.log_trial_start(trial)
         for epoch in (1, 2, 3):
             later.there = comes is not None and epoch >= comes
-            result = {"val_loss": 1 / epoch, "training_iteration": epoch, "config": {}}
+            result: dict[str, Any] = {
+                "val_loss": 1 / epoch,
+                "training_iteration": epoch,
+                "config": {},
+            }
             board.log_trial_result(epoch, trial, result)
             result["val_loss"] = 7.0  # Tune may use it again
         board.log_trial_end(trial)

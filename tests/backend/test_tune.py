@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from ray.tune import Tuner
 from ray.tune.experiment import Trial
+from ray.tune.impl.tuner_internal import TunerInternal
 
 from raysearch.backend.background_import import BackgroundImport
 from raysearch.backend.callbacks import BudgetStopper, EventForwarder
@@ -71,6 +72,11 @@ def tuner(share: Share, *queues: TrialQueue) -> Tuner:
     return _tuner(queues, forwarder, stopper, TensorBoard(later), None)
 
 
+def internal(tuner: Tuner) -> TunerInternal:
+    assert tuner._local_tuner is not None
+    return tuner._local_tuner
+
+
 @pytest.mark.parametrize(
     ("share", "cpus", "gpus"),
     [
@@ -82,14 +88,16 @@ def tuner(share: Share, *queues: TrialQueue) -> Tuner:
 def test_a_trial_holds_its_share_and_not_that_of_its_workers(
     tmp_path: Path, share: Share, cpus: float, gpus: float
 ) -> None:
-    made = tuner(share, make_queue(tmp_path / "valve", space()))._local_tuner
-    held = made.converted_trainable._resources
+    made = internal(tuner(share, make_queue(tmp_path / "valve", space())))
+    held = made.converted_trainable._resources  # type: ignore[union-attr]
     assert held.head_cpus == cpus
     assert held.required_resources == {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
     assert made._tune_config.max_concurrent_trials == share.concurrent
     # A process that waits for its workers cannot be reused.
     assert made._tune_config.reuse_actors is (share.workers == 1)
-    assert made.get_run_config().failure_config.max_failures == RETRIES
+    failure_config = made.get_run_config().failure_config
+    assert failure_config is not None
+    assert failure_config.max_failures == RETRIES
 
 
 def test_what_tune_writes_lies_beside_the_studies_that_it_searches(tmp_path: Path) -> None:
@@ -100,10 +108,12 @@ def test_what_tune_writes_lies_beside_the_studies_that_it_searches(tmp_path: Pat
         ([valve], tmp_path / "valve", "trial_0007"),
         ([valve, fan], tmp_path, "valve_0007"),
     ):
-        made = tuner(share, *queues)._local_tuner
+        made = internal(tuner(share, *queues))
         run, asked = made.get_run_config(), made._tune_config
         assert (run.storage_path, run.name) == (str(folder), "tune")
+        assert asked.trial_dirname_creator is not None
         assert asked.trial_dirname_creator(trial) == name
+        assert asked.trial_name_creator is not None
         assert asked.trial_name_creator(trial) == "valve_0007"
 
 

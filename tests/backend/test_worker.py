@@ -1,23 +1,25 @@
 """What a trial's process does: from a proposal to its record."""
 
 import os
-import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from upath import UPath
 
 from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
 from raysearch.config import Configuration
-from raysearch.data.dataset import open_data, source_of
+from raysearch.data.dataset import make_source, open_data
 from raysearch.scoring.inlier import InlierSpec
-from raysearch.study.context import StudyContext, failed, pruned
+from raysearch.storage import remove_tree
+from raysearch.study.context import StudyContext, failed_record, pruned_record
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
-from raysearch.training.state import unfinished
+from raysearch.training.state import read_progress
 from tests.records import make_manifest, make_space
 from tests.tiny import TINY, VALIDATION_IDS
 
@@ -28,7 +30,7 @@ Told = list[dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch):
+def _restored_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # What a trial sets in its process is put back.
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     before = torch.get_num_threads()
@@ -39,8 +41,8 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def context(demo_data: Path, tmp_path: Path) -> StudyContext:
     options = TINY.model_copy(update={"epochs": 2})
-    source = source_of(demo_data, "valve", VALIDATION_IDS, options)
-    study = StudyFolder(tmp_path / "study")
+    source = make_source(demo_data, "valve", VALIDATION_IDS, options)
+    study = StudyFolder(UPath(tmp_path / "study"))
     study.create(make_manifest())
     inliers: dict[str, object] = {"gmm": [1, 64], "none": []}
     space = make_space(inlier=inliers, strategy={"seed": 5, "scheduler": "none"})
@@ -64,7 +66,7 @@ def forbidden(_: object) -> None:
     raise AssertionError("a trial that has its record was run")
 
 
-def test_a_trial_leaves_one_complete_record(context: StudyContext):
+def test_a_trial_leaves_one_complete_record(context: StudyContext) -> None:
     record, told = run(context)
     assert record is not None
     assert record.state is State.COMPLETE
@@ -77,7 +79,7 @@ def test_a_trial_leaves_one_complete_record(context: StudyContext):
     assert record.best_epoch in (1, 2)
     assert record.val_loss == min(epoch.val_loss for epoch in record.history)
     assert record.host
-    assert os.listdir(context.folder / "records") == ["0003.json"]
+    assert [path.name for path in (context.folder / "records").iterdir()] == ["0003.json"]
     assert [line.get("epoch") for line in told] == [1, 2, None]
     assert [line.get("timesteps_total") for line in told] == [1, 2, None]
     assert told[0]["val_loss"] == record.history[0].val_loss
@@ -85,7 +87,7 @@ def test_a_trial_leaves_one_complete_record(context: StudyContext):
     assert told[-1] == {"state": "COMPLETE", "val_score": record.best.val_score}
 
 
-def test_the_threads_of_a_trial_are_its_cpus(context: StudyContext):
+def test_the_threads_of_a_trial_are_its_cpus(context: StudyContext) -> None:
     # One that is refused at once: training on more threads than cores is slow.
     run_worker_trial(
         replace(context, fingerprint="another"), PROPOSAL, Share(1, 3, 0, 1), lambda _: None
@@ -93,13 +95,14 @@ def test_the_threads_of_a_trial_are_its_cpus(context: StudyContext):
     assert torch.get_num_threads() == 3
 
 
-def test_a_diverged_trial_leaves_a_failed_record_with_its_reason(context: StudyContext):
+def test_a_diverged_trial_leaves_a_failed_record_with_its_reason(context: StudyContext) -> None:
     wild = replace(PROPOSAL, configuration=Configuration(1e30, 16, 10.0))
     record, told = run(context, wild)
     assert record is not None
     assert record.state is State.FAIL
     assert record.error == "TrialError: the loss diverged (not finite) in epoch 1"
-    assert record.rows == record.history == ()
+    assert record.rows == ()
+    assert record.history == ()
     assert record.best is None
     assert record.best_epoch is None
     assert told == [{"state": "FAIL", "val_score": None}]
@@ -107,23 +110,23 @@ def test_a_diverged_trial_leaves_a_failed_record_with_its_reason(context: StudyC
     assert "Traceback" in error.read_text()
 
 
-def test_a_trial_that_has_its_record_is_not_run(context: StudyContext):
+def test_a_trial_that_has_its_record_is_not_run(context: StudyContext) -> None:
     run(context)
     path = context.folder / "records" / "0003.json"
     before, written = path.read_bytes(), path.stat().st_mtime_ns
-    shutil.rmtree(context.folder / "encoders")
+    remove_tree(context.folder / "encoders")
     run_worker_trial(context, PROPOSAL, SHARE, forbidden)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, written)
     assert not (context.folder / "encoders").exists()
 
 
-def test_a_failed_trial_is_not_tried_again(context: StudyContext):
+def test_a_failed_trial_is_not_tried_again(context: StudyContext) -> None:
     wild = replace(PROPOSAL, configuration=Configuration(1e30, 16, 10.0))
     run(context, wild)
     run_worker_trial(context, wild, SHARE, forbidden)
 
 
-def test_a_sampled_inlier_model_is_the_only_one_that_is_judged(context: StudyContext):
+def test_a_sampled_inlier_model_is_the_only_one_that_is_judged(context: StudyContext) -> None:
     first, told = run(context, replace(PROPOSAL, inlier=InlierSpec("gmm", 1)))
     assert first is not None
     assert [(row.inlier, row.p) for row in first.rows] == [("gmm", 1)]
@@ -137,7 +140,7 @@ def test_a_sampled_inlier_model_is_the_only_one_that_is_judged(context: StudyCon
     assert [line.get("state") for line in told] == ["COMPLETE"]
 
 
-def test_rungs_are_told_with_the_score_so_far(context: StudyContext):
+def test_rungs_are_told_with_the_score_so_far(context: StudyContext) -> None:
     record, told = run(with_rung(context))
     assert record is not None
     assert [line.get("val_score") for line in told[:2]] == [record.history[0].val_score, None]
@@ -149,7 +152,7 @@ def test_rungs_are_told_with_the_score_so_far(context: StudyContext):
     assert [line["val_score"] for line in told[:2]] == [None, None]
 
 
-def test_an_encoder_of_another_trial_brings_no_scores_of_its_rungs(context: StudyContext):
+def test_an_encoder_of_another_trial_brings_no_scores_of_its_rungs(context: StudyContext) -> None:
     context = with_rung(context)
     first, _ = run(context, replace(PROPOSAL, inlier=InlierSpec("gmm", 1)))
     second, _ = run(context, replace(PROPOSAL, number=4, inlier=InlierSpec("none", None)))
@@ -159,7 +162,7 @@ def test_an_encoder_of_another_trial_brings_no_scores_of_its_rungs(context: Stud
     assert [epoch.val_score for epoch in second.history] == [None, None]
 
 
-def test_what_a_trial_held_is_recorded(context: StudyContext):
+def test_what_a_trial_held_is_recorded(context: StudyContext) -> None:
     together = Share(workers=1, cpus=1, gpus=0.0, concurrent=1)
     assert together.devices == 1.0
     assert replace(together, workers=3).devices == 3.0
@@ -170,7 +173,7 @@ def test_what_a_trial_held_is_recorded(context: StudyContext):
     assert record.device_seconds == record.train_seconds + record.score_seconds > 0
 
 
-def test_a_trial_that_was_stopped_leaves_no_record_and_goes_on(context: StudyContext):
+def test_a_trial_that_was_stopped_leaves_no_record_and_goes_on(context: StudyContext) -> None:
     def stop(result: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
@@ -183,7 +186,7 @@ def test_a_trial_that_was_stopped_leaves_no_record_and_goes_on(context: StudyCon
     assert [line.get("epoch") for line in told] == [2, None]
 
 
-def test_other_recordings_than_the_search_began_with_are_refused(context: StudyContext):
+def test_other_recordings_than_the_search_began_with_are_refused(context: StudyContext) -> None:
     record, told = run(replace(context, fingerprint="another"))
     assert record is not None
     assert record.state is State.FAIL
@@ -192,7 +195,7 @@ def test_other_recordings_than_the_search_began_with_are_refused(context: StudyC
     assert told == [{"state": "FAIL", "val_score": None}]
 
 
-def test_the_reason_is_one_line(context: StudyContext):
+def test_the_reason_is_one_line(context: StudyContext) -> None:
     gone = replace(context, source=replace(context.source, root=context.folder / "two\nlines"))
     record, _ = run(gone)
     assert record is not None
@@ -201,13 +204,13 @@ def test_the_reason_is_one_line(context: StudyContext):
     assert "\n" not in record.error
 
 
-def test_a_trial_that_is_given_up_has_the_epochs_of_its_checkpoint(context: StudyContext):
+def test_a_trial_that_is_given_up_has_the_epochs_of_its_checkpoint(context: StudyContext) -> None:
     def stop(result: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_worker_trial(context, PROPOSAL, SHARE, stop)
-    record = pruned(context, PROPOSAL, "host2", 0.5)
+    record = pruned_record(context, PROPOSAL, "host2", 0.5)
     assert record is not None
     assert record.state is State.PRUNED
     assert [epoch.epoch for epoch in record.history] == [1]
@@ -219,30 +222,30 @@ def test_a_trial_that_is_given_up_has_the_epochs_of_its_checkpoint(context: Stud
     run_worker_trial(context, PROPOSAL, SHARE, forbidden)
 
 
-def test_a_trial_whose_training_has_ended_is_not_given_up(context: StudyContext):
+def test_a_trial_whose_training_has_ended_is_not_given_up(context: StudyContext) -> None:
     run(context)
-    assert pruned(context, PROPOSAL, "host2", 0.5) is None
+    assert pruned_record(context, PROPOSAL, "host2", 0.5) is None
 
 
-def test_a_trial_that_cannot_say_it_itself_is_recorded_as_failed(context: StudyContext):
-    record = failed(context, PROPOSAL, "host2", "the actor died", 2.0)
+def test_a_trial_that_cannot_say_it_itself_is_recorded_as_failed(context: StudyContext) -> None:
+    record = failed_record(context, PROPOSAL, "host2", "the actor died", 2.0)
     assert (record.state, record.host, record.error) == (State.FAIL, "host2", "the actor died")
     assert record.encoder == context.config(PROPOSAL).signature()
     assert record.device_seconds == 0
 
 
-def test_what_a_failed_trial_took_is_known(context: StudyContext):
+def test_what_a_failed_trial_took_is_known(context: StudyContext) -> None:
     def stop(result: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_worker_trial(context, PROPOSAL, SHARE, stop)
-    seconds = sum(epoch.seconds for epoch in unfinished(context.encoder(PROPOSAL))[0])
-    record = failed(context, PROPOSAL, "host2", "the actor died", 2.0)
+    seconds = sum(epoch.seconds for epoch in read_progress(context.encoder(PROPOSAL))[0])
+    record = failed_record(context, PROPOSAL, "host2", "the actor died", 2.0)
     assert record.device_seconds == 2 * seconds > 0
 
 
-def test_what_is_no_fault_of_the_trial_is_left_to_be_tried_again(context: StudyContext):
+def test_what_is_no_fault_of_the_trial_is_left_to_be_tried_again(context: StudyContext) -> None:
     (context.folder / "encoders").write_text("in the way")
     with pytest.raises(OSError, match="encoders"):
         run_worker_trial(context, PROPOSAL, SHARE, lambda _: None)
@@ -251,14 +254,16 @@ def test_what_is_no_fault_of_the_trial_is_left_to_be_tried_again(context: StudyC
 
 def test_a_share_of_a_gpu_that_torch_cannot_use_is_refused(
     context: StudyContext, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(RuntimeError, match=r"cannot use the GPU of .*nvidia-smi"):
         run_worker_trial(context, PROPOSAL, replace(SHARE, gpus=0.5), lambda _: None)
     assert StudyFolder(context.folder).record(3) is None
 
 
-def test_a_share_without_a_gpu_sees_none(context: StudyContext, monkeypatch: pytest.MonkeyPatch):
+def test_a_share_without_a_gpu_sees_none(
+    context: StudyContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     run_worker_trial(replace(context, fingerprint="another"), PROPOSAL, SHARE, lambda _: None)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
@@ -266,7 +271,7 @@ def test_a_share_without_a_gpu_sees_none(context: StudyContext, monkeypatch: pyt
 
 def test_the_end_of_gpu_memory_is_told_with_the_batch_size(
     context: StudyContext, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
@@ -278,7 +283,9 @@ def test_the_end_of_gpu_memory_is_told_with_the_batch_size(
     assert record.error.startswith("out of GPU memory at batch size 16: OutOfMemoryError: CUDA")
 
 
-def test_a_network_that_no_trial_can_train_is_told_and_is_no_trials_failure(context: StudyContext):
+def test_a_network_that_no_trial_can_train_is_told_and_is_no_trials_failure(
+    context: StudyContext,
+) -> None:
     options = context.options.model_copy(update={"n_mels": 2000})
     told: Told = []
     space = context.space.model_copy(update={"fixed": options})

@@ -7,16 +7,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from typer.models import CommandInfo
 from upath import UPath
 
 from raysearch import __version__
 from raysearch.cli.main import main
-from raysearch.cli.options import gpus_of, hours_of, seconds_of
+from raysearch.cli.options import parse_gpus, parse_hours, parse_time
 from raysearch.detector import save_detector
 from tests.command import write_space
 from tests.detectors import make_detector
@@ -61,6 +63,7 @@ class Said:
 
 
 Command = Callable[..., Said]
+Refuse = Callable[..., str]
 
 
 @pytest.fixture
@@ -102,7 +105,7 @@ print(json.dumps([found, sorted(heavy)]))
 """
 
 
-def test_every_help_answers_without_torch_and_ray():
+def test_every_help_answers_without_torch_and_ray() -> None:
     ended = subprocess.run(
         [sys.executable, "-c", HELP, json.dumps(COMMANDS)],
         check=True,
@@ -126,25 +129,31 @@ def test_every_help_answers_without_torch_and_ray():
         assert flag in found["run"][1]
 
 
-def test_the_help_has_every_command():
-    from raysearch.cli.main import app, data_app
+def command_name(info: CommandInfo) -> str:
+    assert info.callback is not None
+    return info.name or info.callback.__name__
 
-    names = {c.name or c.callback.__name__ for c in app.registered_commands}
-    below = {f"data {c.name or c.callback.__name__}" for c in data_app.registered_commands}
+
+def test_the_help_has_every_command() -> None:
+    from raysearch.cli.data import app as data_app
+    from raysearch.cli.main import app
+
+    names = {command_name(info) for info in app.registered_commands}
+    below = {f"data {command_name(info)}" for info in data_app.registered_commands}
     assert names | below | {"", "data"} == set(COMMANDS)
 
 
-def test_the_version(command: Command):
+def test_the_version(command: Command) -> None:
     assert command("--version") == Said(0, f"raysearch {__version__}\n", "")
 
 
-def test_the_module_and_the_script_are_one():
+def test_the_module_and_the_script_are_one() -> None:
     script = Path(sys.executable).with_name("raysearch")
     ended = subprocess.run([script, "--version"], check=True, capture_output=True, text=True)
     assert ended.stdout == f"raysearch {__version__}\n"
 
 
-def test_commands_and_flags_complete_in_a_shell():
+def test_commands_and_flags_complete_in_a_shell() -> None:
     script = Path(sys.executable).with_name("raysearch")
 
     def completed(*words: str) -> set[str]:
@@ -165,7 +174,7 @@ def test_commands_and_flags_complete_in_a_shell():
 
 
 @pytest.fixture
-def refuse(command: Command, demo_data: Path, tmp_path: Path):
+def refuse(command: Command, demo_data: Path, tmp_path: Path) -> Refuse:
     """Runs `run` on the demo and a tiny space with changes, and returns the one line."""
 
     def run(
@@ -182,30 +191,32 @@ def refuse(command: Command, demo_data: Path, tmp_path: Path):
     return run
 
 
-def test_no_data(refuse, tmp_path: Path):
+def test_no_data(refuse: Refuse, tmp_path: Path) -> None:
     complaint = refuse(data=tmp_path / "none")
     assert f"no data: {tmp_path / 'none'} is not a folder" in complaint
     assert f"`raysearch data download {tmp_path / 'none'}`" in complaint
     assert f"`raysearch data demo {tmp_path / 'none'}`" in complaint
 
 
-def test_no_data_where_it_lies_by_default(command: Command):
+def test_no_data_where_it_lies_by_default(command: Command) -> None:
     assert "no data: data is not a folder" in command("run", "--machine", "fan").complaint
 
 
-def test_a_folder_without_a_clip(refuse, tmp_path: Path):
+def test_a_folder_without_a_clip(refuse: Refuse, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert refuse(data=tmp_path / "empty").startswith(f"no clip in {tmp_path / 'empty'}: ")
 
 
-def test_an_unknown_machine_is_answered_with_the_nearest_name(refuse, demo_data: Path):
+def test_an_unknown_machine_is_answered_with_the_nearest_name(
+    refuse: Refuse, demo_data: Path
+) -> None:
     complaint = refuse(machine="valv")
     assert complaint.startswith("unknown machine 'valv': did you mean 'valve'? ")
     assert f"{demo_data} has fan, pump, valve" in complaint
     assert "did you mean" not in refuse(machine="xyz")
 
 
-def test_one_machine_type_only(refuse, demo_data: Path, tmp_path: Path):
+def test_one_machine_type_only(refuse: Refuse, demo_data: Path, tmp_path: Path) -> None:
     for path in (demo_data / "dev_data" / "valve").rglob("*.wav"):
         link = tmp_path / "one" / path.relative_to(demo_data)
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -228,44 +239,46 @@ def test_one_machine_type_only(refuse, demo_data: Path, tmp_path: Path):
         ({"fixed": {"f_max": 9000}}, "fixed", "f_min < f_max <= rate / 2"),
     ],
 )
-def test_a_wrong_space_file(refuse, tmp_path: Path, changes, key: str, problem: str):
+def test_a_wrong_space_file(
+    refuse: Refuse, tmp_path: Path, changes: dict[str, Any], key: str, problem: str
+) -> None:
     complaint = refuse(**changes)
     assert complaint.startswith(f"{tmp_path / 'space.yaml'}: {key}")
     assert problem in complaint
 
 
 @pytest.mark.parametrize("text", ["search: [", "- a\n- b\n", ""])
-def test_a_space_file_that_is_none(refuse, tmp_path: Path, text: str):
+def test_a_space_file_that_is_none(refuse: Refuse, tmp_path: Path, text: str) -> None:
     path = tmp_path / "other.yaml"
     path.write_text(text)
     assert refuse("--space", path).startswith(f"{path}: ")
 
 
-def test_a_missing_space_file(refuse):
+def test_a_missing_space_file(refuse: Refuse) -> None:
     assert refuse("--space", "none.yaml") == "--space: there is no file none.yaml"
 
 
-def test_a_validation_id_without_training_clips(refuse):
+def test_a_validation_id_without_training_clips(refuse: Refuse) -> None:
     complaint = refuse(validation_ids=[0, 1, 9])
     assert complaint.startswith("ID 9 of valve has no training clips in ")
     assert "set validation_ids" in complaint
 
 
-def test_a_test_id_without_training_clips(refuse):
+def test_a_test_id_without_training_clips(refuse: Refuse) -> None:
     assert "ID 9 of valve has no training clips in " in refuse(test_ids=[3, 9])
 
 
-def test_an_unknown_backbone(refuse):
+def test_an_unknown_backbone(refuse: Refuse) -> None:
     complaint = refuse(fixed={"backbone": "eficientnet_b0"})
     assert complaint.startswith("backbone: timm has no model 'eficientnet_b0', for example ")
 
 
-def test_a_missing_file_of_weights(refuse):
+def test_a_missing_file_of_weights(refuse: Refuse) -> None:
     complaint = refuse(fixed={"pretrained": "none.safetensors"})
     assert complaint == "pretrained: there is no file none.safetensors"
 
 
-def test_more_gpus_than_there_are(refuse):
+def test_more_gpus_than_there_are(refuse: Refuse) -> None:
     asked = torch.cuda.device_count() + 1
     complaint = refuse("--gpus-per-trial", asked)
     assert complaint.startswith(f"--gpus-per-trial {asked}: this machine has ")
@@ -273,7 +286,7 @@ def test_more_gpus_than_there_are(refuse):
 
 
 @pytest.mark.parametrize("budget", ["2", "h", "2x", "-1h", "1h30m", "2 h", ""])
-def test_a_bad_time_budget(refuse, budget: str):
+def test_a_bad_time_budget(refuse: Refuse, budget: str) -> None:
     complaint = refuse(f"--time-budget={budget}")
     assert complaint == (f"--time-budget {budget}: expected a number and s, m, h or d, such as 2h")
 
@@ -281,23 +294,23 @@ def test_a_bad_time_budget(refuse, budget: str):
 @pytest.mark.parametrize(
     ("budget", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86400), ("1.5h", 5400)]
 )
-def test_time_budgets(budget: str, seconds: float):
-    assert seconds_of(budget) == seconds
+def test_time_budgets(budget: str, seconds: float) -> None:
+    assert parse_time(budget) == seconds
 
 
-def test_an_empty_time_budget(refuse):
+def test_an_empty_time_budget(refuse: Refuse) -> None:
     assert refuse("--time-budget=0s") == "--time-budget 0s: no trial can run in no time"
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "nan", "inf"])
-def test_hours_in_which_no_trial_can_run(refuse, hours: str):
+def test_hours_in_which_no_trial_can_run(refuse: Refuse, hours: str) -> None:
     complaint = refuse(f"--gpu-hours={hours}")
     assert complaint == f"--gpu-hours {hours}: expected a number above 0, such as 40 or 0.5"
-    assert hours_of(0.5) == 0.5
+    assert parse_hours(0.5) == 0.5
 
 
 @pytest.mark.parametrize("gpus", ["many", "-1", "nan", "inf", ""])
-def test_a_bad_number_of_gpus(refuse, gpus: str):
+def test_a_bad_number_of_gpus(refuse: Refuse, gpus: str) -> None:
     complaint = refuse(f"--gpus-per-trial={gpus}")
     assert complaint == (
         f"--gpus-per-trial {gpus}: expected a number such as 1, 0.25 or 2, or auto"
@@ -307,11 +320,11 @@ def test_a_bad_number_of_gpus(refuse, gpus: str):
 @pytest.mark.parametrize(
     ("text", "gpus"), [(None, None), ("auto", "auto"), ("0", 0.0), ("0.25", 0.25), ("2", 2.0)]
 )
-def test_gpus_of_a_trial(text: str | None, gpus: float | str | None):
-    assert gpus_of(text) == gpus
+def test_gpus_of_a_trial(text: str | None, gpus: float | str | None) -> None:
+    assert parse_gpus(text) == gpus
 
 
-def test_no_cluster_at_an_address(refuse):
+def test_no_cluster_at_an_address(refuse: Refuse) -> None:
     complaint = refuse("--address", "127.0.0.1:1")
     assert complaint.startswith("no Ray cluster can be joined at 127.0.0.1:1 (")
     assert complaint.endswith(
@@ -319,7 +332,7 @@ def test_no_cluster_at_an_address(refuse):
     )
 
 
-def test_places_that_a_cluster_cannot_reach(command: Command, tmp_path: Path):
+def test_places_that_a_cluster_cannot_reach(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "cluster.yaml"
     file.write_text("{cluster_name: c, provider: {type: local}, auth: {ssh_user: me}}")
     said = command("run", "--machine", "valve", "--cluster", file, "--data", "/data")
@@ -327,7 +340,7 @@ def test_places_that_a_cluster_cannot_reach(command: Command, tmp_path: Path):
     assert command("doctor", "--cluster", tmp_path / "none").complaint.startswith("--cluster ")
 
 
-def test_addresses_that_nobody_understands(refuse):
+def test_addresses_that_nobody_understands(refuse: Refuse) -> None:
     complaint = refuse("--out", "ftp://host/runs")
     assert complaint == "ftp://host/runs: expected a local path, s3://... or gs://..."
 
@@ -336,13 +349,15 @@ def test_addresses_that_nobody_understands(refuse):
     "arguments",
     [("--trials", 0), ("--epochs", 0), ("--seed", -1), ("--seed", 2**32), ("--concurrent", 0)],
 )
-def test_flags_out_of_range_are_refused(command: Command, demo_data: Path, arguments):
+def test_flags_out_of_range_are_refused(
+    command: Command, demo_data: Path, arguments: tuple[str, int]
+) -> None:
     said = command("run", "--machine", "valve", "--data", demo_data, *arguments)
     assert said.code == 2
     assert arguments[0] in said.err
 
 
-def test_a_folder_that_is_no_study(command: Command, demo_data: Path, tmp_path: Path):
+def test_a_folder_that_is_no_study(command: Command, demo_data: Path, tmp_path: Path) -> None:
     space = write_space(tmp_path / "space.yaml")
     (tmp_path / "runs" / "valve").mkdir(parents=True)
     (tmp_path / "runs" / "valve" / "thesis.tex").touch()
@@ -353,7 +368,7 @@ def test_a_folder_that_is_no_study(command: Command, demo_data: Path, tmp_path: 
     assert os.listdir(tmp_path / "runs" / "valve") == ["thesis.tex"]
 
 
-def test_nothing_is_asked_of_the_hub_before_the_recordings_are_known_to_do(refuse):
+def test_nothing_is_asked_of_the_hub_before_the_recordings_are_known_to_do(refuse: Refuse) -> None:
     # Weights of a model that no hub has: were they looked for, this would be the complaint.
     complaint = refuse(machine="valv", fixed={"pretrained": "none.safetensors"})
     assert complaint.startswith("unknown machine 'valv'")
@@ -363,7 +378,7 @@ def test_nothing_is_asked_of_the_hub_before_the_recordings_are_known_to_do(refus
 
 
 @pytest.mark.parametrize("name", ["final", "report", "dashboard"])
-def test_no_study(command: Command, tmp_path: Path, name: str):
+def test_no_study(command: Command, tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     for folder in ("none", "empty"):
         complaint = command(name, folder).complaint
@@ -372,7 +387,7 @@ def test_no_study(command: Command, tmp_path: Path, name: str):
     assert everything(tmp_path) == ["empty"]
 
 
-def test_a_study_that_has_not_ended_has_no_final_test(command: Command, tmp_path: Path):
+def test_a_study_that_has_not_ended_has_no_final_test(command: Command, tmp_path: Path) -> None:
     (tmp_path / "valve").mkdir()
     make_manifest().write(UPath(tmp_path / "valve"))
     complaint = command("final", "valve").complaint
@@ -381,19 +396,19 @@ def test_a_study_that_has_not_ended_has_no_final_test(command: Command, tmp_path
     assert "no readable study.json" in command("final", "valve").complaint
 
 
-def test_nothing_to_export(command: Command, tmp_path: Path):
+def test_nothing_to_export(command: Command, tmp_path: Path) -> None:
     complaint = command("export").complaint
     assert complaint == "runs holds no finished study; `raysearch run` makes one"
     assert everything(tmp_path) == []
 
 
-def test_no_detector(command: Command, tmp_path: Path):
+def test_no_detector(command: Command, tmp_path: Path) -> None:
     (tmp_path / "clip.wav").touch()
     complaint = command("score", "none", "clip.wav").complaint
     assert complaint == "none holds no detector (no detector.json); a run writes one"
 
 
-def test_a_damaged_detector(command: Command, tmp_path: Path):
+def test_a_damaged_detector(command: Command, tmp_path: Path) -> None:
     (tmp_path / "clip.wav").touch()
     for content in ("{", "{}", "[1]", '{"options": {"epoch": 1}}'):
         (tmp_path / "detector.json").write_text(content)
@@ -401,8 +416,8 @@ def test_a_damaged_detector(command: Command, tmp_path: Path):
         assert complaint.startswith("detector.json: damaged or of another version: ")
 
 
-def test_an_id_that_is_named_judges_and_must_be_known(command: Command, tmp_path: Path):
-    save_detector(make_detector(), tmp_path / "detector")
+def test_an_id_that_is_named_judges_and_must_be_known(command: Command, tmp_path: Path) -> None:
+    save_detector(make_detector(), UPath(tmp_path / "detector"))
     clip = "section_00_source_test_0000.wav"
     soundfile.write(clip, np.random.default_rng(0).normal(0, 0.1, 48000), 16000)
     scores = {}
@@ -422,7 +437,7 @@ def test_an_id_that_is_named_judges_and_must_be_known(command: Command, tmp_path
 # Data sets.
 
 
-def test_a_demo_is_written(command: Command, tmp_path: Path):
+def test_a_demo_is_written(command: Command, tmp_path: Path) -> None:
     sizes = ("--train-clips", 1, "--test-clips", 1, "--seconds", 0.5)
     said = command("data", "demo", "new", "--machine", "fan", *sizes)
     assert said.code == 0, said.err
@@ -431,7 +446,7 @@ def test_a_demo_is_written(command: Command, tmp_path: Path):
     assert {path.relative_to(tmp_path / "new").parts[1] for path in written} == {"fan"}
 
 
-def test_a_demo_refuses_a_folder_that_holds_something(command: Command, tmp_path: Path):
+def test_a_demo_refuses_a_folder_that_holds_something(command: Command, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
     (tmp_path / "file").touch()
@@ -442,18 +457,20 @@ def test_a_demo_refuses_a_folder_that_holds_something(command: Command, tmp_path
     assert everything(tmp_path) == before
 
 
-def test_a_demo_of_an_unknown_machine(command: Command, tmp_path: Path):
+def test_a_demo_of_an_unknown_machine(command: Command, tmp_path: Path) -> None:
     assert "valve" in command("data", "demo", "new", "--machine", "valv").complaint
     assert everything(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["none", "file"])
-def test_a_check_of_no_folder(command: Command, tmp_path: Path, name: str):
+def test_a_check_of_no_folder(command: Command, tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     assert f"no data: {name} is not a folder" in command("data", "check", name).complaint
 
 
-def test_a_check_counts_clips_and_names_defects(command: Command, demo_data: Path, tmp_path: Path):
+def test_a_check_counts_clips_and_names_defects(
+    command: Command, demo_data: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "data" / "dev_data" / "valve" / "train"
     folder.mkdir(parents=True)
     for path in sorted((demo_data / "dev_data" / "valve" / "train").glob("section_00_source_*"))[
@@ -474,6 +491,6 @@ def test_a_check_counts_clips_and_names_defects(command: Command, demo_data: Pat
     assert longer.out.count("shorter than a segment: 3.00 s, will be repeated") == 4
 
 
-def test_a_download_of_an_unknown_machine(command: Command, tmp_path: Path):
+def test_a_download_of_an_unknown_machine(command: Command, tmp_path: Path) -> None:
     assert "valve" in command("data", "download", "new", "--machine", "valv").complaint
     assert everything(tmp_path) == []

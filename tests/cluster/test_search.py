@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from raysearch.storage import to_path
-from raysearch.training.state import unfinished
+from raysearch.training.state import read_progress
 from tests.cluster.hosts import Host
 from tests.cluster.up import RayCluster
 from tests.command import COMMAND, Started, record_files, timeless, write_space
@@ -89,7 +89,7 @@ def begin(cluster: RayCluster, name: str) -> Search:
     output = _output(cluster, name)
     # Recordings and results lie where the cluster file says.
     space = cluster.shared / "tiny.yaml"
-    options = ["--cluster", cluster.file, "--space", space, "--name", name, "--no-report"]
+    options = ["--cluster", str(cluster.file), "--space", str(space), "--name", name, "--no-report"]
     with output.open("w") as file:
         process = subprocess.Popen(
             [COMMAND, "run", "--machine", "valve", *options],
@@ -206,7 +206,7 @@ def test_a_lost_driver_is_taken_up_by_the_same_command(ready: RayCluster, alone:
 def trains(search: Search) -> bool:
     """Whether a trial has checkpoints, and many epochs before it."""
     folders = [path.parent for path in search.folder.glob("encoders/*/last.safetensors")]
-    epochs = [len(unfinished(to_path(folder))[0]) for folder in folders]
+    epochs = [len(read_progress(to_path(folder))[0]) for folder in folders]
     return any(1 <= count <= EPOCHS // 2 for count in epochs)
 
 

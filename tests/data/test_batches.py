@@ -1,7 +1,7 @@
-"""Batches: who is in them, how often, and in what order; segments that score a clip."""
+"""Batches: their clips, how often and in what order; segments that score a clip."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from raysearch.data.batches import (
     Batch,
+    ClipSet,
     Part,
     batch_count,
     normalise,
@@ -31,12 +33,12 @@ TARGET, OTHER = 1000, 10000
 
 
 def part(levels: Sequence[int], *, length: int = 7, clips: Sequence[int] | None = None) -> Part:
-    """A part whose n-th clip has `levels[n]` in every sample, so that a crop tells its clip."""
-    waves = [np.full(length, level, np.int16) for level in levels]
+    """Return a part whose n-th clip is `levels[n]` in every sample, so a crop shows its clip."""
+    waves = [np.full(length, level, np.int64) for level in levels]
     return part_of(waves, clips=clips)
 
 
-def part_of(waves: Sequence[np.ndarray], *, clips: Sequence[int] | None = None) -> Part:
+def part_of(waves: Sequence[NDArray[np.int64]], *, clips: Sequence[int] | None = None) -> Part:
     named = tuple(Clip("m", "0", "train", "source", 0, Path(f"{n}.wav")) for n in range(len(waves)))
     store = Store(
         clips=named,
@@ -57,9 +59,7 @@ def epoch(
     products = np.arange(len(target.store.clips), dtype=np.int64) % 3
     return list(
         training_batches(
-            target,
-            products,
-            others,
+            ClipSet(target, products, others),
             batch_size=batch_size,
             segment=SEGMENT,
             seed=seed,
@@ -69,14 +69,15 @@ def epoch(
 
 
 def levels_of(batches: Sequence[Batch]) -> list[int]:
-    """Which clip each sample of an epoch was cut from."""
+    """Return the level of each crop of an epoch, which identifies its clip."""
     crops = np.concatenate([batch.waveforms for batch in batches])
     assert (crops == crops[:, :1]).all()
-    return crops[:, 0].astype(int).tolist()
+    levels: list[int] = crops[:, 0].astype(int).tolist()
+    return levels
 
 
 def halves(batches: Sequence[Batch]) -> tuple[list[int], list[int]]:
-    """Levels of the target's samples and of the others', by the products of the batches."""
+    """Return the levels of the target's samples and of the others'."""
     levels = np.array(levels_of(batches))
     is_target = np.concatenate([batch.products for batch in batches]) >= 0
     return levels[is_target].tolist(), levels[~is_target].tolist()
@@ -189,10 +190,10 @@ def test_each_machine_type_is_normalised_by_its_own_figures() -> None:
 
 def test_normalised_samples_have_mean_0_and_variance_1() -> None:
     wave = np.random.default_rng(0).integers(-3000, 9000, 10000).astype(np.int16)
-    found = normalise(wave, float(wave.mean()), float(wave.std()))
-    assert found.dtype == np.float32
-    assert found.mean() == pytest.approx(0, abs=1e-5)
-    assert found.std() == pytest.approx(1, abs=1e-5)
+    normalised = normalise(wave, float(wave.mean()), float(wave.std()))
+    assert normalised.dtype == np.float32
+    assert normalised.mean() == pytest.approx(0, abs=1e-5)
+    assert normalised.std() == pytest.approx(1, abs=1e-5)
 
 
 # Validation
@@ -200,8 +201,8 @@ def test_normalised_samples_have_mean_0_and_variance_1() -> None:
 
 def check(target: Part, others: Sequence[Part], batch_size: int) -> list[Batch]:
     products = np.arange(len(target.store.clips), dtype=np.int64) % 3
-    batches = validation_batches(target, products, others, batch_size=batch_size, segment=SEGMENT)
-    return list(batches)
+    clips = ClipSet(target, products, others)
+    return list(validation_batches(clips, batch_size=batch_size, segment=SEGMENT))
 
 
 @settings(max_examples=60, deadline=None)
@@ -273,9 +274,9 @@ def test_segments_cover_a_clip_from_start_to_end(segment: int, beyond: int, coun
 
 
 def test_segments_are_normalised_cuts_of_the_clip() -> None:
-    found = segments(np.arange(10, dtype=np.int16), SEGMENT, 3, mean=1.0, std=2.0)
+    cuts = segments(np.arange(10, dtype=np.int16), SEGMENT, 3, mean=1.0, std=2.0)
     expected = (np.array([[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]) - 1) / 2
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(cuts, expected)
 
 
 def test_a_short_clip_is_repeated_until_it_fills_a_segment() -> None:
@@ -292,9 +293,9 @@ def test_a_short_clip_is_repeated_until_it_fills_a_segment() -> None:
 @pytest.mark.parametrize("per_id", [20, 1000])
 def test_the_split_takes_its_exact_share_of_every_id(share: float, per_id: int) -> None:
     ids = [str(n % 6) for n in range(6 * per_id)]
-    train, held = split_clips(ids, share, seed=0)
-    assert sorted([*train, *held]) == list(range(len(ids)))
-    assert Counter(ids[n] for n in held) == {str(i): round(share * per_id) for i in range(6)}
+    train, validation = split_clips(ids, share, seed=0)
+    assert sorted([*train, *validation]) == list(range(len(ids)))
+    assert Counter(ids[n] for n in validation) == {str(i): round(share * per_id) for i in range(6)}
 
 
 @given(
@@ -303,23 +304,23 @@ def test_the_split_takes_its_exact_share_of_every_id(share: float, per_id: int) 
     seed=st.integers(0, 5),
 )
 def test_no_id_is_left_without_training_clips(ids: list[str], share: float, seed: int) -> None:
-    train, held = split_clips(ids, share, seed)
-    assert sorted([*train, *held]) == list(range(len(ids)))
+    train, validation = split_clips(ids, share, seed)
+    assert sorted([*train, *validation]) == list(range(len(ids)))
     assert (np.diff(train) > 0).all()
-    assert (np.diff(held) > 0).all()
+    assert (np.diff(validation) > 0).all()
     assert {ids[n] for n in train} == set(ids)
-    assert {ids[n] for n in held} == {i for i, count in Counter(ids).items() if count > 1}
+    assert {ids[n] for n in validation} == {i for i, count in Counter(ids).items() if count > 1}
 
 
 def test_the_split_follows_from_the_seed() -> None:
     ids = [str(n % 3) for n in range(300)]
-    held = [split_clips(ids, 0.1, seed)[1].tolist() for seed in (0, 0, 1)]
-    assert held[0] == held[1] != held[2]
+    validation = [split_clips(ids, 0.1, seed)[1].tolist() for seed in (0, 0, 1)]
+    assert validation[0] == validation[1] != validation[2]
 
 
 def test_the_split_is_drawn_over_all_clips() -> None:
-    held = {int(n) for seed in range(60) for n in split_clips(["A"] * 20, 0.1, seed)[1]}
-    assert held == set(range(20))
+    validation = {int(n) for seed in range(60) for n in split_clips(["A"] * 20, 0.1, seed)[1]}
+    assert validation == set(range(20))
 
 
 # Preparing ahead
@@ -332,7 +333,7 @@ def test_ahead_changes_nothing() -> None:
 
 
 def test_ahead_hands_on_an_error() -> None:
-    def broken():
+    def broken() -> Iterator[Batch]:
         yield epoch(noise(4), [noise(4)])[0]
         raise OSError("the disk is gone")
 

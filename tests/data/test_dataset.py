@@ -1,4 +1,4 @@
-"""What a search may hear: nothing that the test IDs will be judged by, and enough to judge."""
+"""Recordings of a search: none of the test clips of its test IDs, and enough for its scores."""
 
 import os
 import shutil
@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from upath import UPath
 
 from raysearch.config import Options
 from raysearch.data.dataset import (
     Source,
     TrialData,
+    make_source,
     open_data,
     parse_ids,
     search_index,
-    source_of,
 )
 from raysearch.data.decode import decode
 from raysearch.data.index import read_ground_truth, read_index
@@ -31,7 +32,7 @@ VALIDATION, TEST = ("0", "1", "2"), ("3", "4", "5")
 
 @pytest.fixture
 def root(tmp_path: Path, demo_data: Path) -> Path:
-    """A data set of one's own, to take files out of."""
+    """A copy of the data set, to delete files from."""
     return shutil.copytree(demo_data, tmp_path / "data", copy_function=os.link)
 
 
@@ -52,7 +53,7 @@ def overwrite(path: Path, content: bytes) -> None:
 
 
 def secrets(root: Path) -> list[Path]:
-    """Test clips and labels of the test IDs, of every machine type."""
+    """List the test clips and labels of the test IDs, of every machine type."""
     found = [p for p in (root / "eval_data").rglob("*.*") if p.parent.name != "train"]
     assert {path.suffix for path in found} == {".wav", ".csv"}
     return found
@@ -88,7 +89,7 @@ def test_this_holds_whichever_ids_validate(root: Path, validation: tuple[str, ..
     assert index.ids("valve") == [*VALIDATION, *TEST]
 
 
-def arrays(data: TrialData) -> list[np.ndarray]:
+def arrays(data: TrialData) -> list[NDArray[np.int16] | NDArray[np.int64]]:
     stores = (data.target, *data.others, data.validation)
     return [a for store in stores for a in (store.samples, store.offsets)]
 
@@ -97,12 +98,12 @@ def arrays(data: TrialData) -> list[np.ndarray]:
 def test_a_search_hears_the_same_whatever_becomes_of_the_test_ids(
     tmp_path: Path, demo_data: Path, treat: Callable[[Path], None]
 ) -> None:
-    found = []
-    for name, how in (("a", leave), ("b", treat)):
+    opened = []
+    for name, change in (("a", leave), ("b", treat)):
         copy = shutil.copytree(demo_data, tmp_path / name, copy_function=os.link)
-        how(copy)
-        found.append(open_data(source(copy)))
-    plain, treated = found
+        change(copy)
+        opened.append(open_data(source(copy)))
+    plain, treated = opened
     assert treated.fingerprint == plain.fingerprint
     assert treated.ids == plain.ids
     for left, right in zip(arrays(plain), arrays(treated), strict=True):
@@ -142,15 +143,19 @@ def test_the_domain_decides_which_clips_train(root: Path, domain: str, clips: in
 
 def test_parts_normalise_by_their_own_machine_or_by_the_target(demo_data: Path) -> None:
     data = open_data(source(demo_data))
-    train, held = data.target_parts(0.25, 0)
-    assert held.clips.size == 6 * 3
-    assert sorted([*train.clips, *held.clips]) == list(range(72))
-    assert (train.mean, train.std) == (held.mean, held.std) == (data.target.mean, data.target.std)
-    own, _ = data.other_parts("own", 0.25, 0)
-    assert [p.std for p in own] == [store.std for store in data.others]
-    forced, held_others = data.other_parts("target", 0.25, 0)
-    assert {p.std for p in (*forced, *held_others)} == {data.target.std}
-    assert [p.clips.size for p in held_others] == [18, 18]
+    train, validation = data.target_parts(0.25, 0)
+    assert validation.clips.size == 6 * 3
+    assert sorted([*train.clips, *validation.clips]) == list(range(72))
+    assert (
+        (train.mean, train.std)
+        == (validation.mean, validation.std)
+        == (data.target.mean, data.target.std)
+    )
+    others, _ = data.other_parts("own", 0.25, 0)
+    assert [p.std for p in others] == [store.std for store in data.others]
+    forced, validation_others = data.other_parts("target", 0.25, 0)
+    assert {p.std for p in (*forced, *validation_others)} == {data.target.std}
+    assert [p.clips.size for p in validation_others] == [18, 18]
 
 
 CHANGES: dict[str, Callable[[Path], None]] = {
@@ -179,8 +184,8 @@ def test_the_fingerprint_changes_with_a_label(root: Path) -> None:
 def test_paths_become_absolute(demo_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(demo_data.parent)
     options = Options(rate=16000, channel=0, domain="both")
-    made = source_of(Path("data"), "fan", ["1"], options, ground_truth=Path("truth"))
-    assert made == Source(
+    absolute = make_source(Path("data"), "fan", ["1"], options, ground_truth=Path("truth"))
+    assert absolute == Source(
         demo_data, "fan", ("1",), 16000, 0, "both", demo_data.parent / "truth", False
     )
 
@@ -192,9 +197,9 @@ def test_ids_of_a_space_file_have_one_spelling() -> None:
 # Wrong uses
 
 
-def refusal(asked: Source) -> str:
+def refusal(recordings: Source) -> str:
     with pytest.raises(DataError) as caught:
-        open_data(asked)
+        open_data(recordings)
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -273,7 +278,7 @@ def test_an_id_whose_training_clips_cannot_be_decoded_is_refused(root: Path) -> 
 
 @pytest.fixture
 def uploaded(s3: S3, root: Path, tmp_path: Path) -> UPath:
-    """The data set of one's own, on an object store as well."""
+    """The copy of the data set on an object store."""
     remote = to_path(f"s3://{BUCKET}/{tmp_path.name}")
     remote.fs.put(f"{root}/", f"{remote.path}/", recursive=True)
     return remote
@@ -286,13 +291,13 @@ def test_recordings_of_an_object_store_are_the_same(root: Path, uploaded: UPath)
         replace(clip, path=root) for clip in local.clips
     ]
     assert [clip.path for clip in remote.clips] == [
-        uploaded / str(clip.path.relative_to(root)) for clip in local.clips
+        uploaded / str(Path(str(clip.path)).relative_to(root)) for clip in local.clips
     ]
     labels = read_ground_truth(uploaded, "valve", TEST)
     assert labels == read_ground_truth(root, "valve", TEST) != {}
-    asked = source_of(uploaded, "valve", VALIDATION, Options())
-    assert asked.root == uploaded
-    assert open_data(asked).fingerprint == open_data(source(root)).fingerprint
+    remote_source = make_source(uploaded, "valve", VALIDATION, Options())
+    assert remote_source.root == uploaded
+    assert open_data(remote_source).fingerprint == open_data(source(root)).fingerprint
 
 
 @pytest.mark.slow
@@ -300,9 +305,9 @@ def test_recordings_of_an_object_store_are_read_once_until_they_change(
     s3: S3, uploaded: UPath
 ) -> None:
     def decoded() -> int:
-        told = [0]
-        open_data(source(uploaded), told.append)
-        return sum(told)
+        counts = [0]
+        open_data(source(uploaded), counts.append)
+        return sum(counts)
 
     clips = len(search_index(source(uploaded)).clips)
     assert (decoded(), decoded()) == (clips, 0)

@@ -1,4 +1,4 @@
-"""Names of clips, as they were found in five kinds of data sets, and their labels."""
+"""Names of clips, as in five kinds of data sets, and their labels."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raysearch.config import id_order
 from raysearch.data.index import (
     PLAIN_TEST_SHARE,
     Clip,
-    id_order,
     parse,
     product_id,
     read_ground_truth,
@@ -113,8 +113,8 @@ def test_ids_are_sorted_by_value_then_by_name() -> None:
 def test_the_index_holds_every_clip_and_nothing_else(tmp_path: Path) -> None:
     touch(tmp_path, *NAMES, "README.md", "fan/train/section_00_source_train_normal_0000.txt")
     index = read_index(tmp_path, domain="both")
-    found = {c.path.relative_to(tmp_path).as_posix() for c in index.clips}
-    assert found == set(NAMES)
+    names = {Path(str(c.path)).relative_to(tmp_path).as_posix() for c in index.clips}
+    assert names == set(NAMES)
     assert index.machines == ["bearing", "fan", "gearbox"]
 
 
@@ -279,7 +279,7 @@ def test_no_attribute_changes_what_a_name_says(section: int, number: int, attrib
     assert (clip.id, clip.split, clip.domain, clip.label) == (str(section), "train", "source", 0)
 
 
-def test_each_id_of_the_plain_layout_has_a_normal_test_clip(tmp_path: Path):
+def test_each_id_of_the_plain_layout_has_a_normal_test_clip(tmp_path: Path) -> None:
     for identity in range(30):
         folder = tmp_path / "loom" / f"id_{identity:02d}" / "normal"
         folder.mkdir(parents=True)
@@ -287,6 +287,6 @@ def test_each_id_of_the_plain_layout_has_a_normal_test_clip(tmp_path: Path):
             (folder / f"{number:08d}.wav").touch()
     index = read_index(tmp_path)
     for identity in range(30):
-        own = [clip for clip in index.clips if clip.id == str(identity)]
-        assert sum(clip.split == "test" for clip in own) >= 1, identity
+        clips = [clip for clip in index.clips if clip.id == str(identity)]
+        assert sum(clip.split == "test" for clip in clips) >= 1, identity
     assert sum(clip.split == "train" for clip in index.clips) > 45

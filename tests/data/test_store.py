@@ -1,4 +1,4 @@
-"""Decoding of what is found in the wild, and stores that are built once, whole, or not at all."""
+"""Decoding of all kinds of audio files, and stores that are built once and atomically."""
 
 import os
 import shutil
@@ -26,19 +26,33 @@ def tone(seconds: float = 0.5, rate: int = RATE, hertz: float = 440.0) -> NDArra
     return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
 
 
-def write(path: Path, samples: NDArray[np.float64], rate: int = RATE, **how: str) -> Path:
+def write(
+    path: Path,
+    samples: NDArray[np.float64],
+    rate: int = RATE,
+    *,
+    subtype: str = "PCM_16",
+    format: str | None = None,
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, rate, **({"subtype": "PCM_16"} | how))
+    soundfile.write(path, samples, rate, subtype=subtype, format=format)
     return path
 
 
 def clip(path: Path, number: int = 0, **changes: object) -> Clip:
-    made = Clip("fan", str(number % 3), "train", "source", 0, path)
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(
+        Clip("fan", str(number % 3), "train", "source", 0, path),
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def path_of(clip: Clip) -> Path:
+    assert isinstance(clip.path, Path)
+    return clip.path
 
 
 def some_clips(folder: Path, count: int = 6) -> list[Clip]:
-    """Clips of different lengths and levels."""
+    """Write clips of different lengths and levels."""
     rng = np.random.default_rng(0)
     return [
         clip(write(folder / f"{n:03d}.wav", rng.uniform(-0.9, 0.9, 400 + 37 * n)), n)
@@ -61,24 +75,25 @@ def test_int16_samples_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "how"),
+    ("name", "subtype", "format"),
     [
-        ("a.wav", {"subtype": "PCM_24"}),
-        ("a.wav", {"subtype": "PCM_32"}),
-        ("a.wav", {"subtype": "FLOAT"}),
-        ("a.wav", {"subtype": "DOUBLE"}),
-        ("a.wav", {"format": "WAVEX"}),
-        ("a.flac", {}),
-        ("a.flac", {"subtype": "PCM_24"}),
+        ("a.wav", "PCM_24", None),
+        ("a.wav", "PCM_32", None),
+        ("a.wav", "FLOAT", None),
+        ("a.wav", "DOUBLE", None),
+        ("a.wav", "PCM_16", "WAVEX"),
+        ("a.flac", "PCM_16", None),
+        ("a.flac", "PCM_24", None),
     ],
 )
 def test_every_format_gives_the_same_samples(
-    tmp_path: Path, name: str, how: dict[str, str]
+    tmp_path: Path, name: str, subtype: str, format: str | None
 ) -> None:
     wave = tone()
-    found = decode(write(tmp_path / name, wave, **how), rate=RATE)
-    assert found.dtype == np.int16
-    np.testing.assert_allclose(found, wave * 32768, atol=1)
+    file = write(tmp_path / name, wave, subtype=subtype, format=format)
+    samples = decode(file, rate=RATE)
+    assert samples.dtype == np.int16
+    np.testing.assert_allclose(samples, wave * 32768, atol=1)
 
 
 def test_float_samples_above_full_scale_are_clipped(tmp_path: Path) -> None:
@@ -88,10 +103,10 @@ def test_float_samples_above_full_scale_are_clipped(tmp_path: Path) -> None:
 
 def test_another_rate_is_resampled(tmp_path: Path) -> None:
     stereo = np.stack([tone(6.0, 8000), tone(6.0, 8000)], axis=1)
-    found = decode(write(tmp_path / "a.wav", stereo, 8000), rate=RATE)
-    assert found.size == 6 * RATE
+    samples = decode(write(tmp_path / "a.wav", stereo, 8000), rate=RATE)
+    assert samples.size == 6 * RATE
     middle = slice(RATE, -RATE)  # the filter has nothing to look at beyond the ends
-    np.testing.assert_allclose(found[middle], tone(6.0)[middle] * 32768, atol=40)
+    np.testing.assert_allclose(samples[middle], tone(6.0)[middle] * 32768, atol=40)
 
 
 def test_channels_are_averaged_or_chosen(tmp_path: Path) -> None:
@@ -143,7 +158,7 @@ def test_a_defective_file_is_left_out_with_its_reason(
 ) -> None:
     clips = some_clips(tmp_path)
     whole = open_store([*clips[:2], *clips[3:]], cache=cache)
-    spoil(clips[2].path)
+    spoil(path_of(clips[2]))
     with pytest.raises(DataError, match=reason):
         decode(clips[2].path, rate=RATE)
     store = open_store(clips, allow_defects=True, cache=cache)
@@ -168,7 +183,7 @@ def test_more_than_a_hundredth_of_defective_files_stops(
     tmp_path: Path, cache: Path, total: int, stops: bool
 ) -> None:
     clips = some_clips(tmp_path, total)
-    spoil_silent(clips[7].path)
+    spoil_silent(path_of(clips[7]))
     if stops:
         with pytest.raises(DataError, match=r"1 of 99 files .*007\.wav: silent;.*--allow-defects"):
             open_store(clips, cache=cache)
@@ -178,8 +193,8 @@ def test_more_than_a_hundredth_of_defective_files_stops(
 
 def test_nothing_but_defective_files_stops_whatever_is_allowed(tmp_path: Path, cache: Path) -> None:
     clips = some_clips(tmp_path, 2)
-    for one in clips:
-        spoil_silent(one.path)
+    for defective in clips:
+        spoil_silent(path_of(defective))
     with pytest.raises(DataError, match="no clip is left"):
         open_store(clips, cache=cache, allow_defects=True)
 
@@ -199,8 +214,8 @@ def test_a_store_holds_every_clip_at_its_length(tmp_path: Path, cache: Path) -> 
     clips = some_clips(tmp_path)
     store = open_store(clips, cache=cache)
     assert store.clips == tuple(clips)
-    for n, one in enumerate(clips):
-        expected, _ = soundfile.read(one.path, dtype="int16")
+    for n, written in enumerate(clips):
+        expected, _ = soundfile.read(path_of(written), dtype="int16")
         np.testing.assert_array_equal(store.waveform(n), expected)
     assert isinstance(store.samples, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
@@ -228,41 +243,42 @@ def test_a_constant_recording_has_no_deviation(tmp_path: Path, cache: Path, leve
 
 def test_a_store_is_built_once(tmp_path: Path, cache: Path) -> None:
     clips = some_clips(tmp_path)
-    told: list[int] = []
-    first = open_store(clips, cache=cache, on_clips=told.append)
-    assert sum(told) == len(clips)
-    again = open_store(clips, cache=cache, on_clips=told.append)
-    assert sum(told) == len(clips)
+    decoded: list[int] = []
+    first = open_store(clips, cache=cache, on_clips=decoded.append)
+    assert sum(decoded) == len(clips)
+    again = open_store(clips, cache=cache, on_clips=decoded.append)
+    assert sum(decoded) == len(clips)
     assert again.fingerprint == first.fingerprint
     np.testing.assert_array_equal(again.samples, first.samples)
 
 
 def test_many_clips_keep_their_order(tmp_path: Path, cache: Path) -> None:
     clips = some_clips(tmp_path, 300)  # more than are decoded at a time
-    told: list[int] = []
-    store = open_store(clips, cache=cache, on_clips=told.append)
+    decoded: list[int] = []
+    store = open_store(clips, cache=cache, on_clips=decoded.append)
     assert store.clips == tuple(clips)
-    assert sum(told) == 300
-    assert len(told) > 1
+    assert sum(decoded) == 300
+    assert len(decoded) > 1
     assert [store.waveform(n).size for n in range(300)] == [400 + 37 * n for n in range(300)]
 
 
 def test_a_changed_file_rebuilds(tmp_path: Path, cache: Path) -> None:
     clips = some_clips(tmp_path)
     before = open_store(clips, cache=cache)
-    write(clips[3].path, tone())
+    write(path_of(clips[3]), tone())
     after = open_store(clips, cache=cache)
     np.testing.assert_allclose(after.waveform(3), tone() * 32768, atol=1)
     assert after.fingerprint != before.fingerprint
 
 
-@pytest.mark.parametrize("how", [{"rate": 8000}, {"channel": 0}])
+@pytest.mark.parametrize(("rate", "channel"), [(8000, None), (RATE, 0)])
 def test_every_way_of_reading_has_a_store_of_its_own(
-    tmp_path: Path, cache: Path, how: dict[str, int]
+    tmp_path: Path, cache: Path, rate: int, channel: int | None
 ) -> None:
     stereo = np.stack([tone(), 0.5 * tone()], axis=1)
     clips = [clip(write(tmp_path / "a.wav", stereo))]
-    plain, other = open_store(clips, cache=cache), open_store(clips, cache=cache, **how)
+    plain = open_store(clips, cache=cache)
+    other = open_store(clips, rate=rate, channel=channel, cache=cache)
     assert other.fingerprint != plain.fingerprint
 
 
@@ -271,11 +287,11 @@ def test_the_fingerprint_is_free_of_paths_and_times(tmp_path: Path, cache: Path)
     moved = shutil.copytree(tmp_path / "here", tmp_path / "there", copy_function=shutil.copyfile)
     for path in moved.iterdir():
         os.utime(path, (1e9, 1e9))
-    copies = [replace(one, path=moved / one.name) for one in clips]
-    told: list[int] = []
+    copies = [replace(c, path=moved / c.name) for c in clips]
+    decoded: list[int] = []
     here = open_store(clips, cache=cache)
-    there = open_store(copies, cache=cache, on_clips=told.append)
-    assert told  # a store of its own, not the first one
+    there = open_store(copies, cache=cache, on_clips=decoded.append)
+    assert decoded  # a store of its own, not the first one
     assert there.fingerprint == here.fingerprint
 
 
@@ -284,7 +300,8 @@ def test_the_fingerprint_tells_what_the_clips_are(
     tmp_path: Path, cache: Path, change: dict[str, object]
 ) -> None:
     path = write(tmp_path / "a.wav", tone())
-    plain, other = (open_store([clip(path, **c)], cache=cache) for c in ({}, change))
+    plain = open_store([clip(path)], cache=cache)
+    other = open_store([clip(path, 0, **change)], cache=cache)
     assert other.fingerprint != plain.fingerprint
 
 
@@ -322,7 +339,7 @@ print(store.fingerprint, len(store.clips), store.samples.size, flush=True)
 
 
 def start(folder: Path, cache: Path, mode: str = "") -> subprocess.Popen[str]:
-    """A process that is about to open the store; a line on its stdin lets it go."""
+    """Start a process that opens the store after a line on its stdin."""
     process = subprocess.Popen(
         [sys.executable, "-c", BUILD, str(folder), str(cache), mode],
         stdin=subprocess.PIPE,
@@ -339,18 +356,18 @@ def finish(processes: Sequence[subprocess.Popen[str]]) -> list[list[str]]:
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    found = [process.communicate(timeout=60)[0].splitlines() for process in processes]
+    outputs = [process.communicate(timeout=60)[0].splitlines() for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes)
-    return found
+    return outputs
 
 
 def test_processes_that_start_together_build_once(tmp_path: Path, cache: Path) -> None:
     some_clips(tmp_path / "data", 150)
-    told = finish([start(tmp_path / "data", cache) for _ in range(3)])
-    builders = [lines for lines in told if any(line.startswith("built") for line in lines)]
+    outputs = finish([start(tmp_path / "data", cache) for _ in range(3)])
+    builders = [lines for lines in outputs if any(line.startswith("built") for line in lines)]
     assert len(builders) == 1
-    assert len({lines[-1] for lines in told}) == 1
-    assert told[0][-1].split()[1] == "150"
+    assert len({lines[-1] for lines in outputs}) == 1
+    assert outputs[0][-1].split()[1] == "150"
 
 
 def test_a_killed_build_is_done_again_and_cleared_away(tmp_path: Path, cache: Path) -> None:
@@ -361,12 +378,12 @@ def test_a_killed_build_is_done_again_and_cleared_away(tmp_path: Path, cache: Pa
     killed.stdin.write("go\n")
     killed.stdin.flush()
     assert killed.stdout.readline().startswith("built")
-    torn = [path.name for path in cache.iterdir() if path.is_dir()]
-    assert len(torn) == 1
+    partial = [path.name for path in cache.iterdir() if path.is_dir()]
+    assert len(partial) == 1
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    (told,) = finish([start(tmp_path / "data", cache)])
-    assert told[-1].split()[1] == "150"
+    (output,) = finish([start(tmp_path / "data", cache)])
+    assert output[-1].split()[1] == "150"
     folders = [path.name for path in cache.iterdir() if path.is_dir()]
     assert len(folders) == 1
     assert not folders[0].endswith("partial")

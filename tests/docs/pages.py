@@ -1,9 +1,9 @@
-"""README, CONTRIBUTING and the pages of docs/, as tests read them: code blocks, tables, spans.
+"""Code blocks, tables and spans of README, CONTRIBUTING and the pages of docs/.
 
-A page tells the tests what its reader need not see, in comments before a code block:
+Comments before a code block are directives for the tests:
 
-    <!-- test: skip: REASON -->     the block cannot run here; its commands are parsed all the same
-    <!-- test: with: FLAGS -->      its last command gets these flags as well
+    <!-- test: skip: REASON -->     the block cannot run here; its commands are still parsed
+    <!-- test: with: FLAGS -->      its last command gets these flags, too
     <!-- test: served -->           its last command serves until it is interrupted
     <!-- test: first: COMMANDS -->  commands that run before it
 """
@@ -27,71 +27,72 @@ class Block:
     """A fenced code block.
 
     Attributes:
-        place: page and line, for messages.
-        language: as its fence says.
+        position: page and line, for messages.
+        language: of the fence.
         text: between the fences.
-        said: what comments before it tell the tests.
+        directives: of the comments before the block, by kind.
     """
 
-    place: str
+    position: str
     language: str
     text: str
-    said: Mapping[str, str]
+    directives: Mapping[str, str]
 
     @property
     def skipped(self) -> str:
-        """Why it cannot run; empty if it can."""
-        return self.said.get("skip", "")
+        """Reason why the block cannot run; empty if it can."""
+        return self.directives.get("skip", "")
 
     @property
     def script(self) -> str:
-        """What bash runs of it."""
-        first = self.said.get("first", "")
+        """Shell script of the block."""
+        first = self.directives.get("first", "")
         if self.language == "python":
             return f"{first}\npython -W error - <<'PYTHON'\n{self.text}\nPYTHON\n"
         text = self.text.strip()
         if self.language == "console":
             lines = [line[2:] for line in text.splitlines() if line.startswith("$ ")]
             text = "\n".join(lines)
-        text += f" {self.said['with']}" if "with" in self.said else ""
-        if "served" in self.said:
-            # It must be at work when its time is over, and end when it is interrupted.
+        text += f" {self.directives['with']}" if "with" in self.directives else ""
+        if "served" in self.directives:
+            # The command must still run after 10 s, and end when it is interrupted.
             text = f"code=0; timeout --signal=INT --kill-after=60 10 {text} || code=$?\n"
             text += "test $code = 124"
         return f"{first}\n{text}\n"
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced code blocks of a page, in order."""
-    found, said, lines = [], dict[str, str](), page.read_text("utf-8").splitlines()
+    """List the fenced code blocks of a page."""
+    result, directives = [], dict[str, str]()
+    lines = page.read_text("utf-8").splitlines()
     number = 0
     while number < len(lines):
         line = lines[number]
         if match := _DIRECTIVE.fullmatch(line.strip()):
-            said[match[1]] = match[2] or ""
+            directives[match[1]] = match[2] or ""
         elif line.startswith("```"):
             end = lines.index("```", number + 1)
-            place = f"{page.relative_to(REPOSITORY)}:{number + 1}"
+            position = f"{page.relative_to(REPOSITORY)}:{number + 1}"
             text = "\n".join(lines[number + 1 : end])
-            found.append(Block(place, line[3:].strip(), text, said))
-            said, number = {}, end
+            result.append(Block(position, line[3:].strip(), text, directives))
+            directives, number = {}, end
         number += 1
-    assert not said, f"{page.name}: {said} stands before no code block"
-    return found
+    assert not directives, f"{page.name}: {directives} stands before no code block"
+    return result
 
 
 def prose(page: Path) -> str:
-    """A page without its code blocks."""
+    """Return a page without its code blocks."""
     return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def spans(text: str) -> list[str]:
-    """What stands between backticks, on one line."""
+    """List the texts between backticks, each on one line."""
     return [" ".join(match[2].split()) for match in _SPAN.finditer(text)]
 
 
 def section(page: Path, heading: str) -> str:
-    """What stands under a heading, up to the next of its rank or a higher one."""
+    """Return the text under a heading, up to the next heading of the same or a higher rank."""
     rank = heading.partition(" ")[0]
     text = page.read_text("utf-8").partition(f"\n{heading}\n")[2]
     assert text, f"{page.name} has no {heading}"
@@ -99,8 +100,8 @@ def section(page: Path, heading: str) -> str:
 
 
 def rows(text: str) -> list[dict[str, str]]:
-    """The rows of all tables of a text, each by the headers of its table."""
-    found: list[dict[str, str]] = []
+    """List the rows of all tables of a text: header -> cell."""
+    result: list[dict[str, str]] = []
     headers: list[str] = []
     for line in text.splitlines():
         if not line.startswith("|"):
@@ -108,8 +109,8 @@ def rows(text: str) -> list[dict[str, str]]:
         elif not headers:
             headers = _cells(line)
         elif set(line) - set("|-: "):
-            found.append(dict(zip(headers, _cells(line), strict=True)))
-    return found
+            result.append(dict(zip(headers, _cells(line), strict=True)))
+    return result
 
 
 def _cells(line: str) -> list[str]:
@@ -117,7 +118,7 @@ def _cells(line: str) -> list[str]:
 
 
 def commands(block: Block) -> Iterator[list[str]]:
-    """The commands of a shell block, a list of words each."""
+    """Yield the commands of a shell block, each as its words."""
     script = re.sub(r"<<'?(\w+)'?\n.*?^\1$", "", block.text, flags=re.DOTALL | re.MULTILINE)
     script = script.replace("\\\n", " ")
     for line in script.splitlines():

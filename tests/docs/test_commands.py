@@ -24,37 +24,37 @@ BIN = Path(sys.executable).parent
 SPACES = ("default", "demo", "paper")
 
 
-def furnish(folder: Path) -> Path:
-    """Makes a folder as a reader has it who cloned the repository, with spaces of a few seconds."""
+def clone(folder: Path) -> Path:
+    """Fill a folder like a clone of the repository, with spaces of searches of a few seconds."""
     (folder / "search_spaces").mkdir(parents=True)
     for name in SPACES:
-        # The space of the finished study: a page goes on from it.
+        # The space of the finished study, which a page resumes.
         strategy = {"trials": 2, "finalists": FINALISTS} if name == "default" else {"trials": 2}
         write_space(folder / "search_spaces" / f"{name}.yaml", strategy=strategy)
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copyfile(REPOSITORY / name, folder / name)
-    place = folder / ".venv" / "bin"
-    place.mkdir(parents=True)
-    (place / "activate").write_text(f'PATH="{place}:$PATH"\n')
+    scripts = folder / ".venv" / "bin"
+    scripts.mkdir(parents=True)
+    (scripts / "activate").write_text(f'PATH="{scripts}:$PATH"\n')
     for name in ("python", "raysearch"):
-        (place / name).write_text(f'#!/bin/sh\nexec "{BIN / name}" "$@"\n')
-        (place / name).chmod(0o755)
+        (scripts / name).write_text(f'#!/bin/sh\nexec "{BIN / name}" "$@"\n')
+        (scripts / name).chmod(0o755)
     (folder / ".venv" / ".installed").touch()
     return folder
 
 
 def script(page: list[Block]) -> str:
-    """The blocks of a page as one script, which names the block that it stops at."""
+    """Return the blocks of a page as one script, which prints the block that fails."""
     parts = ["set -euo pipefail", "trap 'echo \"stopped at $block\" >&2' ERR"]
     for block in page:
-        parts += [f"block={block.place}", block.script]
+        parts += [f"block={block.position}", block.script]
     return "\n".join(parts)
 
 
 RUNNING = {
-    page: found
+    page: running
     for page in PAGES
-    if (found := [b for b in blocks(page) if b.language in RUN and not b.skipped])
+    if (running := [b for b in blocks(page) if b.language in RUN and not b.skipped])
 }
 
 
@@ -65,7 +65,7 @@ def ends(
     demo_data: Path,
     finished: Study,
 ) -> Iterator[dict[Path, Future[Ended]]]:
-    """What becomes of the pages that were asked for; two run at a time, since each waits a lot."""
+    """Run the selected pages, two at a time since each waits a lot; page -> its end."""
     environment = {
         **os.environ,
         "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -74,7 +74,7 @@ def ends(
     }
 
     def execute(page: Path, home: Path) -> Ended:
-        done = subprocess.run(
+        process = subprocess.run(
             ["bash", "-c", script(RUNNING[page])],
             cwd=home,
             env=environment,
@@ -82,14 +82,14 @@ def ends(
             capture_output=True,
             text=True,
         )
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return Ended(process.returncode, process.stdout, process.stderr)
 
-    asked = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     with ThreadPoolExecutor(2) as pool:
         yield {
-            page: pool.submit(execute, page, furnish(tmp_path_factory.mktemp(page.stem) / "home"))
+            page: pool.submit(execute, page, clone(tmp_path_factory.mktemp(page.stem) / "home"))
             for page in RUNNING
-            if {"commands_of": page} in asked
+            if {"commands_of": page} in selected
         }
 
 
@@ -108,13 +108,13 @@ def test_a_command_that_fails_is_named(tmp_path: Path) -> None:
     assert "stopped at page.md:7" in done.stderr
 
 
-def test_every_file_that_a_run_writes_is_told(finished: Study) -> None:
+def test_every_file_that_a_run_writes_is_documented(finished: Study) -> None:
     folder = finished.folder
-    told = set(spans((REPOSITORY / "docs" / "outputs.md").read_text("utf-8")))
+    documented = set(spans((REPOSITORY / "docs" / "outputs.md").read_text("utf-8")))
     written = {f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir()}
-    assert written - told == set()
-    assert {path.name for path in (folder / "detector").iterdir()} <= told
+    assert written - documented == set()
+    assert {path.name for path in (folder / "detector").iterdir()} <= documented
     for name in ("study.json", "detector/detector.json"):
-        assert json.loads((folder / name).read_text()).keys() <= told, name
+        assert json.loads((folder / name).read_text()).keys() <= documented, name
     entry = (folder / "test_ledger.jsonl").read_text().splitlines()[0]
-    assert json.loads(entry).keys() <= told
+    assert json.loads(entry).keys() <= documented

@@ -38,7 +38,7 @@ NESTED = {"search", "fixed", "strategy"}
 
 
 def literals(annotation: Any) -> Iterator[str]:
-    """Every word that an annotation allows."""
+    """Yield every word that an annotation allows."""
     if get_origin(annotation) is Literal:
         yield from map(str, get_args(annotation))
     else:
@@ -47,17 +47,19 @@ def literals(annotation: Any) -> Iterator[str]:
 
 
 def keys(heading: str) -> dict[str, dict[str, str]]:
-    """The rows of the tables of keys under a heading, by key."""
+    """Return the rows of the tables of keys under a heading, by key."""
     table = rows(section(DOCS / "space.md", heading))
     return {row["key"].strip("`"): row for row in table if "key" in row}
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_every_key_of_a_space_is_told_with_values_and_default(model: type[BaseModel]):
-    told = keys(MODELS[model])
+def test_every_key_of_a_space_is_documented_with_values_and_default(
+    model: type[BaseModel],
+) -> None:
+    documented = keys(MODELS[model])
     for name, field in model.model_fields.items():
         key = field.alias or name
-        row = told[key]
+        row = documented[key]
         if key in NESTED and model is Space:
             continue
         if field.is_required():
@@ -65,48 +67,48 @@ def test_every_key_of_a_space_is_told_with_values_and_default(model: type[BaseMo
         else:
             default = field.get_default(call_default_factory=True)
             assert default is not PydanticUndefined
-            found = yaml.safe_load(row["default"].strip("`"))
+            value = yaml.safe_load(row["default"].strip("`"))
             if isinstance(default, tuple):
-                found = tuple(map(str, found))
-            assert found == default, key
+                value = tuple(map(str, value))
+            assert value == default, key
         if key != "aggregator":
             assert set(literals(field.annotation)) <= set(spans(row["values"])), key
         else:
             assert {"mean", "above_median", "max"} <= set(spans(row["values"]))
 
 
-def test_no_key_is_told_that_there_is_not():
+def test_every_documented_key_exists() -> None:
     for heading in set(MODELS.values()):
         models = [model for model, where in MODELS.items() if where == heading]
-        known = {
+        names = {
             field.alias or name for model in models for name, field in model.model_fields.items()
         }
-        assert set(keys(heading)) == known
+        assert set(keys(heading)) == names
 
 
-def test_every_inlier_model_is_told():
-    told = rows(section(DOCS / "space.md", "### Inlier models"))
-    assert [row["model"].strip("`") for row in told] == list(INLIERS)
+def test_every_inlier_model_is_documented() -> None:
+    models = rows(section(DOCS / "space.md", "### Inlier models"))
+    assert [row["model"].strip("`") for row in models] == list(INLIERS)
 
 
-def test_every_column_of_trials_is_told_in_order():
-    told = [
+def test_every_column_of_trials_is_documented_in_order() -> None:
+    documented = [
         name
         for row in rows(section(DOCS / "outputs.md", "## Trials"))
         for name in spans(row["column"])
     ]
     expected = [name.replace("_0", "_<ID>") for name in columns(["0"])]
-    assert told == expected
+    assert documented == expected
 
 
-def test_every_column_of_the_best_configuration_is_told():
+def test_every_column_of_the_best_configuration_is_documented() -> None:
     winner = Winner("fan", 0, "e", Configuration(1e-3, 32, 1.0), InlierSpec("gmm", 2), 0.7, 0, "d")
-    told = [
+    documented = [
         name
         for row in rows(section(DOCS / "outputs.md", "## Best configuration"))
         for name in spans(row["column"])
     ]
-    assert told == ["machine", *_table_one(winner, Confidence())]
+    assert documented == ["machine", *_table_one(winner, Confidence())]
 
 
 @pytest.mark.parametrize(
@@ -117,13 +119,13 @@ def test_every_column_of_the_best_configuration_is_told():
         ("## Records and proposals", [Proposal, Record, Epoch]),
     ],
 )
-def test_every_key_of_a_json_file_is_told(heading: str, kinds: list[Any]):
-    told = {
+def test_every_key_of_a_json_file_is_documented(heading: str, kinds: list[Any]) -> None:
+    documented = {
         name
         for row in rows(section(DOCS / "outputs.md", heading))
         for name in spans(next(iter(row.values())))
     }
-    assert told - {f"encoders/{name}" for name in told} == {
+    assert documented - {f"encoders/{name}" for name in documented} == {
         key for kind in kinds for key in _keys(kind)
     }
 
@@ -135,14 +137,14 @@ def _keys(kind: Any) -> set[str]:
     return (names - {"configuration"}) | flat if "configuration" in names else names
 
 
-def test_every_key_of_a_row_of_a_record_is_told():
-    told = spans(section(DOCS / "outputs.md", "## Records and proposals"))
-    assert {field.name for field in fields(InlierResult)} <= set(told)
+def test_every_key_of_a_row_of_a_record_is_documented() -> None:
+    documented = spans(section(DOCS / "outputs.md", "## Records and proposals"))
+    assert {field.name for field in fields(InlierResult)} <= set(documented)
 
 
 @cache
 def sources() -> list[str]:
-    """Every text of the source, with … where something is put in."""
+    """List every text of the source, with … for each inserted value."""
     return [
         text
         for path in sorted((REPOSITORY / "raysearch").rglob("*.py"))
@@ -156,33 +158,33 @@ def _texts(tree: ast.AST) -> Iterator[str]:
             yield node.value
         elif isinstance(node, ast.JoinedStr):
             yield "".join(
-                part.value if isinstance(part, ast.Constant) else "…" for part in node.values
+                str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
             )
 
 
-def says(message: str) -> bool:
-    """Whether some text of the source has the parts of a message in their order."""
+def is_in_source(message: str) -> bool:
+    """Return True if a text of the source has the parts of a message in their order."""
     parts = [re.escape(part.strip()) for part in message.split("…") if part.strip(" ;:.,()")]
     pattern = re.compile(".*?".join(parts), re.DOTALL)
     return any(pattern.search(text) for text in sources())
 
 
 MESSAGES = [
-    found
+    message
     for line in re.findall(
         r"^- (.+?)(?: —|\Z|\n(?=[-\n]))",
         prose(DOCS / "troubleshooting.md"),
         re.MULTILINE | re.DOTALL,
     )
-    for found in spans(line)
+    for message in spans(line)
 ]
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_a_message_is_the_source_s_own(message: str):
-    assert says(message)
+def test_a_documented_message_is_in_the_source(message: str) -> None:
+    assert is_in_source(message)
 
 
-def test_a_message_that_nothing_says_is_seen():
+def test_a_message_that_is_not_in_the_source_is_seen() -> None:
     assert len(MESSAGES) > 80
-    assert not says("no data: … is not a folder; ask your neighbour")
+    assert not is_in_source("no data: … is not a folder; ask your neighbour")

@@ -1,4 +1,4 @@
-"""The site that `make docs` builds: without a warning, and nothing of it is fetched."""
+"""The site of `make docs`: built without a warning, and without requests to other hosts."""
 
 import os
 import re
@@ -26,12 +26,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_page_is_built(site: Path):
+def test_every_page_is_built(site: Path) -> None:
     expected = {page.with_suffix(".html").name for page in PAGES if page.parent != REPOSITORY}
     assert expected <= {path.name for path in site.glob("*.html")}
 
 
-def test_nothing_is_fetched(site: Path):
+def test_nothing_is_fetched(site: Path) -> None:
     fetched = re.compile(r"""(?:src|srcset)=["']?(https?:)?//|<link[^>]+href=["']?(https?:)?//""")
     for page in site.glob("*.html"):
         assert not fetched.search(page.read_text("utf-8")), page.name
@@ -39,14 +39,14 @@ def test_nothing_is_fetched(site: Path):
         assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", sheet.read_text("utf-8"))
 
 
-def test_pictures_bring_all_they_need():
+def test_pictures_bring_all_they_need() -> None:
     for picture in (REPOSITORY / "docs" / "images").glob("*.svg"):
         text = picture.read_text("utf-8")
         assert len(text) < 60_000
         assert not re.search(r"""(?:href|src)=["']|@import|url\(["']?http|@font-face""", text)
 
 
-def test_the_api_page_has_every_public_name(site: Path):
+def test_the_api_page_has_every_public_name(site: Path) -> None:
     page = (site / "api.html").read_text("utf-8")
     shown = set(re.findall(r'<h3 id="raysearch\.[\w.]*?(\w+)" class="doc', page))
     assert shown - {"RunOptions", "Score"} == set(raysearch.__all__)

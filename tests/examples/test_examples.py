@@ -1,4 +1,4 @@
-"""The script and the notebook of examples/, executed as a reader executes them."""
+"""The script and the notebook of examples/, executed as in their instructions."""
 
 import shutil
 import subprocess
@@ -14,9 +14,15 @@ from tests.command import write_space
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+def read_notebook() -> nbformat.NotebookNode:
+    path = EXAMPLES / "search.ipynb"
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    return notebook
+
+
 @pytest.fixture
 def home(demo_data: Path, tmp_path: Path) -> Path:
-    """A folder with recordings and a space file where the examples expect them."""
+    """Make a folder with recordings and a space file where the examples expect them."""
     (tmp_path / "data").symlink_to(demo_data)
     (tmp_path / "search_spaces").mkdir()
     write_space(tmp_path / "search_spaces" / "demo.yaml", strategy={"trials": 1})
@@ -29,7 +35,7 @@ def test_every_example_is_executed_here() -> None:
 
 def test_the_notebook_has_no_outputs() -> None:
     """Outputs in the repository would be those of another machine and another version."""
-    notebook = nbformat.read(EXAMPLES / "search.ipynb", as_version=4)
+    notebook = read_notebook()
     nbformat.validate(notebook)
     assert [cell.outputs for cell in notebook.cells if cell.cell_type == "code"] == [[]] * 6
 
@@ -56,7 +62,7 @@ def test_the_script_searches_and_scores(home: Path) -> None:
 @pytest.mark.slow
 def test_the_notebook_runs(home: Path) -> None:
     """Only a kernel shows that a search works in Jupyter, whose main thread runs an event loop."""
-    notebook = nbformat.read(EXAMPLES / "search.ipynb", as_version=4)
+    notebook = read_notebook()
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(home)}})
     client.execute()
     outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]

@@ -1,4 +1,4 @@
-"""Ctrl-C stops a search; the same command goes on.
+"""Ctrl-C stops a search; the same command resumes.
 
 Only a run in a process group of its own can be interrupted as a terminal does.
 """
@@ -43,7 +43,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(stopped: Path) -> None:
         if started.process.poll() is None:
             started.kill()
     assert ended.code == 130, ended
-    assert "the same command goes on" in ended.err
+    assert "the same command resumes" in ended.err
     assert "Traceback" not in ended.err
     assert not (study.folder / "final_test.csv").exists()
     before = record_files(study.folder)
@@ -72,4 +72,4 @@ def test_ctrl_c_outside_of_a_trial_says_how_to_go_on(stopped: Path) -> None:
     started.send(signal.SIGINT)
     ended = started.wait()
     assert ended.code == 130, ended
-    assert ended.err == "raysearch: stopped; the same command goes on from here\n"
+    assert ended.err == "raysearch: stopped; the same command resumes from here\n"

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from raysearch.data.synthetic.demo import write_demo
+from raysearch.data.synthetic.demo import DemoSize, write_demo
 from tests.command import Ended, Started, descendants, raysearch, table, title, write_space
 from tests.remote.head import Head
 from tests.remote.head import head as head  # a fixture
@@ -60,7 +60,7 @@ def record(folder: Path, number: int = 0) -> dict[str, Any]:
 def home(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
     home = tmp_path_factory.mktemp("workers")
     # More test clips than elsewhere: with a few, one swapped pair moves an AUC by a tenth.
-    write_demo(home / "data", machines=("valve",), train_clips=12, test_clips=40, seconds=3.0)
+    write_demo(home / "data", DemoSize(12, 40, 3.0), machines=("valve",))
     for part, machine in product(("dev_data", "eval_data"), ("fan", "pump")):
         folder = Path(part, machine)
         shutil.copytree(demo_data / folder, home / "data" / folder, copy_function=os.link)

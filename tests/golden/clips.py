@@ -1,4 +1,4 @@
-"""Recordings that are the same on every machine: made of whole numbers, for the golden run."""
+"""Recordings of the golden run, from integer arithmetic: the same on every machine."""
 
 import wave
 from pathlib import Path
@@ -12,7 +12,7 @@ MACHINES = ("valve", "fan", "pump")
 SEARCHED = ("valve", "fan")
 """Machine types that have test clips."""
 TRAIN, TEST = 10, 4
-"""Clips of a product ID; test clips of each kind."""
+"""Clips per product ID; test clips of each kind."""
 
 
 def write_clips(root: Path) -> None:
@@ -31,8 +31,8 @@ def _write_tests(root: Path, machine: str, section: int) -> None:
     lines = []
     for number in range(2 * TEST):
         label = number % 2
-        known = f"_{'anomaly' if label else 'normal'}" if section < 3 else ""
-        name = f"section_{section:02d}_source_test{known}_{number:04d}.wav"
+        label_part = f"_{'anomaly' if label else 'normal'}" if section < 3 else ""
+        name = f"section_{section:02d}_source_test{label_part}_{number:04d}.wav"
         _write(root / machine / "source_test" / name, _clip(machine, section, 100 + number, label))
         lines.append(f"{name},{label}\n")
     if section >= 3:
@@ -43,16 +43,16 @@ def _write_tests(root: Path, machine: str, section: int) -> None:
 def _clip(machine: str, section: int, number: int, label: int) -> NDArray[np.int16]:
     """Return a sawtooth of the product ID in noise; an anomaly has bursts of noise."""
     times = np.arange(RATE * SECONDS, dtype=np.uint64)
-    place = MACHINES.index(machine)
-    period = np.uint64(40 + 17 * place + 5 * section)
+    offset = MACHINES.index(machine)
+    period = np.uint64(40 + 17 * offset + 5 * section)
     saw = (times % period).astype(np.int64) * 2000 // int(period) - 1000
-    noise = _noise(times, 1000 * place + 100 * section + number)
+    noise = _noise(times, 1000 * offset + 100 * section + number)
     loud = (times % np.uint64(4000) < np.uint64(150 + 10 * (number % 5))).astype(np.int64) * label
     return (saw + noise // 2 + loud * noise // 3).astype(np.int16)
 
 
 def _noise(times: NDArray[np.uint64], seed: int) -> NDArray[np.int64]:
-    """Return whole numbers from -512 to 511 that look like chance."""
+    """Return pseudo-random integers from -512 to 511."""
     mixed = (times + np.uint64(seed * 1_000_003 + 1)) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     return (mixed >> np.uint64(54)).astype(np.int64) - 512

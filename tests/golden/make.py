@@ -1,6 +1,6 @@
-"""Record the golden run anew: `python -m tests.golden.make`, with the code that is to be kept.
+"""Record the golden run again: `python -m tests.golden.make`, with the reference code.
 
-Only what is meant to change what a run leaves is a reason for it; a refactoring never is.
+Only an intended change of the files of a run is a reason for this; a refactoring never is.
 """
 
 import json
@@ -16,11 +16,11 @@ from tests.command import COMMAND as RAYSEARCH
 from tests.golden import search
 
 LEFT_OUT = ("tune", "report.html", "evidence")
-"""Parts of a folder that no later version reads, and what draws them again."""
+"""Parts of a folder that no later version reads."""
 
 
 def main() -> None:
-    """Write what is expected, and the folders of a run that was stopped and of one that ended."""
+    """Write the expected files, and the folders of an interrupted and of a finished run."""
     with tempfile.TemporaryDirectory() as scratch:
         resumed, whole = Path(scratch, "resumed"), Path(scratch, "whole")
         for home in (resumed, whole):
@@ -30,15 +30,15 @@ def main() -> None:
         _pack(resumed, search.INTERRUPTED)
         for home in (resumed, whole):
             _command(home).wait()
-        found = search.outcome(resumed)
-        assert found == search.outcome(whole), "a run that was resumed came to another end"
+        files = search.outcome(resumed)
+        assert files == search.outcome(whole), "the resumed run wrote other files"
         _pack(resumed, search.FINISHED)
     shutil.rmtree(search.EXPECTED, ignore_errors=True)
-    for name, text in found.items():
+    for name, text in files.items():
         path = search.EXPECTED / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-    print(f"{len(found)} files in {search.EXPECTED}")
+    print(f"{len(files)} files in {search.EXPECTED}")
 
 
 def _command(home: Path) -> subprocess.Popen[bytes]:
@@ -62,7 +62,7 @@ def _interrupt(home: Path) -> None:
 
 
 def _unfinished(study: Path) -> bool:
-    """Tell whether four trials have ended, and another, which is not pruned, has a checkpoint."""
+    """Return True if four trials have ended, and a fifth, not pruned, has a checkpoint."""
     records = [json.loads(path.read_text()) for path in study.glob("records/*.json")]
     ended = {record["encoder"] for record in records}
     trained = {path.parent.name for path in study.glob("encoders/*/last.safetensors")}
@@ -70,13 +70,13 @@ def _unfinished(study: Path) -> bool:
 
 
 def _pack(home: Path, packed: Path) -> None:
-    def kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    def select(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
         parts = Path(entry.name).parts
         hidden = any(part.startswith(".") for part in parts)
         return None if hidden or any(part in LEFT_OUT for part in parts) else entry
 
     with tarfile.open(packed, "w:xz") as archive:
-        archive.add(home / "runs", "runs", filter=kept)
+        archive.add(home / "runs", "runs", filter=select)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The golden run: one search of two machine types, and all that it leaves behind.
+"""The golden run: one search of two machine types, and all files that it writes.
 
-Valves are swept with ASHA and finalists, fans have their inlier model sampled. Times, hosts,
-versions and the folder's place are masked; everything else must never change.
+Valves are swept with ASHA and finalists, fans have a sampled inlier model. Times, hosts, versions
+and the path of the folder are masked; everything else must never change.
 """
 
 import csv
@@ -20,17 +20,16 @@ from tests.golden.clips import SEARCHED, write_clips
 
 HERE = Path(__file__).parent
 EXPECTED = HERE / "expected"
-"""What the run leaves, masked."""
+"""Files of the run, masked."""
 INTERRUPTED, FINISHED = HERE / "interrupted.tar.xz", HERE / "finished.tar.xz"
-"""Folders of the run as raysearch 0.1 left them: stopped within a trial, and at the end."""
+"""Folders of the run written by raysearch 0.1: interrupted within a trial, and finished."""
 
 COMMAND = (
     *("run", "--machine", "valve", "--machine", "fan"),
     *("--concurrent", "1", "--no-dashboard"),
 )
 SETTINGS = {
-    # One thread, and the instructions that every x86-64 processor has: elsewhere the same sums
-    # end in other digits.
+    # One thread and baseline x86-64 instructions: otherwise sums are rounded differently.
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -74,11 +73,11 @@ MASKED = {
     *("host", "seconds", "train_seconds", "score_seconds", "resumes"),
     *("time", "started", "versions", "raysearch"),
 }
-"""Keys and columns whose values belong to one machine, one day or one version."""
+"""Keys and columns whose values depend on the machine, the time or the version."""
 
 
 def settle(home: Path) -> None:
-    """Write recordings and space files into a new folder, in which the command is typed."""
+    """Write recordings and space files into a new folder, in which the command runs."""
     write_clips(home / "data")
     (home / "search_spaces").mkdir()
     for machine, strategy in SPACES.items():
@@ -87,19 +86,19 @@ def settle(home: Path) -> None:
 
 
 def outcome(home: Path) -> dict[str, str]:
-    """Return all that a run left in a folder: path -> masked text; of weights their hash."""
-    found = {}
+    """Return all files of a run: path -> masked text; for weights their hash."""
+    files = {}
     for machine in SEARCHED:
         study = home / "runs" / machine
         for path in sorted(study.rglob("*")):
             name = path.relative_to(study)
-            if path.is_file() and name.parts[0] != "tune" and _is_kept(name):
-                found[f"{machine}/{name}"] = _masked(path, home)
-    return found
+            if path.is_file() and name.parts[0] != "tune" and _is_compared(name):
+                files[f"{machine}/{name}"] = _masked(path, home)
+    return files
 
 
-def _is_kept(name: Path) -> bool:
-    # A page holds charts of a library; a journal times; a clip's picture a font.
+def _is_compared(name: Path) -> bool:
+    # These depend on the version of a library, on times or on fonts.
     left_out = (".html", ".journal", ".lock", ".png", ".wav", ".flac", ".mp3", ".svg")
     return name.suffix not in left_out and not name.name.startswith(".")
 
@@ -118,7 +117,7 @@ def _masked(path: Path, home: Path) -> str:
 
 
 def _hash(content: bytes) -> str:
-    """Return the hash of the weights of a checkpoint, whose head tells times."""
+    """Return the hash of the weights of a checkpoint, whose header holds times."""
     head = int.from_bytes(content[:8], "little")
     facts = json.loads(content[8 : 8 + head])
     shapes = {name: entry for name, entry in facts.items() if name != "__metadata__"}
@@ -129,12 +128,12 @@ def _hash(content: bytes) -> str:
 def _mask(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: "masked" if k in MASKED else _mask(v) for k, v in value.items()}
-    return [_mask(one) for one in value] if isinstance(value, list) else value
+    return [_mask(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _mask_table(text: str) -> str:
     rows = list(csv.reader(io.StringIO(text, newline="")))
-    hidden = {place for place, name in enumerate(rows[0]) if name in MASKED}
+    hidden = {index for index, name in enumerate(rows[0]) if name in MASKED}
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(rows[0])
@@ -144,7 +143,7 @@ def _mask_table(text: str) -> str:
 
 
 def expected() -> dict[str, str]:
-    """Return what `outcome` has to be."""
+    """Return the expected result of `outcome`."""
     return {
         str(path.relative_to(EXPECTED)): path.read_text("utf-8")
         for path in sorted(EXPECTED.rglob("*"))
@@ -153,7 +152,7 @@ def expected() -> dict[str, str]:
 
 
 def unpack(packed: Path, home: Path) -> None:
-    """Put the folder of runs that raysearch 0.1 left where the command is typed."""
+    """Unpack a folder of runs written by raysearch 0.1 into the working folder."""
     with tarfile.open(packed) as archive:
         archive.extractall(home, filter="data")
 

@@ -1,6 +1,6 @@
-"""The golden run: what a search leaves is what it left before the code was rearranged.
+"""The golden run: the files of a search equal those of an earlier version.
 
-Only whole runs show that a study begun, or ended, by an earlier version is taken up by this one.
+Only whole runs show that this version resumes and reads the studies of an earlier one.
 """
 
 import csv
@@ -26,16 +26,16 @@ pytestmark = [
 
 
 def command(home: Path, *arguments: object) -> str:
-    """Run a command to its good end; return what it printed."""
-    done = subprocess.run(
+    """Run a command, which must succeed; return its output."""
+    process = subprocess.run(
         [RAYSEARCH, *map(str, arguments)],
         cwd=home,
         env=search.environment(),
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
@@ -46,35 +46,35 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compare(home: Path) -> None:
-    found, expected = search.outcome(home), search.expected()
-    assert found.keys() == expected.keys()
+    files, expected = search.outcome(home), search.expected()
+    assert files.keys() == expected.keys()
     for name, text in expected.items():
-        assert found[name] == text, name
+        assert files[name] == text, name
 
 
-def test_a_search_leaves_what_it_left(home: Path) -> None:
+def test_a_search_writes_the_expected_files(home: Path) -> None:
     command(home, *search.COMMAND)
     compare(home)
     (home / "runs").rename(home / "whole")
 
 
-def test_a_search_that_an_earlier_version_began_comes_to_the_same_end(home: Path) -> None:
+def test_a_search_begun_by_an_earlier_version_resumes_to_the_same_files(home: Path) -> None:
     search.unpack(search.INTERRUPTED, home)
-    said = command(home, *search.COMMAND)
-    assert "valve: resuming: " in said
+    output = command(home, *search.COMMAND)
+    assert "valve: resuming: " in output
     compare(home)
     resumes = [json.loads(p.read_text())["resumes"] for p in home.glob("runs/valve/records/*")]
     assert any(resumes)
     (home / "runs").rename(home / "resumed")
 
 
-def test_a_search_that_an_earlier_version_ended_is_read(home: Path) -> None:
+def test_a_search_finished_by_an_earlier_version_is_read(home: Path) -> None:
     search.unpack(search.FINISHED, home)
     expected = search.expected()
-    found = json.loads(command(home, "status", "runs/valve", "--json"))
+    status = json.loads(command(home, "status", "runs/valve", "--json"))
     frozen = json.loads(expected["valve/frozen.json"])
-    assert (found["state"], found["winner"]) == ("finished", frozen)
-    assert found["trials"]["given_out"] == len(list(home.glob("runs/valve/records/*.json")))
+    assert (status["state"], status["winner"]) == ("finished", frozen)
+    assert status["trials"]["given_out"] == len(list(home.glob("runs/valve/records/*.json")))
 
     command(home, "report", "runs/valve")
     best = "lr {lr:.3g}, batch size {batch_size}, λ {lam:.3g}, {inlier} p={p}".format(**frozen)
@@ -83,13 +83,17 @@ def test_a_search_that_an_earlier_version_ended_is_read(home: Path) -> None:
     command(home, "export", "--out", "runs")
     rows = {row["parameter"]: row for row in table(home / "runs" / "best_configs.csv")}
     for machine in SEARCHED:
-        [best] = csv.DictReader(io.StringIO(expected[f"{machine}/best_config.csv"]))
-        assert {name: rows[name][machine] for name in best if name in rows} == {
-            name: value for name, value in best.items() if name != "machine"
+        [config] = csv.DictReader(io.StringIO(expected[f"{machine}/best_config.csv"]))
+        assert {name: rows[name][machine] for name in config if name in rows} == {
+            name: value for name, value in config.items() if name != "machine"
         }
 
     kind = "valve_section_03_source_test.csv"
     for line in expected[f"valve/submission/anomaly_score_{kind}"].splitlines()[:2]:
         name, score = line.split(",")
-        said = command(home, "score", "runs/valve/detector", f"data/valve/source_test/{name}")
-        assert said.splitlines()[1].split(",")[:3] == [f"data/valve/source_test/{name}", "3", score]
+        output = command(home, "score", "runs/valve/detector", f"data/valve/source_test/{name}")
+        assert output.splitlines()[1].split(",")[:3] == [
+            f"data/valve/source_test/{name}",
+            "3",
+            score,
+        ]

@@ -18,14 +18,14 @@ def spectrograms(bands: int = 32, frames: int = 63) -> Tensor:
 
 
 @pytest.fixture
-def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing cached and no hub; as HF_HUB_OFFLINE=1, which is read when it is imported."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
 
 
 @pytest.mark.usefixtures("_offline")
-def test_a_hub_out_of_reach_is_one_line_with_the_way_out():
+def test_a_hub_out_of_reach_is_one_line_with_the_way_out() -> None:
     with pytest.raises(UserError) as caught:
         check_backbone("test_efficientnet", True, spectrograms())
     message = str(caught.value)
@@ -35,14 +35,14 @@ def test_a_hub_out_of_reach_is_one_line_with_the_way_out():
     assert "pretrained: false" in message
 
 
-def test_a_missing_file_of_weights_is_one_line(tmp_path: Path):
+def test_a_missing_file_of_weights_is_one_line(tmp_path: Path) -> None:
     path = str(tmp_path / "none.safetensors")
     with pytest.raises(UserError) as caught:
         check_backbone("test_resnet", path, spectrograms())
     assert str(caught.value) == f"pretrained: there is no file {path}"
 
 
-def test_damaged_or_foreign_weights_are_one_line(tmp_path: Path):
+def test_damaged_or_foreign_weights_are_one_line(tmp_path: Path) -> None:
     damaged, foreign = tmp_path / "damaged.safetensors", tmp_path / "foreign.safetensors"
     partial = tmp_path / "partial.safetensors"
     damaged.write_bytes(b"no weights")
@@ -71,7 +71,9 @@ def test_damaged_or_foreign_weights_are_one_line(tmp_path: Path):
     ],
 )
 @pytest.mark.parametrize("pretrained", [True, False])
-def test_an_unknown_backbone_is_answered_with_near_names(name: str, near: str, pretrained: bool):
+def test_an_unknown_backbone_is_answered_with_near_names(
+    name: str, near: str, pretrained: bool
+) -> None:
     with pytest.raises(UserError) as caught:
         check_backbone(name, pretrained, spectrograms())
     message = str(caught.value)
@@ -80,7 +82,7 @@ def test_an_unknown_backbone_is_answered_with_near_names(name: str, near: str, p
     assert "\n" not in message
 
 
-def test_a_backbone_of_one_size_is_refused_for_another():
+def test_a_backbone_of_one_size_is_refused_for_another() -> None:
     with pytest.raises(UserError) as caught:
         check_backbone("test_vit", False, spectrograms(bands=32, frames=63))
     message = str(caught.value)

@@ -13,10 +13,16 @@ from raysearch.model.encoder import Encoder
 K, D = 5, 12
 
 
-def encoder(backbone: str = "test_resnet", pretrained: bool | str = False, **options) -> Encoder:
+def encoder(
+    backbone: str = "test_resnet", pretrained: bool | str = False, divide_norm: bool = True
+) -> Encoder:
     torch.manual_seed(0)
     return Encoder(
-        backbone=backbone, pretrained=pretrained, products=K, embedding=D, **options
+        backbone=backbone,
+        pretrained=pretrained,
+        products=K,
+        embedding=D,
+        divide_norm=divide_norm,
     ).eval()
 
 
@@ -34,7 +40,7 @@ def spectrograms(batch: int = 3, bands: int = 32, frames: int = 63) -> Tensor:
         "test_mambaout",  # a head with a hidden layer of its own
     ],
 )
-def test_any_family_of_backbones_fits(backbone: str):
+def test_any_family_of_backbones_fits(backbone: str) -> None:
     model = encoder(backbone)
     embeddings = model.embed(spectrograms())
     product, machine = model(spectrograms())
@@ -49,19 +55,21 @@ def test_any_family_of_backbones_fits(backbone: str):
     assert first.grad.abs().sum() > 0
 
 
-def test_the_default_backbone_is_known_and_its_neck_is_that_of_the_recipes():
+def test_the_default_backbone_is_known_and_its_neck_is_that_of_the_recipes() -> None:
     model = Encoder(backbone="tf_efficientnet_b0.ns_jft_in1k", pretrained=False, products=K)
     dropout, first, norm, activation, second = model.neck
     assert isinstance(dropout, nn.Dropout)
     assert dropout.p == 0.3
+    assert isinstance(first, nn.Linear)
     assert (first.in_features, first.out_features) == (1280, 128)
     assert isinstance(norm, nn.BatchNorm1d)
     assert isinstance(activation, nn.PReLU)
+    assert isinstance(second, nn.Linear)
     assert (second.in_features, second.out_features) == (128, 128)
 
 
 @pytest.mark.parametrize(("divide", "divisor"), [(True, D), (False, 1)])
-def test_the_machine_head_is_affine_in_the_squared_norm(divide: bool, divisor: int):
+def test_the_machine_head_is_affine_in_the_squared_norm(divide: bool, divisor: int) -> None:
     model = encoder(divide_norm=divide)
     embeddings = torch.randn(7, D)
     a, b = model.machine_head.weight.item(), model.machine_head.bias.item()
@@ -70,7 +78,7 @@ def test_the_machine_head_is_affine_in_the_squared_norm(divide: bool, divisor: i
     torch.testing.assert_close(logits, expected)
 
 
-def test_the_product_head_is_linear_and_has_no_bias():
+def test_the_product_head_is_linear_and_has_no_bias() -> None:
     model = encoder()
     assert model.product_head.bias is None
     embeddings = torch.randn(7, D)
@@ -80,7 +88,7 @@ def test_the_product_head_is_linear_and_has_no_bias():
     assert not zero.any()
 
 
-def test_the_squared_norm_of_a_large_embedding_is_finite_in_half_precision():
+def test_the_squared_norm_of_a_large_embedding_is_finite_in_half_precision() -> None:
     model = encoder(divide_norm=False)
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
         embeddings = model.embed(spectrograms())
@@ -90,7 +98,7 @@ def test_the_squared_norm_of_a_large_embedding_is_finite_in_half_precision():
     torch.testing.assert_close(logits, torch.full((2,), a * 90000 * D + b))
 
 
-def test_in_evaluation_an_embedding_does_not_depend_on_its_batch():
+def test_in_evaluation_an_embedding_does_not_depend_on_its_batch() -> None:
     model, batch = encoder(), spectrograms()
     with torch.inference_mode():
         together = model.embed(batch)
@@ -98,17 +106,17 @@ def test_in_evaluation_an_embedding_does_not_depend_on_its_batch():
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_weights_come_from_a_file(tmp_path: Path):
+def test_weights_come_from_a_file(tmp_path: Path) -> None:
     torch.manual_seed(3)
     source = timm.create_model("test_resnet", pretrained=False)  # three channels, a classifier
     path = tmp_path / "weights.safetensors"
     save_file(source.state_dict(), path)
     loaded = encoder(pretrained=str(path)).backbone.state_dict()
-    given = source.state_dict()
-    convolutions = [k for k, v in loaded.items() if v.shape != given[k].shape]
+    published = source.state_dict()
+    convolutions = [k for k, v in loaded.items() if v.shape != published[k].shape]
     assert len(convolutions) == 1  # the first, whose three channels are added up
     (stem,) = convolutions
-    torch.testing.assert_close(loaded[stem], given[stem].sum(dim=1, keepdim=True))
-    assert all(torch.equal(v, given[k]) for k, v in loaded.items() if k != stem)
+    torch.testing.assert_close(loaded[stem], published[stem].sum(dim=1, keepdim=True))
+    assert all(torch.equal(v, published[k]) for k, v in loaded.items() if k != stem)
     random = encoder(pretrained=False).backbone.state_dict()
     assert not torch.equal(random[stem], loaded[stem])

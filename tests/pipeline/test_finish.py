@@ -17,20 +17,21 @@ from raysearch import storage
 from raysearch.backend.resources import Resources, Share
 from raysearch.backend.worker import run_worker_trial
 from raysearch.config import Configuration
-from raysearch.data.dataset import TrialData, search_index, source_of
+from raysearch.data.dataset import TrialData, make_source, search_index
 from raysearch.errors import DataError, NoResultError
 from raysearch.pipeline.finish import finish_study, repeat_final
 from raysearch.pipeline.prepare import Prepared, create_study
 from raysearch.pipeline.request import Request
 from raysearch.report.progress import show_log
-from raysearch.report.tables import score_words
+from raysearch.report.tables import format_score
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.study.confidence import read_confidence
-from raysearch.study.context import StudyContext, failed
+from raysearch.study.context import StudyContext, failed_record
 from raysearch.study.records import Proposal
 from raysearch.study.space import Space
 from raysearch.study.strategy import Strategy
 from raysearch.study.winner import freeze_winner, read_frozen
+from raysearch.training.outcome import InlierResult
 from tests.command import digests, table
 from tests.tiny import TINY, VALIDATION_IDS, open_valve
 
@@ -84,7 +85,7 @@ def opening(
     root: Path, folder: UPath, *, space: Space = SPACE, allow_defects: bool = False
 ) -> Begun:
     """A study in which nothing has happened yet."""
-    source = source_of(root, "valve", VALIDATION_IDS, space.fixed, allow_defects=allow_defects)
+    source = make_source(root, "valve", VALIDATION_IDS, space.fixed, allow_defects=allow_defects)
     data = open_valve(root)
     prepared = Prepared(folder, Path("tiny.yaml"), space, source, search_index(source))
     return Begun(create_study(prepared, data, command="raysearch run", fresh=False), data)
@@ -106,7 +107,7 @@ def ended(won: Path, root: Path, folder: UPath, *, allow_defects: bool = False) 
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(path.read_bytes())
     for proposal in (LOSER, TWIN):
-        context.study.add(failed(context, proposal, "here", "so", 1.0))
+        context.study.add(failed_record(context, proposal, "here", "so", 1.0))
     return opened
 
 
@@ -265,11 +266,16 @@ def finalists(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Conc
     return replace(study := Concluded(opened, ""), out=study.again())
 
 
+def validation_score(row: InlierResult) -> float:
+    assert row.val_score is not None
+    return row.val_score
+
+
 def test_the_best_mean_is_frozen_with_its_better_encoder(finalists: Concluded) -> None:
     records = finalists.opened.context.study.records()
     scores = {
         (number, spec): [
-            row.val_score
+            validation_score(row)
             for record in (records[number], records[number + 2])
             for row in record.rows
             if row.inlier == spec
@@ -284,8 +290,10 @@ def test_the_best_mean_is_frozen_with_its_better_encoder(finalists: Concluded) -
         records[number].proposal.configuration,
         spec,
     )
-    assert (winner.seeds, winner.score) == (2, pytest.approx(fmean(best)))
-    assert (winner.val_score, winner.std_score) == (max(best), pytest.approx(stdev(best)))
+    assert winner.seeds == 2
+    assert winner.score == pytest.approx(fmean(best))
+    assert winner.val_score == max(best)
+    assert winner.std_score == pytest.approx(stdev(best))
     chosen = records[number + 2 * best.index(max(best))]
     assert (winner.trial, winner.encoder) == (chosen.proposal.number, chosen.encoder)
     assert winner.config(TINY.model_copy(update={"epochs": 1})).signature() == chosen.encoder
@@ -300,7 +308,7 @@ def test_how_sure_it_is_is_said(finalists: Concluded) -> None:
     assert sure.low <= winner.score <= (sure.high or 0)
     assert sure.lead_low is not None
     assert len(sure.against) == 2
-    assert f"validation score {score_words(winner, sure)}\n" in finalists.out
+    assert f"validation score {format_score(winner, sure)}\n" in finalists.out
     assert " over 2 seeds (95 % interval " in finalists.out
     other = {16: 32, 32: 16}[winner.configuration.batch_size]
     noise = f"note: within noise of the second, lr 0.003, batch size {other}, λ 1, "

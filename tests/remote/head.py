@@ -74,7 +74,7 @@ def write_cluster_file(home: Path, port: int = 8265, **changes: Any) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     for name in ("host_key", "key"):
         if not (home / name).exists():
-            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / name]
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(home / name)]
             subprocess.run(command, check=True)
     token = home / "token"
     if not token.exists():
@@ -107,7 +107,7 @@ def write_cluster_file(home: Path, port: int = 8265, **changes: Any) -> Path:
 @contextmanager
 def brought_up(file: Path) -> Iterator[None]:
     """Brings the cluster of a file up, and ends the connections that are kept open to it."""
-    command = [BIN / "ray", "up", "--yes", "--disable-usage-stats", file]
+    command = [str(BIN / "ray"), "up", "--yes", "--disable-usage-stats", str(file)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     try:

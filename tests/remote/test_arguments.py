@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysearch.errors import UserError
-from raysearch.remote.arguments import remote_command, run_folders, same_run, take
+from raysearch.remote.arguments import remote_command, run_folders, same_run, take_option
 from tests.command import write_space
 
 RUN = ["run", "--machine", "valve", "--data", "/d", "--out", "/o"]
@@ -139,7 +139,7 @@ words = st.lists(st.sampled_from(["--a", "--a=1", "--a=", "--b", "x", "y"]))
 
 @given(words)
 def test_taking_a_flag_leaves_the_others_in_order(argv: list[str]) -> None:
-    values, rest = take(argv, "--a")
+    values, rest = take_option(argv, "--a")
     assert "--a" not in rest
     assert not any(word.startswith("--a=") for word in rest)
     kept = iter(argv)

@@ -94,10 +94,10 @@ def test_a_file_that_is_missing_is_named(home: Path) -> None:
 
 
 def test_the_places_that_every_node_knows(home: Path) -> None:
-    assert read_cluster_file(write(home)).places == {}
+    assert read_cluster_file(write(home)).environment == {}
     command = "echo 'export A=1 RAYSEARCH_DATA=s3://b/data RAYSEARCH_OUT=\"/mnt/runs\"' > env"
     file = read_cluster_file(write(home, setup_commands=[command]))
-    assert file.places == {"RAYSEARCH_DATA": "s3://b/data"}
+    assert file.environment == {"RAYSEARCH_DATA": "s3://b/data"}
     command = "echo 'export RAYSEARCH_DATA=s3://b/data RAYSEARCH_OUT=/mnt/runs' > env"
     file = read_cluster_file(write(home, setup_commands=[command]))
-    assert file.places == {"RAYSEARCH_DATA": "s3://b/data", "RAYSEARCH_OUT": "/mnt/runs"}
+    assert file.environment == {"RAYSEARCH_DATA": "s3://b/data", "RAYSEARCH_OUT": "/mnt/runs"}

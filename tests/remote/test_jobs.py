@@ -3,17 +3,19 @@
 import os
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ray.job_submission import JobSubmissionClient
 
 from raysearch.errors import UserError
 from raysearch.remote import jobs
 from raysearch.remote.arguments import remote_command
 from raysearch.remote.cluster_file import read_cluster_file
-from raysearch.remote.follow import follow, log_of
+from raysearch.remote.follow import follow, read_log
 from tests.command import Ended, Started, digests, table, write_space
 from tests.remote.head import Head, connections
 from tests.remote.head import head as head  # a fixture
@@ -42,7 +44,7 @@ class Laptop:
 
     def log(self, job: str) -> list[str]:
         """What the run printed, as the head keeps it."""
-        client = jobs.client(self.head.url, self.head.token, "test")
+        client = jobs.create_client(self.head.url, self.head.token, "test")
         text = client.get_job_logs(job)
         lines = text[text.index("Running entrypoint") :].splitlines()
         return lines[1:]
@@ -134,7 +136,7 @@ def test_a_run_outlives_what_breaks_on_the_way(laptop: Laptop, course: Course) -
 def test_a_second_command_for_the_same_folder_follows_the_run(course: Course) -> None:
     left, job = course.left, course.job
     assert left.code == 130, left
-    assert left.out.startswith(f"{job} is at work on this already")
+    assert left.out.startswith(f"{job} is already running this")
     assert re.search(f"attach .*{job}.*stop .*{job}.*fetch .*{job}", left.err)
     assert left.err.count("\n") == 1
 
@@ -162,14 +164,14 @@ def test_a_run_is_stopped_and_goes_on(laptop: Laptop, course: Course) -> None:
     assert stopped.code == 0, stopped
     lines = stopped.out.splitlines()
     assert lines[0] == f"stopping {course.job}"
-    assert lines[-1].startswith("stopped; this goes on from here: raysearch run --cluster ")
-    assert "the same command goes on from here" in stopped.out
+    assert lines[-1].startswith("stopped; resume with: raysearch run --cluster ")
+    assert "the same command resumes from here" in stopped.out
     assert "Traceback" not in stopped.out
     assert course.first.code == 130
     again = laptop.start("stop", course.job).wait()
     assert (again.code, again.err) == (
         2,
-        f"raysearch: {course.job} is not at work: it was stopped\n",
+        f"raysearch: {course.job} is not running: it was stopped\n",
     )
     assert resumed.code == 0, resumed
     assert "resuming: 0 of 2 trials are done" in resumed.out
@@ -186,12 +188,12 @@ def test_the_exit_code_of_the_run_is_ours(laptop: Laptop) -> None:
 
 def test_commands_that_find_nothing_say_so(laptop: Laptop) -> None:
     file = read_cluster_file(laptop.head.file)
-    with jobs.connected(file) as client, pytest.raises(UserError, match="knows no run raysearch-x"):
-        jobs.latest(client, "raysearch-x")
+    with jobs.connect(file) as client, pytest.raises(UserError, match="knows no run raysearch-x"):
+        jobs.latest_run(client, "raysearch-x")
     with pytest.raises(UserError, match="test: the cluster refuses the token"):
-        jobs.client(laptop.head.url, "another", "test")
+        jobs.create_client(laptop.head.url, "another", "test")
     with pytest.raises(UserError, match="does not set RAY_AUTH_MODE=token"):
-        jobs.client(laptop.head.url, None, "test")
+        jobs.create_client(laptop.head.url, None, "test")
 
 
 # Ray opens its websocket in a way that aiohttp is about to give up.
@@ -199,24 +201,25 @@ def test_commands_that_find_nothing_say_so(laptop: Laptop) -> None:
 def test_a_job_knows_what_it_was_asked(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
     # An address in the environment is of another cluster than the one that is named.
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:9")
-    client = jobs.client(laptop.head.url, laptop.head.token, "test")
+    client = jobs.create_client(laptop.head.url, laptop.head.token, "test")
     argv = ["run", "--machine", "fan", "--data", "/nowhere", "--out", "/nowhere/runs"]
     command = remote_command(argv, {})
     job = jobs.submit(client, command.arguments, {}, command.metadata)
-    run = jobs.latest(client, job)
+    run = jobs.latest_run(client, job)
     assert run.metadata == command.metadata
     assert run.entrypoint.endswith("--data /nowhere --out /nowhere/runs")
     shown: list[str] = []
     assert follow(client, never, job, shown.append) == 2
     assert any("no data: /nowhere is not a folder" in line for line in shown)
     # What somebody knows of the log already is not shown, however late the rest is asked for.
-    log, rest = log_of(client, job), list[str]()
+    log, rest = read_log(client, job), list[str]()
     known = log[: log.index(shown[-1])]
-    assert follow(client, never, job, rest.append, known=known) == 2
+    assert follow(client, never, job, rest.append, shown=known) == 2
     assert rest == shown[-1:]
-    assert not jobs.latest(client, job).live
-    assert jobs.running(client, command.metadata) is None
+    assert not jobs.latest_run(client, job).live
+    assert jobs.find_running(client, command.metadata) is None
 
 
-def never() -> None:
+@contextmanager
+def never() -> Iterator[JobSubmissionClient]:
     raise AssertionError("nothing broke")

@@ -17,7 +17,7 @@ from tests.runs import add, begin, conclude, final_scores, records, take_final_t
 
 
 def clips(shift: float, count: int = 60) -> list[ShownClip]:
-    """Of two IDs; anomalies lie higher by `shift`."""
+    """Clips of two IDs; anomalies score higher by `shift`."""
     return [
         ShownClip("valve", str(n % 2), f"{n:03d}.wav", Part.VALIDATION, label, score, 1.0, 0.0, 0.0)
         for n in range(count)
@@ -27,12 +27,12 @@ def clips(shift: float, count: int = 60) -> list[ShownClip]:
 
 
 def study(path: Path, shift: float | None) -> StudyFolder:
-    found = begin(UPath(path))
-    add(found, records())
-    conclude(found)
+    folder = begin(UPath(path))
+    add(folder, records())
+    conclude(folder)
     if shift is not None:
-        write_clips(found.path, clips(shift))
-    return found
+        write_clips(folder.path, clips(shift))
+    return folder
 
 
 def printed(comparison: Comparison) -> str:
@@ -45,43 +45,43 @@ def test_a_clear_difference_is_told_from_noise(tmp_path: Path) -> None:
     poor, good, same = (
         study(tmp_path / name, shift) for name, shift in (("a", 0.1), ("b", 0.9), ("c", 0.11))
     )
-    [found] = compare(poor.path, good.path).differences
-    assert (found.on, found.clips, found.alone) == ("validation", 60, 0)
-    assert found.verdict == "the second is better"
-    assert 0 < found.low < found.second - found.first < found.high
+    [difference] = compare(poor.path, good.path).differences
+    assert (difference.split, difference.clips, difference.unpaired) == ("validation", 60, 0)
+    assert difference.verdict == "the second is better"
+    assert 0 < difference.low < difference.second - difference.first < difference.high
     [back] = compare(good.path, poor.path).differences
     assert back.verdict == "the first is better"
-    assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
+    assert (back.low, back.high) == pytest.approx((-difference.high, -difference.low))
     [noise] = compare(poor.path, same.path).differences
     assert noise.verdict == "within noise"
     assert noise.low <= 0 <= noise.high
 
 
 def test_only_clips_that_both_scored_count(tmp_path: Path) -> None:
-    one, other = study(tmp_path / "a", 0.5), study(tmp_path / "b", 0.5)
-    write_clips(other.path, [*clips(0.5)[4:], replace(clips(0.5)[0], clip="new.wav")])
-    [found] = compare(one.path, other.path).differences
-    assert (found.clips, found.alone) == (56, 5)
-    assert found.first == found.second
+    first, second = study(tmp_path / "a", 0.5), study(tmp_path / "b", 0.5)
+    write_clips(second.path, [*clips(0.5)[4:], replace(clips(0.5)[0], clip="new.wav")])
+    [difference] = compare(first.path, second.path).differences
+    assert (difference.clips, difference.unpaired) == (56, 5)
+    assert difference.first == difference.second
 
 
 def test_final_tests_are_compared_and_no_ground_to_choose(tmp_path: Path) -> None:
-    one, other = study(tmp_path / "a", 0.5), study(tmp_path / "b", None)
+    first, second = study(tmp_path / "a", 0.5), study(tmp_path / "b", None)
     scores = final_scores()
-    take_final_test(one, scores)
-    take_final_test(other, [replace(s, score=s.score + 2 * (s.label or 0)) for s in scores])
-    found = compare(one.path, other.path)
-    [final] = found.differences
-    assert (final.on, final.clips, final.verdict) == ("final test", 120, "the second is better")
-    text = printed(found)
+    take_final_test(first, scores)
+    take_final_test(second, [replace(s, score=s.score + 2 * (s.label or 0)) for s in scores])
+    comparison = compare(first.path, second.path)
+    [final] = comparison.differences
+    assert (final.split, final.clips, final.verdict) == ("final test", 120, "the second is better")
+    text = printed(comparison)
     assert "note: validation: no clips that both scored" in text
     assert "note: choose by validation" in text
 
 
 def test_configurations_and_costs_stand_side_by_side(tmp_path: Path) -> None:
-    one, other = study(tmp_path / "a", 0.5), study(tmp_path / "b", 0.5)
-    lines = printed(compare(one.path, other.path)).splitlines()
-    assert lines[0].split() == [str(one.path), str(other.path)]
+    first, second = study(tmp_path / "a", 0.5), study(tmp_path / "b", 0.5)
+    lines = printed(compare(first.path, second.path)).splitlines()
+    assert lines[0].split() == [str(first.path), str(second.path)]
     named = [line.split("  ")[0] for line in lines[1:10]]
     assert named == [
         *("lr", "batch size", "λ", "inlier model", "p", "trials", "epochs trained"),
@@ -91,30 +91,30 @@ def test_configurations_and_costs_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_labels_that_are_unknown_are_left_out(tmp_path: Path) -> None:
-    one, other = study(tmp_path / "a", None), study(tmp_path / "b", None)
-    for folder in (one, other):
+    first, second = study(tmp_path / "a", None), study(tmp_path / "b", None)
+    for folder in (first, second):
         take_final_test(folder, final_scores())
     scores = [replace(s, label=None) if s.id == "3" else s for s in final_scores()]
-    write_scores(other.path / "final_scores.csv", scores)
-    [final] = compare(one.path, other.path).differences
-    assert (final.clips, final.alone) == (80, 40)
+    write_scores(second.path / "final_scores.csv", scores)
+    [final] = compare(first.path, second.path).differences
+    assert (final.clips, final.unpaired) == (80, 40)
 
 
 def test_other_recordings_are_said(tmp_path: Path) -> None:
-    one, other = study(tmp_path / "a", 0.5), study(tmp_path / "b", 0.5)
-    text = (other.path / "frozen.json").read_text()
-    (other.path / "frozen.json").write_text(text.replace("f" * 64, "e" * 64))
-    assert "they were searched on different recordings" in compare(one.path, other.path).notes
+    first, second = study(tmp_path / "a", 0.5), study(tmp_path / "b", 0.5)
+    text = (second.path / "frozen.json").read_text()
+    (second.path / "frozen.json").write_text(text.replace("f" * 64, "e" * 64))
+    assert "they were searched on different recordings" in compare(first.path, second.path).notes
 
 
 def test_what_cannot_be_compared(tmp_path: Path) -> None:
-    one, begun = study(tmp_path / "a", 0.5), begin(UPath(tmp_path / "b"))
+    first, begun = study(tmp_path / "a", 0.5), begin(UPath(tmp_path / "b"))
     with pytest.raises(UserError, match="b has no frozen configuration yet; let its run end"):
-        compare(one.path, begun.path)
+        compare(first.path, begun.path)
     with pytest.raises(UserError, match="c holds no study"):
-        compare(one.path, UPath(tmp_path / "c"))
+        compare(first.path, UPath(tmp_path / "c"))
     fan = begin(UPath(tmp_path / "fan"), machine="fan")
     add(fan, records())
     conclude(fan, "fan")
-    with pytest.raises(UserError, match="only studies of one machine type hear"):
-        compare(one.path, fan.path)
+    with pytest.raises(UserError, match="only studies of one machine type score"):
+        compare(first.path, fan.path)

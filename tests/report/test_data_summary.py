@@ -51,7 +51,7 @@ def defects(root: Path) -> list[str]:
     return file.getvalue().splitlines()
 
 
-def test_clips_are_counted_by_everything_that_tells_them_apart(root: Path):
+def test_clips_are_counted_by_everything_that_tells_them_apart(root: Path) -> None:
     title, head, *rows = counts(root)
     assert title == f"9 clips in {root}"
     assert head == "machine ID split domain label clips"
@@ -66,13 +66,13 @@ def test_clips_are_counted_by_everything_that_tells_them_apart(root: Path):
     ]
 
 
-def test_a_sound_data_set_has_no_defects(root: Path):
+def test_a_sound_data_set_has_no_defects(root: Path) -> None:
     assert defects(root) == [
         "0 defective files would be left out, 0 are used with a note",
     ]
 
 
-def test_every_defective_file_is_named_with_its_reason(root: Path):
+def test_every_defective_file_is_named_with_its_reason(root: Path) -> None:
     folder = root / "dev_data/fan/train"
 
     def name(number: int) -> Path:
@@ -85,7 +85,7 @@ def test_every_defective_file_is_named_with_its_reason(root: Path):
     write(name(4), noise(3, 48000), 48000)
     write(name(5), noise(1))
     write(name(6), noise(1, 8000), 8000)
-    found = defects(root)
+    lines = defects(root)
     reasons = [
         ("defective", 0, "silent"),
         ("defective", 1, "holds NaN or infinite samples"),
@@ -96,6 +96,6 @@ def test_every_defective_file_is_named_with_its_reason(root: Path):
         ("note", 6, "wrong rate: 8000 Hz, will be resampled to 16000 Hz"),
         ("note", 6, "shorter than a segment: 1.00 s, will be repeated"),
     ]
-    for line, (kind, number, reason) in zip(found[:-1], reasons, strict=True):
+    for line, (kind, number, reason) in zip(lines[:-1], reasons, strict=True):
         assert line.startswith(f"{kind}: {name(number)}: {reason}")
-    assert found[-1] == "4 defective files would be left out, 3 are used with a note"
+    assert lines[-1] == "4 defective files would be left out, 3 are used with a note"

@@ -11,7 +11,7 @@ from raysearch.backend.resources import Cluster, Node, Share
 from raysearch.backend.search_callback import StudyProgress
 from raysearch.config import Configuration
 from raysearch.report.live import LiveView
-from raysearch.report.wording import best_of, duration
+from raysearch.report.wording import best_result, duration
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.budget import Budget
 from raysearch.study.records import Proposal, Record, State
@@ -40,7 +40,7 @@ def epoch(number: int) -> Epoch:
 
 @dataclass
 class Study:
-    """What is followed."""
+    """Progress of a study."""
 
     total: int
     records: dict[int, Record]
@@ -91,14 +91,14 @@ def lines() -> list[str]:
     return file.getvalue().splitlines()
 
 
-def test_without_a_terminal_there_are_plain_lines(lines: list[str]):
+def test_without_a_terminal_there_are_plain_lines(lines: list[str]) -> None:
     assert lines[0] == "valve: 2 trials at once, 1 CPU each; Ray dashboard at 127.0.0.1:8265"
     assert lines[1] == "trial 1: lr 0.1, batch size 32, λ 10"
     assert not any("\x1b" in line for line in lines)
     assert not any("best so far" in line for line in lines)
 
 
-def test_plain_lines_tell_some_epochs_and_always_the_last(lines: list[str]):
+def test_plain_lines_tell_some_epochs_and_always_the_last(lines: list[str]) -> None:
     epochs = [line for line in lines if "epoch" in line]
     assert epochs == [
         f"trial 1: epoch {n}/8, training loss {0.5 / n:.4f}, validation loss {0.75 / n:.4f}"
@@ -106,7 +106,7 @@ def test_plain_lines_tell_some_epochs_and_always_the_last(lines: list[str]):
     ]
 
 
-def test_plain_lines_tell_how_trials_ended(lines: list[str]):
+def test_plain_lines_tell_how_trials_ended(lines: list[str]) -> None:
     done = next(line for line in lines if "COMPLETE" in line)
     assert done.startswith("trial 1: COMPLETE 0.7500 with gmm p=2  [1/6, ")
     assert "elapsed" in done
@@ -115,7 +115,7 @@ def test_plain_lines_tell_how_trials_ended(lines: list[str]):
     assert bad.startswith("trial 2: FAIL TrialError: it [bold] diverged  [2/6, ")
 
 
-def test_a_trial_without_a_score_tells_why():
+def test_a_trial_without_a_score_tells_why() -> None:
     file = StringIO()
     view = follow(Console(file=file), 1, [])
     row = InlierResult("gmm", 64, error="too few segments")
@@ -125,7 +125,7 @@ def test_a_trial_without_a_score_tells_why():
     assert "COMPLETE too few segments; too few neighbours  [1/1" in file.getvalue()
 
 
-def test_a_score_of_the_heads_alone_is_told():
+def test_a_score_of_the_heads_alone_is_told() -> None:
     file = StringIO()
     view = follow(Console(file=file), 1, [])
     view.on_trial_start("valve", PROPOSALS[0])
@@ -133,7 +133,7 @@ def test_a_score_of_the_heads_alone_is_told():
     assert "COMPLETE 0.7500 without an inlier model  [1/1" in file.getvalue()
 
 
-def test_one_trial_at_once_without_a_dashboard():
+def test_one_trial_at_once_without_a_dashboard() -> None:
     file = StringIO()
     view = follow(Console(file=file), 1, [])
     view.on_cluster_ready(Cluster("", "", (Node(4),)), Share(1, 4, 0, 1))
@@ -144,7 +144,7 @@ def terminal(file: StringIO) -> Console:
     return Console(file=file, force_terminal=True, color_system=None, width=120, _environ={})
 
 
-def test_on_a_terminal_there_is_a_table():
+def test_on_a_terminal_there_is_a_table() -> None:
     file = StringIO()
     earlier = [complete(Proposal(0, Configuration(0.5, 64, 0.1), InlierSpec("gmm", 2)), 0.5)]
     run(terminal(file), earlier)
@@ -161,7 +161,7 @@ def test_on_a_terminal_there_is_a_table():
     assert "trial 1: COMPLETE" not in shown  # the table says it
 
 
-def test_before_anything_ran_the_table_is_a_line():
+def test_before_anything_ran_the_table_is_a_line() -> None:
     file = StringIO()
     follow(terminal(file), 6, []).on_search_end()
     text = file.getvalue()
@@ -171,7 +171,7 @@ def test_before_anything_ran_the_table_is_a_line():
     assert "best so far" not in text
 
 
-def test_the_terminal_is_given_back():
+def test_the_terminal_is_given_back() -> None:
     file = StringIO()
     view = follow(terminal(file), 6, [])
     assert view.live.is_started
@@ -180,14 +180,14 @@ def test_the_terminal_is_given_back():
     assert file.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
 
 
-def test_an_epoch_of_a_trial_that_is_over_is_passed_over():
+def test_an_epoch_of_a_trial_that_is_over_is_passed_over() -> None:
     file = StringIO()
     view = follow(Console(file=file), 1, [])
     view.on_epoch_end("valve", 7, epoch(8))
     assert file.getvalue() == ""
 
 
-def test_the_time_left_counts_new_trials_and_begun_epochs(monkeypatch: pytest.MonkeyPatch):
+def test_the_time_left_counts_new_trials_and_begun_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("raysearch.report.live.time.monotonic", lambda: now)
     file = StringIO()
@@ -202,15 +202,15 @@ def test_the_time_left_counts_new_trials_and_begun_epochs(monkeypatch: pytest.Mo
     assert "[2/6, 1 min 00 s elapsed, about 2 min 20 s left]" in file.getvalue()
 
 
-def test_the_best_of_all_is_the_first_of_equals():
-    assert best_of([]) is None
-    assert best_of([failed(PROPOSALS[0])]) is None
+def test_the_best_of_all_is_the_first_of_equals() -> None:
+    assert best_result([]) is None
+    assert best_result([failed(PROPOSALS[0])]) is None
     records = [complete(p, s) for p, s in zip(PROPOSALS, (0.5, 0.8, 0.8, 0.0), strict=False)]
-    best = best_of(records)
+    best = best_result(records)
     assert best is not None
     assert best[0] is records[1]
     assert (best[1].inlier, best[1].p) == ("gmm", 2)
-    zero = best_of([failed(PROPOSALS[0]), complete(PROPOSALS[1], 0.0)])
+    zero = best_result([failed(PROPOSALS[0]), complete(PROPOSALS[1], 0.0)])
     assert zero is not None
     assert zero[1].val_score == 0.0
 
@@ -228,7 +228,7 @@ def test_the_best_of_all_is_the_first_of_equals():
         (90000, "25 h 00 min"),
     ],
 )
-def test_durations(seconds: float, text: str):
+def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -237,7 +237,7 @@ def quiet() -> tuple[LiveView, StringIO]:
     return follow(Console(file=file), 9, []), file
 
 
-def test_a_cluster_that_was_joined_is_named_with_what_a_trial_holds():
+def test_a_cluster_that_was_joined_is_named_with_what_a_trial_holds() -> None:
     view, file = quiet()
     view.on_cluster_ready(Cluster("10.0.0.1:6379", "", (Node(4), Node(8, 2))), Share(2, 4, 1, 1))
     assert file.getvalue().splitlines() == [
@@ -246,22 +246,22 @@ def test_a_cluster_that_was_joined_is_named_with_what_a_trial_holds():
     ]
 
 
-def test_a_pruned_trial_tells_how_far_it_came():
+def test_a_pruned_trial_tells_how_far_it_came() -> None:
     view, file = quiet()
     epochs = tuple(Epoch(n, 1, 1, 0, 1, 1, 0, 1e-3, 1) for n in (1, 2))
     end(view, Record(PROPOSALS[0], State.PRUNED, "abc", 8, 0, "host", history=epochs))
     assert file.getvalue().startswith("trial 1: PRUNED after 2 of 8 epochs  [1/9, ")
 
 
-def test_a_lost_trial_and_its_machine_are_named():
+def test_a_lost_trial_and_its_machine_are_named() -> None:
     view, file = quiet()
     view.on_trial_restart("valve", 3, "host2", "The actor died")
     assert file.getvalue() == (
-        "trial 3: lost on host2 (The actor died); it goes on from its checkpoint\n"
+        "trial 3: lost on host2 (The actor died); it resumes from its checkpoint\n"
     )
 
 
-def test_a_machine_that_fails_one_trial_after_the_other_is_named():
+def test_a_machine_that_fails_one_trial_after_the_other_is_named() -> None:
     view, file = quiet()
     bad = [replace(failed(proposal), host="bad") for proposal in PROPOSALS]
     end(view, bad[0])
@@ -269,10 +269,10 @@ def test_a_machine_that_fails_one_trial_after_the_other_is_named():
     end(view, replace(complete(PROPOSALS[1]), host="good"))
     assert "in a row" not in file.getvalue()
     end(view, bad[2])
-    assert file.getvalue().splitlines()[-1].startswith("bad failed 3 times in a row; look at it")
+    assert file.getvalue().splitlines()[-1].startswith("bad failed 3 times in a row; check it")
 
 
-def test_a_trial_that_succeeds_clears_its_machine():
+def test_a_trial_that_succeeds_clears_its_machine() -> None:
     view, file = quiet()
     for proposal in PROPOSALS:
         end(view, failed(proposal))
@@ -280,15 +280,15 @@ def test_a_trial_that_succeeds_clears_its_machine():
     assert "in a row" not in file.getvalue()
 
 
-def test_a_machine_that_reads_recordings_says_so():
+def test_a_machine_that_reads_recordings_says_so() -> None:
     view, file = quiet()
     view.on_trial_start("valve", PROPOSALS[0])
     view.on_recordings_read("valve", 1, "host2", 384)
-    view.on_recordings_read("valve", 7, "host2", 384)  # nobody knows it
+    view.on_recordings_read("valve", 7, "host2", 384)  # an unknown trial
     assert file.getvalue().splitlines()[1:] == ["trial 1: host2 reads recordings: 384 so far"]
 
 
-def test_scores_at_rungs_are_told_and_stay():
+def test_scores_at_rungs_are_told_and_stay() -> None:
     view, file = quiet()
     view.on_trial_start("valve", PROPOSALS[0])
     view.on_epoch_end("valve", 1, replace(epoch(1), val_score=0.6))
@@ -300,7 +300,7 @@ def test_scores_at_rungs_are_told_and_stay():
     assert "PRUNED after 0 of 8 epochs, score 0.6000  [" in file.getvalue()
 
 
-def test_whose_idea_a_trial_was_is_told():
+def test_whose_idea_a_trial_was_is_told() -> None:
     view, file = quiet()
     view.on_trial_start("valve", replace(PROPOSALS[0], origin="runs/fan trial 3"))
     view.on_trial_start("valve", replace(PROPOSALS[1], rerun_of=4, seed=2))
@@ -309,7 +309,7 @@ def test_whose_idea_a_trial_was_is_told():
     assert second.endswith("λ 10 (finalist: trial 4 with seed 2)")
 
 
-def test_several_studies_share_a_table_and_are_named():
+def test_several_studies_share_a_table_and_are_named() -> None:
     file = StringIO()
     studies = [Study(4, {}, "fan"), Study(4, {}, "valve")]
     view = start(terminal(file), studies)
@@ -329,7 +329,7 @@ def test_several_studies_share_a_table_and_are_named():
     assert file.getvalue().startswith("valve trial 3: lr 0.001")
 
 
-def test_budgets_are_told():
+def test_budgets_are_told() -> None:
     file = StringIO()
     study = Study(50, {}, device_seconds=1800.0)
     view = start(Console(file=file), [study], Budget(7200.0, 10.0))

@@ -3,6 +3,7 @@
 import logging
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from raysearch.report.progress import show_log
@@ -35,7 +36,7 @@ def test_logging_is_left_as_it_was() -> None:
     assert file.getvalue() == ""
 
 
-def test_a_quiet_console_prints_no_warning(capfd) -> None:
+def test_a_quiet_console_prints_no_warning(capfd: pytest.CaptureFixture[str]) -> None:
     with show_log(Console(quiet=True)):
         LOGGER.warning("not to be seen")
     assert capfd.readouterr() == ("", "")

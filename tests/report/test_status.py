@@ -1,4 +1,4 @@
-"""How a study stands, as its folder tells it."""
+"""Status of a study, read from its folder."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from upath import UPath
 from raysearch import storage
 from raysearch.config import Configuration
 from raysearch.errors import UserError
-from raysearch.report.status import facts_of, read_status, read_statuses, show
+from raysearch.report.status import read_status, read_statuses, show, status_json
 from raysearch.report.trials_file import TrialsFile
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.trial_queue import TrialQueue
@@ -24,12 +24,12 @@ from tests.search.queues import end, interrupt, make_queue, space
 
 @pytest.fixture
 def queue(tmp_path: Path) -> TrialQueue:
-    """Of a study with a finished, a failed, an interrupted and a new trial, and one to come."""
-    asked = space(trials=5)
-    queue = make_queue(tmp_path / "runs" / "valve", asked)
+    """Queue of a finished, a failed, an interrupted and a new trial, with a trial to come."""
+    searched = space(trials=5)
+    queue = make_queue(tmp_path / "runs" / "valve", searched)
     queue.study.create(
         make_manifest(
-            asked,
+            searched,
             data="/recordings",
             fingerprint=queue.context.fingerprint,
             started="2026-11-25T22:33:00+00:00",
@@ -46,14 +46,14 @@ def queue(tmp_path: Path) -> TrialQueue:
 
 
 def shown(queue: TrialQueue) -> list[str]:
-    """What a terminal is told."""
+    """Lines on a terminal."""
     file = StringIO()
     show([read_status(queue.study.path)], Console(file=file, width=120))
     return file.getvalue().splitlines()
 
 
 def test_counts_and_trials_follow_from_the_folder(queue: TrialQueue) -> None:
-    facts = json.loads(json.dumps(facts_of(read_status(queue.study.path))))
+    facts = json.loads(json.dumps(status_json(read_status(queue.study.path))))
     assert facts["machine"] == "valve"
     assert (facts["state"], facts["started"]) == ("stopped", "2026-11-25T22:33:00+00:00")
     assert facts["trials"] == {
@@ -69,8 +69,8 @@ def test_counts_and_trials_follow_from_the_folder(queue: TrialQueue) -> None:
 def test_ended_trials_are_told_as_the_table_has_them(queue: TrialQueue) -> None:
     study = queue.study
     TrialsFile(study.path, queue.space.validation_ids, study.records()).write()
-    rows = table(Path(study.path / "trials.csv"))
-    ended = facts_of(read_status(study.path))["ended"]
+    rows = table(Path(str(study.path / "trials.csv")))
+    ended = status_json(read_status(study.path))["ended"]
     assert [trial["state"] for trial in ended] == ["COMPLETE", "FAIL"]
     for trial in ended:
         assert as_written(trial) in [{key: row[key] for key in trial} for row in rows]
@@ -110,8 +110,8 @@ def test_a_study_whose_winner_is_frozen_is_finished(tmp_path: Path, queue: Trial
     )
     status = read_status(queue.study.path)
     assert status.state == "finished"
-    assert facts_of(status)["winner"]["trial"] == best
-    assert facts_of(status)["final_score"] == pytest.approx(2 / (1 / 0.8 + 1 / 0.6))
+    assert status_json(status)["winner"]["trial"] == best
+    assert status_json(status)["final_score"] == pytest.approx(2 / (1 / 0.8 + 1 / 0.6))
     assert shown(queue)[2:] == [
         f"winner      0.8000 over 2 seeds  trial {best}: lr 0.001, batch size 32, λ 10, gmm p=4",
         "final test  0.6857",

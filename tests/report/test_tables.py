@@ -12,7 +12,7 @@ from upath import UPath
 
 from raysearch.config import Options
 from raysearch.errors import UserError
-from raysearch.report.tables import export, score_words, write_best
+from raysearch.report.tables import export, format_score, write_best
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_text
@@ -21,6 +21,11 @@ from raysearch.study.folder import StudyFolder
 from raysearch.study.space import Space, load_space
 from raysearch.study.winner import Winner, freeze_winner
 from tests.records import SPACE, make_manifest
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> UPath:
+    return UPath(tmp_path)
 
 
 def read(path: UPath) -> list[list[str]]:
@@ -58,9 +63,9 @@ def space(**fixed: Any) -> Space:
     )
 
 
-def test_the_best_configuration_has_the_columns_that_are_promised(tmp_path: Path) -> None:
-    write_best(tmp_path, winner(), Confidence(), space())
-    assert read(tmp_path / "best_config.csv") == [
+def test_the_best_configuration_has_the_columns_that_are_promised(local: UPath) -> None:
+    write_best(local, winner(), Confidence(), space())
+    assert read(local / "best_config.csv") == [
         ["machine", *COLUMNS],
         [
             *["valve", "0.0012345678901234567", "64", "10.0", "gmm", "4", "0.6666666666666666"],
@@ -73,14 +78,14 @@ SEEDS = {"seeds": 3, "mean_score": 0.5, "std_score": 0.1 + 0.2}
 SURE = Confidence(low=1 / 3, high=0.75, lead_low=-0.1, lead_high=0.2, note="so, and; so")
 
 
-def test_it_says_how_sure_it_is(tmp_path: Path) -> None:
-    write_best(tmp_path, winner(**SEEDS), SURE, space())
-    _, line = read(tmp_path / "best_config.csv")
+def test_it_says_how_sure_it_is(local: UPath) -> None:
+    write_best(local, winner("valve", **SEEDS), SURE, space())
+    _, line = read(local / "best_config.csv")
     assert line[7:] == ["3", "0.5", "0.30000000000000004", "0.3333333333333333", "0.75", SURE.note]
-    text = (tmp_path / "best_config.yaml").read_text()
+    text = (local / "best_config.yaml").read_text()
     assert "score 0.5000 ± 0.3000 over 3 seeds (95 % interval 0.333 to 0.750)." in text
     assert "# Note: so, and; so.\n" in text
-    assert cells(tmp_path / "best_config.md")[1][7:] == [
+    assert cells(local / "best_config.md")[1][7:] == [
         "3",
         "0.5",
         "0.3",
@@ -91,20 +96,20 @@ def test_it_says_how_sure_it_is(tmp_path: Path) -> None:
 
 
 def test_of_one_seed_there_is_no_spread_to_tell() -> None:
-    assert score_words(winner(), Confidence()) == "0.6667"
-    words = score_words(winner(), Confidence(low=0.0, high=1.0))
+    assert format_score(winner(), Confidence()) == "0.6667"
+    words = format_score(winner(), Confidence(low=0.0, high=1.0))
     assert words == "0.6667 (95 % interval 0.000 to 1.000)"
 
 
 @pytest.mark.parametrize(("inlier", "p"), [("gmm", 4), ("none", None)])
 def test_the_yaml_is_a_space_of_this_one_configuration(
-    tmp_path: Path, inlier: str, p: int | None
+    local: UPath, inlier: str, p: int | None
 ) -> None:
-    asked = space(epochs=17, backbone="test_efficientnet", pretrained=False, channel=2)
+    searched = space(epochs=17, backbone="test_efficientnet", pretrained=False, channel=2)
     best = winner(inlier=inlier, p=p)
-    write_best(tmp_path, best, Confidence(), asked)
-    again = load_space(tmp_path / "best_config.yaml")
-    assert again.fixed == asked.fixed
+    write_best(local, best, Confidence(), searched)
+    again = load_space(Path(str(local / "best_config.yaml")))
+    assert again.fixed == searched.fixed
     assert again.fixed != Options()
     assert (again.validation_ids, again.test_ids) == (("1", "left"), ("10",))
     assert again.search.lr == (best.configuration.lr,)
@@ -117,23 +122,23 @@ def test_the_yaml_is_a_space_of_this_one_configuration(
 
 
 @pytest.mark.parametrize("number", [1e-5, 3e-4, 1e-3, 0.1 + 0.2, 1.0])
-def test_every_number_survives_the_yaml(tmp_path: Path, number: float) -> None:
-    write_best(tmp_path, winner(lr=number, lam=number), Confidence(), space())
-    search = load_space(tmp_path / "best_config.yaml").search
+def test_every_number_survives_the_yaml(local: UPath, number: float) -> None:
+    write_best(local, winner(lr=number, lam=number), Confidence(), space())
+    search = load_space(Path(str(local / "best_config.yaml"))).search
     assert search.lr == search.lam == (number,)
 
 
-def test_the_yaml_says_what_it_is_and_what_to_know(tmp_path: Path) -> None:
+def test_the_yaml_says_what_it_is_and_what_to_know(local: UPath) -> None:
     note = "degenerate: 4 full components on 10 segments"
-    write_best(tmp_path, winner(), Confidence(note=note), space())
-    text = (tmp_path / "best_config.yaml").read_text()
+    write_best(local, winner(), Confidence(note=note), space())
+    text = (local / "best_config.yaml").read_text()
     assert "# Best configuration for valve: validation score 0.6667." in text
     assert "# Note: degenerate: 4 full components on 10 segments." in text
     assert "raysearch run --machine valve" in text
     assert yaml.safe_load(text)["search"]["inlier"] == {"gmm": [4]}
 
 
-def cells(path: Path) -> list[list[str]]:
+def cells(path: UPath) -> list[list[str]]:
     """Cells of a Markdown or a LaTeX table."""
     lines = path.read_text().splitlines()
     if path.suffix == ".md":
@@ -144,9 +149,9 @@ def cells(path: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("suffix", ["md", "tex"])
-def test_people_get_it_rounded(tmp_path: Path, suffix: str) -> None:
-    write_best(tmp_path, winner(inlier="none", p=None), Confidence(), space())
-    head, line = cells(tmp_path / f"best_config.{suffix}")
+def test_people_get_it_rounded(local: UPath, suffix: str) -> None:
+    write_best(local, winner(inlier="none", p=None), Confidence(), space())
+    head, line = cells(local / f"best_config.{suffix}")
     assert [cell.replace("\\_", "_") for cell in head] == ["machine", *COLUMNS]
     shown = ["valve", "0.001235", "64", "10", "none", "-", "0.6667", "1", "0.6667"]
     assert line == [*shown, "-", "-", "-", "-"]
@@ -162,7 +167,7 @@ def make_study(out: UPath, name: str, best: Winner | None, **scores: tuple[float
         freeze_winner(best, study.path)
     if scores:
         pairs = [(i.removeprefix("id"), *pair) for i, pair in scores.items()]
-        means = [harmonic_mean(pair[column] for pair in pairs) for column in (1, 2)]
+        means = [harmonic_mean(column) for column in zip(*scores.values(), strict=True)]
         lines = [["machine", "id", "auc", "pauc"], *(["m", *map(str, pair)] for pair in pairs)]
         lines.append(["m", "hmean", *map(str, means)])
         write_text(study.path / "final_test.csv", "\n".join(map(",".join, lines)) + "\n")
@@ -223,13 +228,13 @@ def test_people_get_percent_and_a_dash_where_nothing_is(out: UPath, suffix: str)
 
 def test_programs_get_a_row_for_each_study_with_exact_numbers(out: UPath) -> None:
     export(out)
-    found = pd.read_parquet(io.BytesIO((out / "studies.parquet").read_bytes()))
-    assert list(found["run"]) == list(found["machine"]) == ["fan", "valve", "lathe"]
-    valve = found.iloc[1]
+    studies = pd.read_parquet(io.BytesIO((out / "studies.parquet").read_bytes()))
+    assert list(studies["run"]) == list(studies["machine"]) == ["fan", "valve", "lathe"]
+    valve = studies.iloc[1]
     assert (valve["lr"], valve["p"], valve["seeds"]) == (0.0012345678901234567, 4, 3)
     assert valve["final_score"] == float(read(out / "results.csv")[1][2])
-    assert found["final_score"].isna().tolist() == [True, False, False]
-    assert found["p"].isna().tolist() == [False, False, True]
+    assert studies["final_score"].isna().tolist() == [True, False, False]
+    assert studies["p"].isna().tolist() == [False, False, True]
 
 
 def test_what_was_written_is_told(out: UPath) -> None:
@@ -252,18 +257,18 @@ def test_two_studies_of_a_machine_go_by_the_names_of_their_folders(out: UPath) -
 
 
 @pytest.fixture
-def series(tmp_path: Path) -> Path:
+def series(local: UPath) -> UPath:
     """Three series of studies: two of both machine types, one of a single one."""
-    make_study(tmp_path, "fan", winner("fan"), id3=(0.6, 0.6))
-    make_study(tmp_path, "valve", winner("valve"), id3=(0.9, 0.9))
-    make_study(tmp_path, "wide-fan", winner("fan"), id3=(0.8, 0.8))
-    make_study(tmp_path, "wide-valve", winner("valve"), id3=(0.9000001, 0.9000001))
-    make_study(tmp_path, "try", winner("fan"), id3=(0.7, 0.7))
-    export(tmp_path)
-    return tmp_path
+    make_study(local, "fan", winner("fan"), id3=(0.6, 0.6))
+    make_study(local, "valve", winner("valve"), id3=(0.9, 0.9))
+    make_study(local, "wide-fan", winner("fan"), id3=(0.8, 0.8))
+    make_study(local, "wide-valve", winner("valve"), id3=(0.9000001, 0.9000001))
+    make_study(local, "try", winner("fan"), id3=(0.7, 0.7))
+    export(local)
+    return local
 
 
-def test_results_have_a_row_for_each_series(series: Path) -> None:
+def test_results_have_a_row_for_each_series(series: UPath) -> None:
     head, *rows = read(series / "results.csv")
     assert head == ["method", "fan", "valve", "All"]
     assert [row[0] for row in rows] == ["proposed", "proposed (try)", "proposed (wide)"]
@@ -273,7 +278,7 @@ def test_results_have_a_row_for_each_series(series: Path) -> None:
     assert [bool(row[3]) for row in rows] == [True, False, True]
 
 
-def test_the_best_of_a_column_is_bold_as_are_equals_of_what_is_shown(series: Path) -> None:
+def test_the_best_of_a_column_is_bold_as_are_equals_of_what_is_shown(series: UPath) -> None:
     assert [row[1:] for row in cells(series / "results.tex")[1:]] == [
         ["60.00", r"\textbf{90.00}", "72.00"],
         ["70.00", "-", "-"],
@@ -286,7 +291,7 @@ def test_the_best_of_a_column_is_bold_as_are_equals_of_what_is_shown(series: Pat
     ]
 
 
-def test_latex_is_a_table_with_rules_whose_texts_are_escaped(series: Path) -> None:
+def test_latex_is_a_table_with_rules_whose_texts_are_escaped(series: UPath) -> None:
     lines = (series / "best_configs.tex").read_text().splitlines()
     assert [line for line in lines if line.endswith("rule")] == [
         r"\toprule",
@@ -296,28 +301,28 @@ def test_latex_is_a_table_with_rules_whose_texts_are_escaped(series: Path) -> No
     assert any(line.startswith(r"batch\_size &") for line in lines)
 
 
-def test_machines_stand_in_the_papers_order(tmp_path: Path) -> None:
+def test_machines_stand_in_the_papers_order(local: UPath) -> None:
     paper = ["fan", "gearbox", "pump", "valve", "slider", "ToyCar", "ToyTrain"]
     for machine in sorted([*paper, "ToyConveyor", "bearing"]):
-        make_study(tmp_path, machine, winner(machine))
-    export(tmp_path)
-    assert read(tmp_path / "best_configs.csv")[0][1:] == [*paper, "ToyConveyor", "bearing"]
+        make_study(local, machine, winner(machine))
+    export(local)
+    assert read(local / "best_configs.csv")[0][1:] == [*paper, "ToyConveyor", "bearing"]
 
 
-def test_without_a_final_test_there_is_no_mean(tmp_path: Path) -> None:
-    make_study(tmp_path, "fan", winner("fan"))
-    export(tmp_path)
-    assert read(tmp_path / "results.csv")[1] == ["proposed", "", ""]
-    assert cells(tmp_path / "results.md")[1] == ["proposed", "-", "-"]
+def test_without_a_final_test_there_is_no_mean(local: UPath) -> None:
+    make_study(local, "fan", winner("fan"))
+    export(local)
+    assert read(local / "results.csv")[1] == ["proposed", "", ""]
+    assert cells(local / "results.md")[1] == ["proposed", "-", "-"]
 
 
-def test_an_id_of_zero_makes_the_mean_zero(tmp_path: Path) -> None:
-    make_study(tmp_path, "fan", winner("fan"), id3=(0.9, 0.0), id4=(0.9, 0.8))
-    export(tmp_path)
-    assert [float(v) for v in read(tmp_path / "results.csv")[1][1:]] == [0.0, 0.0]
+def test_an_id_of_zero_makes_the_mean_zero(local: UPath) -> None:
+    make_study(local, "fan", winner("fan"), id3=(0.9, 0.0), id4=(0.9, 0.8))
+    export(local)
+    assert [float(v) for v in read(local / "results.csv")[1][1:]] == [0.0, 0.0]
 
 
-def test_nothing_to_export_is_said(tmp_path: Path) -> None:
-    make_study(tmp_path, "unfinished", None)
+def test_nothing_to_export_is_said(local: UPath) -> None:
+    make_study(local, "unfinished", None)
     with pytest.raises(UserError, match="holds no finished study"):
-        export(tmp_path)
+        export(local)

@@ -25,7 +25,7 @@ def following(queues: list[TrialQueue]) -> Iterator[TrialTables]:
 
 def numbers(queue: TrialQueue) -> list[int]:
     """Trials of the table that lies in a study's folder."""
-    return list(pd.read_csv(queue.study.path / "trials.csv")["trial"])
+    return list(pd.read_csv(str(queue.study.path / "trials.csv"))["trial"])
 
 
 def test_each_study_has_its_table_from_the_first_moment_on(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_the_last_table_has_the_trials_that_it_was_not_told_of(tmp_path: Path) -
     with following([queue]):
         proposal = queue.next(())
         assert proposal is not None
-        # As of a trial that is given up before it is started again.
+        # As of a trial that is pruned before it is started again.
         queue.tell(complete(proposal, row("gmm", 1, 0.5)))
         assert numbers(queue) == []
     assert numbers(queue) == [0]

@@ -24,6 +24,11 @@ COLUMNS = [
 ]
 
 
+@pytest.fixture
+def local(tmp_path: Path) -> UPath:
+    return UPath(tmp_path)
+
+
 def read(folder: UPath) -> list[list[str]]:
     return list(csv.reader(io.StringIO((folder / "trials.csv").read_text(), newline="")))
 
@@ -72,38 +77,38 @@ def test_columns_follow_the_validation_ids() -> None:
     ]
 
 
-def test_a_study_without_records_has_a_table_all_the_same(tmp_path: Path) -> None:
-    write(tmp_path)
-    assert read(tmp_path) == [COLUMNS]
+def test_a_study_without_records_has_a_table_all_the_same(local: UPath) -> None:
+    write(local)
+    assert read(local) == [COLUMNS]
 
 
-def test_a_failed_trial_of_a_sampled_inlier_model_names_it(tmp_path: Path) -> None:
-    write(tmp_path, failed(Proposal(0, Configuration(1e-3, 64, 1.0), InlierSpec("lof", 8))))
-    head, line = read(tmp_path)
-    found = dict(zip(head, line, strict=True))
-    assert (found["state"], found["inlier"], found["p"]) == ("FAIL", "lof", "8")
+def test_a_failed_trial_of_a_sampled_inlier_model_names_it(local: UPath) -> None:
+    write(local, failed(Proposal(0, Configuration(1e-3, 64, 1.0), InlierSpec("lof", 8))))
+    head, line = read(local)
+    cells = dict(zip(head, line, strict=True))
+    assert (cells["state"], cells["inlier"], cells["p"]) == ("FAIL", "lof", "8")
 
 
-def test_whose_idea_a_trial_was_can_be_seen(tmp_path: Path) -> None:
+def test_whose_idea_a_trial_was_can_be_seen(local: UPath) -> None:
     warm = Proposal(0, Configuration(1e-3, 64, 1.0), origin="runs/fan trial 3")
     again = Proposal(1, Configuration(1e-3, 64, 1.0), seed=7, rerun_of=0)
-    write(tmp_path, complete(warm, row("none", None, 0.5)), complete(again, row("none", None, 0.5)))
-    table = pd.read_csv(tmp_path / "trials.csv", dtype=str, keep_default_na=False)
+    write(local, complete(warm, row("none", None, 0.5)), complete(again, row("none", None, 0.5)))
+    table = pd.read_csv(str(local / "trials.csv"), dtype=str, keep_default_na=False)
     assert list(table["origin"]) == ["runs/fan trial 3", ""]
     assert list(table["rerun_of"]) == ["", "0"]
     assert list(table["seed"]) == ["0", "7"]
 
 
-def test_a_trial_that_was_given_up_has_no_score(tmp_path: Path) -> None:
-    write(tmp_path, complete(Proposal(0, Configuration(1e-3, 64, 1.0)), state=State.PRUNED))
-    table = pd.read_csv(tmp_path / "trials.csv")
+def test_a_trial_that_was_given_up_has_no_score(local: UPath) -> None:
+    write(local, complete(Proposal(0, Configuration(1e-3, 64, 1.0)), state=State.PRUNED))
+    table = pd.read_csv(str(local / "trials.csv"))
     assert list(table["state"]) == ["PRUNED"]
     assert table["val_score"].isna().all()
 
 
-def test_numbers_survive_the_table(tmp_path: Path) -> None:
-    write(tmp_path, *records())
-    table = pd.read_csv(tmp_path / "trials.csv")
+def test_numbers_survive_the_table(local: UPath) -> None:
+    write(local, *records())
+    table = pd.read_csv(str(local / "trials.csv"))
     assert table["val_score"][0] == 1 / 3
     assert table["lr"][0] == 0.1 + 0.2
 
@@ -128,8 +133,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def file(tmp_path: Path, clock: Clock) -> TrialsFile:
-    return TrialsFile(tmp_path, VALIDATION_IDS, clock=clock)
+def file(local: UPath, clock: Clock) -> TrialsFile:
+    return TrialsFile(local, VALIDATION_IDS, clock=clock)
 
 
 def numbers(file: TrialsFile) -> list[int]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from raysearch.scoring.bootstrap import (
-    Judged,
+    ClipScores,
     interval,
     resampled_areas,
     resampled_scores,
@@ -42,7 +42,7 @@ def test_areas_of_counted_clips_are_those_of_clips_repeated(
         assert (auc[k], pauc[k]) == pytest.approx(expected, abs=1e-12)
 
 
-def judged(seed: int, clips: int = 60, lead: float = 1.0) -> Judged:
+def judged(seed: int, clips: int = 60, lead: float = 1.0) -> ClipScores:
     """Three IDs on which anomalies score higher by `lead` standard deviations."""
     generator = np.random.default_rng(seed)
     labels = np.repeat(np.array([0, 1], np.int64), [clips, clips - 10])
@@ -52,7 +52,7 @@ def judged(seed: int, clips: int = 60, lead: float = 1.0) -> Judged:
     }
 
 
-def point(run: Judged) -> float:
+def point(run: ClipScores) -> float:
     return machine_score({k: v[0] for k, v in run.items()}, {k: v[1] for k, v in run.items()}).hmean
 
 
@@ -107,5 +107,5 @@ def test_a_perfect_run_has_no_width_and_a_hopeless_one_no_score() -> None:
     labels = np.array([0, 0, 0, 1, 1], np.int64)
     perfect = resampled_scores([{"0": (labels, labels.astype(float))}], 0)
     assert interval(perfect[0]) == (1.0, 1.0)
-    hopeless = resampled_scores([{"0": (labels, 1.0 - labels)}], 0)
+    hopeless = resampled_scores([{"0": (labels, 1.0 - labels.astype(np.float64))}], 0)
     assert interval(hopeless[0]) == (0.0, 0.0)

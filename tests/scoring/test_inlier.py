@@ -206,7 +206,7 @@ def test_degenerate_embeddings_are_fitted_or_refused_with_a_reason(
     spec: InlierSpec, kind: str, normal: Rows, unseen: Rows
 ) -> None:
     if kind == "a line":
-        normal = np.arange(200)[:, None] * np.ones(DIM, np.float32)
+        normal = np.arange(200, dtype=np.float32)[:, None] * np.ones(DIM, np.float32)
     elif kind == "a dead dimension":
         normal[:, 7] = 0.0
     else:

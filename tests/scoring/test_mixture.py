@@ -55,5 +55,5 @@ def test_the_middle_between_two_clusters_is_empty(normal: NDArray[np.float64]) -
 
 
 def test_it_starts_from_its_seed(normal: NDArray[np.float64]) -> None:
-    scores = [make(normal, 8, seed=seed).score(normal) for seed in (0, 1)]
-    assert not np.allclose(*scores)
+    first, second = (make(normal, 8, seed=seed).score(normal) for seed in (0, 1))
+    assert not np.allclose(first, second)

@@ -1,4 +1,4 @@
-"""Agendas of studies that nobody trains for, for tests of who does what next."""
+"""Queues of studies without training, for tests of the order of trials."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -26,18 +26,18 @@ def make_context(folder: Path, space: Space, machine: str = "valve") -> StudyCon
 
 
 def make_queue(folder: Path, space: Space, machine: str = "valve") -> TrialQueue:
-    """An queue as a run makes it, from what the folder holds."""
+    """Build a queue from a folder, as a run does."""
     context = make_context(folder, space, machine)
-    known = context.study.known()
-    sampler = Sampler(space, context.study.journal, known.searched, known.records)
-    return TrialQueue(context, known, sampler)
+    trials = context.study.trials()
+    sampler = Sampler(space, context.study.journal, trials.searched, trials.records)
+    return TrialQueue(context, trials, sampler)
 
 
 def space(**strategy: object) -> Space:
-    asked: Mapping[str, object] = {
+    defaults: Mapping[str, object] = {
         "trials": 4, "sampler": "random", "finalists": "none", "scheduler": "none"
     }  # fmt: skip
-    return make_space(strategy={**asked, **strategy})
+    return make_space(strategy={**defaults, **strategy})
 
 
 def end(queue: TrialQueue, proposal: Proposal, score: float | None = 0.5) -> Record:
@@ -52,6 +52,6 @@ def epoch(number: int, score: float | None = None) -> Epoch:
 
 
 def interrupt(queue: TrialQueue, proposal: Proposal, scores: Sequence[float | None]) -> None:
-    """Leaves the checkpoint of a trial that was killed."""
+    """Leave the checkpoint of a killed trial."""
     facts = {"history": [asdict(epoch(n, s)) for n, s in enumerate(scores, 1)], "resumes": []}
     checkpoint.save(queue.context.encoder(proposal) / "last.safetensors", {}, facts)

@@ -1,6 +1,7 @@
-"""Lists as ranges: what is drawn, and to which entry it goes."""
+"""Lists as ranges: bounds, and the entry of each draw."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,54 +17,55 @@ def axis(value: object) -> Axis:
     return axes(make_space(lr=value))["lr"]
 
 
-def test_a_range_is_drawn_from_as_it_is() -> None:
-    found = axis({"low": 1e-4, "high": 1e-2, "log": True})
-    assert found == Axis(1e-4, 1e-2, True)
-    assert [found.nearest(v) for v in (2e-3, 1.0, 1e-9)] == [2e-3, 1e-2, 1e-4]
+def test_a_range_is_sampled_unchanged() -> None:
+    searched = axis({"low": 1e-4, "high": 1e-2, "log": True})
+    assert searched == Axis(1e-4, 1e-2, True)
+    assert [searched.nearest(v) for v in (2e-3, 1.0, 1e-9)] == [2e-3, 1e-2, 1e-4]
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=8, unique=True), NUMBERS)
 def test_a_draw_goes_to_the_nearest_entry(values: list[float], drawn: float) -> None:
-    found = axis(values)
+    searched = axis(values)
     distances = {v: abs(math.log(v) - math.log(drawn)) for v in values}
-    nearest = found.nearest(drawn)
+    nearest = searched.nearest(drawn)
     assert nearest in values
     assert distances[float(nearest)] == pytest.approx(min(distances.values()))
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=8, unique=True))
 def test_every_entry_can_be_drawn_and_goes_to_itself(values: list[float]) -> None:
-    found = axis(values)
+    searched = axis(values)
     for value in values:
-        assert found.low <= value <= found.high
-        assert found.nearest(value) == value
+        assert searched.low <= value <= searched.high
+        assert searched.nearest(value) == value
 
 
 def test_entries_evenly_apart_have_even_shares() -> None:
-    found = axes(make_space(batch_size=[32, 64, 128]))["batch_size"]
-    low, high = math.log2(found.low), math.log2(found.high)
-    assert (low, high) == (pytest.approx(4.5), pytest.approx(7.5))
-    draws = [found.nearest(2 ** (low + (high - low) * (k + 0.5) / 300)) for k in range(300)]
+    searched = axes(make_space(batch_size=[32, 64, 128]))["batch_size"]
+    low, high = math.log2(searched.low), math.log2(searched.high)
+    assert [low, high] == pytest.approx([4.5, 7.5])
+    draws = [searched.nearest(2 ** (low + (high - low) * (k + 0.5) / 300)) for k in range(300)]
     assert [draws.count(size) for size in (32, 64, 128)] == [100, 100, 100]
 
 
 def test_a_list_with_zero_is_linear() -> None:
-    found = axes(make_space(**{"lambda": [0.0, 1.0, 2.0]}))["lambda"]
-    assert (found.low, found.high, found.log) == (-0.5, 2.5, False)
-    assert [found.nearest(v) for v in (-0.4, 0.6, 9.0)] == [0.0, 1.0, 2.0]
+    search: dict[str, Any] = {"lambda": [0.0, 1.0, 2.0]}
+    searched = axes(make_space(**search))["lambda"]
+    assert (searched.low, searched.high, searched.log) == (-0.5, 2.5, False)
+    assert [searched.nearest(v) for v in (-0.4, 0.6, 9.0)] == [0.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize("log", [False, True])
 def test_batch_sizes_of_a_range_are_even(log: bool) -> None:
-    found = axes(make_space(batch_size={"low": 8, "high": 64, "log": log}))["batch_size"]
-    assert (found.low, found.high, found.log) == (8, 64, log)
-    assert found.values == range(8, 65, 2)
-    assert [found.nearest(v) for v in (8.0, 9.2, 63.9)] == [8, 10, 64]
+    searched = axes(make_space(batch_size={"low": 8, "high": 64, "log": log}))["batch_size"]
+    assert (searched.low, searched.high, searched.log) == (8, 64, log)
+    assert searched.values == range(8, 65, 2)
+    assert [searched.nearest(v) for v in (8.0, 9.2, 63.9)] == [8, 10, 64]
 
 
 def test_inlier_models_without_p_have_no_axis() -> None:
-    found = p_axes(make_space())
-    assert {name: list(one.values or ()) for name, one in found.items()} == {
+    axis_of = p_axes(make_space())
+    assert {name: list(p_axis.values or ()) for name, p_axis in axis_of.items()} == {
         "gmm": [1, 2, 4],
         "lof": [4, 8],
     }

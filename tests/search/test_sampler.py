@@ -1,4 +1,4 @@
-"""Proposals: never twice, until nothing is left, and the same after every interruption."""
+"""Proposals: distinct, exhaustive, and the same after every interruption."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from raysearch.config import Configuration
 from raysearch.scoring.spec import InlierSpec
-from raysearch.search.optuna_backend import BEST, RECALL
+from raysearch.search.optuna_backend import TPE_BEST, TPE_LATEST
 from raysearch.search.sampler import Sampler
 from raysearch.search.warm_start import WarmStart
 from raysearch.study.records import Proposal, Record, State
@@ -31,7 +31,7 @@ KINDS = [(s, m) for s in (*SAMPLERS, "grid") for m in MODES if m == "sweep" or s
 
 
 def objective(proposal: Proposal) -> float:
-    """A score with one best configuration, which depends on everything."""
+    """Return a score with a single optimum, which depends on all dimensions."""
     encoder, inlier = proposal.configuration, proposal.inlier
     return (
         0.9
@@ -44,14 +44,14 @@ def objective(proposal: Proposal) -> float:
 
 
 def epoch(number: int, score: float, *, loss: float = 0.5, lam: float = 1.0) -> Epoch:
-    """An epoch at a rung, whose machine and product loss are half of `loss` each."""
+    """Make an epoch at a rung, whose machine and product loss are half of `loss` each."""
     half = loss / 2
     total = half + lam * half
     return Epoch(number, total, half, half, total, half, half, 1e-3, 1.0, score)
 
 
 def end(proposal: Proposal) -> Record:
-    """How its trial ends: every fifth fails."""
+    """End the trial of a proposal; every fifth fails."""
     if proposal.number % 5 == 3:
         return failed(proposal)
     inlier = proposal.inlier or InlierSpec("gmm", 1)
@@ -60,7 +60,7 @@ def end(proposal: Proposal) -> Record:
 
 @dataclass
 class Search:
-    """A search of two trials at a time, that can lose its memory between any two steps."""
+    """A search with two concurrent trials, which may be interrupted at any step."""
 
     space: Space
     folder: Path
@@ -70,10 +70,10 @@ class Search:
     def sampler(self) -> Sampler:
         return Sampler(self.space, self.folder / "study.journal", self.proposals, self.records)
 
-    def run(self, trials: int, *, forget: bool) -> list[Proposal]:
+    def run(self, trials: int, *, interrupted: bool) -> list[Proposal]:
         sampler = self.sampler()
         for step in range(trials):
-            if forget:
+            if interrupted:
                 sampler = self.sampler()
             proposal = sampler.ask()
             if proposal is None:
@@ -81,9 +81,9 @@ class Search:
             self.proposals.append(proposal)
             waiting = [p for p in self.proposals if p.number not in self.ended]
             if len(waiting) > 1:
-                # The later one ends first, as it may happen.
+                # Trials may end out of order.
                 record = end(waiting[-1] if proposal.number % 2 else waiting[0])
-                if forget and step % 3 == 0:
+                if interrupted and step % 3 == 0:
                     sampler = self.sampler()
                 self.records.append(record)
                 sampler.tell(record)
@@ -99,73 +99,71 @@ def space(sampler: str, mode: str, **search: object) -> Space:
 
 
 @pytest.mark.parametrize(("sampler", "mode"), KINDS)
-def test_a_search_that_forgets_all_at_every_step_proposes_the_same(
-    tmp_path: Path, sampler: str, mode: str
-) -> None:
-    asked = space(sampler, mode, lr=[1e-4, 3e-4, 1e-3, 3e-3, 1e-2])
-    found = []
-    trials = 18 if sampler != "gp" else 13  # it begins to think after ten
-    for forget in (False, True):
-        folder = tmp_path / str(forget)
+def test_an_interrupted_search_proposes_the_same(tmp_path: Path, sampler: str, mode: str) -> None:
+    settings = space(sampler, mode, lr=[1e-4, 3e-4, 1e-3, 3e-3, 1e-2])
+    runs = []
+    trials = 18 if sampler != "gp" else 13  # its model starts after ten
+    for interrupted in (False, True):
+        folder = tmp_path / str(interrupted)
         folder.mkdir()
-        found.append(Search(asked, folder).run(trials, forget=forget))
-    assert found[0] == found[1]
-    assert [proposal.number for proposal in found[0]] == list(range(trials))
+        runs.append(Search(settings, folder).run(trials, interrupted=interrupted))
+    assert runs[0] == runs[1]
+    assert [proposal.number for proposal in runs[0]] == list(range(trials))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_proposals_follow_from_the_seed(tmp_path: Path, sampler: str) -> None:
     first = []
     for seed in (0, 0, 1):
-        asked = make_space(strategy={"sampler": sampler, "seed": seed})
-        made = Sampler(asked, tmp_path / "study.journal")
-        first.append([made.ask() for _ in range(3)])
+        settings = make_space(strategy={"sampler": sampler, "seed": seed})
+        seeded = Sampler(settings, tmp_path / "study.journal")
+        first.append([seeded.ask() for _ in range(3)])
     assert first[0] == first[1] != first[2]
 
 
-def exhaust(asked: Space, folder: Path) -> list[Proposal]:
-    search = Search(asked, folder)
-    return search.run(1000, forget=False)
+def exhaust(settings: Space, folder: Path) -> list[Proposal]:
+    search = Search(settings, folder)
+    return search.run(1000, interrupted=False)
 
 
 @pytest.mark.parametrize("sampler", [*QUICK, "grid"])
 def test_a_finite_space_is_exhausted_without_repeats(tmp_path: Path, sampler: str) -> None:
-    asked = space(sampler, "sweep", lr=[1e-3, 3e-3, 1e-2])
-    found = exhaust(asked, tmp_path)
-    assert len(found) == len({proposal.key for proposal in found}) == 3 * 3 * 3
-    assert {p.inlier for p in found} == {None}
+    settings = space(sampler, "sweep", lr=[1e-3, 3e-3, 1e-2])
+    proposals = exhaust(settings, tmp_path)
+    assert len(proposals) == len({proposal.key for proposal in proposals}) == 3 * 3 * 3
+    assert {p.inlier for p in proposals} == {None}
 
 
 @pytest.mark.parametrize("sampler", [name for name in CONDITIONAL if name != "gp"])
 def test_the_same_when_inlier_models_are_sampled(tmp_path: Path, sampler: str) -> None:
-    asked = space(sampler, "sample", lr=[1e-3], batch_size=[32], **{"lambda": [0.1, 1.0]})
-    found = exhaust(asked, tmp_path)
+    settings = space(sampler, "sample", lr=[1e-3], batch_size=[32], **{"lambda": [0.1, 1.0]})
+    proposals = exhaust(settings, tmp_path)
     expected = {
-        (Configuration(1e-3, 32, lam), spec) for lam in (0.1, 1.0) for spec in asked.search.specs
+        (Configuration(1e-3, 32, lam), spec) for lam in (0.1, 1.0) for spec in settings.search.specs
     }
     assert len(expected) == 12
-    assert len(found) == 12
-    assert {proposal.key for proposal in found} == expected
+    assert len(proposals) == 12
+    assert {proposal.key for proposal in proposals} == expected
 
 
 def test_a_space_of_one_configuration_is_tried_once(tmp_path: Path) -> None:
-    asked = space("tpe", "sweep", lr=1e-3, batch_size=32, **{"lambda": 1})
-    sampler = Sampler(asked, tmp_path / "study.journal")
+    settings = space("tpe", "sweep", lr=1e-3, batch_size=32, **{"lambda": 1})
+    sampler = Sampler(settings, tmp_path / "study.journal")
     assert sampler.ask() == Proposal(0, Configuration(1e-3, 32, 1.0))
     assert sampler.ask() is None
 
 
 @pytest.mark.parametrize("sampler", QUICK)
 def test_an_endless_space_never_repeats(tmp_path: Path, sampler: str) -> None:
-    found = Search(space(sampler, "sweep"), tmp_path).run(40, forget=False)
-    assert len({proposal.key for proposal in found}) == 40
-    assert all(1e-4 <= proposal.configuration.lr <= 1e-2 for proposal in found)
-    assert {proposal.configuration.batch_size for proposal in found} <= {32, 64, 128}
+    proposals = Search(space(sampler, "sweep"), tmp_path).run(40, interrupted=False)
+    assert len({proposal.key for proposal in proposals}) == 40
+    assert all(1e-4 <= proposal.configuration.lr <= 1e-2 for proposal in proposals)
+    assert {proposal.configuration.batch_size for proposal in proposals} <= {32, 64, 128}
 
 
 def test_a_failed_trial_is_not_tried_again(tmp_path: Path) -> None:
-    asked = space("tpe", "sweep", lr=[1e-3, 1e-2], batch_size=[32], **{"lambda": [1.0]})
-    sampler = Sampler(asked, tmp_path / "study.journal")
+    settings = space("tpe", "sweep", lr=[1e-3, 1e-2], batch_size=[32], **{"lambda": [1.0]})
+    sampler = Sampler(settings, tmp_path / "study.journal")
     first = sampler.ask()
     assert first is not None
     sampler.tell(failed(first))
@@ -180,8 +178,10 @@ def test_a_failed_trial_is_not_tried_again(tmp_path: Path) -> None:
 def test_a_range_of_batch_sizes_gives_even_sizes_within_it(
     tmp_path: Path, sampler: str, log: bool
 ) -> None:
-    asked = space(sampler, "sweep", batch_size={"low": 8, "high": 64, "log": log})
-    sizes = [p.configuration.batch_size for p in Search(asked, tmp_path).run(30, forget=False)]
+    settings = space(sampler, "sweep", batch_size={"low": 8, "high": 64, "log": log})
+    sizes = [
+        p.configuration.batch_size for p in Search(settings, tmp_path).run(30, interrupted=False)
+    ]
     assert all(size % 2 == 0 and 8 <= size <= 64 for size in sizes)
     assert len(set(sizes)) > 5
 
@@ -193,21 +193,21 @@ def test_a_range_of_batch_sizes_gives_even_sizes_within_it(
 def test_a_range_of_few_batch_sizes_is_exhausted(
     tmp_path: Path, sampler: str, sizes: dict[str, object]
 ) -> None:
-    asked = space(sampler, "sweep", lr=[1e-3, 1e-2], batch_size=sizes, **{"lambda": [1.0]})
-    found = exhaust(asked, tmp_path)
-    assert {(p.configuration.lr, p.configuration.batch_size) for p in found} == {
+    settings = space(sampler, "sweep", lr=[1e-3, 1e-2], batch_size=sizes, **{"lambda": [1.0]})
+    proposals = exhaust(settings, tmp_path)
+    assert {(p.configuration.lr, p.configuration.batch_size) for p in proposals} == {
         (lr, size) for lr in (1e-3, 1e-2) for size in (8, 10, 12)
     }
-    assert len(found) == 6
+    assert len(proposals) == 6
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
 def test_p_belongs_to_its_inlier_model(tmp_path: Path, sampler: str) -> None:
-    asked = space(sampler, "sample")
-    found = Search(asked, tmp_path).run(20, forget=False)
-    specs = {(spec.name, spec.p) for spec in asked.search.specs}
-    assert {(p.inlier.name, p.inlier.p) for p in found if p.inlier} <= specs
-    assert {p.inlier.name for p in found if p.inlier} == {"gmm", "lof", "none"}
+    settings = space(sampler, "sample")
+    proposals = Search(settings, tmp_path).run(20, interrupted=False)
+    specs = {(spec.name, spec.p) for spec in settings.search.specs}
+    assert {(p.inlier.name, p.inlier.p) for p in proposals if p.inlier} <= specs
+    assert {p.inlier.name for p in proposals if p.inlier} == {"gmm", "lof", "none"}
     for trial in mirrored(tmp_path):
         inlier = trial.params["inlier"]
         assert [n for n in trial.params if n.startswith("p_")] == (
@@ -217,57 +217,57 @@ def test_p_belongs_to_its_inlier_model(tmp_path: Path, sampler: str) -> None:
 
 def test_tpe_learns_from_results(tmp_path: Path) -> None:
     early, late = [], []
-    for seed in range(4):  # one search alone may be lucky early
-        asked = make_space(strategy={"sampler": "tpe", "seed": seed})
-        scores = [objective(p) for p in Search(asked, tmp_path).run(50, forget=False)]
+    for seed in range(4):  # a single search may have lucky early trials
+        settings = make_space(strategy={"sampler": "tpe", "seed": seed})
+        scores = [objective(p) for p in Search(settings, tmp_path).run(50, interrupted=False)]
         early += scores[:10]
         late += scores[25:]
     assert sum(late) / len(late) > sum(early) / len(early) + 0.02
 
 
-def after(tmp_path: Path, scores: Sequence[float]) -> Proposal | None:
-    """What is proposed after trials of the same configurations with these scores."""
-    drawn = Search(space("random", "sweep"), tmp_path).run(len(scores), forget=False)
+def propose_after(tmp_path: Path, scores: Sequence[float]) -> Proposal | None:
+    """Return the proposal after trials of the same configurations with these scores."""
+    drawn = Search(space("random", "sweep"), tmp_path).run(len(scores), interrupted=False)
     records = [complete(p, row("gmm", 1, s)) for p, s in zip(drawn, scores, strict=True)]
     return Sampler(space("tpe", "sweep"), tmp_path / "study.journal", drawn, records).ask()
 
 
-def test_of_many_trials_tpe_recalls_the_latest_and_the_best(tmp_path: Path) -> None:
+def test_of_many_trials_tpe_reads_the_latest_and_the_best(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    scores = list(rng.uniform(0.3, 0.6, RECALL + 2 * BEST))
-    # The best before the latest, which have none that is as good.
-    scores[:BEST] = rng.uniform(0.8, 0.9, BEST)
-    found = after(tmp_path, scores)
+    scores = list(rng.uniform(0.3, 0.6, TPE_LATEST + 2 * TPE_BEST))
+    # The best trials come before the latest ones.
+    scores[:TPE_BEST] = rng.uniform(0.8, 0.9, TPE_BEST)
+    baseline = propose_after(tmp_path, scores)
     forgotten = scores.copy()
-    forgotten[BEST : 2 * BEST] = rng.uniform(0.3, 0.6, BEST)
-    assert after(tmp_path, forgotten) == found
+    forgotten[TPE_BEST : 2 * TPE_BEST] = rng.uniform(0.3, 0.6, TPE_BEST)
+    assert propose_after(tmp_path, forgotten) == baseline
     worse = scores.copy()
-    worse[:BEST] = rng.uniform(0.3, 0.6, BEST)
-    assert after(tmp_path, worse) != found
+    worse[:TPE_BEST] = rng.uniform(0.3, 0.6, TPE_BEST)
+    assert propose_after(tmp_path, worse) != baseline
 
 
-def test_of_few_trials_tpe_recalls_all(tmp_path: Path) -> None:
-    scores = list(np.random.default_rng(0).uniform(0.3, 0.9, RECALL))
-    proposals = {after(tmp_path, [first, *scores[1:]]) for first in (0.1, 0.95)}
+def test_of_few_trials_tpe_reads_all(tmp_path: Path) -> None:
+    scores = list(np.random.default_rng(0).uniform(0.3, 0.9, TPE_LATEST))
+    proposals = {propose_after(tmp_path, [first, *scores[1:]]) for first in (0.1, 0.95)}
     assert len(proposals) == 2
 
 
-# The mirror
+# The journal
 
 
 def mirrored(folder: Path) -> Sequence[FrozenTrial]:
     storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
     (study,) = optuna.get_all_study_summaries(storage)
     assert study.study_name == folder.name
-    found = optuna.load_study(study_name=folder.name, storage=storage)
-    assert found.direction == optuna.study.StudyDirection.MAXIMIZE
-    return found.get_trials()
+    loaded = optuna.load_study(study_name=folder.name, storage=storage)
+    assert loaded.direction == optuna.study.StudyDirection.MAXIMIZE
+    return loaded.get_trials()
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_optuna_reads_the_study_in_the_journal(tmp_path: Path, mode: str) -> None:
     search = Search(space("tpe", mode), tmp_path)
-    search.run(12, forget=False)
+    search.run(12, interrupted=False)
     trials = mirrored(tmp_path)
     records = {record.proposal.number: record for record in search.records}
     assert [trial.number for trial in trials] == list(range(12))
@@ -292,7 +292,7 @@ def test_optuna_reads_the_study_in_the_journal(tmp_path: Path, mode: str) -> Non
 
 def test_the_journal_is_written_anew_from_the_records(tmp_path: Path) -> None:
     search = Search(space("tpe", "sweep"), tmp_path)
-    search.run(8, forget=False)
+    search.run(8, interrupted=False)
     before = [(t.state, t.value, t.params) for t in mirrored(tmp_path)]
     (tmp_path / "study.journal").write_text("damaged")
     search.sampler()
@@ -338,15 +338,15 @@ EPOCHS = 40
 
 
 def pruning(folder: Path, **strategy: object) -> tuple[Sampler, list[Proposal]]:
-    """A sampler whose trials are given up unless they are the best at epochs 2, 6 and 18."""
+    """Make a sampler whose trials are pruned unless they are the best at epochs 2, 6 and 18."""
     sampler = Sampler(pruning_space(**strategy), folder / "study.journal")
     proposals = [proposal for _ in range(4) if (proposal := sampler.ask())]
     return sampler, proposals
 
 
 def pruning_space(**strategy: object) -> Space:
-    asked = {"sampler": "random", "scheduler": "asha", "grace": 2, "seed": 7} | strategy
-    plain = make_space(strategy=asked)
+    settings = {"sampler": "random", "scheduler": "asha", "grace": 2, "seed": 7} | strategy
+    plain = make_space(strategy=settings)
     return plain.model_copy(update={"fixed": plain.fixed.model_copy(update={"epochs": EPOCHS})})
 
 
@@ -354,12 +354,12 @@ def history(scores: Sequence[float]) -> tuple[Epoch, ...]:
     return tuple(epoch(number, score) for number, score in enumerate(scores, 1))
 
 
-def test_a_trial_is_given_up_at_a_rung_that_others_reached_with_a_better_score(
+def test_a_trial_is_pruned_at_a_rung_with_better_scores(
     tmp_path: Path,
 ) -> None:
     sampler, _ = pruning(tmp_path)
     assert [sampler.report(0, e) for e in history((0.5, 0.7, 0.8))] == [False, False, False]
-    # Whatever it is before the rung, at the rung it counts.
+    # Only the score at the rung counts.
     assert [sampler.report(1, e) for e in history((0.9, 0.6))] == [False, True]
     assert [sampler.report(2, e) for e in history((0.1, 0.8, 0.1))] == [False, False, False]
 
@@ -388,51 +388,51 @@ def test_an_epoch_that_is_repeated_counts_once(tmp_path: Path) -> None:
     assert mirrored(tmp_path)[0].intermediate_values == {2: 0.7}
 
 
-def test_a_trial_that_was_given_up_stays_pruned_and_rungs_outlive_the_sampler(
+def test_a_pruned_trial_stays_pruned_and_rungs_outlive_the_sampler(
     tmp_path: Path,
 ) -> None:
     sampler, proposals = pruning(tmp_path)
     best, worse = history((0.5, 0.8)), history((0.5, 0.6))
     for number, epochs in ((0, best), (1, worse)):
-        for one in epochs:
-            sampler.report(number, one)
-    given_up = Record(proposals[1], State.PRUNED, "abc", EPOCHS, 0, "host", history=worse)
-    sampler.tell(given_up)
+        for result in epochs:
+            sampler.report(number, result)
+    pruned = Record(proposals[1], State.PRUNED, "abc", EPOCHS, 0, "host", history=worse)
+    sampler.tell(pruned)
     before = mirrored(tmp_path)[1]
     assert (before.state, before.value) == (TrialState.PRUNED, 0.6)
     ended = complete(proposals[0], row("gmm", 1, 0.8))
-    records = [replace(ended, history=best), given_up]
-    again = Sampler(pruning_space(), tmp_path / "study.journal", proposals, records)
+    records = [replace(ended, history=best), pruned]
+    resumed = Sampler(pruning_space(), tmp_path / "study.journal", proposals, records)
     assert [t.state for t in mirrored(tmp_path)][:2] == [TrialState.COMPLETE, TrialState.PRUNED]
     assert mirrored(tmp_path)[1].intermediate_values == {2: 0.6}
-    assert sorted(again.open) == [2, 3]
-    assert again.report(2, epoch(2, 0.7))  # 0.8 stands there
-    assert not again.report(3, epoch(2, 0.9))
+    assert sorted(resumed.open) == [2, 3]
+    assert resumed.report(2, epoch(2, 0.7))  # the rung holds 0.8
+    assert not resumed.report(3, epoch(2, 0.9))
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "hyperband", "median"])
-def test_every_scheduler_gives_up_the_worst_of_many_and_keeps_the_best(
+def test_every_scheduler_prunes_the_worst_of_many_and_keeps_the_best(
     tmp_path: Path, scheduler: str
 ) -> None:
-    asked = pruning_space(scheduler=scheduler)
-    sampler = Sampler(asked, tmp_path / "study.journal")
-    given_up = set()
+    settings = pruning_space(scheduler=scheduler)
+    sampler = Sampler(settings, tmp_path / "study.journal")
+    pruned = set()
     for number in range(12):
         proposal = sampler.ask()
         assert proposal is not None
         score = 0.9 - 0.05 * number
-        for one in range(1, EPOCHS):
-            if sampler.report(number, epoch(one, score)):
-                given_up.add(number)
+        for step in range(1, EPOCHS):
+            if sampler.report(number, epoch(step, score)):
+                pruned.add(number)
                 sampler.tell(Record(proposal, State.PRUNED, "a", EPOCHS, 0, "host"))
                 break
         else:
             sampler.tell(complete(proposal, row("gmm", 1, score)))
-    assert 0 not in given_up
-    assert 11 in given_up
+    assert 0 not in pruned
+    assert 11 in pruned
 
 
-def test_without_a_scheduler_no_trial_is_given_up(tmp_path: Path) -> None:
+def test_without_a_scheduler_no_trial_is_pruned(tmp_path: Path) -> None:
     sampler, _ = pruning(tmp_path, scheduler="none")
     sampler.report(0, epoch(1, 0.9))
     assert not any(sampler.report(1, epoch(number, 0.1)) for number in range(1, 9))
@@ -442,23 +442,23 @@ def test_without_a_scheduler_no_trial_is_given_up(tmp_path: Path) -> None:
 
 
 def test_starts_come_first_once_and_moved_into_the_space(tmp_path: Path) -> None:
-    asked = space("tpe", "sweep", lr=[1e-3, 1e-2])
+    settings = space("tpe", "sweep", lr=[1e-3, 1e-2])
     starts = [
         WarmStart(Configuration(1.2e-3, 60, 3.3), "runs/fan trial 3"),
         WarmStart(Configuration(1e-3, 64, 10.0), "the same again"),
         WarmStart(Configuration(1.0, 500, 0.0), "paper"),
     ]
-    sampler = Sampler(asked, tmp_path / "study.journal")
+    sampler = Sampler(settings, tmp_path / "study.journal")
     sampler.enqueue(starts)
-    made = [proposal for _ in range(3) if (proposal := sampler.ask())]
-    assert made[:2] == [
+    proposed = [proposal for _ in range(3) if (proposal := sampler.ask())]
+    assert proposed[:2] == [
         Proposal(0, Configuration(1e-3, 64, 10.0), origin="runs/fan trial 3"),
         Proposal(1, Configuration(1e-2, 128, 0.1), origin="paper"),
     ]
-    assert made[2].origin == ""
-    again = Sampler(asked, tmp_path / "study.journal", made[:1])
-    again.enqueue(starts)
-    assert [again.ask(), again.ask()] == made[1:]
+    assert proposed[2].origin == ""
+    resumed = Sampler(settings, tmp_path / "study.journal", proposed[:1])
+    resumed.enqueue(starts)
+    assert [resumed.ask(), resumed.ask()] == proposed[1:]
 
 
 def test_a_start_brings_its_inlier_model_where_that_is_sampled(tmp_path: Path) -> None:

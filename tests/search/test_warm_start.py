@@ -1,4 +1,4 @@
-"""Where a search may begin: Table I, and what other studies found."""
+"""Warm starts: Table I, and the best configurations of other studies."""
 
 from pathlib import Path
 
@@ -44,8 +44,8 @@ def test_the_best_configurations_of_a_study_come_best_first() -> None:
         Record(PROPOSALS[4], State.PRUNED, "encoder4", 2, 0, "here"),
         scored(5, 0.8),
     ]
-    found = best_starts(records, "runs/fan")
-    assert found == [
+    starts = best_starts(records, "runs/fan")
+    assert starts == [
         WarmStart(PROPOSALS[n].configuration, f"runs/fan trial {n}", InlierSpec("gmm", 2))
         for n in (1, 5, 3)
     ]
@@ -95,7 +95,7 @@ def test_a_study_or_a_folder_of_studies_is_read(tmp_path: Path) -> None:
     assert both == [fan[0], f"{tmp_path}/pump trial 2", fan[1]]
 
 
-def test_a_place_without_a_result_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--warm-start .*nowhere: no study there"):
         read_warm_starts(UPath(tmp_path / "nowhere"))
     write_study(tmp_path / "fan", failed(PROPOSALS[0]))

@@ -1,4 +1,4 @@
-"""How sure a winner is, from the encoders of a study."""
+"""Confidence in a winner, from the encoders of a study."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,14 +35,14 @@ def study(tmp_path: Path, data: TrialData) -> StudyFolder:
 
 
 def make_study(folder: UPath, data: TrialData) -> StudyFolder:
-    """Four encoders that were never trained; 0 and 3 are the same."""
-    found = StudyFolder(folder)
+    """Write four untrained encoders; 0 and 3 are the same."""
+    study = StudyFolder(folder)
     for number, seed in enumerate([0, 1, 2, 0]):
         torch.manual_seed(seed)
         tensors = new_encoder(TEN, len(data.ids), pretrained=False).state_dict()
-        place = found.encoder(f"encoder{number}") / "best.safetensors"
-        checkpoint.save(place, tensors, {"history": [], "resumes": []})
-    return found
+        path = study.encoder(f"encoder{number}") / "best.safetensors"
+        checkpoint.save(path, tensors, {"history": [], "resumes": []})
+    return study
 
 
 def trial(number: int, score: float, of: int | None = None) -> Record:
@@ -51,78 +51,82 @@ def trial(number: int, score: float, of: int | None = None) -> Record:
 
 
 def ranking(*records: Record) -> Ranking:
-    found = rank(records)
-    assert found is not None
-    return found
+    result = rank(records)
+    assert result is not None
+    return result
 
 
 def measured(
-    asked: Ranking, study: StudyFolder, data: TrialData, known: Confidence | None = None
+    ranked: Ranking, study: StudyFolder, data: TrialData, previous: Confidence | None = None
 ) -> tuple[Confidence, int]:
-    """What was found, and how many encoders were asked for it."""
-    told: list[int] = []
-    found = measure_confidence(asked, known or Confidence(), TEN, data, study, told.append)
-    return found, sum(told)
+    """Return the confidence, and the number of encoders that were scored."""
+    advances: list[int] = []
+    confidence = measure_confidence(
+        ranked, previous or Confidence(), TEN, data, study, advances.append
+    )
+    return confidence, sum(advances)
 
 
-def judged(study: StudyFolder, data: TrialData, number: int) -> float:
-    one = trial(number, 0.5)
-    config = one.proposal.config("valve", data.fingerprint, 0, TEN)
-    encoder = load_trained(TEN, len(data.ids), study.encoder(one.encoder)).encoder
-    spec = ranking(one).winner.inlier
-    found = score_validation_clips(spec, encoder, config, data)
-    labels, scores = ({k: pair[n] for k, pair in found.items()} for n in (0, 1))
+def validation_score(study: StudyFolder, data: TrialData, number: int) -> float:
+    record = trial(number, 0.5)
+    config = record.proposal.config("valve", data.fingerprint, 0, TEN)
+    encoder = load_trained(TEN, len(data.ids), study.encoder(record.encoder)).encoder
+    spec = ranking(record).winner.inlier
+    pairs = score_validation_clips(spec, encoder, config, data)
+    labels, scores = ({k: pair[n] for k, pair in pairs.items()} for n in (0, 1))
     assert all(label.shape == (12,) and label.sum() == 6 for label in labels.values())
     return machine_score(labels, scores).hmean
 
 
 def test_the_interval_holds_the_mean_over_the_seeds(study: StudyFolder, data: TrialData) -> None:
-    asked = ranking(trial(0, 0.9), trial(1, 0.8, of=0))
-    found, encoders = measured(asked, study, data)
-    mean = np.mean([judged(study, data, number) for number in (0, 1)])
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low < mean < found.high
-    assert (encoders, found.lead_low, found.is_noise) == (2, None, False)
-    assert found.of == (("encoder0", "lof", 4), ("encoder1", "lof", 4))
+    ranked = ranking(trial(0, 0.9), trial(1, 0.8, of=0))
+    confidence, encoders = measured(ranked, study, data)
+    mean = np.mean([validation_score(study, data, number) for number in (0, 1)])
+    assert confidence.low is not None
+    assert confidence.high is not None
+    assert confidence.low < mean < confidence.high
+    assert (encoders, confidence.lead_low, confidence.is_noise) == (2, None, False)
+    assert confidence.of == (("encoder0", "lof", 4), ("encoder1", "lof", 4))
 
 
-def test_two_that_are_the_same_are_within_noise(study: StudyFolder, data: TrialData) -> None:
-    found, _ = measured(ranking(trial(0, 0.9), trial(3, 0.8)), study, data)
-    assert (found.lead_low, found.lead_high) == (0.0, 0.0)
-    assert found.is_noise
-    assert found.against == (("encoder3", "lof", 4),)
+def test_identical_encoders_are_within_noise(study: StudyFolder, data: TrialData) -> None:
+    confidence, _ = measured(ranking(trial(0, 0.9), trial(3, 0.8)), study, data)
+    assert (confidence.lead_low, confidence.lead_high) == (0.0, 0.0)
+    assert confidence.is_noise
+    assert confidence.against == (("encoder3", "lof", 4),)
 
 
-def test_one_that_is_always_ahead_is_not() -> None:
+def test_a_lead_above_zero_is_beyond_noise() -> None:
     assert not Confidence(low=0.8, high=0.9, lead_low=0.01, lead_high=0.2).is_noise
     assert Confidence(low=0.8, high=0.9, lead_low=-0.01, lead_high=0.2).is_noise
 
 
-def test_the_same_is_found_again_and_not_sought_again(folder: UPath, data: TrialData) -> None:
+def test_an_earlier_result_is_reused(folder: UPath, data: TrialData) -> None:
     study = make_study(folder, data)
-    asked = ranking(trial(0, 0.9), trial(1, 0.8), trial(2, 0.7))
-    found, encoders = measured(asked, study, data)
+    ranked = ranking(trial(0, 0.9), trial(1, 0.8), trial(2, 0.7))
+    confidence, encoders = measured(ranked, study, data)
     assert encoders == 2
-    assert measured(asked, study, data) == (found, 2)
-    # As after a run, which leaves the winner's encoder only.
+    assert measured(ranked, study, data) == (confidence, 2)
+    # After a run only the winner's encoder is left.
     study.drop_checkpoints("encoder1")
-    assert measured(asked, study, data, known=found) == (found, 0)
-    other, encoders = measured(ranking(trial(0, 0.9), trial(2, 0.85)), study, data, known=found)
-    assert (encoders, other.against, other.low) == (2, (("encoder2", "lof", 4),), found.low)
+    assert measured(ranked, study, data, previous=confidence) == (confidence, 0)
+    other, encoders = measured(
+        ranking(trial(0, 0.9), trial(2, 0.85)), study, data, previous=confidence
+    )
+    assert (encoders, other.against, other.low) == (2, (("encoder2", "lof", 4),), confidence.low)
 
 
 def test_without_their_encoders_there_is_nothing_to_measure(
     study: StudyFolder, data: TrialData
 ) -> None:
-    asked = ranking(trial(0, 0.9), trial(1, 0.8))
-    whole, _ = measured(asked, study, data)
+    ranked = ranking(trial(0, 0.9), trial(1, 0.8))
+    complete_result, _ = measured(ranked, study, data)
     study.drop_checkpoints("encoder1")
-    alone, encoders = measured(asked, study, data)
-    assert (encoders, alone.low, alone.lead_low) == (1, whole.low, None)
-    assert measured(asked, study, data, known=alone) == (alone, 0)
+    alone, encoders = measured(ranked, study, data)
+    assert (encoders, alone.low, alone.lead_low) == (1, complete_result.low, None)
+    assert measured(ranked, study, data, previous=alone) == (alone, 0)
     study.drop_checkpoints("encoder0")
-    assert measured(asked, study, data) == (Confidence(), 0)
+    assert measured(ranked, study, data) == (Confidence(), 0)
 
 
 def test_a_model_that_cannot_be_fitted_here_leaves_no_interval(
@@ -132,16 +136,16 @@ def test_a_model_that_cannot_be_fitted_here_leaves_no_interval(
         complete(Proposal(0, Configuration(1e-3, 16, 1.0)), row("lof", 4, 0.9)),
         complete(Proposal(1, Configuration(2e-3, 16, 1.0)), row("gmm", 64, 0.8)),
     ]
-    found, _ = measured(ranking(*records), study, data)
-    assert found.low is not None
-    assert found.lead_low is None
-    assert measured(ranking(*records), study, data, known=found) == (found, 0)
+    confidence, _ = measured(ranking(*records), study, data)
+    assert confidence.low is not None
+    assert confidence.lead_low is None
+    assert measured(ranking(*records), study, data, previous=confidence) == (confidence, 0)
 
 
 @pytest.mark.parametrize("p", [4, 0.5, None])
-def test_it_is_kept(folder: UPath, p: float | None) -> None:
+def test_confidence_survives_json(folder: UPath, p: float | None) -> None:
     assert read_confidence(folder) == Confidence()
-    found = Confidence((("a", "lof", p),), (("b", "lof", p),), 1 / 3, 0.5, -0.1, 0.2, "so")
-    for one in (found, replace(found, against=(), lead_low=None, lead_high=None)):
-        write_confidence(one, folder)
-        assert read_confidence(folder) == one
+    whole = Confidence((("a", "lof", p),), (("b", "lof", p),), 1 / 3, 0.5, -0.1, 0.2, "so")
+    for confidence in (whole, replace(whole, against=(), lead_low=None, lead_high=None)):
+        write_confidence(confidence, folder)
+        assert read_confidence(folder) == confidence

@@ -1,4 +1,4 @@
-"""A space file to begin with."""
+"""Drafts of space files."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import yaml
 from raysearch.data.index import read_index
 from raysearch.errors import DataError
 from raysearch.study.draft import draft
-from raysearch.study.space import Space, load_space, shipped
+from raysearch.study.space import Space, load_space, shipped_folder
 
 
 def write(folder: Path, names: list[str], *, rate: int = 16000, seconds: float = 0.1) -> None:
@@ -20,7 +20,7 @@ def write(folder: Path, names: list[str], *, rate: int = 16000, seconds: float =
 
 
 def machine(root: Path, name: str, clips: int, *, labelled: str = "012", rate: int = 16000) -> None:
-    """Six IDs in the layout of 2021, as many training clips each."""
+    """Write six IDs in the layout of 2021, each with a number of training clips."""
     for identity in "012345":
         part = "dev_data" if identity in labelled else "eval_data"
         train = [f"section_0{identity}_source_train_normal_{n:04d}.wav" for n in range(clips)]
@@ -38,9 +38,9 @@ def drafted(root: Path, name: str = "fan") -> Space:
     return load_space(path)
 
 
-def test_what_the_recordings_tell_is_set_and_all_else_is_as_by_default(tmp_path: Path) -> None:
+def test_a_draft_adapts_to_the_recordings_and_keeps_other_defaults(tmp_path: Path) -> None:
     machine(tmp_path, "fan", 10)
-    space, default = drafted(tmp_path), load_space(shipped() / "default.yaml")
+    space, default = drafted(tmp_path), load_space(shipped_folder() / "default.yaml")
     assert (space.validation_ids, space.test_ids) == (("0", "1", "2"), ("3", "4", "5"))
     assert space.search.batch_size == (8,)
     # One held-out clip of an ID is ten segments.
@@ -50,26 +50,26 @@ def test_what_the_recordings_tell_is_set_and_all_else_is_as_by_default(tmp_path:
     assert space.search.lr == default.search.lr
 
 
-def test_many_clips_bring_the_default_space_itself(tmp_path: Path) -> None:
+def test_many_clips_give_the_default_space(tmp_path: Path) -> None:
     machine(tmp_path, "fan", 130)
-    assert drafted(tmp_path) == load_space(shipped() / "default.yaml")
+    assert drafted(tmp_path) == load_space(shipped_folder() / "default.yaml")
 
 
 def test_every_option_keeps_its_explanation(tmp_path: Path) -> None:
     machine(tmp_path, "fan", 10)
     text = draft(read_index(tmp_path, domain="both"), "fan")
-    lines = (shipped() / "default.yaml").read_text().splitlines()
+    lines = (shipped_folder() / "default.yaml").read_text().splitlines()
     explained = {
         line.split(":")[0]: line.split("#", 1)[1]
         for line in lines
         if ": " in line and "  #" in line
     }
-    found = {
+    drafted_comments = {
         line.split(":")[0]: line.split("#", 1)[1]
         for line in text.splitlines()
         if ": " in line and "  #" in line
     }
-    assert {key: found.get(key) for key in explained if not key.startswith("#")} == {
+    assert {key: drafted_comments.get(key) for key in explained if not key.startswith("#")} == {
         key: value for key, value in explained.items() if not key.startswith("#")
     }
     assert text.startswith(
@@ -78,7 +78,7 @@ def test_every_option_keeps_its_explanation(tmp_path: Path) -> None:
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
-def test_where_all_ids_are_labelled_half_of_them_are_kept_for_the_test(tmp_path: Path) -> None:
+def test_half_of_the_ids_are_test_ids_if_all_are_labelled(tmp_path: Path) -> None:
     machine(tmp_path, "fan", 10, labelled="012345")
     assert drafted(tmp_path).validation_ids == ("0", "1", "2")
     machine(tmp_path, "pump", 10, labelled="05")
@@ -97,7 +97,7 @@ def test_a_lower_rate_is_kept(tmp_path: Path) -> None:
     )
 
 
-def test_what_a_space_cannot_be_made_of(tmp_path: Path) -> None:
+def test_unsuitable_recordings_are_refused(tmp_path: Path) -> None:
     machine(tmp_path, "fan", 2, labelled="")
     with pytest.raises(DataError, match="no training clips of 'valve'"):
         drafted(tmp_path, "valve")

@@ -1,14 +1,16 @@
-"""The final test: hand-worked scores, the official format, and a ledger that is never silent."""
+"""The final test: hand-computed scores, the official format, and the ledger."""
 
 import csv
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from upath import UPath
 
 from raysearch.config import Configuration
 from raysearch.data.dataset import Source
@@ -17,9 +19,11 @@ from raysearch.detector import Detector
 from raysearch.errors import DataError, UserError
 from raysearch.scoring.metrics import auc_pauc, harmonic_mean
 from raysearch.scoring.spec import InlierSpec
+from raysearch.study.context import StudyContext
 from raysearch.study.final_test import FinalResult, Scores, final_test, score_test_clips
 from raysearch.study.winner import Winner
 from tests.detectors import make_detector
+from tests.records import make_space
 
 TEST_IDS = ("3", "4", "5")
 WINNER = Winner(
@@ -28,7 +32,7 @@ WINNER = Winner(
 
 
 def scored(identity: str, *rows: tuple[int | None, float]) -> Scores:
-    """Clips a, b, c ... of an ID with their labels, if the names tell them, and scores."""
+    """Make scored clips a, b, c ... of an ID; None is a name without a label."""
     return {
         identity: [
             (Clip("valve", identity, "test", "source", label, Path(f"{name}.wav")), score)
@@ -37,7 +41,7 @@ def scored(identity: str, *rows: tuple[int | None, float]) -> Scores:
     }
 
 
-# Of the four pairs of a normal and an anomaly one is the wrong way round: AUC 3/4. Half of the
+# One of the four pairs of a normal and an anomaly is in the wrong order: AUC 3/4. Half of the
 # anomalies score above every normal, so A = 0.1 / 2, and pAUC = (1 + (A - 0.005) / 0.095) / 2.
 ROWS = ((0, 0.1), (0, 0.6), (1, 0.5), (1, 0.9))
 AUC, PAUC = 3 / 4, 14 / 19
@@ -59,7 +63,7 @@ def test_labels_of_the_ground_truth_are_judged() -> None:
     assert result.score.per_id["3"] == pytest.approx((AUC, PAUC))
 
 
-def test_a_name_tells_more_than_the_ground_truth() -> None:
+def test_a_label_in_the_name_comes_before_the_ground_truth() -> None:
     truth = {("3", f"{n}.wav"): int(n in "ab") for n in "abcd"}
     result = score_test_clips(scored("3", *ROWS), truth, ["3"])
     assert result.score is not None
@@ -90,7 +94,7 @@ def test_clips_without_a_label_are_left_out_of_the_judgement() -> None:
         (scored("4", (1, 0.1), (None, 0.2)), "ID 4: labelled clips are all of one kind"),
     ],
 )
-def test_what_cannot_be_judged_is_said(scores: Scores, remark: str) -> None:
+def test_an_untestable_id_is_a_remark(scores: Scores, remark: str) -> None:
     assert score_test_clips(scores, {}, ["4"]) == FinalResult(None, (remark,))
     both = score_test_clips(scores | scored("3", *ROWS), {}, ["3", "4"])
     assert both.score is not None
@@ -102,7 +106,7 @@ def test_what_cannot_be_judged_is_said(scores: Scores, remark: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -116,20 +120,28 @@ def detector() -> Detector:
 
 @pytest.fixture
 def root(tmp_path: Path, demo_data: Path) -> Path:
-    """The valves of a data set of one's own, to take files out of."""
-    made = tmp_path / "data"
+    """Link the valves of the demo data set into a folder that the test may change."""
+    copy = tmp_path / "data"
     for folder in ("dev_data/valve", "eval_data/valve", "eval_data/ground_truth"):
-        shutil.copytree(demo_data / folder, made / folder, copy_function=os.link)
-    return made
+        shutil.copytree(demo_data / folder, copy / folder, copy_function=os.link)
+    return copy
 
 
 def source(root: Path, **changes: object) -> Source:
     return replace(Source(root, "valve", ("0", "1", "2")), **changes)  # type: ignore[arg-type]
 
 
-def run(detector: Detector, asked: Source, folder: Path, ids=TEST_IDS, **how) -> FinalResult:
+def run(
+    detector: Detector,
+    source: Source,
+    folder: Path,
+    ids: Sequence[str] = TEST_IDS,
+    on_clips: Callable[[int], None] | None = None,
+) -> FinalResult:
     folder.mkdir(exist_ok=True)
-    return final_test(WINNER, detector, asked, ids, folder, command="raysearch run", **how)
+    space = make_space().model_copy(update={"test_ids": tuple(ids)})
+    context = StudyContext(UPath(folder), source, "data", space)
+    return final_test(WINNER, detector, context, command="raysearch run", on_clips=on_clips)
 
 
 def ledger(folder: Path) -> list[dict[str, object]]:
@@ -147,22 +159,22 @@ def clips_of(root: Path, identity: str) -> list[Path]:
 
 
 def spoil(path: Path) -> None:
-    path.unlink()  # it is a link to the recording of all tests
+    path.unlink()  # it is a hard link to the recording of all tests
     path.write_bytes(b"garbage")
 
 
 def test_the_submission_is_in_the_official_format(
     root: Path, tmp_path: Path, detector: Detector
 ) -> None:
-    told: list[int] = []
-    run(detector, source(root), tmp_path / "run", on_clips=told.append)
+    advances: list[int] = []
+    run(detector, source(root), tmp_path / "run", on_clips=advances.append)
     submission = tmp_path / "run" / "submission"
     assert {path.name for path in submission.iterdir()} == {
         f"{kind}_valve_section_0{i}_source_test.csv"
         for kind in ("anomaly_score", "decision_result")
         for i in TEST_IDS
     }
-    assert sum(told) == 36
+    assert sum(advances) == 36
     for i in TEST_IDS:
         stem = f"valve_section_0{i}_source_test.csv"
         scores = rows(submission / f"anomaly_score_{stem}")
@@ -185,19 +197,19 @@ def test_the_result_follows_from_the_submission_and_the_ground_truth(
     head, *per_id, last = rows(tmp_path / "run" / "final_test.csv")
     assert head == ["machine", "id", "auc", "pauc"]
     truth = read_ground_truth(root, "valve", TEST_IDS)
-    for i, found in zip(TEST_IDS, per_id, strict=True):
+    for i, line in zip(TEST_IDS, per_id, strict=True):
         path = tmp_path / "run/submission" / f"anomaly_score_valve_section_0{i}_source_test.csv"
         scores = {name: float(score) for name, score in rows(path)}
         expected = auc_pauc([truth[i, name] for name in scores], list(scores.values()))  # type: ignore[arg-type]
-        assert found[:2] == ["valve", i]
-        assert (float(found[2]), float(found[3])) == expected
+        assert line[:2] == ["valve", i]
+        assert (float(line[2]), float(line[3])) == expected
     assert last[:2] == ["valve", "hmean"]
     assert [float(v) for v in last[2:]] == [
-        harmonic_mean(float(found[column]) for found in per_id) for column in (2, 3)
+        harmonic_mean(float(line[column]) for line in per_id) for column in (2, 3)
     ]
     assert result.score is not None
     assert result.score.hmean == pytest.approx(
-        harmonic_mean(float(v) for found in per_id for v in found[2:])
+        harmonic_mean(float(v) for line in per_id for v in line[2:])
     )
     assert result.remarks == ()
 
@@ -267,8 +279,8 @@ def test_without_labels_there_are_scores_but_no_result(
 def test_labels_may_lie_elsewhere(root: Path, tmp_path: Path, detector: Detector) -> None:
     plain = run(detector, source(root), tmp_path / "run", ("3",))
     shutil.move(root / "eval_data/ground_truth", tmp_path / "truth")
-    asked = source(root, ground_truth=tmp_path / "truth")
-    assert run(detector, asked, tmp_path / "run", ("3",)) == plain
+    elsewhere = source(root, ground_truth=tmp_path / "truth")
+    assert run(detector, elsewhere, tmp_path / "run", ("3",)) == plain
 
 
 def test_a_defective_clip_is_left_out_where_that_is_allowed(
@@ -286,9 +298,7 @@ def test_a_defective_clip_is_left_out_where_that_is_allowed(
     assert [name for name, _ in rows(path)] == [path.name for path in clips_of(root, "3")[1:]]
 
 
-def test_domains_have_submissions_of_their_own(
-    root: Path, tmp_path: Path, detector: Detector
-) -> None:
+def test_each_domain_has_a_submission(root: Path, tmp_path: Path, detector: Detector) -> None:
     shutil.copytree(root / "dev_data/valve/source_test", root / "dev_data/valve/target_test")
     for path in (root / "dev_data/valve/target_test").iterdir():
         path.rename(path.with_name(path.name.replace("source", "target")))

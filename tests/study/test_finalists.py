@@ -1,4 +1,4 @@
-"""Who is trained again, with which seeds."""
+"""Finalists and their further seeds."""
 
 from collections import defaultdict
 from statistics import fmean
@@ -19,7 +19,7 @@ SEED = 5
 
 
 def study(scores: list[float | None]) -> list[Record]:
-    """Trials of a search; None is one that failed."""
+    """Make the trials of a search; None is a failed trial."""
     proposals = [
         Proposal(n, Configuration(1e-3 * (n + 1), 32, 1.0), origin="paper")
         for n in range(len(scores))
@@ -38,54 +38,51 @@ def test_the_best_are_trained_with_every_seed_once(
     scores: list[float | None], top: int, seeds: int
 ) -> None:
     records = study(scores)
-    known = [record.proposal for record in records]
-    found = reruns(records, known, Finalists(top=top, seeds=seeds), SEED)
+    proposals = [record.proposal for record in records]
+    missing = reruns(records, proposals, Finalists(top=top, seeds=seeds), SEED)
     ended = [number for number, score in enumerate(scores) if score is not None]
     best = sorted(ended, key=lambda number: (-(scores[number] or 0.0), number))[:top]
-    assert [(p.rerun_of, p.seed) for p in found] == [
+    assert [(p.rerun_of, p.seed) for p in missing] == [
         (number, SEED + k) for k in range(1, seeds) for number in best
     ]
-    assert [p.number for p in found] == list(range(len(scores), len(scores) + len(found)))
-    for proposal in found:
+    assert [p.number for p in missing] == list(range(len(scores), len(scores) + len(missing)))
+    for proposal in missing:
         assert proposal.rerun_of is not None
-        assert proposal.key == known[proposal.rerun_of].key
+        assert proposal.key == proposals[proposal.rerun_of].key
         assert proposal.origin == ""
 
 
 @given(SCORES, st.data())
-def test_what_was_given_out_is_not_proposed_again(
-    scores: list[float | None], data: st.DataObject
-) -> None:
-    """However the run was cut short, and whatever became of the trainings."""
+def test_no_rerun_is_proposed_twice(scores: list[float | None], data: st.DataObject) -> None:
+    """Independent of where the run stopped and of the results of the reruns."""
     records, finalists = study(scores), Finalists(top=2, seeds=3)
-    known = [record.proposal for record in records]
-    everything = reruns(records, known, finalists, SEED)
-    given_out = everything[: data.draw(st.integers(0, len(everything)))]
+    proposals = [record.proposal for record in records]
+    everything = reruns(records, proposals, finalists, SEED)
+    proposed = everything[: data.draw(st.integers(0, len(everything)))]
     ended = [
-        failed(p) if data.draw(st.booleans()) else complete(p, row("gmm", 1, 1.0))
-        for p in given_out
+        failed(p) if data.draw(st.booleans()) else complete(p, row("gmm", 1, 1.0)) for p in proposed
     ]
     assert (
-        reruns([*records, *ended], known + given_out, finalists, SEED)
-        == (everything[len(given_out) :])
+        reruns([*records, *ended], proposals + proposed, finalists, SEED)
+        == (everything[len(proposed) :])
     )
 
 
 @given(SCORES, st.data(), st.integers(1, 4))
-def test_who_is_certain_is_a_finalist_whatever_the_trials_at_work_bring(
+def test_a_certain_finalist_stays_one_with_any_result_of_running_trials(
     scores: list[float | None], data: st.DataObject, top: int
 ) -> None:
     records, finalists = study(scores), Finalists(top=top, seeds=3)
-    known = [record.proposal for record in records]
-    at_work = data.draw(st.sets(st.sampled_from(range(len(scores))))) if scores else set()
-    ended = [record for record in records if record.proposal.number not in at_work]
-    early = reruns(ended, known, finalists, SEED, rivals=len(at_work))
-    whole = reruns(records, known, finalists, SEED)
-    assert {(p.rerun_of, p.seed) for p in early} <= {(p.rerun_of, p.seed) for p in whole}
-    assert len(early) == len(whole) if not at_work else {p.seed for p in early} <= {SEED + 1}
+    proposals = [record.proposal for record in records]
+    running = data.draw(st.sets(st.sampled_from(range(len(scores))))) if scores else set()
+    ended = [record for record in records if record.proposal.number not in running]
+    certain = reruns(ended, proposals, finalists, SEED, running=len(running))
+    whole = reruns(records, proposals, finalists, SEED)
+    assert {(p.rerun_of, p.seed) for p in certain} <= {(p.rerun_of, p.seed) for p in whole}
+    assert len(certain) == len(whole) if not running else {p.seed for p in certain} <= {SEED + 1}
 
 
-def test_trials_that_were_given_up_or_have_no_score_are_no_finalists() -> None:
+def test_pruned_trials_and_trials_without_a_score_are_no_finalists() -> None:
     records = [
         complete(Proposal(0, Configuration(1e-3, 32, 1.0)), row("gmm", 1, 0.9), state=State.PRUNED),
         complete(Proposal(1, Configuration(2e-3, 32, 1.0)), row("gmm", 1, None, "too few")),
@@ -95,7 +92,7 @@ def test_trials_that_were_given_up_or_have_no_score_are_no_finalists() -> None:
 
 
 def test_an_encoder_is_a_finalist_once_with_its_best_inlier_model() -> None:
-    """As with `inlier: sample`, where two trials may share an encoder."""
+    """With `inlier: sample` two trials may share an encoder."""
     records = [
         complete(
             Proposal(0, Configuration(1e-3, 32, 1.0), InlierSpec("gmm", 1)),
@@ -113,30 +110,30 @@ def test_an_encoder_is_a_finalist_once_with_its_best_inlier_model() -> None:
             encoder="b",
         ),
     ]
-    known = [record.proposal for record in records]
-    found = reruns(records, known, Finalists(top=2, seeds=2), SEED)
-    assert [(p.rerun_of, p.inlier) for p in found] == [(k, InlierSpec("lof", 8)) for k in (1, 2)]
+    proposals = [record.proposal for record in records]
+    missing = reruns(records, proposals, Finalists(top=2, seeds=2), SEED)
+    assert [(p.rerun_of, p.inlier) for p in missing] == [(k, InlierSpec("lof", 8)) for k in (1, 2)]
 
 
-def test_seeds_stay_what_numpy_takes() -> None:
-    [found] = reruns(study([0.5]), [], Finalists(top=1, seeds=2), 2**32 - 1)
-    assert found.seed == 0
+def test_seeds_stay_below_the_limit_of_numpy() -> None:
+    [rerun] = reruns(study([0.5]), [], Finalists(top=1, seeds=2), 2**32 - 1)
+    assert rerun.seed == 0
 
 
 @pytest.mark.slow
-def test_a_whole_run_trains_the_best_again_and_the_best_mean_wins(finished: Study) -> None:
-    """Only a whole run has finalists that were really trained with a further seed."""
+def test_a_whole_run_repeats_the_best_trials_and_the_best_mean_wins(finished: Study) -> None:
+    """Only a whole run trains finalists with a further seed."""
     best: dict[str, float] = {}
     means = defaultdict[tuple[str, ...], list[float]](list)
     for line in finished.trials:
         trial, score = line["rerun_of"] or line["trial"], float(line["val_score"])
         best[trial] = max(best.get(trial, 0.0), score if not line["rerun_of"] else 0.0)
         means[trial, line["inlier"], line["p"]].append(score)
-    again = {line["rerun_of"]: line["seed"] for line in finished.trials if line["rerun_of"]}
-    assert again == dict.fromkeys(sorted(best, key=lambda number: -best[number])[:2], "1")
+    seed_of = {line["rerun_of"]: line["seed"] for line in finished.trials if line["rerun_of"]}
+    assert seed_of == dict.fromkeys(sorted(best, key=lambda number: -best[number])[:2], "1")
     both = {key: fmean(scores) for key, scores in means.items() if len(scores) == 2}
     trial, inlier, p = max(both, key=lambda key: both[key])
-    [found] = table(finished.folder / "best_config.csv")
+    [config] = table(finished.folder / "best_config.csv")
     [searched] = {line["lr"] for line in finished.trials if line["trial"] == trial}
-    assert (found["lr"], found["inlier"], found["p"]) == (searched, inlier, p)
-    assert float(found["mean_score"]) == pytest.approx(both[trial, inlier, p])
+    assert (config["lr"], config["inlier"], config["p"]) == (searched, inlier, p)
+    assert float(config["mean_score"]) == pytest.approx(both[trial, inlier, p])

@@ -1,4 +1,4 @@
-"""Records that stand as they were written."""
+"""The files of a study."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from raysearch.config import Configuration, TrialConfig
 from raysearch.errors import UserError
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.folder import StudyFolder
-from raysearch.study.records import Proposal, State
+from raysearch.study.records import Proposal, Record, State
 from tests.records import complete, failed, make_manifest, row
 from tests.s3 import BUCKET, S3
 from tests.tiny import TINY
@@ -21,19 +21,19 @@ PROPOSAL = Proposal(7, Configuration(0.1 + 0.2, 32, 1 / 3), InlierSpec("gmm", 4)
 
 @pytest.fixture
 def study(folder: UPath) -> StudyFolder:
-    made = StudyFolder(folder)
-    made.create(make_manifest())
-    return made
+    study = StudyFolder(folder)
+    study.create(make_manifest())
+    return study
 
 
-def test_a_folder_without_a_study_says_so(folder: UPath) -> None:
+def test_a_folder_without_a_study_is_refused(folder: UPath) -> None:
     study = StudyFolder(folder)
     assert not study.exists()
     with pytest.raises(UserError, match="holds no study"):
         _ = study.manifest
 
 
-def test_a_torn_study_says_so(study: StudyFolder) -> None:
+def test_a_truncated_manifest_is_refused(study: StudyFolder) -> None:
     (study.path / "study.json").write_text('{"machine": "val')
     with pytest.raises(UserError, match="holds no study"):
         _ = study.manifest
@@ -54,13 +54,13 @@ def test_the_manifest_comes_back(study: StudyFolder) -> None:
         complete(Proposal(3, Configuration(1e-3, 2, 0.0)), state=State.PRUNED, val_loss=None),
     ],
 )
-def test_a_record_comes_back_as_it_was(study: StudyFolder, record) -> None:
+def test_a_record_comes_back_as_it_was(study: StudyFolder, record: Record) -> None:
     assert study.add(record)
     assert study.records() == [record]
     assert study.record(record.proposal.number) == record
-    (found,) = study.records()
-    assert type(found.state) is State
-    assert found.proposal.key == record.proposal.key
+    (loaded,) = study.records()
+    assert type(loaded.state) is State
+    assert loaded.proposal.key == record.proposal.key
 
 
 def test_a_record_is_never_replaced(study: StudyFolder) -> None:
@@ -113,7 +113,7 @@ def test_the_best_row_is_the_first_of_the_highest() -> None:
     assert complete(PROPOSAL, row("gmm", 2, 0.0)).best == row("gmm", 2, 0.0)
 
 
-def test_checkpoints_are_dropped_and_what_was_said_stays(study: StudyFolder) -> None:
+def test_checkpoints_are_dropped_and_other_files_stay(study: StudyFolder) -> None:
     for signature in ("loser", "winner"):
         for name in ("best.safetensors", "last.safetensors", "error.txt"):
             storage.write_text(study.encoder(signature) / name, name)
@@ -129,15 +129,15 @@ def test_the_journal_is_a_local_file_until_it_is_published(
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
     assert study.fetch_journal() is None
     study.create(make_manifest())
-    study.journal.write_text("at work")
+    study.journal.write_text("running")
     assert study.journal.parent.name == study.path.name
     assert study.fetch_journal() == study.journal
     study.publish_journal()
-    assert (study.path / "study.journal").read_text() == "at work"
+    assert (study.path / "study.journal").read_text() == "running"
     fetched = study.fetch_journal()
     assert fetched is not None
     assert isinstance(fetched, Path)
-    assert fetched.read_text() == "at work"
+    assert fetched.read_text() == "running"
 
 
 def test_journals_of_two_studies_are_two_files(s3: S3) -> None:
@@ -154,12 +154,12 @@ def test_a_proposal_has_one_encoder() -> None:
         seed=3,
         options=TINY,
     )
-    # The inlier model is no part of it.
+    # The inlier model is not part of the encoder's configuration.
     other = Proposal(8, PROPOSAL.configuration, InlierSpec("lof", 8))
     assert other.config("valve", "data", 3, TINY).signature() == config.signature()
 
 
-def test_a_number_is_given_out_once(study: StudyFolder) -> None:
+def test_a_number_is_proposed_once(study: StudyFolder) -> None:
     study.propose(PROPOSAL)
     with pytest.raises(UserError, match="another raysearch is running"):
         study.propose(PROPOSAL)

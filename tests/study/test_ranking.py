@@ -1,4 +1,4 @@
-"""Which configurations compare, and who is the best of them."""
+"""The configurations that compare, and their order."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,11 +16,11 @@ from raysearch.training.outcome import InlierResult
 from tests.records import complete, failed, row
 
 SPECS = (("gmm", 1), ("lof", 8))
-ASKED = Finalists(top=3, seeds=3)
+FINALISTS = Finalists(top=3, seeds=3)
 
 
 def trial(number: int, *scores: float | None, of: int | None = None) -> Record:
-    """A trial of the search, or one `of` it with another seed; without scores, one that failed."""
+    """Make a trial, or with `of` its rerun with another seed; without scores a failed candidate."""
     base = number if of is None else of
     proposal = Proposal(number, Configuration(1e-3 * (1 + base), 32, 1.0), rerun_of=of)
     if of is not None:
@@ -33,57 +33,63 @@ def rows(scores: Sequence[float | None]) -> list[InlierResult]:
 
 
 def ranked(*records: Record) -> Ranking:
-    found = rank(records)
-    assert found is not None
-    return found
+    ranking = rank(records)
+    assert ranking is not None
+    return ranking
 
 
-def named(candidate: Candidate | None) -> tuple[int, str] | None:
+def number_and_inlier(candidate: Candidate | None) -> tuple[int, str] | None:
     return None if candidate is None else (candidate.proposal.number, candidate.inlier.name)
 
 
 def test_without_finalists_the_best_score_wins() -> None:
-    found = ranked(trial(0, 0.7, 0.6), trial(1, 0.5, 0.8), trial(2), trial(3, 0.75, None))
-    assert (named(found.winner), found.winner.inlier) == ((1, "lof"), InlierSpec("lof", 8))
-    assert (named(found.second), found.seeds) == ((3, "gmm"), 1)
-    assert (found.winner.mean(), found.winner.std) == (0.8, None)
+    ranking = ranked(trial(0, 0.7, 0.6), trial(1, 0.5, 0.8), trial(2), trial(3, 0.75, None))
+    assert (number_and_inlier(ranking.winner), ranking.winner.inlier) == (
+        (1, "lof"),
+        InlierSpec("lof", 8),
+    )
+    assert (number_and_inlier(ranking.second), ranking.seeds) == ((3, "gmm"), 1)
+    assert (ranking.winner.mean(), ranking.winner.std) == (0.8, None)
 
 
 def test_of_equals_the_earliest_trial_and_its_first_row_win() -> None:
     records = [trial(4, 0.8), trial(2, 0.7, 0.8), trial(3, 0.8, 0.8)]
     for order in (records, records[::-1]):
-        assert named(ranked(*order).winner) == (2, "lof")
-        assert named(ranked(*order).second) == (3, "gmm")
+        assert number_and_inlier(ranked(*order).winner) == (2, "lof")
+        assert number_and_inlier(ranked(*order).second) == (3, "gmm")
 
 
 def test_a_score_of_zero_is_a_score() -> None:
     assert ranked(trial(0, 0.0)).winner.mean() == 0.0
 
 
-def test_who_has_no_score_cannot_win() -> None:
-    given_up = replace(trial(3, 0.9), state=State.PRUNED)
-    assert rank([trial(0), trial(1, None, None), given_up]) is None
+def test_trials_without_a_score_cannot_win() -> None:
+    pruned = replace(trial(3, 0.9), state=State.PRUNED)
+    assert rank([trial(0), trial(1, None, None), pruned]) is None
     assert rank([]) is None
 
 
 def test_luck_with_one_seed_does_not_win() -> None:
-    found = ranked(
+    ranking = ranked(
         *(trial(0, 0.9), trial(3, 0.5, of=0), trial(5, 0.4, of=0)),
         *(trial(1, 0.8), trial(4, 0.75, of=1), trial(6, 0.7, of=1)),
         trial(2, 0.79),
     )
-    assert (named(found.winner), named(found.second)) == ((1, "gmm"), (0, "gmm"))
-    assert found.winner.mean() == pytest.approx(0.75)
-    assert found.winner.std == pytest.approx(0.05)
-    assert found.winner.best.record.proposal.number == 1
-    assert {one.proposal.number for one in found.candidates} == {0, 1}
-    assert caveats(found, [trial(0, 0.9), trial(1, 0.8)], ASKED) == []
+    assert (number_and_inlier(ranking.winner), number_and_inlier(ranking.second)) == (
+        (1, "gmm"),
+        (0, "gmm"),
+    )
+    assert ranking.winner.mean() == pytest.approx(0.75)
+    assert ranking.winner.std == pytest.approx(0.05)
+    assert ranking.winner.best.record.proposal.number == 1
+    assert {candidate.proposal.number for candidate in ranking.candidates} == {0, 1}
+    assert caveats(ranking, [trial(0, 0.9), trial(1, 0.8)], FINALISTS) == []
 
 
 def test_an_inlier_model_that_failed_with_one_seed_is_out() -> None:
-    found = ranked(trial(0, 0.6, 0.9), trial(1, 0.5, None, of=0))
-    assert [named(one) for one in found.candidates] == [(0, "gmm")]
-    assert found.second is None
+    ranking = ranked(trial(0, 0.6, 0.9), trial(1, 0.5, None, of=0))
+    assert [number_and_inlier(candidate) for candidate in ranking.candidates] == [(0, "gmm")]
+    assert ranking.second is None
 
 
 def test_a_finalist_that_failed_with_one_seed_is_out() -> None:
@@ -92,18 +98,22 @@ def test_a_finalist_that_failed_with_one_seed_is_out() -> None:
         *(trial(1, 0.8), trial(4, 0.8, of=1), trial(6, 0.8, of=1)),
         trial(2, 0.7),
     ]
-    found = ranked(*records)
-    assert named(found.winner) == (1, "gmm")
-    assert caveats(found, records, Finalists(top=2, seeds=3)) == [
+    ranking = ranked(*records)
+    assert number_and_inlier(ranking.winner) == (1, "gmm")
+    assert caveats(ranking, records, Finalists(top=2, seeds=3)) == [
         "the finalists were compared by 1 of 3 seeds",
         "not compared, for want of a seed: finalist 0",
     ]
 
 
-def test_if_all_of_them_failed_the_best_score_wins() -> None:
-    found = ranked(trial(0, 0.9), trial(1, 0.8), trial(2, of=0), trial(3, None, of=1))
-    assert (named(found.winner), named(found.second), found.seeds) == ((0, "gmm"), (1, "gmm"), 1)
-    assert len(found.winner.trainings) == 1
+def test_if_all_reruns_failed_the_best_score_wins() -> None:
+    ranking = ranked(trial(0, 0.9), trial(1, 0.8), trial(2, of=0), trial(3, None, of=1))
+    assert (
+        number_and_inlier(ranking.winner),
+        number_and_inlier(ranking.second),
+        ranking.seeds,
+    ) == ((0, "gmm"), (1, "gmm"), 1)
+    assert len(ranking.winner.trainings) == 1
 
 
 def test_a_budget_that_ends_the_finalists_leaves_what_compares() -> None:
@@ -112,20 +122,23 @@ def test_a_budget_that_ends_the_finalists_leaves_what_compares() -> None:
         *(trial(1, 0.8), trial(4, 0.75, of=1)),
         trial(2, 0.79),
     ]
-    found = ranked(*records)
-    # By two seeds each trial 0 is ahead; by its third, another of its inlier models is the best.
-    assert found.seeds == 2
-    assert (named(found.winner), named(found.second)) == ((0, "lof"), (1, "gmm"))
-    assert found.winner.mean() == pytest.approx(0.75)
-    assert caveats(found, records, ASKED) == [
+    ranking = ranked(*records)
+    # By two seeds trial 0 leads; by its third seed another of its inlier models is the best.
+    assert ranking.seeds == 2
+    assert (number_and_inlier(ranking.winner), number_and_inlier(ranking.second)) == (
+        (0, "lof"),
+        (1, "gmm"),
+    )
+    assert ranking.winner.mean() == pytest.approx(0.75)
+    assert caveats(ranking, records, FINALISTS) == [
         "the finalists were compared by 2 of 3 seeds",
         "not compared, for want of a seed: finalist 2",
     ]
 
 
-def test_a_budget_that_ends_the_search_is_said() -> None:
+def test_a_budget_that_ends_the_search_is_a_caveat() -> None:
     records = [trial(0, 0.9), trial(1, 0.8)]
-    assert caveats(ranked(*records), records, ASKED) == [
+    assert caveats(ranked(*records), records, FINALISTS) == [
         "the finalists were compared by 1 of 3 seeds"
     ]
     assert caveats(ranked(*records), records, None) == []
@@ -133,9 +146,13 @@ def test_a_budget_that_ends_the_search_is_said() -> None:
 
 def test_where_there_is_one_encoder_its_inlier_models_compare() -> None:
     records = [trial(0, 0.9, 0.8), trial(1, 0.5, 0.7, of=0)]
-    found = ranked(*records)
-    assert (named(found.winner), named(found.second), found.seeds) == ((0, "lof"), (0, "gmm"), 2)
-    assert caveats(found, records, ASKED) == []
+    ranking = ranked(*records)
+    assert (
+        number_and_inlier(ranking.winner),
+        number_and_inlier(ranking.second),
+        ranking.seeds,
+    ) == ((0, "lof"), (0, "gmm"), 2)
+    assert caveats(ranking, records, FINALISTS) == []
 
 
 SCORE = st.none() | st.sampled_from([0.0, 0.25, 0.5, 0.625, 0.75, 1.0])
@@ -143,7 +160,7 @@ SCORE = st.none() | st.sampled_from([0.0, 0.25, 0.5, 0.625, 0.75, 1.0])
 
 @st.composite
 def studies(draw: st.DrawFn) -> list[Record]:
-    """Up to five trials, some with further seeds, of which some failed."""
+    """Draw up to five trials, some with further seeds, some failed."""
     searched = draw(st.lists(st.lists(SCORE, max_size=2), max_size=5))
     records = [trial(number, *scores) for number, scores in enumerate(searched)]
     for _ in range(draw(st.integers(0, 6))):
@@ -156,21 +173,21 @@ def studies(draw: st.DrawFn) -> list[Record]:
 
 
 @given(studies())
-def test_nobody_who_compares_has_a_better_mean_than_the_winner(records: list[Record]) -> None:
-    found = rank(records)
-    if found is None:
+def test_no_candidate_has_a_better_mean_than_the_winner(records: list[Record]) -> None:
+    ranking = rank(records)
+    if ranking is None:
         assert all(r.best is None for r in records if r.proposal.rerun_of is None)
         return
-    means = [one.mean(found.seeds) for one in found.candidates]
+    means = [candidate.mean(ranking.seeds) for candidate in ranking.candidates]
     assert means == sorted(means, reverse=True)
-    assert all(len(one.trainings) >= found.seeds for one in found.candidates)
-    assert found.winner.configuration == found.candidates[0].configuration
-    assert found.second is not found.winner
-    if found.second and found.second.configuration != found.winner.configuration:
-        assert found.second.mean(found.seeds) <= found.candidates[0].mean(found.seeds)
-    for one in found.candidates:
-        assert len({training.record.proposal.number for training in one.trainings}) == len(
-            one.trainings
+    assert all(len(candidate.trainings) >= ranking.seeds for candidate in ranking.candidates)
+    assert ranking.winner.configuration == ranking.candidates[0].configuration
+    assert ranking.second is not ranking.winner
+    if ranking.second and ranking.second.configuration != ranking.winner.configuration:
+        assert ranking.second.mean(ranking.seeds) <= ranking.candidates[0].mean(ranking.seeds)
+    for candidate in ranking.candidates:
+        assert len({training.record.proposal.number for training in candidate.trainings}) == len(
+            candidate.trainings
         )
 
 
@@ -182,9 +199,9 @@ def test_the_order_of_records_does_not_matter(records: list[Record]) -> None:
 @given(studies())
 def test_without_further_seeds_the_ranking_is_that_of_all_scores(records: list[Record]) -> None:
     alone = [record for record in records if record.proposal.rerun_of is None]
-    found = rank(alone)
+    ranking = rank(alone)
     scores = [r.val_score for record in alone for r in record.rows if r.val_score is not None]
-    ranked_scores = [one.mean() for one in found.candidates] if found else []
+    ranked_scores = [candidate.mean() for candidate in ranking.candidates] if ranking else []
     assert ranked_scores == sorted(scores, reverse=True)
-    if found:
-        assert found.winner is found.candidates[0]
+    if ranking:
+        assert ranking.winner is ranking.candidates[0]

@@ -1,4 +1,4 @@
-"""final_scores.csv says again what was written."""
+"""Reading and writing of final_scores.csv."""
 
 from upath import UPath
 

@@ -1,4 +1,4 @@
-"""Space files: what they mean, and one line for everything that is wrong with one."""
+"""Space files: their meaning, and one line for each mistake."""
 
 import copy
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def test_the_documented_example_means_what_it_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "meant"),
+    ("value", "expected"),
     [
         (0.5, (0.5,)),
         (2, (2,)),
@@ -67,9 +67,9 @@ def test_the_documented_example_means_what_it_says(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize(("key", "name"), [("lr", "lr"), ("lambda", "lam")])
 def test_a_scalar_fixes_a_list_chooses_a_range_samples(
-    key: str, name: str, value: Any, meant: Any
+    key: str, name: str, value: Any, expected: Any
 ) -> None:
-    assert getattr(check_space(example(**{key: value}), "x").search, name) == meant
+    assert getattr(check_space(example(**{key: value}), "x").search, name) == expected
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_rungs(strategy: dict[str, Any], epochs: int, rungs: set[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "meant"),
+    ("strategy", "expected"),
     [
         ({"trials": 8}, Finalists(top=3, seeds=3)),
         ({"trials": 7}, None),
@@ -102,8 +102,8 @@ def test_rungs(strategy: dict[str, Any], epochs: int, rungs: set[int]) -> None:
         ({"finalists": {}}, Finalists(top=3, seeds=3)),
     ],
 )
-def test_finalists(strategy: dict[str, Any], meant: Finalists | None) -> None:
-    assert check_space(example() | {"strategy": strategy}, "x").finalists == meant
+def test_finalists(strategy: dict[str, Any], expected: Finalists | None) -> None:
+    assert check_space(example() | {"strategy": strategy}, "x").finalists == expected
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_finalists(strategy: dict[str, Any], meant: Finalists | None) -> None:
 def test_inlier_models_have_their_values_of_p(
     inlier: dict[str, Any], specs: list[tuple[str, float | None]]
 ) -> None:
-    found = check_space(example(inlier=inlier), "x").search.specs
-    assert [(spec.name, spec.p) for spec in found] == specs
+    searched = check_space(example(inlier=inlier), "x").search.specs
+    assert [(spec.name, spec.p) for spec in searched] == specs
 
 
 def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path: Path) -> None:
@@ -146,15 +146,15 @@ def test_only_a_search_is_needed() -> None:
 
 
 def test_a_space_survives_its_own_json() -> None:
-    """study.json holds a space, and a run goes on from it."""
+    """study.json holds a space, from which a run resumes."""
     space = check_space(
         example(batch_size={"low": 8, "high": 64}, inlier={"none": [], "gmm": [1]}), "x"
     )
-    again = check_space(space.model_dump(mode="json", by_alias=True), "study.json")
-    assert again == space
+    reloaded = check_space(space.model_dump(mode="json", by_alias=True), "study.json")
+    assert reloaded == space
 
 
-# Wrong uses: key of the message, and how to go wrong there.
+# Mistakes: key and problem of the message, and the change of the space.
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -302,7 +302,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load_space(path)
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         load_space(tmp_path / "none.yaml")
 
@@ -367,7 +367,7 @@ def test_the_papers_grid_is_tried_whole() -> None:
     assert space.strategy.trials == 12
 
 
-# Which file
+# Choice of the file
 
 
 def test_a_machines_own_file_comes_before_the_default(
@@ -376,21 +376,21 @@ def test_a_machines_own_file_comes_before_the_default(
     monkeypatch.chdir(tmp_path)
     shipped = find_space("valve", None)
     assert (shipped.name, shipped.is_file()) == ("default.yaml", True)
-    own = tmp_path / "search_spaces"
-    own.mkdir()
-    (own / "default.yaml").touch()
+    local = tmp_path / "search_spaces"
+    local.mkdir()
+    (local / "default.yaml").touch()
     assert find_space("valve", None) == Path("search_spaces/default.yaml")
-    (own / "valve.yaml").touch()
+    (local / "valve.yaml").touch()
     assert find_space("valve", None) == Path("search_spaces/valve.yaml")
     assert find_space("fan", None) == Path("search_spaces/default.yaml")
 
 
-def test_a_file_that_was_asked_for_is_taken_or_missed(
+def test_a_requested_file_is_found_or_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.yaml").touch()
-    assert find_space("valve", Path("mine.yaml")) == Path("mine.yaml")
+    (tmp_path / "custom.yaml").touch()
+    assert find_space("valve", Path("custom.yaml")) == Path("custom.yaml")
     assert find_space("valve", Path("search_spaces/demo.yaml")).is_file()  # the shipped one
     with pytest.raises(UserError, match=r"--space: there is no file other\.yaml"):
         find_space("valve", Path("other.yaml"))

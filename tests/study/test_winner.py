@@ -1,4 +1,4 @@
-"""The best of some records, and the detector that is made of it."""
+"""The winner of a ranking, and its detector."""
 
 import json
 from dataclasses import replace
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from upath import UPath
 
 from raysearch.config import Configuration
 from raysearch.data.dataset import TrialData
@@ -28,20 +29,20 @@ def proposal(number: int) -> Proposal:
     return Proposal(number, Configuration(1e-3 * (number + 1), 32, 10.0))
 
 
-def chosen_of(*records: Record) -> Winner:
+def winner_of(*records: Record) -> Winner:
     ranking = rank(records)
     assert ranking is not None
     return choose_winner("valve", "data", ranking)
 
 
 def test_the_highest_score_wins_with_its_inlier_model() -> None:
-    found = chosen_of(
+    winner = winner_of(
         complete(proposal(0), row("gmm", 1, 0.71), row("lof", 4, 0.6)),
         complete(proposal(1), row("gmm", 1, 0.5), row("lof", 8, 0.8), row("gmm", 2, 0.79)),
         failed(proposal(2)),
         complete(proposal(3), row("gmm", 1, 0.75), seed=5),
     )
-    assert found == Winner(
+    assert winner == Winner(
         machine="valve",
         trial=1,
         encoder="encoder1",
@@ -54,45 +55,46 @@ def test_the_highest_score_wins_with_its_inlier_model() -> None:
         mean_score=0.8,
         std_score=None,
     )
-    assert found.score == 0.8
+    assert winner.score == 0.8
 
 
 def test_of_several_seeds_the_best_encoder_is_the_detectors() -> None:
-    again = [replace(proposal(0), number=n, seed=n, rerun_of=0) for n in (7, 8)]
-    found = chosen_of(
+    reruns = [replace(proposal(0), number=n, seed=n, rerun_of=0) for n in (7, 8)]
+    winner = winner_of(
         complete(proposal(0), row("lof", 4, 0.6)),
-        complete(again[0], row("lof", 4, 0.9)),
-        complete(again[1], row("lof", 4, 0.75)),
+        complete(reruns[0], row("lof", 4, 0.9)),
+        complete(reruns[1], row("lof", 4, 0.75)),
     )
-    assert (found.trial, found.encoder, found.seed) == (7, "encoder7", 7)
-    assert (found.val_score, found.seeds) == (0.9, 3)
-    assert (found.score, found.std_score) == (pytest.approx(0.75), pytest.approx(0.15))
-    assert found.config(TEN).seed == 7
-    assert found.config(TEN).configuration == proposal(0).configuration
+    assert (winner.trial, winner.encoder, winner.seed) == (7, "encoder7", 7)
+    assert (winner.val_score, winner.seeds) == (0.9, 3)
+    assert winner.score == pytest.approx(0.75)
+    assert winner.std_score == pytest.approx(0.15)
+    assert winner.config(TEN).seed == 7
+    assert winner.config(TEN).configuration == proposal(0).configuration
 
 
 @pytest.fixture
 def winner() -> Winner:
-    return chosen_of(complete(proposal(1), row("lof", 4, 1 / 3)))
+    return winner_of(complete(proposal(1), row("lof", 4, 1 / 3)))
 
 
 def test_a_frozen_winner_comes_back(tmp_path: Path, winner: Winner) -> None:
-    assert read_frozen(tmp_path) is None
-    freeze_winner(winner, tmp_path)
-    assert read_frozen(tmp_path) == winner
+    folder = UPath(tmp_path)
+    assert read_frozen(folder) is None
+    freeze_winner(winner, folder)
+    assert read_frozen(folder) == winner
 
 
-def test_one_that_was_frozen_before_there_were_finalists_comes_back(
-    tmp_path: Path, winner: Winner
-) -> None:
+def test_a_winner_frozen_before_the_finalists_comes_back(tmp_path: Path, winner: Winner) -> None:
+    folder = UPath(tmp_path)
     content = winner.to_json()
     for key in ("seeds", "mean_score", "std_score"):
         del content[key]
-    (tmp_path / "frozen.json").write_text(json.dumps(content))
-    assert read_frozen(tmp_path) == winner
+    (folder / "frozen.json").write_text(json.dumps(content))
+    assert read_frozen(folder) == winner
 
 
-def test_its_configuration_is_that_of_its_encoder(winner: Winner) -> None:
+def test_the_configuration_of_a_winner_is_that_of_its_encoder(winner: Winner) -> None:
     config = winner.config(TEN)
     assert (config.machine, config.data, config.seed) == ("valve", "data", 0)
     assert config.configuration == Configuration(2e-3, 32, 10.0)
@@ -107,18 +109,18 @@ def data(demo_data: Path) -> TrialData:
 
 
 @pytest.fixture
-def study(tmp_path: Path, data: TrialData) -> Path:
-    """A study that holds one encoder, which was never trained."""
+def study(tmp_path: Path, data: TrialData) -> UPath:
+    """Write a study with one untrained encoder."""
     torch.manual_seed(0)
     encoder = new_encoder(TEN, len(data.ids), pretrained=False)
     path = tmp_path / "encoders" / "encoder1" / "best.safetensors"
     checkpoint.save(path, encoder.state_dict(), {"history": [], "resumes": []})
-    return tmp_path
+    return UPath(tmp_path)
 
 
 @pytest.mark.parametrize(("inlier", "p"), [("lof", 4), ("gmm", 1), ("none", None)])
 def test_the_detector_has_a_model_and_a_threshold_for_every_id(
-    study: Path, data: TrialData, winner: Winner, inlier: str, p: int | None
+    study: UPath, data: TrialData, winner: Winner, inlier: str, p: int | None
 ) -> None:
     chosen = replace(winner, inlier=InlierSpec(inlier, p))
     detector = build_detector(chosen, TEN, data, study)
@@ -126,7 +128,7 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
     assert detector.spec == chosen.inlier
     assert (detector.mean, detector.std) == (data.target.mean, data.target.std)
     assert not detector.encoder.training
-    # The threshold is that of normal clips which the model was not fitted on.
+    # The threshold is of normal clips outside of the fit.
     train, held = data.target_parts(TEN.validation_share, chosen.seed)
     assert held.clips.size == 6
     for identity in ("0", "5"):
@@ -140,7 +142,7 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
 
 
 def test_a_model_of_an_id_is_fitted_on_that_ids_held_clips(
-    study: Path, data: TrialData, winner: Winner
+    study: UPath, data: TrialData, winner: Winner
 ) -> None:
     detector = build_detector(winner, TEN, data, study)
     _, held = data.target_parts(TEN.validation_share, winner.seed)
@@ -155,7 +157,7 @@ def test_a_model_of_an_id_is_fitted_on_that_ids_held_clips(
 
 
 def test_a_model_that_cannot_be_fitted_is_named(
-    study: Path, data: TrialData, winner: Winner
+    study: UPath, data: TrialData, winner: Winner
 ) -> None:
     with pytest.raises(UserError, match=r"no detector: ID 0 of valve: gmm with p=64 .*has 10"):
         build_detector(replace(winner, inlier=InlierSpec("gmm", 64)), TEN, data, study)
@@ -163,4 +165,4 @@ def test_a_model_that_cannot_be_fitted_is_named(
 
 def test_a_lost_encoder_is_named(tmp_path: Path, data: TrialData, winner: Winner) -> None:
     with pytest.raises(UserError, match="encoder1/best"):
-        build_detector(winner, TEN, data, tmp_path)
+        build_detector(winner, TEN, data, UPath(tmp_path))

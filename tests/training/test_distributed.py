@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from timm.layers import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
+from torch.multiprocessing.spawn import start_processes
 
 from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
 from raysearch.errors import UserError
+from raysearch.model.encoder import Encoder
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.training import checkpoint, learner, train
 from raysearch.training.distributed import (
@@ -35,7 +36,7 @@ from raysearch.training.distributed import (
 )
 from raysearch.training.embedding import Embedder
 from raysearch.training.network import new_encoder
-from raysearch.training.outcome import Epoch
+from raysearch.training.outcome import Epoch, TrialResult
 from raysearch.training.sync_layers import GlobalBatchNorm, synchronise, wrap_encoder
 from raysearch.training.trial import run_trial
 from tests.tiny import TINY, open_valve, tiny_config
@@ -61,19 +62,23 @@ CLIPS = [7, 2, 30, 11, 5]
 # What the workers do. Each function runs on every worker and returns what the tests look at.
 
 
-def launch(count: int, scenario: Callable[..., dict[str, Any]], folder: Path, root: Path):
-    """Runs a scenario on some workers and returns what each of them returned."""
+def launch(
+    count: int, scenario: Callable[..., dict[str, Any]], folder: Path, root: Path
+) -> list[SimpleNamespace]:
+    """Run a scenario on some workers and return the result of each."""
     # Workers are forked from a process that has imported everything, and has not run anything.
     multiprocessing.set_forkserver_preload(["raysearch.training.trial", "pytest"])
     arguments = (count, scenario, folder, root)
-    mp.start_processes(_worker, arguments, count, start_method="forkserver")
+    start_processes(_worker, arguments, count, start_method="forkserver")  # type: ignore[no-untyped-call]
     return [
         SimpleNamespace(**pickle.loads((folder / f"{number}.pickle").read_bytes()))
         for number in range(count)
     ]
 
 
-def _worker(number: int, count: int, scenario: Callable[..., Any], folder: Path, root: Path):
+def _worker(
+    number: int, count: int, scenario: Callable[..., Any], folder: Path, root: Path
+) -> None:
     warnings.simplefilter("error")
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
@@ -82,9 +87,9 @@ def _worker(number: int, count: int, scenario: Callable[..., Any], folder: Path,
         "gloo", f"file://{folder}/group", timedelta(seconds=100), count, rank=number
     )
     # Only the first worker has the folder: the others would find nothing, and write in vain.
-    own = folder if number == 0 else folder / f"absent-{number}"
-    found = scenario(open_valve(root), own)
-    (folder / f"{number}.pickle").write_bytes(pickle.dumps(found))
+    visible = folder if number == 0 else folder / f"absent-{number}"
+    result = scenario(open_valve(root), visible)
+    (folder / f"{number}.pickle").write_bytes(pickle.dumps(result))
     dist.destroy_process_group()
 
 
@@ -177,12 +182,12 @@ def moments(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in tensors.items() if name.endswith("/exp_avg_sq")}
 
 
-def new_encoder_of_seed() -> nn.Module:
+def new_encoder_of_seed() -> Encoder:
     torch.manual_seed(0)
     return new_encoder(TINY, 6, pretrained=False).eval()
 
 
-def embeddings(data: TrialData, encoder: Any, clips: list[int]) -> np.ndarray:
+def embeddings(data: TrialData, encoder: Encoder, clips: list[int]) -> np.ndarray:
     store = data.target
     part = Part(store, np.arange(len(store.clips)), store.mean, store.std)
     return Embedder(encoder, TINY).clips(part, clips)
@@ -237,21 +242,35 @@ def norm_and_batches(name: str) -> tuple[nn.Module, list[torch.Tensor], torch.Te
     return norm, batches, draw(*shape)
 
 
-def run_norm(norm: nn.Module, batches: list[torch.Tensor], weights: torch.Tensor):
-    """Outputs and gradients of some steps in training, the state after, and what eval gives."""
+NormRun = tuple[
+    list[torch.Tensor],
+    list[torch.Tensor],
+    dict[str, torch.Tensor],
+    dict[str, torch.Tensor],
+    torch.Tensor,
+]
+"""Outputs and input gradients by step, gradients by parameter, final state, evaluated output."""
+
+
+def run_norm(norm: nn.Module, batches: list[torch.Tensor], weights: torch.Tensor) -> NormRun:
+    """Run some steps in training and one in evaluation."""
     outputs, inner = [], []
     for batch in batches:
         x = batch.clone().requires_grad_()
         y = norm(x)
         (y * weights).sum().backward()
         outputs.append(y.detach())
+        assert x.grad is not None
         inner.append(x.grad)
     evaluated = copy.deepcopy(norm).eval()(batches[0])
-    gradients = {name: p.grad for name, p in norm.named_parameters()}
+    gradients = {}
+    for name, parameter in norm.named_parameters():
+        assert parameter.grad is not None
+        gradients[name] = parameter.grad
     return outputs, inner, gradients, norm.state_dict(), evaluated.detach()
 
 
-def norm_of_shards(name: str, sizes: list[int]):
+def norm_of_shards(name: str, sizes: list[int]) -> NormRun:
     norm, batches, weights = norm_and_batches(name)
     synchronise(norm)
     start = sum(sizes[: rank()])
@@ -268,7 +287,7 @@ def data(demo_data: Path) -> TrialData:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _cpu_and_one_thread():
+def _cpu_and_one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -288,7 +307,9 @@ def two(data: TrialData, demo_data: Path, folder: Path) -> list[SimpleNamespace]
 
 
 @pytest.fixture(scope="module")
-def trio(data: TrialData, demo_data: Path, tmp_path_factory) -> list[SimpleNamespace]:
+def trio(
+    data: TrialData, demo_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[SimpleNamespace]:
     return launch(3, three, tmp_path_factory.mktemp("three"), demo_data)
 
 
@@ -297,8 +318,12 @@ def plain(data: TrialData, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ep
     return history(data, tmp_path_factory.mktemp("plain"), dropout=0.0)
 
 
+Alone = tuple[TrialResult, Path]
+"""Result of one worker and the folder of its checkpoints."""
+
+
 @pytest.fixture(scope="module")
-def alone(data: TrialData, tmp_path_factory: pytest.TempPathFactory):
+def alone(data: TrialData, tmp_path_factory: pytest.TempPathFactory) -> Alone:
     folder = tmp_path_factory.mktemp("alone")
     return run_trial(tiny_config(data, **CURVE), data, SPECS, ignore, folder), folder
 
@@ -314,7 +339,7 @@ def losses(history: tuple[Epoch, ...]) -> np.ndarray:
     return np.array([[getattr(epoch, name) for name in LOSSES] for epoch in history])
 
 
-def test_one_process_is_its_only_worker():
+def test_one_process_is_its_only_worker() -> None:
     assert (rank(), world_size()) == (0, 1)
     assert broadcast(lambda: 3) == 3
     with pytest.raises(UserError, match="no such thing"):
@@ -331,7 +356,7 @@ def test_one_process_is_its_only_worker():
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_batch_norm_of_shards_is_that_of_the_whole(
     request: pytest.FixtureRequest, name: str, count: int
-):
+) -> None:
     norm, batches, weights = norm_and_batches(name)
     outputs, inner, gradients, state, evaluated = run_norm(norm, batches, weights)
     if count == 1:
@@ -341,39 +366,39 @@ def test_batch_norm_of_shards_is_that_of_the_whole(
     else:
         shards = [w.norms[name] for w in request.getfixturevalue({2: "two", 3: "trio"}[count])]
     single = NORMS[name][2] == torch.float32
-    close = {"rtol": 1e-3, "atol": 1e-4} if single else {"rtol": 1e-10, "atol": 1e-11}
+    rtol, atol = (1e-3, 1e-4) if single else (1e-10, 1e-11)
     for step in range(NORM_STEPS):
         together = torch.cat([part[0][step] for part in shards])
-        torch.testing.assert_close(together, outputs[step], **close)
+        torch.testing.assert_close(together, outputs[step], rtol=rtol, atol=atol)
         together = torch.cat([part[1][step] for part in shards])
-        torch.testing.assert_close(together, inner[step], **close)
+        torch.testing.assert_close(together, inner[step], rtol=rtol, atol=atol)
     for key, gradient in gradients.items():
         summed = sum(part[2][key] for part in shards)
-        torch.testing.assert_close(summed, gradient, **close)
+        torch.testing.assert_close(summed, gradient, rtol=rtol, atol=atol)
     for part in shards:
         assert list(part[3]) == list(state)
         for key, value in state.items():
-            torch.testing.assert_close(part[3][key], value, **close)
+            torch.testing.assert_close(part[3][key], value, rtol=rtol, atol=atol)
     together = torch.cat([part[4] for part in shards])
     first = evaluated if count == 1 else torch.cat([evaluated])
-    torch.testing.assert_close(together, first, **close)
+    torch.testing.assert_close(together, first, rtol=rtol, atol=atol)
 
 
-def test_batch_norm_of_half_precision_computes_in_full():
+def test_batch_norm_of_half_precision_computes_in_full() -> None:
     norm, (batch, *_), weights = norm_and_batches("2d")
     norms = [norm.float(), copy.deepcopy(norm).float()]
     synchronise(norms[1])
     expected, found = (run_norm(n, [(batch / 10).bfloat16()], weights) for n in norms)
     assert found[0][0].dtype == found[1][0].dtype == torch.bfloat16
-    for part in range(2):
-        torch.testing.assert_close(found[part][0], expected[part][0], rtol=0.02, atol=0.02)
+    for steps, expected_steps in zip(found[:2], expected[:2], strict=True):
+        torch.testing.assert_close(steps[0], expected_steps[0], rtol=0.02, atol=0.02)
     for key, gradient in expected[2].items():
         torch.testing.assert_close(found[2][key], gradient, rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(found[3], expected[3], rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.slow
-def test_the_first_worker_speaks_for_all(two: list[SimpleNamespace]):
+def test_the_first_worker_speaks_for_all(two: list[SimpleNamespace]) -> None:
     assert [w.who for w in two] == [(0, 2), (1, 2)]
     for worker in two:
         assert worker.first == 0
@@ -383,7 +408,9 @@ def test_the_first_worker_speaks_for_all(two: list[SimpleNamespace]):
 
 
 @pytest.mark.slow
-def test_sums_and_rows_of_all_workers(two: list[SimpleNamespace], trio: list[SimpleNamespace]):
+def test_sums_and_rows_of_all_workers(
+    two: list[SimpleNamespace], trio: list[SimpleNamespace]
+) -> None:
     for worker in two:
         assert worker.total == [2.0, 1.0]
         assert worker.gathered == ["0", "1", "0", "1", "0"]
@@ -394,7 +421,7 @@ def test_sums_and_rows_of_all_workers(two: list[SimpleNamespace], trio: list[Sim
 @pytest.mark.parametrize("count", [2, 3])
 def test_the_loss_curve_does_not_depend_on_the_workers(
     request: pytest.FixtureRequest, plain: tuple[Epoch, ...], count: int
-):
+) -> None:
     found = request.getfixturevalue({2: "two", 3: "trio"}[count])
     np.testing.assert_allclose(losses(found[0].plain), losses(plain), rtol=3e-4)
     assert [e.lr for e in found[0].plain] == [e.lr for e in plain]
@@ -405,7 +432,7 @@ def test_the_loss_curve_does_not_depend_on_the_workers(
 @pytest.mark.slow
 def test_gradients_are_those_of_the_whole_batch(
     two: list[SimpleNamespace], data: TrialData, tmp_path: Path
-):
+) -> None:
     # Losses tell nothing of their scale, to which Adam is blind.
     interrupted(data, tmp_path)
     expected = moments(tmp_path)
@@ -417,7 +444,9 @@ def test_gradients_are_those_of_the_whole_batch(
 
 
 @pytest.mark.slow
-def test_dropout_does_not_depend_on_the_workers(two: list[SimpleNamespace], alone, plain):
+def test_dropout_does_not_depend_on_the_workers(
+    two: list[SimpleNamespace], alone: Alone, plain: tuple[Epoch, ...]
+) -> None:
     result, _ = alone
     found, expected = losses(two[0].result.history), losses(result.history)
     np.testing.assert_allclose(found, expected, rtol=3e-4)
@@ -426,7 +455,7 @@ def test_dropout_does_not_depend_on_the_workers(two: list[SimpleNamespace], alon
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
-def test_dropout_of_shards_is_that_of_the_whole(request: pytest.FixtureRequest, count: int):
+def test_dropout_of_shards_is_that_of_the_whole(request: pytest.FixtureRequest, count: int) -> None:
     found = request.getfixturevalue({2: "two", 3: "trio"}[count])
     torch.manual_seed(3)
     whole = nn.Dropout(0.3)(whole_batch())
@@ -436,7 +465,7 @@ def test_dropout_of_shards_is_that_of_the_whole(request: pytest.FixtureRequest, 
 
 
 @pytest.mark.slow
-def test_all_workers_have_the_same_result(two: list[SimpleNamespace]):
+def test_all_workers_have_the_same_result(two: list[SimpleNamespace]) -> None:
     first, second = two
     assert first.result == second.result
     assert first.told == second.told == list(first.result.history)
@@ -445,8 +474,8 @@ def test_all_workers_have_the_same_result(two: list[SimpleNamespace]):
 
 @pytest.mark.slow
 def test_the_result_is_that_of_one_worker(
-    two: list[SimpleNamespace], data: TrialData, folder: Path, alone
-):
+    two: list[SimpleNamespace], data: TrialData, folder: Path, alone: Alone
+) -> None:
     def forbidden(epoch: Epoch) -> None:
         raise AssertionError(f"epoch {epoch.epoch} was trained")
 
@@ -467,8 +496,8 @@ def test_the_result_is_that_of_one_worker(
 
 @pytest.mark.slow
 def test_checkpoints_do_not_tell_how_many_workers_wrote_them(
-    two: list[SimpleNamespace], folder: Path, alone
-):
+    two: list[SimpleNamespace], folder: Path, alone: Alone
+) -> None:
     files = [sorted(p.name for p in f.iterdir()) for f in (folder / "dropout", alone[1])]
     assert files == [["best.safetensors"]] * 2
     found, facts = checkpoint.load(folder / "dropout" / "best.safetensors")
@@ -484,7 +513,7 @@ def test_checkpoints_do_not_tell_how_many_workers_wrote_them(
 @pytest.mark.slow
 def test_one_worker_goes_on_where_two_were_interrupted(
     two: list[SimpleNamespace], data: TrialData, folder: Path, plain: tuple[Epoch, ...]
-):
+) -> None:
     assert [worker.begun for worker in two] == [[1], [1]]
     resumed = train.train(tiny_config(data, **CURVE, dropout=0.0), data, ignore, folder / "begun")
     assert resumed.resumes == (1,)
@@ -496,7 +525,7 @@ def test_one_worker_goes_on_where_two_were_interrupted(
 @pytest.mark.parametrize("count", [2, 3])
 def test_each_clip_is_embedded_once_and_in_its_place(
     request: pytest.FixtureRequest, data: TrialData, count: int
-):
+) -> None:
     found = request.getfixturevalue({2: "two", 3: "trio"}[count])
     clips = CLIPS if count == 2 else CLIPS[:2]  # fewer clips than workers
     expected = embeddings(data, new_encoder_of_seed(), clips)
@@ -507,7 +536,7 @@ def test_each_clip_is_embedded_once_and_in_its_place(
 
 
 @pytest.mark.slow
-def test_what_fails_fails_on_every_worker(two: list[SimpleNamespace]):
+def test_what_fails_fails_on_every_worker(two: list[SimpleNamespace]) -> None:
     for worker in two:
         assert worker.diverged == ("TrialError", "the loss diverged (not finite) in epoch 1")
         name, message = worker.foreign
@@ -516,7 +545,7 @@ def test_what_fails_fails_on_every_worker(two: list[SimpleNamespace]):
 
 
 @pytest.mark.slow
-def test_more_workers_than_samples_of_a_batch(trio: list[SimpleNamespace]):
+def test_more_workers_than_samples_of_a_batch(trio: list[SimpleNamespace]) -> None:
     for worker in trio:
         assert worker.narrow == (
             "TrialError",

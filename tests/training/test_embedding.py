@@ -37,7 +37,7 @@ def whole(data: TrialData) -> Part:
     return Part(store, np.arange(len(store.clips)), store.mean, store.std)
 
 
-def test_each_clip_has_its_overlapping_segments_in_order(data: TrialData, encoder: Encoder):
+def test_each_clip_has_its_overlapping_segments_in_order(data: TrialData, encoder: Encoder) -> None:
     part, clips = whole(data), [7, 2, 30]
     found = Embedder(encoder, TEN).clips(part, clips)
     assert found.shape == (3, 10, 128)
@@ -51,7 +51,7 @@ def test_each_clip_has_its_overlapping_segments_in_order(data: TrialData, encode
         np.testing.assert_allclose(row, Embedder(encoder, TEN).segments(cut), rtol=1e-3, atol=1e-4)
 
 
-def test_more_clips_than_are_embedded_at_once(data: TrialData, encoder: Encoder):
+def test_more_clips_than_are_embedded_at_once(data: TrialData, encoder: Encoder) -> None:
     part, options = whole(data), TEN.model_copy(update={"segments": 2})
     clips = list(range(CLIPS_AT_ONCE + 3))
     together = Embedder(encoder, options).clips(part, clips)
@@ -61,22 +61,26 @@ def test_more_clips_than_are_embedded_at_once(data: TrialData, encoder: Encoder)
     assert np.ptp(together, axis=0).max() > 1e-2  # clips differ by more than that
 
 
-def test_a_clip_shorter_than_a_segment_is_repeated(data: TrialData, encoder: Encoder):
+def test_a_clip_shorter_than_a_segment_is_repeated(data: TrialData, encoder: Encoder) -> None:
     options = TEN.model_copy(update={"segment_seconds": 4.0})
     found = Embedder(encoder, options).clips(whole(data), [0])
     assert found.shape == (1, 10, 128)
     np.testing.assert_allclose(found[0], np.broadcast_to(found[0, 0], (10, 128)), atol=1e-4)
 
 
-def test_embedding_builds_no_graph_and_moves_no_statistics(data: TrialData, encoder: Encoder):
+def test_embedding_builds_no_graph_and_moves_no_statistics(
+    data: TrialData, encoder: Encoder
+) -> None:
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     Embedder(encoder, TEN).clips(whole(data), [0])
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
 
 
-def test_embeddings_are_computed_without_tf32(encoder: Encoder):
-    flags = torch.backends.cudnn.conv, torch.backends.cuda.matmul
-    before, seen = [flag.fp32_precision for flag in flags], []
+def test_embeddings_are_computed_without_tf32(encoder: Encoder) -> None:
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    flags = convolutions, torch.backends.cuda.matmul
+    before = [flag.fp32_precision for flag in flags]
+    seen: list[str] = []
     hook = encoder.backbone.register_forward_hook(
         lambda *_: seen.extend(flag.fp32_precision for flag in flags)
     )

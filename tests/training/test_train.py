@@ -2,9 +2,10 @@
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def on_cpu(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _cpu_and_one_thread(monkeypatch: pytest.MonkeyPatch):
+def _cpu_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # Bit for bit the same is promised for a CPU; a GPU adds up in an order of its own.
     on_cpu(monkeypatch)
     before = torch.get_num_threads()
@@ -70,15 +71,15 @@ def timeless(trained: Trained) -> list[Epoch]:
 
 
 def same_weights(left: Trained, right: Trained) -> bool:
-    ours, theirs = left.encoder.state_dict(), right.encoder.state_dict()
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
+    first, second = left.encoder.state_dict(), right.encoder.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
 # To make it again after a change that is meant to move it: run the test and copy what it prints.
 GOLDEN: Losses = [(1.5536619, 1.5004812), (1.4748084, 1.4762065), (1.4069302, 1.4557514)]
 
 
-def test_golden_loss_curve(data: TrialData, tmp_path: Path):
+def test_golden_loss_curve(data: TrialData, tmp_path: Path) -> None:
     # A low learning rate: the gradient of the bias before the batch norm is all rounding error,
     # of which Adam makes steps of full size, so validation differs a little between CPUs
     # (1e-5 here, 7e-5 with lr 1e-3; training losses 1e-7).
@@ -88,7 +89,7 @@ def test_golden_loss_curve(data: TrialData, tmp_path: Path):
     np.testing.assert_allclose(found, GOLDEN, rtol=1e-4)
 
 
-def test_the_seed_and_nothing_else_decides(data: TrialData, tmp_path: Path):
+def test_the_seed_and_nothing_else_decides(data: TrialData, tmp_path: Path) -> None:
     first = train(tiny_config(data, epochs=1), data, ignore, tmp_path / "first")
     torch.rand(3)  # what else draws from the global generator makes no difference
     again = train(tiny_config(data, epochs=1), data, ignore, tmp_path / "again")
@@ -119,7 +120,7 @@ def resume(data: TrialData, folder: Path) -> tuple[Trained, list[int]]:
 @pytest.mark.parametrize("stopped", [1, 2, 3])
 def test_an_interrupted_training_ends_with_the_same_numbers(
     data: TrialData, tmp_path: Path, whole: Trained, stopped: int
-):
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(tiny_config(data, lr=1e-3), data, stop_after(stopped), tmp_path)
     assert not is_trained(tmp_path)
@@ -132,15 +133,15 @@ def test_an_interrupted_training_ends_with_the_same_numbers(
 
 def test_an_epoch_that_was_broken_off_is_trained_from_its_start(
     data: TrialData, tmp_path: Path, whole: Trained, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     steps = 0
 
-    def step(*arguments: object) -> torch.Tensor:
+    def step(machine: torch.Tensor, product: torch.Tensor, lam: float) -> torch.Tensor:
         nonlocal steps
         steps += 1
         if steps == 8:
             raise KeyboardInterrupt
-        return total_loss(*arguments)
+        return total_loss(machine, product, lam)
 
     with monkeypatch.context() as patch:
         patch.setattr("raysearch.training.learner.total_loss", step)
@@ -153,7 +154,7 @@ def test_an_epoch_that_was_broken_off_is_trained_from_its_start(
     assert same_weights(resumed, whole)
 
 
-def test_every_interruption_is_told(data: TrialData, tmp_path: Path, whole: Trained):
+def test_every_interruption_is_told(data: TrialData, tmp_path: Path, whole: Trained) -> None:
     for stopped in (1, 2):
         with pytest.raises(KeyboardInterrupt):
             train(tiny_config(data, lr=1e-3), data, stop_after(stopped), tmp_path)
@@ -165,7 +166,7 @@ def test_every_interruption_is_told(data: TrialData, tmp_path: Path, whole: Trai
 @pytest.mark.parametrize("killed", [1, 3])
 def test_a_kill_between_last_and_best_loses_nothing(
     data: TrialData, tmp_path: Path, whole: Trained, killed: int
-):
+) -> None:
     best, kept = tmp_path / "best.safetensors", tmp_path / "kept"
 
     def report(epoch: Epoch) -> None:
@@ -186,7 +187,9 @@ def test_a_kill_between_last_and_best_loses_nothing(
     assert same_weights(resumed, whole)
 
 
-def test_a_kill_at_the_very_end_loses_nothing(data: TrialData, tmp_path: Path, whole: Trained):
+def test_a_kill_at_the_very_end_loses_nothing(
+    data: TrialData, tmp_path: Path, whole: Trained
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(tiny_config(data, lr=1e-3), data, stop_after(3), tmp_path)
     last = tmp_path / "last.safetensors"
@@ -199,7 +202,7 @@ def test_a_kill_at_the_very_end_loses_nothing(data: TrialData, tmp_path: Path, w
     assert same_weights(resumed, whole)
 
 
-def test_a_finished_encoder_is_loaded(data: TrialData, tmp_path: Path):
+def test_a_finished_encoder_is_loaded(data: TrialData, tmp_path: Path) -> None:
     config = tiny_config(data, epochs=1)
     first = train(config, data, ignore, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors"]
@@ -215,7 +218,7 @@ def test_a_finished_encoder_is_loaded(data: TrialData, tmp_path: Path):
 @pytest.mark.parametrize("batch_size", [16, 14, 512])
 def test_one_cycle_takes_exactly_the_steps_that_are_run(
     data: TrialData, tmp_path: Path, batch_size: int
-):
+) -> None:
     lr, clips = 3e-3, 6 * 11  # of twelve clips of an ID, one is held out
     config = tiny_config(data, lr=lr, epochs=2, batch_size=batch_size)
     rates: list[float] = []
@@ -239,15 +242,15 @@ def test_one_cycle_takes_exactly_the_steps_that_are_run(
 def one_cycle(lr: float, steps: int) -> list[float]:
     optimiser = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=lr, total_steps=steps)
-    rates = [schedule.get_last_lr()[0]]
+    rates = [float(schedule.get_last_lr()[0])]
     for _ in range(steps):
         optimiser.step()
         schedule.step()
-        rates.append(schedule.get_last_lr()[0])
+        rates.append(float(schedule.get_last_lr()[0]))
     return rates
 
 
-def test_the_epoch_of_least_validation_loss_is_kept(data: TrialData, tmp_path: Path):
+def test_the_epoch_of_least_validation_loss_is_kept(data: TrialData, tmp_path: Path) -> None:
     weights: list[dict[str, torch.Tensor]] = []
     history: list[float] = []
     kept: list[int] = []
@@ -275,7 +278,7 @@ def test_the_epoch_of_least_validation_loss_is_kept(data: TrialData, tmp_path: P
 
 def test_losses_of_the_kept_epoch_follow_from_its_weights(
     data: TrialData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     # Batches of targets only, of both and of others only: means are over samples, not batches.
     monkeypatch.setattr("raysearch.training.learner._EVALUATION_BATCH", 5)
     config = tiny_config(data, epochs=1, lam=0.5)
@@ -303,14 +306,14 @@ def test_losses_of_the_kept_epoch_follow_from_its_weights(
     assert best.train_loss == pytest.approx(best.train_machine_loss + 0.5 * best.train_product_loss)
 
 
-def test_the_target_is_never_among_the_others(data: TrialData):
+def test_the_target_is_never_among_the_others(data: TrialData) -> None:
     train_parts, held = data.other_parts("own", 0.1, 0)
     heard = {clip.machine for part in (*train_parts, *held) for clip in part.store.clips}
     assert heard == {"fan", "pump"}
     assert {clip.machine for clip in data.target.clips} == {"valve"}
 
 
-def test_one_clip_an_id_is_enough_of_another_machine(demo_data: Path, tmp_path: Path):
+def test_one_clip_an_id_is_enough_of_another_machine(demo_data: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     for path in demo_data.rglob("*.wav"):
         relative = path.relative_to(demo_data)
@@ -327,7 +330,7 @@ def test_one_clip_an_id_is_enough_of_another_machine(demo_data: Path, tmp_path: 
     assert epoch.val_machine_loss > 0.3
 
 
-def test_divergence_is_a_failure_that_names_its_epoch(data: TrialData, tmp_path: Path):
+def test_divergence_is_a_failure_that_names_its_epoch(data: TrialData, tmp_path: Path) -> None:
     config = tiny_config(data, lr=1e30)
     for _ in range(2):
         with pytest.raises(TrialError, match=r"^the loss diverged \(not finite\) in epoch 1$"):
@@ -338,7 +341,7 @@ def test_divergence_is_a_failure_that_names_its_epoch(data: TrialData, tmp_path:
 
 def test_a_later_divergence_leaves_nothing_that_passes_for_finished(
     data: TrialData, tmp_path: Path
-):
+) -> None:
     config = tiny_config(data)
     with pytest.raises(KeyboardInterrupt):
         train(config, data, stop_after(1), tmp_path)
@@ -352,7 +355,7 @@ def test_a_later_divergence_leaves_nothing_that_passes_for_finished(
         assert not is_trained(tmp_path)
 
 
-def first_epoch(data: TrialData, folder: Path, **options: object) -> float:
+def first_epoch(data: TrialData, folder: Path, **options: Any) -> float:
     with pytest.raises(KeyboardInterrupt):
         train(tiny_config(data, epochs=2, **options), data, stop_after(1), folder)
     _, facts = checkpoint.load(folder / "last.safetensors")
@@ -366,7 +369,7 @@ def forget_signature(path: Path) -> None:
     checkpoint.save(path, tensors, facts)
 
 
-def test_the_probability_of_mixup_moves_over_training(data: TrialData, tmp_path: Path):
+def test_the_probability_of_mixup_moves_over_training(data: TrialData, tmp_path: Path) -> None:
     modes = ("constant", "rise", "decay", "off")
     first = {mode: first_epoch(data, tmp_path / mode, mixup=mode) for mode in modes}
     assert first["rise"] == first["off"]  # from 0 ...
@@ -385,7 +388,7 @@ def test_the_probability_of_mixup_moves_over_training(data: TrialData, tmp_path:
 
 def test_other_machines_are_normalised_by_their_own_statistics_or_the_target_s(
     data: TrialData, tmp_path: Path
-):
+) -> None:
     own, _ = data.other_parts("own", 0.1, 0)
     target, _ = data.other_parts("target", 0.1, 0)
     assert [part.std for part in own] == [store.std for store in data.others]
@@ -394,7 +397,7 @@ def test_other_machines_are_normalised_by_their_own_statistics_or_the_target_s(
     assert found["own"] != found["target"]
 
 
-def test_an_encoder_is_rebuilt_from_its_file_alone(data: TrialData, tmp_path: Path):
+def test_an_encoder_is_rebuilt_from_its_file_alone(data: TrialData, tmp_path: Path) -> None:
     config = tiny_config(data, epochs=1, embedding=16, divide_norm=False)
     trained = train(config, data, ignore, tmp_path / "here")
     (tmp_path / "there").mkdir()
@@ -407,7 +410,7 @@ def test_an_encoder_is_rebuilt_from_its_file_alone(data: TrialData, tmp_path: Pa
 @pytest.mark.parametrize("finished", [True, False])
 def test_the_folder_of_another_configuration_is_refused(
     data: TrialData, tmp_path: Path, finished: bool
-):
+) -> None:
     config = tiny_config(data, epochs=2)
     with pytest.raises(KeyboardInterrupt):
         train(config, data, stop_after(1), tmp_path)
@@ -426,7 +429,7 @@ def test_the_folder_of_another_configuration_is_refused(
     assert len(train(other, data, ignore, tmp_path).history) == 2
 
 
-def test_pretrained_weights_are_needed_only_to_begin(data: TrialData, tmp_path: Path):
+def test_pretrained_weights_are_needed_only_to_begin(data: TrialData, tmp_path: Path) -> None:
     weights = tmp_path / "weights.safetensors"
     source = new_encoder(TINY, 6, pretrained=False).backbone.state_dict()
     # Weights as they are published are for three channels.
@@ -443,7 +446,7 @@ def test_pretrained_weights_are_needed_only_to_begin(data: TrialData, tmp_path: 
 
 def test_out_of_memory_names_the_batch_size(
     data: TrialData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     def full(*_: object) -> torch.Tensor:
         raise torch.OutOfMemoryError(
             "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 "
@@ -469,7 +472,7 @@ Judged = tuple[Trained, list[tuple[int, dict[str, torch.Tensor]]]]
 """A training, and the number of each epoch that was judged with its weights."""
 
 
-def judged(data: TrialData, folder: Path, rungs: set[int], **options: object) -> Judged:
+def judged(data: TrialData, folder: Path, rungs: set[int], **options: Any) -> Judged:
     """Trains, and keeps a copy of every encoder that is judged."""
     seen: list[tuple[int, dict[str, torch.Tensor]]] = []
 
@@ -478,13 +481,13 @@ def judged(data: TrialData, folder: Path, rungs: set[int], **options: object) ->
         seen.append((epoch, {k: v.clone() for k, v in encoder.state_dict().items()}))
         return epoch / 10
 
-    config = tiny_config(data, **options)  # type: ignore[arg-type]
+    config = tiny_config(data, **options)
     return train(config, data, ignore, folder, judge, rungs), seen
 
 
 def test_rungs_carry_what_the_judge_says_and_change_nothing_else(
     data: TrialData, tmp_path: Path, whole: Trained
-):
+) -> None:
     trained, seen = judged(data, tmp_path, {1, 3}, lr=1e-3)
     assert [number for number, _ in seen] == [1, 3]
     assert [epoch.val_score for epoch in trained.history] == [0.1, None, 0.3]
@@ -504,7 +507,7 @@ def wild(data: TrialData, tmp_path_factory: pytest.TempPathFactory) -> Judged:
 
 def test_the_encoder_that_is_judged_is_the_best_so_far(
     data: TrialData, tmp_path: Path, wild: Judged
-):
+) -> None:
     _, always = wild
     trained, seen = judged(data, tmp_path, {2}, **WILD)
     first, second, *_ = trained.history
@@ -515,7 +518,7 @@ def test_the_encoder_that_is_judged_is_the_best_so_far(
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
-def test_an_encoder_is_judged_once(wild: Judged):
+def test_an_encoder_is_judged_once(wild: Judged) -> None:
     trained, seen = wild
     held = [epoch.val_loss for epoch in trained.history]
     best = [1 + int(np.argmin(held[: k + 1])) for k in range(4)]
@@ -524,7 +527,7 @@ def test_an_encoder_is_judged_once(wild: Judged):
     assert [epoch.val_score for epoch in trained.history[:4]] == [number / 10 for number in best]
 
 
-def test_scores_at_rungs_outlive_an_interruption(data: TrialData, tmp_path: Path):
+def test_scores_at_rungs_outlive_an_interruption(data: TrialData, tmp_path: Path) -> None:
     config = tiny_config(data)
     with pytest.raises(KeyboardInterrupt):
         train(config, data, stop_after(2), tmp_path, lambda *_: 0.7, {1, 2})
@@ -532,10 +535,11 @@ def test_scores_at_rungs_outlive_an_interruption(data: TrialData, tmp_path: Path
     assert [epoch.val_score for epoch in trained.history] == [0.7, 0.7, None]
 
 
-def test_validation_is_computed_without_tf32(data: TrialData):
+def test_validation_is_computed_without_tf32(data: TrialData) -> None:
     learner = Learner(tiny_config(data), data, pretrained=False)
-    flag = torch.backends.cudnn.conv
-    before, seen = flag.fp32_precision, set()
+    flag = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = flag.fp32_precision
+    seen: set[tuple[bool, str]] = set()
     learner.encoder.register_forward_hook(
         lambda encoder, *_: seen.add((encoder.training, flag.fp32_precision))
     )

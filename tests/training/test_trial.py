@@ -1,6 +1,7 @@
 """The whole walk of a trial, without a scheduler."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ import torch
 from scipy.stats import hmean, multivariate_normal
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
+from torch import nn
 
 from raysearch.config import TrialConfig
 from raysearch.data.dataset import TrialData
 from raysearch.scoring.inlier import INLIERS, InlierSpec
 from raysearch.training.embedding import Embedder
 from raysearch.training.network import frontend
-from raysearch.training.outcome import Epoch, TrialResult
+from raysearch.training.outcome import Epoch, InlierResult, TrialResult
 from raysearch.training.train import Trained, load_trained
 from raysearch.training.trial import fit_embeddings, run_trial, score_inlier_models
 from tests.tiny import VALIDATION_IDS, open_valve, tiny_config
@@ -72,11 +74,11 @@ def forbidden(epoch: Epoch) -> None:
     raise AssertionError(f"epoch {epoch.epoch} was trained")
 
 
-def test_there_is_a_row_for_each_inlier_model_and_p(result: TrialResult):
+def test_there_is_a_row_for_each_inlier_model_and_p(result: TrialResult) -> None:
     assert [(row.inlier, row.p) for row in result.rows] == [(s.name, s.p) for s in SPECS]
 
 
-def test_each_scored_row_has_the_harmonic_mean_over_validation_ids(result: TrialResult):
+def test_each_scored_row_has_the_harmonic_mean_over_validation_ids(result: TrialResult) -> None:
     scored = [row for row in result.rows if not row.error]
     assert [row.inlier for row in scored] == ["gmm", "lof", "none"]
     for row in scored:
@@ -86,7 +88,7 @@ def test_each_scored_row_has_the_harmonic_mean_over_validation_ids(result: Trial
         assert row.val_score == pytest.approx(hmean(values), rel=1e-12)
 
 
-def test_what_cannot_be_fitted_is_a_row_with_its_reason(result: TrialResult):
+def test_what_cannot_be_fitted_is_a_row_with_its_reason(result: TrialResult) -> None:
     failed = {(row.inlier, row.p): row for row in result.rows if row.error}
     assert set(failed) == {("gmm", 64), ("lof", 16)}
     for row in failed.values():
@@ -96,18 +98,18 @@ def test_what_cannot_be_fitted_is_a_row_with_its_reason(result: TrialResult):
     assert failed["lof", 16].error == "lof with p=16 needs at least 17 segments, has 10"
 
 
-def test_a_degenerate_fit_is_remarked(result: TrialResult):
+def test_a_degenerate_fit_is_remarked(result: TrialResult) -> None:
     assert result.rows[0].remark.startswith("degenerate: 1 full component on 10 segments")
     assert result.rows[2].remark == ""
 
 
-def test_the_best_row_is_that_of_the_highest_score(result: TrialResult):
+def test_the_best_row_is_that_of_the_highest_score(result: TrialResult) -> None:
     scores = [row.val_score for row in result.rows if row.val_score is not None]
     assert result.best is not None
     assert result.best.val_score == max(scores)
 
 
-def test_training_is_told_and_summed_up(result: TrialResult, told: list[Epoch]):
+def test_training_is_told_and_summed_up(result: TrialResult, told: list[Epoch]) -> None:
     assert [epoch.epoch for epoch in told] == [1, 2]
     assert result.history == tuple(told)
     best = min(told, key=lambda epoch: epoch.val_loss)
@@ -165,11 +167,16 @@ def lof(hand: ByHand, identity: str, clips: np.ndarray) -> np.ndarray:
 def none(hand: ByHand, identity: str, clips: np.ndarray) -> np.ndarray:
     head = hand.encoder.product_head.weight.detach().double().cpu().numpy()
     probability = 1 / (1 + np.exp(-clips @ head[int(identity)]))
-    return 1 - probability.mean(axis=1)
+    return np.asarray(1 - probability.mean(axis=1))
 
 
 @pytest.mark.parametrize(("row", "score"), [(0, gmm), (2, lof), (4, none)])
-def test_scores_recomputed_by_hand(result: TrialResult, by_hand: ByHand, row: int, score):
+def test_scores_recomputed_by_hand(
+    result: TrialResult,
+    by_hand: ByHand,
+    row: int,
+    score: Callable[[ByHand, str, np.ndarray], np.ndarray],
+) -> None:
     for identity in VALIDATION_IDS:
         labels, embeddings = by_hand.tests(identity)
         assert (labels == 0).sum() == (labels == 1).sum() == 6
@@ -183,7 +190,7 @@ def test_scores_recomputed_by_hand(result: TrialResult, by_hand: ByHand, row: in
 
 def test_inlier_models_are_fitted_on_the_held_out_clips_or_on_all(
     trained: Trained, config: TrialConfig, data: TrialData, by_hand: ByHand
-):
+) -> None:
     held = fit_embeddings(Embedder(trained.encoder, config.options), config, data)
     assert {identity: rows.shape for identity, rows in held.items()} == dict.fromkeys(
         data.ids, (10, 128)
@@ -199,7 +206,7 @@ def test_inlier_models_are_fitted_on_the_held_out_clips_or_on_all(
 
 def test_another_way_to_score_needs_no_training(
     result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
-):
+) -> None:
     options = config.options.model_copy(update={"inlier_fit": "all"})
     other = config.model_copy(update={"options": options})
     assert other.signature() == config.signature()
@@ -210,13 +217,13 @@ def test_another_way_to_score_needs_no_training(
 
 def test_the_same_embeddings_give_the_same_rows(
     result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
-):
+) -> None:
     assert run_trial(config, data, SPECS, forbidden, folder).rows == result.rows
 
 
 def test_a_trial_of_which_nothing_can_be_fitted_still_ends(
     result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
-):
+) -> None:
     ended = run_trial(config, data, (TOO_MANY, TOO_FAR), forbidden, folder)
     assert ended.best is None
     assert [bool(row.error) for row in ended.rows] == [True, True]
@@ -224,7 +231,7 @@ def test_a_trial_of_which_nothing_can_be_fitted_still_ends(
 
 def test_every_inlier_model_has_its_row(
     result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
-):
+) -> None:
     ended = run_trial(config, data, WIDE, forbidden, folder)
     assert tuple(row.inlier for row in ended.rows) == INLIERS
     assert [(row.inlier, row.p) for row in ended.rows] == [(spec.name, spec.p) for spec in WIDE]
@@ -234,7 +241,7 @@ def test_every_inlier_model_has_its_row(
 
 def test_whatever_cannot_be_fitted_is_a_row_with_its_reason(
     result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
-):
+) -> None:
     ended = run_trial(config, data, (*TOO_WIDE, NONE), forbidden, folder)
     *failed, kept = ended.rows
     assert ended.best == kept
@@ -250,9 +257,10 @@ def test_whatever_cannot_be_fitted_is_a_row_with_its_reason(
 )
 def test_a_collapsed_encoder_is_a_row_with_its_reason(
     trained: Trained, config: TrialConfig, data: TrialData, value: float, reason: str
-):
+) -> None:
     collapsed = copy.deepcopy(trained.encoder)
     last = collapsed.neck[-1]
+    assert isinstance(last, nn.Linear)
     torch.nn.init.zeros_(last.weight)
     torch.nn.init.constant_(last.bias, value)
     *fitted, none = score_inlier_models(collapsed, config, data, WIDE)
@@ -267,9 +275,9 @@ def test_a_collapsed_encoder_is_a_row_with_its_reason(
 @pytest.mark.parametrize("inlier", ["gmm", "lof"])
 def test_the_aggregator_is_an_option(
     result: TrialResult, config: TrialConfig, data: TrialData, folder: Path, inlier: str
-):
+) -> None:
     spec = InlierSpec(inlier, 1)
-    rows = []
+    rows: list[InlierResult] = []
     for aggregator in ({}, {inlier: "above_median"}, {inlier: "mean"}, {inlier: "max"}):
         options = config.options.model_copy(update={"aggregator": aggregator})
         other = config.model_copy(update={"options": options})
@@ -280,7 +288,7 @@ def test_the_aggregator_is_an_option(
     assert len({row.val_score for row in (above, mean, highest)}) > 1
 
 
-def test_the_first_of_equal_rows_is_best(result: TrialResult):
+def test_the_first_of_equal_rows_is_best(result: TrialResult) -> None:
     row = result.rows[0]
     twice = TrialResult((row, row), result.history, (), 1, 0.0, 0.0, 0.0)
     assert twice.best is twice.rows[0]

@@ -1,4 +1,4 @@
-"""Content of a zip file -> its places under a folder, whole or not at all."""
+"""Atomic installation of the content of a zip file."""
 
 import shutil
 import zipfile
@@ -7,31 +7,33 @@ from pathlib import Path, PurePosixPath
 
 from raysearch.errors import DataError, UserError
 
-Place = Callable[[PurePosixPath], str | None]
-"""Maps a member's path to where it belongs, relative to a root; None: it is not wanted."""
+PathMap = Callable[[PurePosixPath], str | None]
+"""Function that maps the path of a zip member to a path in the data set; None skips the member."""
 
 
-def install(archive: Path, name: str, root: Path, staging: Path, place: Place) -> tuple[str, ...]:
-    """Unpacks a zip file into `staging`, then moves what came of it to its places.
+def install(
+    archive: Path, name: str, root: Path, staging: Path, map_path: PathMap
+) -> tuple[str, ...]:
+    """Unpack a zip file into `staging`, then move the files into the data set.
 
     Args:
         archive: the zip file.
-        name: what error messages call it.
-        root: what the places are relative to.
-        staging: a folder that does not matter, on the file system of `root`; it is removed.
-        place: says which members are wanted, and where.
+        name: name of the zip file in error messages.
+        root: folder of the data set.
+        staging: temporary folder on the file system of `root`; it is removed.
+        map_path: path of a member -> path relative to `root`.
 
     Returns:
-        The folders that were filled, relative to `root`.
+        The folders that received files, relative to `root`.
 
     Raises:
-        DataError: it is no zip file, or a name leads out of it, or nothing in it is wanted.
+        DataError: no zip file, a member that leads out of it, or no member for the data set.
         UserError: too little disk space.
     """
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        places = _unpack(archive, name, staging, place)
-        folders = sorted({PurePosixPath(p).parent.as_posix() for p in places})
+        paths = _unpack(archive, name, staging, map_path)
+        folders = sorted({PurePosixPath(path).parent.as_posix() for path in paths})
         for folder in folders:
             _move(staging / folder, root / folder)
     finally:
@@ -40,10 +42,10 @@ def install(archive: Path, name: str, root: Path, staging: Path, place: Place) -
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Checks that a file system has room for `needed` more bytes.
+    """Check that a file system has room for `needed` more bytes.
 
     Raises:
-        UserError: it has not.
+        UserError: too little disk space.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -53,10 +55,10 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
-def _unpack(archive: Path, name: str, staging: Path, place: Place) -> list[str]:
+def _unpack(archive: Path, name: str, staging: Path, map_path: PathMap) -> list[str]:
     try:
         with zipfile.ZipFile(archive) as content:
-            members = list(_members(content, name, place))
+            members = list(_members(content, name, map_path))
             require_space(archive.parent, sum(info.file_size for info, _ in members))
             for info, target in members:
                 _extract(content, info, staging / target)
@@ -68,15 +70,15 @@ def _unpack(archive: Path, name: str, staging: Path, place: Place) -> list[str]:
 
 
 def _members(
-    content: zipfile.ZipFile, name: str, place: Place
+    content: zipfile.ZipFile, name: str, map_path: PathMap
 ) -> Iterator[tuple[zipfile.ZipInfo, str]]:
     for info in content.infolist():
         path = PurePosixPath(info.filename)
-        # `place` keeps only a last part, so nothing could escape; but who packs such a name
-        # means harm, and then the rest is not to be trusted either.
+        # `map_path` keeps only the last part, so no member could escape; but a zip with such a
+        # name is malicious, so none of its members is trusted.
         if path.is_absolute() or ".." in path.parts or "\\" in info.filename:
             raise DataError(f"{name} is refused: its member {info.filename!r} leads out of it")
-        if not info.is_dir() and (target := place(path)) is not None:
+        if not info.is_dir() and (target := map_path(path)) is not None:
             yield info, target
 
 
@@ -87,7 +89,7 @@ def _extract(content: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> N
 
 
 def _move(folder: Path, target: Path) -> None:
-    """Renames a folder at once, or adds its files to one that was there before."""
+    """Rename a folder at once, or add its files to an existing folder."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(target)

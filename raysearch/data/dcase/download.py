@@ -1,8 +1,8 @@
-"""The real data set, DCASE 2021 Task 2, from Zenodo into the layout that `index` reads.
+"""Download of DCASE 2021 Task 2 from Zenodo into the layout that `index` reads.
 
 Each zip is transferred to `DIR/.download/` (resumable), checked against the record's MD5,
-unpacked beside it, moved to its place and deleted. A marker remembers what is done, so that the
-same call again only does what is missing.
+unpacked beside it, moved into the data set and deleted. A marker per finished file lets the next
+call download only the missing files.
 """
 
 import difflib
@@ -28,12 +28,12 @@ _SPLITS = ("train", "source_test", "target_test")
 _STATE = ".download"
 
 Progress = Callable[[int, int], None]
-"""Called with bytes done and bytes in total, over all zips of a call."""
+"""Callback with the bytes received and the bytes in total, over all files of a call."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A Zenodo record, and the folder of the layout that its content belongs to."""
+    """A Zenodo record, and the folder of the layout for its content."""
 
     number: int
     folder: str
@@ -62,44 +62,46 @@ def download(
     *,
     base_url: str = SITE,
     backoff: float = 1.0,
-    on_progress: Progress = lambda done, total: None,
+    on_progress: Progress = lambda received, total: None,
 ) -> tuple[str, ...]:
-    """Downloads and unpacks the data set, or what is missing of it.
+    """Download and unpack the missing files of the data set.
 
     Args:
         root: folder of the data set; gets `dev_data/` and `eval_data/`.
-        machines: machine types, out of `MACHINES`; None: all of them.
+        machines: machine types, of `MACHINES`; None: all of them.
         base_url: address of Zenodo.
         backoff: pause after the first failure of a transfer, in s; doubles with each further one.
         on_progress: called while bytes arrive.
 
     Returns:
-        Names of the files that were downloaded now; empty if everything was there.
+        Names of the downloaded files; empty if no file was missing.
 
     Raises:
         UserError: unknown machine type, no connection, too little disk space, or another
-            download into the same folder is under way.
+            download into the same folder is running.
         DataError: a file does not have the record's checksum, or is no archive of clips.
     """
-    chosen = _chosen(machines)
+    machines = _resolve_machines(machines)
     state = _make_state(root)
     try:
         with FileLock(state / "lock", timeout=0), connect() as session:
-            listed = _list(session, root, chosen, base_url, backoff)
-            items = [item for item in listed if not _is_done(root, item)]
+            available = _list_items(session, root, machines, base_url, backoff)
+            items = [item for item in available if not _is_done(root, item)]
             require_space(root, _bytes_needed(state, items))
-            done, total = 0, sum(item.file.size for item in items)
+            received, total = 0, sum(item.file.size for item in items)
             for item in items:
-                on_bytes = partial(_report, on_progress, done, total)
-                _get(session, root, item, base_url=base_url, backoff=backoff, on_bytes=on_bytes)
-                done += item.file.size
+                on_bytes = partial(_report, on_progress, received, total)
+                _download_item(
+                    session, root, item, base_url=base_url, backoff=backoff, on_bytes=on_bytes
+                )
+                received += item.file.size
     except Timeout:
         raise UserError(f"another download into {root} is under way; wait for its end") from None
     return tuple(item.file.name for item in items)
 
 
-def _report(on_progress: Progress, before: int, total: int, here: int) -> None:
-    on_progress(before + here, total)
+def _report(on_progress: Progress, before: int, total: int, received: int) -> None:
+    on_progress(before + received, total)
 
 
 def _make_state(root: Path) -> Path:
@@ -111,7 +113,7 @@ def _make_state(root: Path) -> Path:
     return state
 
 
-def _chosen(machines: Sequence[str] | None) -> tuple[str, ...]:
+def _resolve_machines(machines: Sequence[str] | None) -> tuple[str, ...]:
     for machine in machines or ():
         if machine not in MACHINES:
             folded = {m.casefold(): m for m in MACHINES}
@@ -121,10 +123,10 @@ def _chosen(machines: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(machines or MACHINES))
 
 
-def _list(
+def _list_items(
     session: requests.Session, root: Path, machines: Sequence[str], base_url: str, backoff: float
 ) -> list[Item]:
-    """Asks all records for the files of these machine types."""
+    """Query all records for the files of these machine types."""
     items: list[Item] = []
     for record in RECORDS:
         try:
@@ -138,13 +140,13 @@ def _list(
 def select_items(
     record: Record, files: Sequence[RemoteFile], machines: Sequence[str]
 ) -> tuple[Item, ...]:
-    """Picks a record's files for some machine types.
+    """Select a record's files for some machine types.
 
-    Zips have been seen as `eval_data_fan_train.zip` and as `eval_data_train_fan.zip`, so the
-    machine type is looked for among the words of the name.
+    Zenodo has both `eval_data_fan_train.zip` and `eval_data_train_fan.zip`, so any part of the
+    name may be the machine type.
 
     Raises:
-        DataError: the record lacks what is asked for.
+        DataError: the record lacks a file.
     """
     if record is GROUND_TRUTH:
         labels = [file for file in files if file.name.endswith((".zip", ".csv"))]
@@ -175,13 +177,13 @@ def _unreachable(
 
 
 def _bytes_needed(state: Path, items: Sequence[Item]) -> int:
-    """Upper estimate: everything unpacked, and one zip at a time beside it."""
+    """Return an upper estimate: all files unpacked, and one zip at a time beside them."""
     sizes = [item.file.size for item in items]
-    here = sum(path.stat().st_size for path in state.glob("*.part"))
-    return max(0, int(UNPACKED * sum(sizes)) + max(sizes, default=0) - here)
+    received = sum(path.stat().st_size for path in state.glob("*.part"))
+    return max(0, int(UNPACKED * sum(sizes)) + max(sizes, default=0) - received)
 
 
-def _get(
+def _download_item(
     session: requests.Session,
     root: Path,
     item: Item,
@@ -190,7 +192,7 @@ def _get(
     backoff: float,
     on_bytes: Callable[[int], None],
 ) -> None:
-    """Transfers, checks and installs one file, and marks it as done."""
+    """Download, verify and install one file, and mark it as done."""
     part = root / _STATE / f"{item.file.name}.part"
     try:
         fetch(session, item.file, part, backoff=backoff, on_bytes=on_bytes)
@@ -203,31 +205,31 @@ def _get(
 
 def _verify(file: RemoteFile, part: Path) -> None:
     with part.open("rb") as content:
-        found = hashlib.file_digest(content, "md5").hexdigest()
-    if found != file.md5:
+        checksum = hashlib.file_digest(content, "md5").hexdigest()
+    if checksum != file.md5:
         part.unlink()
         raise DataError(
-            f"{file.name} arrived with checksum md5:{found}, its record says md5:{file.md5}; "
+            f"{file.name} arrived with checksum md5:{checksum}, its record says md5:{file.md5}; "
             "it was deleted, download it again"
         )
 
 
 def _install(root: Path, item: Item, part: Path) -> tuple[str, ...]:
-    """Brings the content of a file to its folders, and returns these relative to `root`."""
+    """Install the content of a file, and return its folders relative to `root`."""
     name, folder = item.file.name, item.record.folder
     if name.endswith(".csv"):
         (root / folder).mkdir(parents=True, exist_ok=True)
         part.replace(root / folder / name)
         return (folder,)
     staging = root / _STATE / "unpack"
-    return install(part, name, root, staging, lambda path: _place(item, path))
+    return install(part, name, root, staging, lambda path: _map_path(item, path))
 
 
-def _place(item: Item, path: PurePosixPath) -> str | None:
-    """Where a member of a zip belongs, however deep the zip nests it; None: not wanted."""
+def _map_path(item: Item, path: PurePosixPath) -> str | None:
+    """Return the path of a zip member in the data set, at any depth of the zip; None skips it."""
     if item.machine is None:
-        wanted = path.match("ground_truth_*.csv")
-        return f"{item.record.folder}/{path.name}" if wanted else None
+        is_table = path.match("ground_truth_*.csv")
+        return f"{item.record.folder}/{path.name}" if is_table else None
     split = path.parent.name
     if split not in _SPLITS or path.suffix != ".wav" or path.name.startswith("."):
         return None
@@ -246,7 +248,7 @@ def _mark_done(root: Path, item: Item, folders: Sequence[str]) -> None:
 
 
 def _is_done(root: Path, item: Item) -> bool:
-    """Whether this very file was unpacked and its folders are still there."""
+    """Return True if this version of the file was unpacked and its folders still exist."""
     marker = _marker(root, item)
     if not marker.exists():
         return False

@@ -1,7 +1,7 @@
-"""Files of Zenodo records: their list, and transfers that go on where they broke.
+"""Files of Zenodo records: their list, and transfers that resume where they broke.
 
-Names, sizes and checksums come from the record itself (`/api/records/<number>`). Failures are
-left as `requests.RequestException`; who calls knows what the user can do about them.
+Names, sizes and checksums come from the record itself (`/api/records/<number>`). Failures stay
+`requests.RequestException`; the caller turns them into a message for the user.
 """
 
 import time
@@ -17,11 +17,11 @@ from raysearch import __version__
 
 SITE = "https://zenodo.org"
 RETRIES = 5
-"""Failures in a row, none of which brought the transfer further, before it is given up."""
+"""Failures in a row without a further byte before a transfer fails."""
 
 _TIMEOUT = (10.0, 60.0)  # s: to connect, between two packets
-_CHUNK = 1 << 16  # bytes; about as much is lost where a transfer breaks
-_PASSING = (408, 416, 429)  # statuses of the 4xx range after which trying again makes sense
+_CHUNK = 1 << 16  # bytes; about the loss when a transfer breaks
+_TRANSIENT = (408, 416, 429)  # 4xx statuses after which a retry makes sense
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class RemoteFile:
     """A file of a record.
 
     Attributes:
-        name: last part of its key, such as `dev_data_fan.zip`.
+        name: last part of the key, e.g. `dev_data_fan.zip`.
         size: bytes.
         md5: checksum, hexadecimal.
     """
@@ -43,7 +43,7 @@ class RemoteFile:
 
 
 def connect() -> requests.Session:
-    """Opens a session that receives files as they are stored, never recompressed."""
+    """Open a session that receives files as they are stored, never recompressed."""
     session = requests.Session()
     session.headers.update(
         {
@@ -58,25 +58,25 @@ def connect() -> requests.Session:
 def list_files(
     session: requests.Session, record: int, *, base_url: str = SITE, backoff: float = 1.0
 ) -> tuple[RemoteFile, ...]:
-    """Reads the files of a record.
+    """List the files of a record.
 
     Args:
-        session: as `connect` opens it.
+        session: result of `connect`.
         record: number of the record.
         base_url: address of the site.
         backoff: pause after the first failure, in s; it doubles with each further one.
 
     Raises:
-        requests.RequestException: the site is out of reach, or answers with something else.
+        requests.RequestException: no connection, or an answer that is not a file list.
     """
     address = f"{base_url}/api/records/{record}"
 
-    def ask() -> Any:
+    def request() -> Any:
         with session.get(address, timeout=_TIMEOUT) as answer:
             answer.raise_for_status()
             return answer.json()
 
-    content = _persist(ask, lambda: 0, backoff)
+    content = _retry(request, lambda: 0, backoff)
     try:
         return tuple(_remote_file(entry, address) for entry in content["files"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -84,7 +84,7 @@ def list_files(
 
 
 def _remote_file(entry: dict[str, Any], address: str) -> RemoteFile:
-    """Reads one entry; Zenodo has called its fields by two sets of names since 2023."""
+    """Parse an entry of a file list; Zenodo has used two sets of field names since 2023."""
     key = str(entry["key"] if "key" in entry else entry["filename"])
     links = entry.get("links", {})
     # The `self` link of entries with a `filename` describes the file instead of sending it.
@@ -105,21 +105,21 @@ def fetch(
     backoff: float = 1.0,
     on_bytes: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Transfers a file into `part`, from where an earlier transfer stopped.
+    """Download a file into `part`; resume an earlier transfer.
 
-    A server that does not serve ranges sends the whole file again. The checksum is not looked at.
+    A server that does not serve ranges sends the whole file again. The checksum is not verified.
 
     Args:
-        session: as `connect` opens it.
-        file: what to transfer.
-        part: where to; has `file.size` bytes afterwards.
+        session: result of `connect`.
+        file: file to transfer.
+        part: path of the transfer; has `file.size` bytes afterwards.
         backoff: pause after the first failure, in s; it doubles with each further one.
-        on_bytes: called with the number of bytes of this file that are there.
+        on_bytes: called with the number of bytes of this file received so far.
 
     Raises:
-        requests.RequestException: the file does not exist, or the transfer broke again and again.
+        requests.RequestException: the file does not exist, or the transfer failed repeatedly.
     """
-    _persist(lambda: _transfer(session, file, part, on_bytes), lambda: _size(part), backoff)
+    _retry(lambda: _transfer(session, file, part, on_bytes), lambda: _size(part), backoff)
 
 
 def _transfer(
@@ -127,26 +127,26 @@ def _transfer(
 ) -> None:
     if _size(part) > file.size:
         part.unlink()
-    done = _size(part)
-    on_bytes(done)
-    if done == file.size:
+    received = _size(part)
+    on_bytes(received)
+    if received == file.size:
         return
-    headers = {"Range": f"bytes={done}-"} if done else {}
-    with session.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-        answer.raise_for_status()
-        resumed = answer.headers.get("Content-Range", "").startswith(f"bytes {done}-")
-        done = done if resumed else 0
+    headers = {"Range": f"bytes={received}-"} if received else {}
+    with session.get(file.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+        response.raise_for_status()
+        resumed = response.headers.get("Content-Range", "").startswith(f"bytes {received}-")
+        received = received if resumed else 0
         with part.open("ab" if resumed else "wb") as out:
-            for chunk in answer.iter_content(_CHUNK):
+            for chunk in response.iter_content(_CHUNK):
                 out.write(chunk)
-                done += len(chunk)
-                on_bytes(done)
-    if done != file.size:
-        raise requests.ConnectionError(f"{done} of {file.size} bytes arrived")
+                received += len(chunk)
+                on_bytes(received)
+    if received != file.size:
+        raise requests.ConnectionError(f"{received} of {file.size} bytes arrived")
 
 
-def _persist(attempt: Callable[[], T], position: Callable[[], int], backoff: float) -> T:
-    """Tries until it works, a failure is final, or too many in a row brought nothing."""
+def _retry(attempt: Callable[[], T], position: Callable[[], int], backoff: float) -> T:
+    """Repeat an attempt until success, a final failure, or `RETRIES` failures without progress."""
     failures, furthest = 0, position()
     while True:
         try:
@@ -154,14 +154,14 @@ def _persist(attempt: Callable[[], T], position: Callable[[], int], backoff: flo
         except requests.RequestException as error:
             failures = 1 if position() > furthest else failures + 1
             furthest = max(furthest, position())
-            if failures > RETRIES or not _may_pass(error):
+            if failures > RETRIES or not _is_transient(error):
                 raise
             time.sleep(backoff * 2 ** (failures - 1))
 
 
-def _may_pass(error: requests.RequestException) -> bool:
+def _is_transient(error: requests.RequestException) -> bool:
     status = error.response.status_code if error.response is not None else 0
-    return not 400 <= status < 500 or status in _PASSING
+    return not 400 <= status < 500 or status in _TRANSIENT
 
 
 def _size(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""A synthetic data set in the layout of DCASE 2021 Task 2, to try a search without a download.
+"""Synthetic data set in the layout of DCASE 2021 Task 2, for a search without a download.
 
 Every clip is drawn from its own generator, derived from (seed, machine, ID, kind, number) alone: a
 larger data set holds the clips of a smaller one unchanged.
@@ -10,7 +10,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from enum import IntEnum
 from pathlib import Path
@@ -20,32 +20,54 @@ import soundfile
 from numpy.typing import NDArray
 
 from raysearch.config import MACHINES
-from raysearch.data.synthetic.plant import DIFFICULTY, FAULTS, HEALTHY, PRODUCT_IDS, product
+from raysearch.data.synthetic.plant import (
+    DIFFICULTY,
+    FAULTS,
+    HEALTHY,
+    PRODUCT_IDS,
+    Conditions,
+    product,
+)
 from raysearch.data.synthetic.sounds import SAMPLE_RATE, record
 from raysearch.errors import UserError
 
 _DEV_IDS = frozenset((0, 1, 2))  # the others are under eval_data, their test clips unlabelled
 _TARGET_CLIPS = 3  # target-domain training clips per ID, as in the real set
-_TARGET_LOAD = 1.6  # a load that the source domain never sees
-_TARGET_SNR_DB = -3.0  # and a louder hall
+_TARGET_LOAD = 1.6  # beyond the loads of the source domain
+_TARGET_SNR_DB = -3.0  # relative to the source domain
 _LOADS = 3  # classes of load in the source domain, named in the attributes
-_WRITERS = 8  # more threads wait for the interpreter
-_UNFINISHED = ".unfinished-demo"  # in the root; what is moved out of it is complete
+_WRITERS = 8  # more threads would wait for the interpreter
+_UNFINISHED = ".unfinished-demo"  # in the root; holds the files until all are written
 
 
 class Kind(IntEnum):
-    """What a clip is. The numbers seed generators: changing one changes every demo data set."""
+    """Kind of a clip. The numbers seed generators: a change changes every demo data set."""
 
     SOURCE_TRAIN = 0
     TARGET_TRAIN = 1
     NORMAL = 2
     ANOMALY = 3
-    ORDER = 4  # no clip: which of an unlabelled pair comes first
+    ORDER = 4  # not a clip: the order of an unlabelled pair
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """Number and length of the clips of a data set.
+
+    Attributes:
+        train_clips: source-domain training clips per ID; 3 of the target domain are added.
+        test_clips: test clips per ID and label.
+        seconds: length of a clip, s.
+    """
+
+    train_clips: int = 40
+    test_clips: int = 20
+    seconds: float = 4.0
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of the plan: what is recorded, and where it goes."""
+    """A clip of the plan: its content and its path."""
 
     machine: str
     product_id: int
@@ -54,7 +76,7 @@ class Clip:
     path: Path  # relative to the root
 
     def generator(self, seed: int) -> np.random.Generator:
-        """Return the generator of everything random in this clip."""
+        """Return the random generator of this clip."""
         return _generator(seed, self.machine, self.product_id, self.kind, self.number)
 
 
@@ -66,7 +88,7 @@ def _generator(
 
 
 def _training_clips(machine: str, product_id: int, count: int) -> list[Clip]:
-    """Normal clips, attributes in their names: `count` of the source domain, 3 of the target."""
+    """List training clips with attributes: `count` of the source domain, 3 of the target."""
     split = "dev_data" if product_id in _DEV_IDS else "eval_data"
     folder = Path(split, machine, "train")
     stem = f"section_{product_id:02d}"
@@ -84,7 +106,7 @@ def _training_clips(machine: str, product_id: int, count: int) -> list[Clip]:
 
 
 def _labelled_clips(machine: str, product_id: int, count: int) -> list[Clip]:
-    """Test clips of a development ID: `count` normal, `count` anomalous."""
+    """List the test clips of a development ID: `count` normal, `count` anomalous."""
     folder = Path("dev_data", machine, "source_test")
     return [
         Clip(machine, product_id, kind, n, folder / name)
@@ -95,9 +117,9 @@ def _labelled_clips(machine: str, product_id: int, count: int) -> list[Clip]:
 
 
 def _unlabelled_clips(machine: str, product_id: int, count: int, seed: int) -> list[Clip]:
-    """Test clips of an evaluation ID: `count` pairs, in each a coin says which label is first.
+    """List the test clips of an evaluation ID: `count` pairs, each in random order of labels.
 
-    Shuffling within pairs only keeps a name's clip the same whatever `count` is.
+    The shuffle stays within pairs, so that `count` does not change the clip of a name.
     """
     folder = Path("eval_data", machine, "source_test")
     clips = []
@@ -105,8 +127,8 @@ def _unlabelled_clips(machine: str, product_id: int, count: int, seed: int) -> l
         order = [Kind.NORMAL, Kind.ANOMALY]
         if _generator(seed, machine, product_id, Kind.ORDER, pair).random() < 0.5:
             order.reverse()
-        for place, kind in enumerate(order):
-            name = f"section_{product_id:02d}_source_test_{2 * pair + place:04d}.wav"
+        for position, kind in enumerate(order):
+            name = f"section_{product_id:02d}_source_test_{2 * pair + position:04d}.wav"
             clips.append(Clip(machine, product_id, kind, pair, folder / name))
     return clips
 
@@ -124,9 +146,9 @@ def plan(machine: str, *, train_clips: int, test_clips: int, seed: int) -> list[
 
 
 def synthesise(clip: Clip, *, size: int, snr_db: float, seed: int) -> NDArray[np.int16]:
-    """Record a clip of the plan: int16 samples (size,) at 16 kHz.
+    """Return the int16 samples (size,) at 16 kHz of a clip of the plan.
 
-    Faults take turns, so that every ID meets each of them equally often; their strength is drawn.
+    Faults take turns, so that every ID has each of them equally often; their strength is drawn.
     """
     rng = clip.generator(seed)
     fault = HEALTHY
@@ -138,11 +160,11 @@ def synthesise(clip: Clip, *, size: int, snr_db: float, seed: int) -> NDArray[np
     if clip.kind is Kind.TARGET_TRAIN:
         load, snr_db = _TARGET_LOAD, snr_db + _TARGET_SNR_DB
     built = product(clip.machine, clip.product_id)
-    return record(clip.machine, built, fault, load=load, size=size, snr_db=snr_db, rng=rng)
+    return record(clip.machine, built, fault, Conditions(load, snr_db), size=size, rng=rng)
 
 
 def _write_ground_truth(root: Path, machine: str, clips: Sequence[Clip]) -> None:
-    """Write what the names under eval_data leave out: `name.wav,1` for each anomalous clip."""
+    """Write the labels of the test clips under eval_data: `name.wav,1` for each anomalous clip."""
     folder = root / "eval_data" / "ground_truth"
     folder.mkdir(parents=True, exist_ok=True)
     for product_id in sorted(set(PRODUCT_IDS) - _DEV_IDS):
@@ -152,10 +174,8 @@ def _write_ground_truth(root: Path, machine: str, clips: Sequence[Clip]) -> None
         (folder / name).write_text("".join(lines), newline="")
 
 
-def _check(
-    root: Path, machines: Sequence[str], sizes: dict[str, float], snr_db: float, seed: int
-) -> None:
-    """Refuse what cannot be written, before anything is.
+def _check(root: Path, size: DemoSize, machines: Sequence[str], snr_db: float, seed: int) -> None:
+    """Check the arguments of `write_demo` before a file is written.
 
     Raises:
         UserError: an unknown machine, a size that is not positive, a folder already in use.
@@ -175,7 +195,7 @@ def _check(
                     f"{root / split / machine}: exists already; "
                     "delete it or name another folder for the demo data"
                 )
-    for name, value in sizes.items():
+    for name, value in asdict(size).items():
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"{name}: {value} is not a positive number")
     if not math.isfinite(snr_db):
@@ -189,16 +209,16 @@ def _write_clips(
     write: Callable[[Clip], None],
     on_clip: Callable[[int, int], None] | None,
 ) -> None:
-    """Write clips side by side; the first failure, or Ctrl-C, drops those not begun."""
-    # Threads, not processes: the work is NumPy's, which lets go of the interpreter, and a caller
-    # need not guard its __main__ nor fear a fork beside its own threads.
+    """Write clips concurrently; the first failure or Ctrl-C cancels those not begun."""
+    # Threads, not processes: NumPy releases the interpreter lock, and the caller needs neither a
+    # guard of its __main__ nor care about a fork beside its own threads.
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _WRITERS)) as pool:
         futures = [pool.submit(write, clip) for clip in clips]
         try:
-            for done, future in enumerate(as_completed(futures), start=1):
+            for number, future in enumerate(as_completed(futures), start=1):
                 future.result()
                 if on_clip is not None:
-                    on_clip(done, len(clips))
+                    on_clip(number, len(clips))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -206,11 +226,9 @@ def _write_clips(
 
 def write_demo(
     root: Path,
+    size: DemoSize = DemoSize(),
     *,
     machines: Sequence[str] = MACHINES,
-    train_clips: int = 40,
-    test_clips: int = 20,
-    seconds: float = 4.0,
     snr_db: float = 6.0,
     seed: int = 0,
     on_clip: Callable[[int, int], None] | None = None,
@@ -219,17 +237,15 @@ def write_demo(
 
     IDs 0-2 go to `root/dev_data/<machine>/{train,source_test}`, IDs 3-5 to
     `root/eval_data/<machine>/{train,source_test}` with the labels of their test clips in
-    `root/eval_data/ground_truth/`. Files are 16 kHz mono int16. All is written aside and moved into
-    place at the end, so an interrupted call leaves nothing that looks like a data set.
+    `root/eval_data/ground_truth/`. Files are 16 kHz mono int16. They are written to a temporary
+    folder and moved at the end, so an interrupted call leaves no data set.
 
     Args:
         root: folder of the data set, created if missing.
+        size: number and length of the clips.
         machines: machine types to write, of `MACHINES`.
-        train_clips: source-domain training clips per ID; 3 of the target domain are added.
-        test_clips: test clips per ID and label.
-        seconds: length of a clip, s.
         snr_db: machine over factory noise, dB, on average.
-        seed: the same seed gives the same bytes.
+        seed: seed of all draws; the same seed gives the same bytes.
         on_clip: called with (clips written, clips in all) after each clip.
 
     Returns:
@@ -239,28 +255,27 @@ def write_demo(
         UserError: an unknown machine, a size that is not positive, a folder already in use.
     """
     machines = tuple(dict.fromkeys(machines))
-    sizes = {"train_clips": train_clips, "test_clips": test_clips, "seconds": seconds}
-    _check(root, machines, sizes, snr_db, seed)
+    _check(root, size, machines, snr_db, seed)
     plans = {
-        machine: plan(machine, train_clips=train_clips, test_clips=test_clips, seed=seed)
+        machine: plan(machine, train_clips=size.train_clips, test_clips=size.test_clips, seed=seed)
         for machine in machines
     }
     clips = [clip for planned in plans.values() for clip in planned]
-    size = max(1, round(seconds * SAMPLE_RATE))
-    aside = root / _UNFINISHED
-    shutil.rmtree(aside, ignore_errors=True)
+    samples = max(1, round(size.seconds * SAMPLE_RATE))
+    staging = root / _UNFINISHED
+    shutil.rmtree(staging, ignore_errors=True)
     for folder in {clip.path.parent for clip in clips}:
-        (aside / folder).mkdir(parents=True)
+        (staging / folder).mkdir(parents=True)
 
     def write(clip: Clip) -> None:
-        samples = synthesise(clip, size=size, snr_db=snr_db, seed=seed)
-        soundfile.write(aside / clip.path, samples, SAMPLE_RATE, subtype="PCM_16")
+        pcm = synthesise(clip, size=samples, snr_db=snr_db, seed=seed)
+        soundfile.write(staging / clip.path, pcm, SAMPLE_RATE, subtype="PCM_16")
 
     _write_clips(clips, write, on_clip)
     for machine, planned in plans.items():
         for split in ("dev_data", "eval_data"):
             (root / split).mkdir(exist_ok=True)
-            (aside / split / machine).replace(root / split / machine)
+            (staging / split / machine).replace(root / split / machine)
         _write_ground_truth(root, machine, planned)
-    shutil.rmtree(aside)
+    shutil.rmtree(staging)
     return len(clips)

@@ -1,8 +1,8 @@
-"""The machines of the synthetic data set: how they are built, how they scatter, how they fail.
+"""Machines of the synthetic data set: their construction, scatter and faults.
 
-All that makes the data set harder or easier stands here. Faults mostly move what tells one product
-from another (speed, resonances, timing) and not the level, so that a detector has to learn what a
-product sounds like.
+This module sets the difficulty of the data set. Faults mostly change the properties that
+distinguish products (speed, resonances, timing) and not the level, so that a detector has to learn
+the sound of a product.
 """
 
 from dataclasses import astuple, dataclass
@@ -14,7 +14,7 @@ PRODUCT_IDS = (0, 1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How far recordings of healthy machines scatter, and how strong their faults are."""
+    """Scatter of healthy machines' recordings, and strength of faults."""
 
     strength: tuple[float, float] = (0.2, 1.3)  # of a fault, uniform; FAULTS is at strength 1
     rate_jitter: float = 0.010  # relative standard deviation of the speed
@@ -22,7 +22,7 @@ class Difficulty:
     pattern_jitter: float = 0.010  # standard deviation of the timing, in cycles
     load: tuple[float, float] = (0.7, 1.3)  # 1 = nominal, uniform
     colour_db: float = 2.0  # standard deviation of the response of the microphone
-    snr_spread_db: float = 1.5  # the SNR of a clip is uniform, this far around the stated one
+    snr_spread_db: float = 1.5  # the SNR of a clip is uniform, this far around the nominal SNR
     level_spread_db: float = 4.0  # the level of a clip, likewise
 
 
@@ -31,10 +31,10 @@ DIFFICULTY = Difficulty()
 
 @dataclass(frozen=True)
 class Product:
-    """How one product ID is built."""
+    """Construction of the machine of a product ID."""
 
     rate: float  # Hz: turns, strokes or patterns per second
-    count: int  # blades, teeth, vanes, bars: what makes a tone, per turn
+    count: int  # blades, teeth, vanes or bars that make a tone, per turn
     modes: tuple[float, ...]  # Hz, resonances of the body
     quality: float  # Q of these resonances
     pattern: float  # timing within a cycle, 0 to 1
@@ -42,22 +42,30 @@ class Product:
 
 @dataclass(frozen=True)
 class Fault:
-    """What a fault changes at strength 1; all zero is a healthy machine. RMS: machine = 1."""
+    """Changes by a fault at strength 1; all zero is a healthy machine. RMS: machine = 1."""
 
     rate: float = 0.0  # relative change of the speed
     modes: float = 0.0  # relative shift of the resonances
     pattern: float = 0.0  # shift of the timing, in cycles
     uneven: float = 0.0  # standard deviation of the times of events, in cycles
-    missing: float = 0.0  # probability that an event stays away
+    missing: float = 0.0  # probability that an event is missing
     swing: float = 0.0  # depth of the modulation once per cycle
-    knock: float = 0.0  # RMS of one blow per cycle
-    rattle: float = 0.0  # RMS of irregular blows
+    knock: float = 0.0  # RMS of one impact per cycle
+    rattle: float = 0.0  # RMS of irregular impacts
     hiss: float = 0.0  # RMS of band noise
     squeal: float = 0.0  # RMS of a wandering tone
 
     def scaled(self, factor: float) -> "Fault":
         """Return the same fault at `factor` times its strength."""
         return Fault(*(factor * value for value in astuple(self)))
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Conditions of a recording."""
+
+    load: float  # of the machine, 1 = nominal
+    snr_db: float  # machine over factory noise, on average over clips
 
 
 HEALTHY = Fault()
@@ -107,7 +115,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     },
 }
 
-# The middle of each machine type; its six products lie around it.
+# Mean product of each machine type; its six products scatter around it.
 _TYPES = {
     "fan": Product(24.0, 7, (310.0, 870.0, 2150.0), 9.0, 0.5),
     "gearbox": Product(16.0, 29, (720.0, 1650.0, 3300.0), 14.0, 0.38),
@@ -118,8 +126,9 @@ _TYPES = {
     "ToyTrain": Product(2.3, 150, (480.0, 1350.0, 2900.0), 16.0, 0.36),
 }
 
-# Steps of the IDs along (speed, first, second, third resonance, timing): no two agree in more than
-# one, and neighbours in one are strangers in the others, so that no single cue tells all IDs apart.
+# Steps of the IDs along (speed, first, second, third resonance, timing): no two IDs agree in more
+# than one column, and neighbours in one are distant in the others, so that no single cue
+# distinguishes all IDs.
 _STEPS = np.array(
     [
         [-2.5, -0.5, 1.5, -1.5, 0.5],
@@ -134,13 +143,13 @@ _RATE_STEP, _MODE_STEP, _PATTERN_STEP = 0.030, 0.035, 0.035
 
 
 def product(machine: str, product_id: int) -> Product:
-    """Return how product `product_id` (0 to 5) of `machine` is built; no seed changes it."""
-    middle, steps = _TYPES[machine], _STEPS[product_id]
-    modes = np.array(middle.modes) * (1 + _MODE_STEP * steps[1:4])
+    """Return the construction of product `product_id` (0 to 5) of `machine`, free of any seed."""
+    mean, steps = _TYPES[machine], _STEPS[product_id]
+    modes = np.array(mean.modes) * (1 + _MODE_STEP * steps[1:4])
     return Product(
-        rate=middle.rate * (1 + _RATE_STEP * float(steps[0])),
-        count=middle.count,
+        rate=mean.rate * (1 + _RATE_STEP * float(steps[0])),
+        count=mean.count,
         modes=tuple(float(mode) for mode in modes),
-        quality=middle.quality,
-        pattern=middle.pattern + _PATTERN_STEP * float(steps[4]),
+        quality=mean.quality,
+        pattern=mean.pattern + _PATTERN_STEP * float(steps[4]),
     )

@@ -1,4 +1,4 @@
-"""Sound and picture of the clips that the winner judges worst wrong, for evidence/wrong/."""
+"""Recordings and spectrograms of the worst misclassified clips, for evidence/wrong/."""
 
 import io
 import json
@@ -28,48 +28,50 @@ _PALETTE = (
     (252, 165, 10),
     (252, 255, 164),
 )
-"""The colours of a spectrogram from quiet to loud: matplotlib's inferno, at even steps."""
+"""Colours of a spectrogram from quiet to loud: matplotlib's inferno, at even steps."""
 
 
 def write_misclassified(
     run: UPath, worst: Sequence[MisclassifiedClip], waves: Sequence[Int16], detector: Detector
 ) -> None:
-    """Writes `evidence/wrong/`.
+    """Write `evidence/wrong/`.
 
     Args:
-        run: its folder.
+        run: folder of the run.
         worst: the clips, the worst first.
-        waves: samples (L,) of each.
-        detector: whose options and normalisation make the pictures.
+        waves: samples (L,) of each clip.
+        detector: of the winner; its options and normalisation make the spectrograms.
     """
     folder = evidence_folder(run) / "wrong"
     for number, wave in enumerate(waves, start=1):
         write_bytes(folder / f"{number}.flac", flac(wave, detector.options.rate))
-        write_bytes(folder / f"{number}.png", picture(log_mel(wave, detector)))
-    told = json.dumps([asdict(one) for one in worst], indent=1)
-    write_text(folder / "wrong.json", told + "\n")
+        write_bytes(folder / f"{number}.png", spectrogram_png(log_mel(wave, detector)))
+    content = json.dumps([asdict(clip) for clip in worst], indent=1)
+    write_text(folder / "wrong.json", content + "\n")
 
 
 def flac(wave: Int16, rate: int) -> bytes:
-    """A recording (L,) as a FLAC file."""
+    """Convert a recording (L,) to the bytes of a FLAC file."""
     file = io.BytesIO()
     soundfile.write(file, wave, rate, format="FLAC", subtype="PCM_16")
     return file.getvalue()
 
 
 def log_mel(wave: Int16, detector: Detector) -> NDArray[np.float32]:
-    """The spectrogram (M, F) of a whole clip (L,), normalised as the encoder's segments are."""
+    """Compute the log-mel spectrogram (M, F) of a clip (L,), normalised as for the encoder."""
     options = detector.options
     samples = normalise(repeat(wave, options.segment), detector.mean, detector.std)
     with torch.inference_mode():
-        found: NDArray[np.float32] = frontend(options)(torch.from_numpy(samples[None]))[
-            0, 0
-        ].numpy()
-    return found
+        spectrogram = frontend(options)(torch.from_numpy(samples[None]))[0, 0]
+    result: NDArray[np.float32] = spectrogram.numpy()
+    return result
 
 
-def picture(spectrogram: NDArray[np.float32]) -> bytes:
-    """A spectrogram (M, F) as a PNG; its quietest hundredth is black, its loudest is brightest."""
+def spectrogram_png(spectrogram: NDArray[np.float32]) -> bytes:
+    """Convert a spectrogram (M, F) to the bytes of a PNG file.
+
+    Its quietest hundredth is black, its loudest thousandth has the brightest colour.
+    """
     low, high = np.quantile(spectrogram, [0.01, 0.999])
     shade = np.clip((spectrogram - low) / max(high - low, 1e-9), 0, 1)
     image = Image.fromarray((255 * shade[::-1]).astype(np.uint8))
@@ -80,7 +82,7 @@ def picture(spectrogram: NDArray[np.float32]) -> bytes:
 
 
 def _colours() -> list[int]:
-    """Red, green and blue of 256 shades."""
+    """Return red, green and blue of 256 shades, one after the other."""
     steps = np.linspace(0, len(_PALETTE) - 1, 256)
     anchors = np.array(_PALETTE, dtype=float)
     channels = [np.interp(steps, np.arange(len(_PALETTE)), anchors[:, k]) for k in range(3)]

@@ -1,6 +1,6 @@
-"""evidence/clips.csv: what the winner makes of single clips, none of them a test ID's.
+"""evidence/clips.csv: scores and embeddings of single clips, without test clips of test IDs.
 
-The file is written last: an evidence folder without it is torn, and is gathered anew.
+The file is written last: an evidence folder without it is incomplete and is collected again.
 """
 
 import csv
@@ -15,7 +15,7 @@ from raysearch.storage import write_text
 
 
 class Part(StrEnum):
-    """Where a clip comes from."""
+    """Part of the data set that a clip belongs to."""
 
     VALIDATION = "validation"
     HELD_OUT = "held-out training"
@@ -24,14 +24,14 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class ShownClip:
-    """A clip as the winner sees it.
+    """A clip with the winner's score and embedding.
 
     Attributes:
         label: 0 normal, 1 anomalous.
         score: higher = more anomalous; None for other machine types, which have no inlier model.
         threshold: of its product ID; above it a clip is called anomalous.
-        x: where it lies on the plane of all embeddings.
-        y: see `x`.
+        x: first coordinate on the plane of all embeddings.
+        y: second coordinate.
     """
 
     machine: str
@@ -46,17 +46,17 @@ class ShownClip:
 
 
 def evidence_folder(run: UPath) -> UPath:
-    """Where a run keeps what its report shows of single clips."""
+    """Return the folder of a run for the single clips of its report."""
     return run / "evidence"
 
 
 def has_evidence(run: UPath) -> bool:
-    """Whether a run has all of it."""
+    """Return True if the evidence folder of a run is complete."""
     return _table(run).is_file()
 
 
 def write_clips(run: UPath, clips: Sequence[ShownClip]) -> None:
-    """Writes `evidence/clips.csv`."""
+    """Write `evidence/clips.csv`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(ShownClip)], lineterminator="\n")
     writer.writeheader()
@@ -65,7 +65,7 @@ def write_clips(run: UPath, clips: Sequence[ShownClip]) -> None:
 
 
 def read_clips(run: UPath) -> list[ShownClip]:
-    """What `evidence/clips.csv` says; nothing if there is none."""
+    """Read `evidence/clips.csv`; without the file there are no clips."""
     if not has_evidence(run):
         return []
     return [_clip(row) for row in csv.DictReader(io.StringIO(_table(run).read_text("utf-8")))]

@@ -1,15 +1,14 @@
-"""What it takes to repeat the search and to believe it: data, command, versions, ledger."""
-
-from typing import Any
+"""Provenance of a search: data, command, versions, ledger of the test IDs."""
 
 from raysearch.config import id_order
 from raysearch.report.html.parts import Absent, Facts, Part, Section, Table
-from raysearch.report.html.results import Results
+from raysearch.study.results import Results
+from raysearch.study.scores import FinalScore
 
 
 def facts_section(results: Results) -> Section:
-    """Data, command, environment and the openings of the test IDs."""
-    text = "What it takes to repeat this search, and to believe it."
+    """Return the section with data, command, environment and ledger."""
+    text = "Everything needed to repeat and to verify this search."
     parts = [_data(results), _command(results), _environment(results), _ledger(results)]
     return Section("facts", "Data, environment, ledger", text, parts)
 
@@ -19,41 +18,41 @@ def _data(results: Results) -> Part:
     clips = manifest.clips
     if clips is None:
         reason = (
-            f"The recordings lie in {manifest.data}. This run is from before their numbers were "
-            "noted; the same `raysearch run` command notes them."
+            f"The recordings lie in {manifest.data}. Their numbers are missing, as the run is of "
+            "an older version; the same `raysearch run` command adds them."
         )
         return Absent("Data", reason)
     rows = []
-    for identity in sorted(clips.training, key=id_order):
-        test = clips.validation.get(identity)
-        use = "validation" if identity in manifest.validation_ids else "–"
-        use = "test" if identity in manifest.test_ids else use
-        heard = [one for one in results.scores if one.id == identity]
+    for product_id in sorted(clips.training, key=id_order):
+        test = clips.validation.get(product_id)
+        use = "validation" if product_id in manifest.validation_ids else "–"
+        use = "test" if product_id in manifest.test_ids else use
+        scores = [score for score in results.scores if score.id == product_id]
         rows.append(
             [
-                f"ID {identity}",
+                f"ID {product_id}",
                 use,
-                str(clips.training[identity]),
-                *([str(test.normal), str(test.anomalous)] if test else _kinds(heard)),
+                str(clips.training[product_id]),
+                *([str(test.normal), str(test.anomalous)] if test else _label_counts(scores)),
             ]
         )
     for machine, number in sorted(clips.others.items()):
         rows.append([machine, "outliers", str(number), "–", "–"])
-    left = clips.left_out
+    left_out = clips.left_out
     caption = (
         f"From {manifest.data}, fingerprint {manifest.fingerprint[:12]}. Training clips are "
         "normal; those of other machine types are the outliers. "
-        f"{left or 'No'} defective file{'' if left == 1 else 's'} left out."
+        f"{left_out or 'No'} defective file{'' if left_out == 1 else 's'} left out."
     )
     header = ["clips of", "use", "training", "test normal", "test anomalous"]
     return Table("Data", header, rows, caption, numbers=frozenset({2, 3, 4}))
 
 
-def _kinds(heard: list[Any]) -> list[str]:
-    """Normal and anomalous test clips that the final test heard, if it did."""
-    if not heard:
+def _label_counts(scores: list[FinalScore]) -> list[str]:
+    """Return the numbers of normal and anomalous clips in the final test, or dashes."""
+    if not scores:
         return ["–", "–"]
-    return [str(sum(one.label == label for one in heard)) for label in (0, 1)]
+    return [str(sum(score.label == label for score in scores)) for label in (0, 1)]
 
 
 def _command(results: Results) -> Facts:
@@ -62,11 +61,11 @@ def _command(results: Results) -> Facts:
         ("Command", manifest.command or "–"),
         ("Space file", manifest.space_file),
         ("Seed", str(manifest.seed)),
-        ("Begun", moment(manifest.started)),
+        ("Begun", format_time(manifest.started)),
     ]
-    if results.held is not None:
-        again = f"raysearch run --machine {results.machine} --space best_config.yaml --name again"
-        rows.insert(1, ("The winner alone", again))
+    if results.frozen is not None:
+        command = f"raysearch run --machine {results.machine} --space best_config.yaml --name again"
+        rows.insert(1, ("The winner alone", command))
     return Facts("Command", rows, code=True)
 
 
@@ -92,15 +91,17 @@ def _ledger(results: Results) -> Part:
     rows = []
     for number, line in enumerate(results.openings, start=1):
         ids = ", ".join(line["test_ids"])
-        rows.append([str(number), moment(line["time"]), ids, str(line["clips"]), line["command"]])
+        rows.append(
+            [str(number), format_time(line["time"]), ids, str(line["clips"]), line["command"]]
+        )
     caption = (
-        "One line for each time. After the first, whoever chose anything by its result has made "
-        "it a validation score."
+        "One line for each opening. After a choice by its result, the final test is a validation "
+        "score."
     )
     header = ["", "time", "IDs", "clips", "command"]
     return Table(title, header, rows, caption, numbers=frozenset({3}))
 
 
-def moment(text: str) -> str:
-    """A time as files have it, for people."""
-    return text.replace("T", " ").replace("+00:00", " UTC")
+def format_time(timestamp: str) -> str:
+    """Format a timestamp of a file for readers."""
+    return timestamp.replace("T", " ").replace("+00:00", " UTC")

@@ -1,4 +1,4 @@
-"""The final test: what the frozen configuration made of product IDs that the search never saw."""
+"""The final test: the frozen configuration on the test IDs."""
 
 from html import escape
 
@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 
 from raysearch.config import id_order
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table
-from raysearch.report.html.results import Results
 from raysearch.report.html.style import ANOMALOUS, INK, MUTED, NORMAL, SOFT, figure, hue
 from raysearch.report.wording import score
 from raysearch.scoring.metrics import harmonic_mean, roc
+from raysearch.study.results import Results
 from raysearch.study.scores import FinalScore
 
 BARS = 30
 SPAN = 5.0
-"""A histogram reaches so many times as far from the normal median as most normal clips do."""
+"""Limit of a histogram: multiple of the distance from the normal median to the 95 % quantile."""
 
 
 def final_section(results: Results) -> Section:
-    """AUC and pAUC of every test ID, its curve, and where normal and anomalous clips lie."""
+    """Return the section with AUC, pAUC, ROC curve and score histogram of every test ID."""
     return Section("final", "Final test", _lead(results), _parts(results))
 
 
@@ -36,24 +36,28 @@ def _lead(results: Results) -> str:
 def _parts(results: Results) -> list[Part]:
     if not results.final and not results.scores:
         return [Absent("No final test yet", _reason(results))]
-    clips = _by_id(results.scores)
-    judged = {i: rows for i, rows in clips.items() if {r.label for r in rows} >= {0, 1}}
+    scores = _by_id(results.scores)
+    labelled = {
+        product_id: rows
+        for product_id, rows in scores.items()
+        if {score.label for score in rows} >= {0, 1}
+    }
     parts: list[Part] = []
     if results.final:
-        parts.append(_table(results, clips))
-    if judged:
-        parts.append(_curves(judged))
-        parts += [_histogram(k, *each) for k, each in enumerate(judged.items())]
+        parts.append(_table(results, scores))
+    if labelled:
+        parts.append(_curves(labelled))
+        parts += [_histogram(position, *item) for position, item in enumerate(labelled.items())]
     elif not results.scores:
         reason = (
-            "This run is from before the scores of single test clips were kept. "
-            f"`raysearch final {results.folder}` keeps them; it opens the test IDs again, which "
+            "The scores of single test clips are missing, as the run is of an older version. "
+            f"`raysearch final {results.folder}` adds them; it opens the test IDs again, which "
             "the ledger notes."
         )
         parts.append(Absent("ROC curves and histograms", reason))
-    if missing := sorted(clips.keys() - judged.keys(), key=id_order):
+    if unlabelled := sorted(scores.keys() - labelled.keys(), key=id_order):
         reason = (
-            f"Test IDs without labels of both kinds: {', '.join(missing)}. Their scores are in "
+            f"Test IDs without labels of both kinds: {', '.join(unlabelled)}. Their scores are in "
             "submission/; ground-truth CSVs (--ground-truth DIR) give them curves."
         )
         parts.append(Absent("IDs without a result", reason))
@@ -61,27 +65,27 @@ def _parts(results: Results) -> list[Part]:
 
 
 def _reason(results: Results) -> str:
-    if results.held is None:
-        return "The test IDs are opened once, when the run has come to its end and is frozen."
+    if results.frozen is None:
+        return "The test IDs are opened once, after the run has ended and its winner is frozen."
     return (
-        f"`raysearch final {results.folder}` takes it. If it says that none is possible, the data "
-        "set has no test clips of these IDs, or the run was told --no-final."
+        f"`raysearch final {results.folder}` runs it. If it says that none is possible, the data "
+        "set has no test clips of these IDs, or the run was started with --no-final."
     )
 
 
 def _by_id(scores: tuple[FinalScore, ...]) -> dict[str, list[FinalScore]]:
-    found: dict[str, list[FinalScore]] = {}
-    for one in sorted(scores, key=lambda one: id_order(one.id)):
-        found.setdefault(one.id, []).append(one)
-    return found
+    by_id: dict[str, list[FinalScore]] = {}
+    for row in sorted(scores, key=lambda row: id_order(row.id)):
+        by_id.setdefault(row.id, []).append(row)
+    return by_id
 
 
-def _table(results: Results, clips: dict[str, list[FinalScore]]) -> Table:
+def _table(results: Results, by_id: dict[str, list[FinalScore]]) -> Table:
     rows = []
-    for one in results.final:
-        found = clips.get(one.id, [])
-        rows.append([one.id, f"{one.auc:.4f}", f"{one.pauc:.4f}", *_decisions(found)])
-    aucs, paucs = [one.auc for one in results.final], [one.pauc for one in results.final]
+    for areas in results.final:
+        scores = by_id.get(areas.id, [])
+        rows.append([areas.id, f"{areas.auc:.4f}", f"{areas.pauc:.4f}", *_decisions(scores)])
+    aucs, paucs = [areas.auc for areas in results.final], [areas.pauc for areas in results.final]
     means = [f"{harmonic_mean(aucs):.4f}", f"{harmonic_mean(paucs):.4f}"]
     rows.append(["harmonic mean", *means, "", "", ""])
     assert results.final_score is not None
@@ -98,19 +102,21 @@ def _table(results: Results, clips: dict[str, list[FinalScore]]) -> Table:
 
 
 def _decisions(clips: list[FinalScore]) -> list[str]:
-    """Clips, found anomalies and false alarms, in words; empty where they are not known."""
+    """Return the texts of clips, true alarms and false alarms; empty where unknown."""
     if not clips:
         return ["", "", ""]
     cells = [str(len(clips))]
     for label in (1, 0):
-        made = [clip.decision for clip in clips if clip.label == label]
-        cells.append(f"{sum(made)} of {len(made)} ({np.mean(made):.0%})" if made else "")
+        decisions = [clip.decision for clip in clips if clip.label == label]
+        cells.append(
+            f"{sum(decisions)} of {len(decisions)} ({np.mean(decisions):.0%})" if decisions else ""
+        )
     return cells
 
 
-def _curves(judged: dict[str, list[FinalScore]]) -> Chart:
+def _curves(by_id: dict[str, list[FinalScore]]) -> Chart:
     traces = []
-    for place, (identity, rows) in enumerate(judged.items()):
+    for position, (product_id, rows) in enumerate(by_id.items()):
         labels, scores = _arrays(rows)
         fpr, tpr = roc(labels, scores)
         traces.append(
@@ -118,13 +124,17 @@ def _curves(judged: dict[str, list[FinalScore]]) -> Chart:
                 x=fpr.tolist(),
                 y=tpr.tolist(),
                 mode="lines",
-                name=f"ID {escape(identity)}",
-                line={"color": hue(place), "width": 2, "dash": ("solid", "dash", "dot")[place % 3]},
+                name=f"ID {escape(product_id)}",
+                line={
+                    "color": hue(position),
+                    "width": 2,
+                    "dash": ("solid", "dash", "dot")[position % 3],
+                },
                 hovertemplate="%{fullData.name}<br>false alarms %{x:.1%}<br>found %{y:.1%}"
                 "<extra></extra>",
             )
         )
-        traces.append(_working_point(identity, rows, place))
+        traces.append(_operating_point(product_id, rows, position))
     chance = go.Scatter(
         x=[0, 1],
         y=[0, 1],
@@ -155,24 +165,29 @@ def _curves(judged: dict[str, list[FinalScore]]) -> Chart:
     return Chart("roc", "ROC curves", chart, caption, half=True)
 
 
-def _working_point(identity: str, rows: list[FinalScore], place: int) -> go.Scatter:
+def _operating_point(product_id: str, rows: list[FinalScore], position: int) -> go.Scatter:
     labels, _ = _arrays(rows)
-    made = np.array([row.decision for row in rows])
+    decisions = np.array([row.decision for row in rows])
     return go.Scatter(
-        x=[float(made[labels == 0].mean())],
-        y=[float(made[labels == 1].mean())],
+        x=[float(decisions[labels == 0].mean())],
+        y=[float(decisions[labels == 1].mean())],
         mode="markers",
         showlegend=False,
-        marker={"color": hue(place), "size": 11, "symbol": "circle-open", "line": {"width": 2.5}},
-        hovertemplate=f"threshold of ID {escape(identity)}<br>false alarms %{{x:.1%}}<br>found "
+        marker={
+            "color": hue(position),
+            "size": 11,
+            "symbol": "circle-open",
+            "line": {"width": 2.5},
+        },
+        hovertemplate=f"threshold of ID {escape(product_id)}<br>false alarms %{{x:.1%}}<br>found "
         "%{y:.1%}<extra></extra>",
     )
 
 
-def _histogram(place: int, identity: str, rows: list[FinalScore]) -> Chart:
+def _histogram(position: int, product_id: str, rows: list[FinalScore]) -> Chart:
     labels, scores = _arrays(rows)
     threshold = rows[0].threshold
-    low, high = _reach(labels, scores, threshold)
+    low, high = _score_range(labels, scores, threshold)
     edges = np.linspace(low, high, BARS + 1)
     traces = [
         go.Bar(
@@ -188,28 +203,29 @@ def _histogram(place: int, identity: str, rows: list[FinalScore]) -> Chart:
     ]
     chart = figure(traces, x="anomaly score", y="clips", height=300, barmode="overlay", bargap=0)
     chart.add_vline(threshold, line={"color": INK, "width": 1.5, "dash": "dash"})
-    found, alarms = _decisions(rows)[1:]
+    detected, alarms = _decisions(rows)[1:]
     caption = (
         f"Scores of {int((labels == 0).sum())} normal and {int(labels.sum())} anomalous clips. "
-        f"Right of the dashed threshold, {score(threshold)}, a clip is called anomalous: {found} "
-        f"anomalies are found at {alarms} false alarms. The outermost bars hold what lies beyond."
+        f"Right of the dashed threshold, {score(threshold)}, a clip is called anomalous: "
+        f"{detected} anomalies are found at {alarms} false alarms. The outermost bars "
+        "hold the clips beyond."
     )
-    return Chart(f"scores-{place}", f"Scores of ID {identity}", chart, caption, half=True)
+    return Chart(f"scores-{position}", f"Scores of ID {product_id}", chart, caption, half=True)
 
 
-def _reach(
+def _score_range(
     labels: NDArray[np.int64], scores: NDArray[np.float64], threshold: float
 ) -> tuple[float, float]:
-    """Where a histogram begins and ends: a few scores may lie anywhere, and hide all others."""
+    """Return the limits of a histogram, so that outliers do not compress it."""
     normal = scores[labels == 0]
     centre = float(np.median(normal))
-    most = SPAN * max(float(np.quantile(normal, 0.95)), threshold, centre + 1e-9) - SPAN * centre
-    low = max(float(scores.min()), centre - most)
-    high = min(max(float(scores.max()), threshold), centre + most)
+    limit = SPAN * max(float(np.quantile(normal, 0.95)), threshold, centre + 1e-9) - SPAN * centre
+    low = max(float(scores.min()), centre - limit)
+    high = min(max(float(scores.max()), threshold), centre + limit)
     return low, high if high > low else low + 1
 
 
 def _arrays(rows: list[FinalScore]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Labels (C,) and scores (C,) of the labelled clips."""
-    known = [row for row in rows if row.label is not None]
-    return np.array([row.label for row in known]), np.array([row.score for row in known])
+    """Return labels (C,) and scores (C,) of the labelled clips."""
+    labelled = [row for row in rows if row.label is not None]
+    return np.array([row.label for row in labelled]), np.array([row.score for row in labelled])

@@ -1,7 +1,7 @@
-"""Optuna's own charts and fANOVA, over an Optuna study with a trial for each row of trials.csv.
+"""Charts and fANOVA by Optuna, over an Optuna study with a trial for each row of trials.csv.
 
-In the search a trial is an encoder; here it is an encoder with one inlier model and one p, so that
-all five hyperparameters have their say.
+In the search a trial is an encoder. Here a trial is an encoder with one inlier model and one p, so
+that the charts cover all five hyperparameters.
 """
 
 import math
@@ -23,7 +23,7 @@ from optuna.visualization import (
     plot_slice,
 )
 
-from raysearch.report.html.style import ACCENT, GRID, MUTED, SCALE, dress, shade
+from raysearch.report.html.style import ACCENT, GRID, MUTED, SCALE, apply_style, shade
 from raysearch.search.dimensions import axes
 from raysearch.search.optuna_backend import quiet_optuna
 from raysearch.study.records import Record
@@ -33,9 +33,9 @@ from raysearch.training.outcome import InlierResult
 HYPERPARAMETERS = ("lr", "batch_size", "lambda", "inlier", "p")
 SCORE = "validation score"
 MOST_LINES, MOST_ROWS = 300, 2000
-"""Rows that are drawn as lines, and rows that importances follow from: more takes too long."""
+"""Limits of rows in parallel coordinates and in importances; more rows take too long."""
 TREES = 32
-"""Of fANOVA's forest: half of Optuna's own number, in half of the time."""
+"""Number of trees of fANOVA: half of Optuna's default, in half of the time."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Row:
     score: float
 
 
-def rows_of(records: Sequence[Record]) -> list[Row]:
-    """The rows with a score of trials, in their order."""
+def scored_rows(records: Sequence[Record]) -> list[Row]:
+    """Return the rows of trials that have a score, in order."""
     return [
         Row(_params(record, row), row.val_score)
         for record in records
@@ -61,8 +61,8 @@ def _params(record: Record, row: InlierResult) -> dict[str, Any]:
     return params if row.p is None else params | {"p": row.p}
 
 
-def varied(rows: Sequence[Row]) -> list[str]:
-    """The hyperparameters that have more than one value among rows."""
+def varying(rows: Sequence[Row]) -> list[str]:
+    """Return the hyperparameters with more than one value among rows."""
     return [
         name
         for name in HYPERPARAMETERS
@@ -70,23 +70,23 @@ def varied(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def thinned(rows: Sequence[Row], most: int) -> list[Row]:
-    """At most so many rows, the best and the worst among them, evenly by their scores."""
-    if len(rows) <= most:
+def thin(rows: Sequence[Row], limit: int) -> list[Row]:
+    """Return at most `limit` rows, evenly spaced by score, with the best and the worst."""
+    if len(rows) <= limit:
         return list(rows)
     ordered = sorted(rows, key=lambda row: row.score)
-    return [ordered[round(k * (len(rows) - 1) / (most - 1))] for k in range(most)]
+    return [ordered[round(k * (len(rows) - 1) / (limit - 1))] for k in range(limit)]
 
 
-def rebuilt(rows: Sequence[Row], space: Space) -> Study:
-    """An Optuna study in memory with a finished trial for each row."""
+def build_study(rows: Sequence[Row], space: Space) -> Study:
+    """Create an Optuna study in memory with a completed trial for each row."""
     with quiet_optuna():
         study = optuna.create_study(direction="maximize")
-    known = _distributions(rows, space)
+    distributions = _distributions(rows, space)
     study.add_trials(
         create_trial(
             params=row.params,
-            distributions={name: known[name] for name in row.params},
+            distributions={name: distributions[name] for name in row.params},
             value=row.score,
         )
         for row in rows
@@ -95,89 +95,92 @@ def rebuilt(rows: Sequence[Row], space: Space) -> Study:
 
 
 def _distributions(rows: Sequence[Row], space: Space) -> dict[str, BaseDistribution]:
-    """A range where the space samples one, else a choice of what was tried."""
-    found: dict[str, BaseDistribution] = {}
+    """Return a range for a sampled range of the space, else the choice of the values tried."""
+    distributions: dict[str, BaseDistribution] = {}
     ranges = {name: axis for name, axis in axes(space).items() if axis.values is None}
     for name in HYPERPARAMETERS:
         values = {row.params[name] for row in rows if name in row.params}
         if name in ranges and len(values) > 1:
             low, high = min(values), max(values)
-            found[name] = FloatDistribution(low, high, log=ranges[name].log)
+            distributions[name] = FloatDistribution(low, high, log=ranges[name].log)
         elif values:
-            found[name] = CategoricalDistribution(sorted(values))
-    return found
+            distributions[name] = CategoricalDistribution(sorted(values))
+    return distributions
 
 
-def parallel(study: Study) -> go.Figure:
-    """Parallel coordinates over all hyperparameters, the best lines on top."""
-    made = plot_parallel_coordinate(study, params=_present(study), target_name=SCORE)
-    *lines, _ = made.data  # the last is a bar of colours
+def plot_parallel(study: Study) -> go.Figure:
+    """Plot parallel coordinates over all hyperparameters, the best lines on top."""
+    chart = plot_parallel_coordinate(study, params=_sampled_names(study), target_name=SCORE)
+    *lines, _ = chart.data  # the last trace is the colour bar
     for line in lines:
         height = line.y[0]  # of the score, from 0 to 1
         line.update(line={"color": shade(height), "width": 1 + height}, opacity=0.35 + 0.6 * height)
-    ordered = go.Figure(sorted(lines, key=lambda line: line.y[0]), made.layout)
-    dress(ordered, 420)
+    ordered = go.Figure(sorted(lines, key=lambda line: line.y[0]), chart.layout)
+    apply_style(ordered, 420)
     ordered.update_layout(plot_bgcolor="rgba(0,0,0,0)", margin={"l": 48, "r": 8, "t": 24, "b": 8})
     ordered.update_shapes(line_color=GRID)
     ordered.update_annotations(font={"color": MUTED, "size": 11}, bgcolor="var(--halo)")
     for annotation in ordered.layout.annotations:
-        annotation.text = "no p" if annotation.text == "None" else _plain(annotation.text)
+        annotation.text = "no p" if annotation.text == "None" else _value_text(annotation.text)
     return ordered
 
 
-def _present(study: Study) -> list[str]:
+def _sampled_names(study: Study) -> list[str]:
     return sorted({name for trial in study.get_trials(deepcopy=False) for name in trial.params})
 
 
-def importances(rows: Sequence[Row], space: Space) -> go.Figure:
-    """The share of the variance of scores that each hyperparameter explains, by fANOVA.
+def plot_importances(rows: Sequence[Row], space: Space) -> go.Figure:
+    """Plot the share of the score variance that each hyperparameter explains, by fANOVA.
 
-    What has no p counts as p = 0, since fANOVA takes what all rows have.
+    A row without p counts as p = 0, since fANOVA needs the same parameters in all rows.
     """
-    filled = [Row({"p": 0, **row.params}, row.score) for row in thinned(rows, MOST_ROWS)]
+    filled = [Row({"p": 0, **row.params}, row.score) for row in thin(rows, MOST_ROWS)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        made = plot_param_importances(
-            rebuilt(filled, space),
+        chart = plot_param_importances(
+            build_study(filled, space),
             evaluator=FanovaImportanceEvaluator(n_trees=TREES, seed=0),
-            params=varied(filled),
+            params=varying(filled),
             target_name=SCORE,
         )
-    dress(made, 280)
-    made.update_traces(marker_color=ACCENT, textfont_color=MUTED)
-    longest = max((value for bar in made.data for value in bar.x), default=1.0)
-    made.update_xaxes(title_text="share of the variance of scores", range=[0, 1.15 * longest])
-    return made.update_yaxes(title_text="")
+    apply_style(chart, 280)
+    chart.update_traces(marker_color=ACCENT, textfont_color=MUTED)
+    longest = max((value for bar in chart.data for value in bar.x), default=1.0)
+    chart.update_xaxes(title_text="share of the variance of scores", range=[0, 1.15 * longest])
+    return chart.update_yaxes(title_text="")
 
 
-def slice_of(study: Study, name: str) -> go.Figure:
-    """Scores over the values of one hyperparameter."""
-    made = plot_slice(study, params=[name], target_name=SCORE)
-    dress(made, 280)
-    made.update_traces(
+def plot_scores(study: Study, name: str) -> go.Figure:
+    """Plot scores over the values of one hyperparameter."""
+    chart = plot_slice(study, params=[name], target_name=SCORE)
+    apply_style(chart, 280)
+    chart.update_traces(
         marker={"colorscale": SCALE, "size": 7, "line": {"width": 0.5, "color": MUTED}},
         marker_showscale=False,
         hovertemplate=f"{name} %{{x}}<br>score %{{y:.4f}}<br>row %{{marker.color}}<extra></extra>",
     )
-    choices = made.layout.xaxis.categoryarray
+    choices = chart.layout.xaxis.categoryarray
     if choices is not None:
-        texts = [_plain(choice) for choice in choices]
-        made.update_xaxes(tickmode="array", tickvals=choices, ticktext=texts)
-    elif made.layout.xaxis.type == "log":
-        ticks = log_ticks(min(made.data[0].x), max(made.data[0].x))
-        made.update_xaxes(tickmode="array", tickvals=ticks, ticktext=[f"{t:.3g}" for t in ticks])
-    return made.update_xaxes(title_text=name)
+        texts = [_value_text(choice) for choice in choices]
+        chart.update_xaxes(tickmode="array", tickvals=choices, ticktext=texts)
+    elif chart.layout.xaxis.type == "log":
+        ticks = log_ticks(min(chart.data[0].x), max(chart.data[0].x))
+        chart.update_xaxes(tickmode="array", tickvals=ticks, ticktext=[f"{t:.3g}" for t in ticks])
+    return chart.update_xaxes(title_text=name)
 
 
-def _plain(choice: str) -> str:
-    """A value as a space file has it; Optuna writes it as Python does."""
-    return choice.strip("'").removesuffix(".0")
+def _value_text(value: str) -> str:
+    """Convert a value from Optuna's notation to that of a space file."""
+    return value.strip("'").removesuffix(".0")
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten between two numbers, or few of them, or the two."""
+    """Return round ticks of a logarithmic axis: 1, 2 and 5 times the powers of ten.
+
+    Powers of ten alone over two decades or more; both limits if fewer than two ticks fit.
+    """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if math.log10(high / low) < 2 else (1,)
     ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
-    found = [tick for tick in ticks if low <= tick <= high]
-    return found if len(found) > 1 else [low, high]
+    inside = [tick for tick in ticks if low <= tick <= high]
+    return inside if len(inside) > 1 else [low, high]

@@ -9,100 +9,106 @@ from upath import UPath
 from raysearch.errors import UserError
 from raysearch.report.html.page import NAME, render, study_page
 from raysearch.report.html.parts import Absent, Chart, Link, Page, Part, Section, Table, Tile
-from raysearch.report.html.results import Results, read_results
 from raysearch.report.html.style import ACCENT, ANOMALOUS, SOFT, figure
 from raysearch.report.html.verdict import advantage
 from raysearch.report.tables import Overview, machine_order, number, overview, percent
 from raysearch.report.wording import count, settings
 from raysearch.storage import write_text
 from raysearch.study.folder import studies_at, studies_in
+from raysearch.study.results import Results, read_results
 
 
 def write_reports(folder: UPath) -> list[UPath]:
-    """Writes `report.html` of a run; of a folder of runs that of each, and one over all.
+    """Write `report.html` of a run, or of each run in a folder and one over all.
 
     Returns:
-        What was written; the page over all comes last.
+        Paths of the pages; the page over all comes last.
 
     Raises:
-        UserError: there is no run.
+        UserError: the folder holds no study.
     """
     studies = studies_at(folder)
     if not studies:
         raise UserError(f"{folder} holds no study (no study.json); `raysearch run` makes one")
-    read = [read_results(study) for study in studies]
-    for results in read:
+    all_results = [read_results(study) for study in studies]
+    for results in all_results:
         write_text(results.folder / NAME, render(study_page(results)))
-    written = [results.folder / NAME for results in read]
-    return written if studies == [folder] else [*written, _write_overview(folder, read)]
+    written = [results.folder / NAME for results in all_results]
+    return written if studies == [folder] else [*written, _write_overview(folder, all_results)]
 
 
 def write_overview(folder: UPath) -> UPath:
-    """Writes `report.html` over all runs of a folder, and none of theirs.
+    """Write `report.html` over all runs of a folder, without the pages of the runs.
 
     Raises:
-        UserError: one of them cannot be read by this version.
+        UserError: this version cannot read a study.
     """
     return _write_overview(folder, [read_results(study) for study in studies_in(folder)])
 
 
-def _write_overview(folder: UPath, read: Sequence[Results]) -> UPath:
-    write_text(folder / NAME, render(overview_page(folder, read)))
+def _write_overview(folder: UPath, all_results: Sequence[Results]) -> UPath:
+    write_text(folder / NAME, render(overview_page(folder, all_results)))
     return folder / NAME
 
 
-def overview_page(folder: UPath, read: Sequence[Results]) -> Page:
-    """The page over some studies of a folder."""
-    ordered = sorted(read, key=lambda one: machine_order(one.machine, one.folder.name))
-    won = any(one.held is not None for one in ordered)
+def overview_page(folder: UPath, all_results: Sequence[Results]) -> Page:
+    """Return the page over several studies of a folder."""
+    ordered = sorted(
+        all_results, key=lambda results: machine_order(results.machine, results.folder.name)
+    )
+    has_winner = any(results.frozen is not None for results in ordered)
     parts: list[Part] = [_table(ordered)]
-    if any(one.winner is not None for one in ordered):
+    if any(results.winner is not None for results in ordered):
         parts.insert(0, _chart(ordered))
-    tables = overview(folder) if won else None
+    tables = overview(folder) if has_winner else None
     # Several series of studies have a mean each.
-    together = tables.results[0]["All"] if tables and len(tables.results) == 1 else None
+    mean = tables.results[0]["All"] if tables and len(tables.results) == 1 else None
     return Page(
         f"raysearch · {folder}",
         "1 study" if len(ordered) == 1 else f"{len(ordered)} studies",
-        _lead(ordered, together),
-        _tiles(ordered, together),
+        _lead(ordered, mean),
+        _tiles(ordered, mean),
         [],
         [
-            Section("studies", "Machine types", "Each name leads to the study's own page.", parts),
+            Section("studies", "Machine types", "Each name links to the page of the study.", parts),
             Section("tables", "Tables", "As `raysearch export` writes them.", _tables(tables)),
         ],
     )
 
 
-def _lead(read: Sequence[Results], together: float | None) -> str:
-    done = [one.machine for one in read if one.held is not None]
-    text = f"{len(done)} of {len(read)} have a frozen winner."
-    tested = sum(one.final_score is not None for one in read)
+def _lead(all_results: Sequence[Results], mean: float | None) -> str:
+    finished = [results.machine for results in all_results if results.frozen is not None]
+    text = f"{len(finished)} of {len(all_results)} have a frozen winner."
+    tested = sum(results.final_score is not None for results in all_results)
     if not tested:
-        return f"{text} None has met its test IDs yet."
-    if together is None:
-        return f"{text} {tested} of them met test IDs that the searches never saw."
+        return f"{text} No final test yet."
+    if mean is None:
+        return (
+            f"{text} {tested} of them have a final test, on test IDs that the searches never saw."
+        )
     return (
-        f"{text} On test IDs that the searches never saw, the winners reach {together:.4f}: the "
+        f"{text} On test IDs that the searches never saw, the winners reach {mean:.4f}: the "
         f"harmonic mean over {count(tested, 'final test')}."
     )
 
 
-def _tiles(read: Sequence[Results], together: float | None) -> list[Tile]:
-    trials = sum(len(one.records) for one in read)
-    hours = sum(record.device_seconds for one in read for record in one.records) / 3600
-    found = [
+def _tiles(all_results: Sequence[Results], mean: float | None) -> list[Tile]:
+    trials = sum(len(results.records) for results in all_results)
+    hours = (
+        sum(record.device_seconds for results in all_results for record in results.records) / 3600
+    )
+    tiles = [
         Tile("Trials", str(trials), "of all studies"),
         Tile("Device hours", f"{hours:.3g}", "GPUs, or processes on CPUs"),
     ]
-    if together is not None:
-        found.insert(0, Tile("Final test", f"{together:.4f}", "harmonic mean over machine types"))
-    return found
+    if mean is not None:
+        tiles.insert(0, Tile("Final test", f"{mean:.4f}", "harmonic mean over machine types"))
+    return tiles
 
 
-def _chart(read: Sequence[Results]) -> Chart:
-    shown = [one for one in read if one.winner is not None]
-    names = [one.folder.name for one in shown]
+def _chart(all_results: Sequence[Results]) -> Chart:
+    shown = [results for results in all_results if results.winner is not None]
+    names = [results.folder.name for results in shown]
     traces = [
         go.Scatter(
             x=[low, high],
@@ -112,27 +118,36 @@ def _chart(read: Sequence[Results]) -> Chart:
             line={"color": SOFT, "width": 16},
             hoverinfo="skip",
         )
-        for name, one in zip(names, shown, strict=True)
-        if (low := one.confidence.low) is not None and (high := one.confidence.high) is not None
+        for name, results in zip(names, shown, strict=True)
+        if (low := results.confidence.low) is not None
+        and (high := results.confidence.high) is not None
     ]
     traces += [
-        _marks("validation score", names, [_validation(one) for one in shown], ACCENT, "circle"),
-        _marks("final test", names, [one.final_score for one in shown], ANOMALOUS, "diamond"),
+        _markers(
+            "validation score",
+            names,
+            [_validation_score(results) for results in shown],
+            ACCENT,
+            "circle",
+        ),
+        _markers(
+            "final test", names, [results.final_score for results in shown], ANOMALOUS, "diamond"
+        ),
     ]
     chart = figure(traces, x="score", y="", height=120 + 36 * len(shown))
     chart.update_yaxes(type="category", categoryorder="array", categoryarray=names[::-1])
     caption = (
-        "Dots are validation scores with their 95 % intervals, diamonds what came of them on the "
+        "Dots are validation scores with their 95 % intervals, diamonds are scores on the "
         "test IDs. A diamond far left of its bar is a search that fitted its validation clips."
     )
     return Chart("machines", "Validation and final test", chart, caption)
 
 
-def _validation(one: Results) -> float | None:
-    return None if one.winner is None else one.winner.score
+def _validation_score(results: Results) -> float | None:
+    return None if results.winner is None else results.winner.score
 
 
-def _marks(
+def _markers(
     name: str, rows: list[str], values: list[float | None], colour: str, shape: str
 ) -> go.Scatter:
     return go.Scatter(
@@ -145,7 +160,7 @@ def _marks(
     )
 
 
-def _table(read: Sequence[Results]) -> Table:
+def _table(all_results: Sequence[Results]) -> Table:
     header = [
         "study",
         "state",
@@ -158,28 +173,30 @@ def _table(read: Sequence[Results]) -> Table:
     return Table(
         "Studies",
         header,
-        [_row(one) for one in read],
+        [_row(results) for results in all_results],
         "The lead is over the mean of as many seeds as both have; ~ marks one within noise.",
         numbers=frozenset({3, 4, 5, 6}),
     )
 
 
-def _row(one: Results) -> list[str | Link]:
-    name = one.folder.name
-    link = Link(name if name == one.machine else f"{name} ({one.machine})", f"{name}/{NAME}")
-    trials = str(len(one.records))
-    if one.winner is None:
+def _row(results: Results) -> list[str | Link]:
+    name = results.folder.name
+    link = Link(
+        name if name == results.machine else f"{name} ({results.machine})", f"{name}/{NAME}"
+    )
+    trials = str(len(results.records))
+    if results.winner is None:
         return [link, "no result yet", "–", "–", "–", "–", trials]
     ahead = "–"
-    if one.second is not None and one.ranking is not None:
-        ahead = f"{'~ ' if one.confidence.is_noise else ''}{advantage(one.ranking):+.4f}"
-    state = "provisional" if one.held is None else "finished"
-    final = "–" if one.final_score is None else f"{one.final_score:.4f}"
+    if results.second is not None and results.ranking is not None:
+        ahead = f"{'~ ' if results.confidence.is_noise else ''}{advantage(results.ranking):+.4f}"
+    state = "provisional" if results.frozen is None else "finished"
+    final = "–" if results.final_score is None else f"{results.final_score:.4f}"
     return [
         link,
         state,
-        settings(one.winner),
-        f"{one.winner.score:.4f}",
+        settings(results.winner),
+        f"{results.winner.score:.4f}",
         ahead,
         final,
         trials,
@@ -188,15 +205,15 @@ def _row(one: Results) -> list[str | Link]:
 
 def _tables(tables: Overview | None) -> list[Part]:
     if tables is None:
-        return [Absent("Winners and results", "No study has come to its end yet.")]
+        return [Absent("Winners and results", "No study has ended yet.")]
     return [
-        _paper(
+        _exported(
             "Winners",
             [row for row in tables.configs if row["parameter"] != "note"],
             number,
-            "The best configuration of every machine type; notes stand on its own page.",
+            "The best configuration of every machine type; notes are on the page of its study.",
         ),
-        _paper(
+        _exported(
             "Results",
             tables.results,
             percent,
@@ -206,9 +223,9 @@ def _tables(tables: Overview | None) -> list[Part]:
     ]
 
 
-def _paper(
-    title: str, rows: list[dict[str, Any]], people: Callable[[Any], str], caption: str
+def _exported(
+    title: str, rows: list[dict[str, Any]], format_value: Callable[[Any], str], caption: str
 ) -> Table:
     header = list(rows[0])
-    cells = [[people(value) for value in row.values()] for row in rows]
+    cells = [[format_value(value) for value in row.values()] for row in rows]
     return Table(title, header, cells, caption, numbers=frozenset(range(1, len(header))))

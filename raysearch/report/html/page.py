@@ -1,4 +1,4 @@
-"""Pages of HTML that need nothing but themselves: no network, no other file."""
+"""Self-contained HTML pages: no network, no other file."""
 
 import json
 import re
@@ -15,30 +15,30 @@ from raysearch.report.html.cost import cost_section
 from raysearch.report.html.facts import facts_section
 from raysearch.report.html.final_test import final_section
 from raysearch.report.html.parts import Chart, Page
-from raysearch.report.html.results import Results, read_results
 from raysearch.report.html.search import search_section
-from raysearch.report.html.verdict import above, lead, lead_section, notes, tiles, title
+from raysearch.report.html.verdict import breadcrumb, lead, lead_section, notes, tiles, title
 from raysearch.report.html.winner import winner_section
 from raysearch.storage import write_text
+from raysearch.study.results import Results, read_results
 
 NAME = "report.html"
-_TYPED = re.compile(r"`([^`]+)`")
+_BACKTICKS = re.compile(r"`([^`]+)`")
 
 
 def write_report(folder: UPath) -> UPath:
-    """Writes `report.html` of a run into its folder.
+    """Write `report.html` of a run into its folder.
 
     Raises:
-        UserError: it holds no study, or one that this version cannot read.
+        UserError: the folder holds no study, or this version cannot read the study.
     """
     write_text(folder / NAME, render(study_page(read_results(folder))))
     return folder / NAME
 
 
 def study_page(results: Results) -> Page:
-    """The page of a study: first what is decided by, then what explains it."""
+    """Return the page of a study: first the results, then their explanation."""
     return Page(
-        above(results),
+        breadcrumb(results),
         title(results),
         lead(results),
         tiles(results),
@@ -55,10 +55,10 @@ def study_page(results: Results) -> Page:
 
 
 def render(page: Page) -> str:
-    """A page as HTML. The same page gives the same text."""
+    """Render a page as HTML; deterministic."""
     return _template().render(
         page=page,
-        charts=_safe(f"[{','.join(_json(chart) for chart in page.charts)}]"),
+        charts=_escape_json(f"[{','.join(_json(chart) for chart in page.charts)}]"),
         plotly=get_plotlyjs(),
         css=_asset("page.css"),
         script=_asset("page.js"),
@@ -72,8 +72,8 @@ def _json(chart: Chart) -> str:
     return f'{{"name":{name},"views":{views},"figure":{chart.figure.to_json()}}}'
 
 
-def _safe(text: str) -> str:
-    """JSON that no content of it can end the script element of."""
+def _escape_json(text: str) -> str:
+    """Return JSON without characters that could end its script element."""
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -82,13 +82,13 @@ def _template() -> Template:
     environment = Environment(
         loader=PackageLoader("raysearch.report.html"), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters["words"] = _words
+    environment.filters["code_spans"] = _code_spans
     return environment.get_template("page.html")
 
 
-def _words(text: str) -> Markup:
-    """A text of ours, in which what is typed stands in `backticks`."""
-    return Markup(_TYPED.sub(r"<code>\1</code>", str(escape(text))))
+def _code_spans(text: str) -> Markup:
+    """Mark the `backticks` of a text as code, and escape the rest."""
+    return Markup(_BACKTICKS.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def _asset(name: str) -> str:

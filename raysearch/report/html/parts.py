@@ -1,6 +1,6 @@
-"""What a page is made of. Sections say it in these; the template alone knows HTML.
+"""Building blocks of a page. Sections consist of them; only the template contains HTML.
 
-All texts are plain: the template escapes them.
+All texts are plain text: the template escapes them.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 @dataclass(frozen=True)
 class View:
-    """One of several ways to look at a chart: the traces that are shown then."""
+    """A view of a chart: the traces that a button shows."""
 
     label: str
     traces: tuple[int, ...]
@@ -22,11 +22,11 @@ class Chart:
     """A figure.
 
     Attributes:
-        name: unlike any other of the page.
-        caption: how to read it and what it shows; also read out to who cannot see it.
-        views: what can be switched; empty shows everything.
-        half: whether two stand side by side where there is room.
-        least: width in px below which it is scrolled.
+        name: unique in the page.
+        caption: explanation of the chart; also its text for screen readers.
+        views: views to choose from; empty shows all traces.
+        half: half of the page's width where there is room.
+        min_width: width in px below which the chart scrolls.
     """
 
     name: str
@@ -35,19 +35,19 @@ class Chart:
     caption: str
     views: tuple[View, ...] = ()
     half: bool = False
-    least: int = 0
+    min_width: int = 0
 
     kind = "chart"
 
     @property
     def height(self) -> int:
-        """In px."""
+        """Height in px."""
         return int(self.figure.layout.height)
 
 
 @dataclass(frozen=True)
 class Link:
-    """A cell that leads to another page."""
+    """A cell that links to another page."""
 
     text: str
     address: str
@@ -58,11 +58,11 @@ Cell = str | Link
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of texts; the first cell of each names it.
+    """A table of texts; the first cell of a row is its header.
 
     Attributes:
-        numbers: columns that are set flush right, by their position.
-        strong: rows that stand out, by their position.
+        numbers: positions of right-aligned columns.
+        strong: positions of highlighted rows.
     """
 
     title: str
@@ -77,7 +77,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and what they are; `code` sets the values as they are typed."""
+    """Pairs of name and value; `code` sets the values in a fixed-width font."""
 
     title: str
     rows: Sequence[tuple[str, str]]
@@ -89,7 +89,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Absent:
-    """What cannot be shown, why, and how to get it."""
+    """A part without data: the reason and how to get the data."""
 
     title: str
     reason: str
@@ -99,7 +99,7 @@ class Absent:
 
 @dataclass(frozen=True)
 class Sound:
-    """A recording to hear and to see; sound and picture are data URIs."""
+    """A recording; sound and picture (spectrogram) are data URIs."""
 
     title: str
     verdict: str
@@ -124,7 +124,7 @@ Part = Chart | Table | Facts | Absent | Sounds
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands below it; `name` is where links lead."""
+    """A heading with its parts; `name` is the target of links."""
 
     name: str
     title: str
@@ -134,7 +134,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Tile:
-    """A number that is read first, and what it is."""
+    """A key figure with its label."""
 
     label: str
     value: str
@@ -143,15 +143,15 @@ class Tile:
 
 @dataclass(frozen=True)
 class Page:
-    """All of a page.
+    """A page.
 
     Attributes:
-        above: a few words above the title.
-        lead: the answer, in a sentence or two.
-        notes: what a reader must know before trusting it.
+        breadcrumb: line above the title.
+        lead: summary of the result, in one or two sentences.
+        notes: caveats of the result.
     """
 
-    above: str
+    breadcrumb: str
     title: str
     lead: str
     tiles: Sequence[Tile]
@@ -160,5 +160,5 @@ class Page:
 
     @property
     def charts(self) -> list[Chart]:
-        """In their order."""
+        """Charts of all sections, in order."""
         return [part for s in self.sections for part in s.parts if isinstance(part, Chart)]

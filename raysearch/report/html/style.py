@@ -1,6 +1,6 @@
-"""How charts look. Colours are names of CSS variables, so light, dark and print have their own.
+"""Style of charts. Colours are names of CSS variables, which differ in light, dark and print.
 
-The page's script puts in what the variables are; `page.css` says what they are.
+`page.css` defines the variables; the script of the page inserts their values.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ INK, MUTED, GRID, ACCENT, SOFT = (
 )
 NORMAL, ANOMALOUS, OTHER = "var(--c0)", "var(--c1)", "var(--c6)"
 HUES = tuple(f"var(--c{k})" for k in (0, 1, 2, 3, 4, 5, 7))
-"""Told apart by colour-blind people, too."""
+"""Colours that colour-blind readers can distinguish."""
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "pentagon", "x")
 SHADES = 8
 SCALE = [[k / (SHADES - 1), f"var(--s{k})"] for k in range(SHADES)]
-"""From little to much."""
+"""Colour scale from low to high values."""
 CLEAR = "rgba(0,0,0,0)"
 
 _AXIS: dict[str, Any] = {
@@ -59,36 +59,36 @@ _TEMPLATE = go.layout.Template(
 
 
 def shade(share: float) -> str:
-    """The colour of a share in [0, 1] of a scale."""
+    """Return the colour at a share in [0, 1] of the scale."""
     return f"var(--s{min(SHADES - 1, int(share * SHADES))})"
 
 
 def hue(position: int) -> str:
-    """The colour of one of several things of a kind."""
+    """Return the colour of the category at a position."""
     return HUES[position % len(HUES)]
 
 
 def symbol(position: int) -> str:
-    """Its symbol, so that what shares a colour differs."""
+    """Return the symbol at a position; categories of one colour differ in it."""
     return SYMBOLS[position // len(HUES) % len(SYMBOLS)]
 
 
 def figure(traces: Sequence[Any], *, x: str, y: str, height: int = 340, **layout: Any) -> go.Figure:
-    """A figure of one pair of axes.
+    """Create a figure with one pair of axes.
 
     Args:
-        traces: what is drawn.
+        traces: traces of the figure.
         x: title of the horizontal axis.
         y: title of the vertical axis.
-        height: in px; the width is the page's.
-        layout: anything more.
+        height: in px; the width is that of the page.
+        layout: further settings of the layout.
     """
-    made = dress(go.Figure(list(traces)), height)
-    made.update_xaxes(title_text=x)
-    made.update_yaxes(title_text=y)
-    return made.update_layout(**layout)
+    chart = apply_style(go.Figure(list(traces)), height)
+    chart.update_xaxes(title_text=x)
+    chart.update_yaxes(title_text=y)
+    return chart.update_layout(**layout)
 
 
-def dress(made: go.Figure, height: int) -> go.Figure:
-    """Gives a figure of another's making the page's looks."""
-    return made.update_layout(template=_TEMPLATE, height=height, width=None, title=None)
+def apply_style(chart: go.Figure, height: int) -> go.Figure:
+    """Apply the style of the page to a figure."""
+    return chart.update_layout(template=_TEMPLATE, height=height, width=None, title=None)

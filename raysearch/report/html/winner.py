@@ -1,4 +1,4 @@
-"""The winner looked into: how it learnt, how it sees clips, and where it is wrong."""
+"""The winner in detail: training curves, embeddings, misclassified clips."""
 
 from base64 import b64encode
 from collections.abc import Callable, Hashable, Sequence
@@ -6,11 +6,10 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from raysearch.report.clips.misclassified import MisclassifiedClip
+from raysearch.report.clips.misclassified import MisclassifiedClip, read_misclassified
 from raysearch.report.clips.shown import Part as Origin
-from raysearch.report.clips.shown import ShownClip
+from raysearch.report.clips.shown import ShownClip, has_evidence, read_clips
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Sound, Sounds, View
-from raysearch.report.html.results import Results
 from raysearch.report.html.style import (
     ACCENT,
     ANOMALOUS,
@@ -24,6 +23,7 @@ from raysearch.report.html.style import (
 )
 from raysearch.report.wording import score
 from raysearch.study.records import Record
+from raysearch.study.results import Results
 from raysearch.training.outcome import Epoch
 
 LOSSES = (
@@ -34,20 +34,20 @@ LOSSES = (
 
 
 def winner_section(results: Results) -> Section:
-    """Training curves, the plane of its embeddings, the clips that it judges worst wrong."""
+    """Return the section with training curves, embeddings and worst misclassified clips."""
     text = (
-        "All of this is of clips that the search may hear: held-out training clips and the test "
-        "clips of the validation IDs. The test IDs have no part in it."
+        "From clips that the search may use: held-out training clips and the test clips of the "
+        "validation IDs. The test IDs are left out."
     )
-    return Section("winner", "The winner, looked into", text, _parts(results))
+    return Section("winner", "The winner in detail", text, _parts(results))
 
 
 def _parts(results: Results) -> list[Part]:
     winner = results.winner
     if winner is None:
-        return [Absent("Training, embeddings, wrong clips", "There is no winner yet.")]
+        return [Absent("Training, embeddings, misclassified clips", "There is no winner yet.")]
     record = results.record(winner.trial)
-    return [_curves(record), _plane(results), _wrong(results)]
+    return [_curves(record), _embeddings(results), _misclassified(results)]
 
 
 def _curves(record: Record | None) -> Part:
@@ -55,8 +55,11 @@ def _curves(record: Record | None) -> Part:
         reason = "The winner's record holds no epochs, so its training cannot be drawn."
         return Absent("Training", reason)
     history, traces, views = record.history, [], []
-    for number, (label, train, held) in enumerate(LOSSES):
-        for attribute, name, colour in ((train, "training", MUTED), (held, "validation", ACCENT)):
+    for number, (label, train, validation) in enumerate(LOSSES):
+        for attribute, name, colour in (
+            (train, "training", MUTED),
+            (validation, "validation", ACCENT),
+        ):
             traces.append(_line(history, attribute, name, colour, visible=number == 0))
         views.append(View(label, (2 * number, 2 * number + 1)))
     chart = figure(traces, x="epoch", y="loss", height=360)
@@ -68,7 +71,7 @@ def _curves(record: Record | None) -> Part:
         f"Losses of trial {record.proposal.number} over its {len(history)} epochs. The validation "
         f"loss is on held-out training clips; its least, at epoch {record.best_epoch} (dashed), "
         "is the encoder that was kept. Training losses are higher where Mixup and dropout make "
-        "training harder than judging. The total is the loss of the machine type plus λ times "
+        "training harder than scoring. The total is the loss of the machine type plus λ times "
         "that of the product ID."
     )
     return Chart("training", "Training", chart, caption, tuple(views))
@@ -89,41 +92,52 @@ def _line(
     )
 
 
-def _gone(results: Results) -> str:
-    """How to get what is not in the folder."""
-    if results.held is None:
-        return "It is gathered when the run comes to its end."
+def _no_clips_reason(results: Results) -> str:
+    """Return the reason for missing clips and how to get them."""
+    if results.frozen is None:
+        return "The clips are collected at the end of the run."
     return (
-        "This run's folder does not hold it: it is from an older version, or was fetched without. "
-        "The same `raysearch run` command gathers it, without training anything again."
+        "The run's folder lacks the clips: it is of an older version, or was fetched without them. "
+        "The same `raysearch run` command collects them, without training anything again."
     )
 
 
-def _plane(results: Results) -> Part:
-    clips = results.clips
+def _embeddings(results: Results) -> Part:
+    clips = read_clips(results.folder)
     if not clips:
-        return Absent("Embeddings", _gone(results))
+        return Absent("Embeddings", _no_clips_reason(results))
     machine = results.machine
-    own = [clip for clip in clips if clip.part is not Origin.OTHER]
-    others = [clip for clip in clips if clip.part is Origin.OTHER]
-    tests = [clip for clip in clips if clip.part is Origin.VALIDATION]
-    held = [clip for clip in clips if clip.part is Origin.HELD_OUT]
-    ways: list[tuple[str, list[go.Scatter]]] = [
-        ("product ID", [_cloud("other machine types", others, OTHER), *_clouds(own, _identity)]),
+    machine_clips = [clip for clip in clips if clip.part is not Origin.OTHER]
+    other_clips = [clip for clip in clips if clip.part is Origin.OTHER]
+    validation_clips = [clip for clip in clips if clip.part is Origin.VALIDATION]
+    held_out_clips = [clip for clip in clips if clip.part is Origin.HELD_OUT]
+    colourings: list[tuple[str, list[go.Scatter]]] = [
+        (
+            "product ID",
+            [_cloud("other machine types", other_clips, OTHER), *_clouds(machine_clips, _identity)],
+        ),
         (
             "normal or anomalous",
             [
-                _cloud("other machine types", others, OTHER),
-                _cloud("held-out training", held, "var(--c5)"),
-                _cloud("normal", [clip for clip in tests if not clip.label], NORMAL),
-                _cloud("anomalous", [clip for clip in tests if clip.label], ANOMALOUS, "diamond"),
+                _cloud("other machine types", other_clips, OTHER),
+                _cloud("held-out training", held_out_clips, "var(--c5)"),
+                _cloud("normal", [clip for clip in validation_clips if not clip.label], NORMAL),
+                _cloud(
+                    "anomalous",
+                    [clip for clip in validation_clips if clip.label],
+                    ANOMALOUS,
+                    "diamond",
+                ),
             ],
         ),
-        ("machine type", [*_clouds(others, _machine, 1), _cloud(machine, own, hue(0))]),
+        (
+            "machine type",
+            [*_clouds(other_clips, _machine, 1), _cloud(machine, machine_clips, hue(0))],
+        ),
     ]
     traces: list[go.Scatter] = []
     views = []
-    for label, clouds in ways:
+    for label, clouds in colourings:
         views.append(View(label, tuple(range(len(traces), len(traces) + len(clouds)))))
         traces += clouds
     chart = figure(traces, x="", y="", height=520)
@@ -150,13 +164,13 @@ def _machine(clip: ShownClip) -> str:
 def _clouds(
     clips: Sequence[ShownClip], group: Callable[[ShownClip], Hashable], first: int = 0
 ) -> list[go.Scatter]:
-    """A cloud for each group, in the order in which they come."""
+    """Return a trace for each group, in order of first appearance."""
     groups: dict[Hashable, list[ShownClip]] = {}
     for clip in clips:
         groups.setdefault(group(clip), []).append(clip)
     return [
-        _cloud(str(name), own, hue(first + k), symbol(first + k))
-        for k, (name, own) in enumerate(groups.items())
+        _cloud(str(name), members, hue(first + k), symbol(first + k))
+        for k, (name, members) in enumerate(groups.items())
     ]
 
 
@@ -167,12 +181,12 @@ def _cloud(name: str, clips: Sequence[ShownClip], colour: str, shape: str = "cir
         mode="markers",
         name=escape(name),
         marker={"color": colour, "symbol": shape, "size": 6, "opacity": 0.75},
-        text=[_told(clip) for clip in clips],
+        text=[_hover_text(clip) for clip in clips],
         hovertemplate="%{text}<extra></extra>",
     )
 
 
-def _told(clip: ShownClip) -> str:
+def _hover_text(clip: ShownClip) -> str:
     lines = [clip.clip, f"{clip.machine}, ID {clip.id}, {clip.part}"]
     if clip.score is not None and clip.threshold is not None:
         kind = KINDS[clip.label]
@@ -183,16 +197,17 @@ def _told(clip: ShownClip) -> str:
 KINDS = ("normal", "anomalous")
 
 
-def _wrong(results: Results) -> Part:
-    title = "Worst wrong"
-    if not results.clips:
-        return Absent(title, _gone(results))
-    if not results.wrong:
+def _misclassified(results: Results) -> Part:
+    title = "Worst misclassified clips"
+    if not has_evidence(results.folder):
+        return Absent(title, _no_clips_reason(results))
+    clips = read_misclassified(results.folder)
+    if not clips:
         reason = "Every validation clip lies on the right side of its ID's threshold."
         return Absent(title, reason)
     return Sounds(
         title,
-        [_sound(*each) for each in results.wrong],
+        [_sound(*item) for item in clips],
         "Validation clips on the wrong side of their ID's threshold, those first that lie beyond "
         "most clips of the other kind. Listen before you blame the detector: a label may be "
         "wrong, or a recording not what it should be. Pictures are log-mel spectrograms, time "
@@ -201,17 +216,17 @@ def _wrong(results: Results) -> Part:
 
 
 def _sound(clip: MisclassifiedClip, sound: bytes, picture: bytes) -> Sound:
-    kind = "Missed" if clip.label else "False alarm"
-    others = "normal clips score higher" if clip.label else "anomalous clips score lower"
+    error = "Missed" if clip.label else "False alarm"
+    comparison = "normal clips score higher" if clip.label else "anomalous clips score lower"
     verdict = (
-        f"{clip.clip} is {KINDS[clip.label]}, but {clip.beyond} of {clip.others} {others}. Score "
-        f"{score(clip.score)}, threshold {score(clip.threshold)}."
+        f"{clip.clip} is {KINDS[clip.label]}, but {clip.beyond} of {clip.others} {comparison}. "
+        f"Score {score(clip.score)}, threshold {score(clip.threshold)}."
     )
     alt = (
         f"Log-mel spectrogram of {clip.clip}: {clip.seconds:.1f} s from left to right, "
         f"{clip.f_min:g} to {clip.f_max:g} Hz from bottom to top."
     )
-    title = f"{kind}, ID {clip.id}"
+    title = f"{error}, ID {clip.id}"
     return Sound(title, verdict, _data("image/png", picture), alt, _data("audio/flac", sound))
 
 

@@ -1,4 +1,4 @@
-"""`download` against an HTTP server on loopback that plays Zenodo with small zips."""
+"""`download` against an HTTP server on loopback that imitates Zenodo with small zips."""
 
 import hashlib
 import io
@@ -32,7 +32,7 @@ LABELS = b"section_03_source_test_0000.wav,1\n"
 
 @dataclass
 class FakeZenodo:
-    """The records that it serves, its faults, and what was asked of it."""
+    """A fake Zenodo: its records, its faults and the requests that it received."""
 
     url: str = ""
     records: dict[int, dict[str, bytes]] = field(default_factory=dict)
@@ -42,10 +42,10 @@ class FakeZenodo:
     status: dict[str, int] = field(default_factory=dict)  # answers other than 200, by file
     md5: dict[str, str] = field(default_factory=dict)  # wrong checksums, by file
     size: dict[str, int] = field(default_factory=dict)  # wrong sizes, by file
-    asked: list[tuple[str, str]] = field(default_factory=list)  # file and its Range header
+    requests: list[tuple[str, str]] = field(default_factory=list)  # file and its Range header
 
-    def files_asked(self) -> list[str]:
-        return [name for name, _ in self.asked]
+    def requested_files(self) -> list[str]:
+        return [name for name, _ in self.requests]
 
     def listing(self, number: int) -> bytes:
         return json.dumps(
@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
         super().__init__(*args)  # type: ignore[arg-type]
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keeps quiet."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
         parts = unquote(self.path).split("/", 5)
@@ -78,15 +78,15 @@ class Handler(BaseHTTPRequestHandler):
         if len(parts) < 6:
             return self.answer(404, b"")
         key, wanted = parts[5].removesuffix("/content"), self.headers.get("Range", "")
-        self.fake.asked.append((key, wanted))
+        self.fake.requests.append((key, wanted))
         if key in self.fake.status:
             return self.answer(self.fake.status[key], b"")
         content = self.fake.records[int(parts[3])][key]
         if not (wanted and self.fake.ranges):
             return self.answer(200, content, cut=True)
         start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        place = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        return self.answer(206, content[start:], cut=True, **{"Content-Range": place})
+        content_range = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        return self.answer(206, content[start:], cut=True, **{"Content-Range": content_range})
 
     def answer(self, status: int, body: bytes, *, cut: bool = False, **headers: str) -> None:
         self.send_response(status)
@@ -112,7 +112,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeZenodo]:
 
 
 def clip(name: str) -> bytes:
-    """300 kB that do not compress, so that a transfer is several packets long."""
+    """Return 300 kB that do not compress, so that a transfer takes several packets."""
     return random.Random(name).randbytes(300_000)
 
 
@@ -129,7 +129,7 @@ def clips(*names: str, within: str = "") -> bytes:
 
 
 def records() -> dict[int, dict[str, bytes]]:
-    """All four records; zips are named and nested in several ways, as the real ones are."""
+    """Return all four records; zips are named and nested in several ways, as the real ones are."""
     return {
         DEVELOPMENT.number: {
             f"dev_data_{m}.zip": zipped(
@@ -187,7 +187,7 @@ def label_files() -> set[str]:
 
 
 def tree(root: Path) -> set[str]:
-    """The data set's files, without what the download keeps for itself."""
+    """List the data set's files, without the state of the download."""
     files = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
     return {file.as_posix() for file in files if file.parts[0] != ".download"}
 
@@ -232,7 +232,7 @@ def test_some_machines(fake: FakeZenodo, tmp_path: Path, form: str) -> None:
         "evaluator-v1.0.zip",
     )
     assert tree(tmp_path) == fan_files() | label_files()
-    assert len(fake.asked) == 4
+    assert len(fake.requests) == 4
 
 
 def test_ground_truth_without_a_zip(fake: FakeZenodo, tmp_path: Path) -> None:
@@ -245,9 +245,9 @@ def test_ground_truth_without_a_zip(fake: FakeZenodo, tmp_path: Path) -> None:
 def test_a_broken_transfer_goes_on(fake: FakeZenodo, tmp_path: Path) -> None:
     fake.cuts = [200_000, 50, 90_000]
     get(fake, tmp_path, "fan")
-    asked = [wanted for name, wanted in fake.asked if name == "dev_data_fan.zip"]
-    starts = [int(wanted.removeprefix("bytes=").removesuffix("-")) for wanted in asked[1:]]
-    assert asked[0] == ""
+    requests = [wanted for name, wanted in fake.requests if name == "dev_data_fan.zip"]
+    starts = [int(wanted.removeprefix("bytes=").removesuffix("-")) for wanted in requests[1:]]
+    assert requests[0] == ""
     assert len(starts) == 3
     assert 0 < starts[0] <= starts[1] < starts[2] < 300_000
     train = tmp_path / "dev_data/fan/train/section_00_source_train_normal_0000_x.wav"
@@ -259,17 +259,17 @@ def test_a_later_call_goes_on(fake: FakeZenodo, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"record 4562016 .* by hand"):
         get(fake, tmp_path, "fan")
     assert leftovers(tmp_path) == ["dev_data_fan.zip.part"]
-    fake.asked.clear()
+    fake.requests.clear()
     get(fake, tmp_path, "fan")
-    assert fake.asked[0][0] == "dev_data_fan.zip"
-    assert fake.asked[0][1] not in ("", "bytes=0-")
+    assert fake.requests[0][0] == "dev_data_fan.zip"
+    assert fake.requests[0][1] not in ("", "bytes=0-")
     assert tree(tmp_path) == fan_files() | label_files()
 
 
 def test_a_server_without_ranges_sends_all_again(fake: FakeZenodo, tmp_path: Path) -> None:
     fake.ranges, fake.cuts = False, [200_000]
     get(fake, tmp_path, "fan")
-    assert fake.files_asked()[:3] == ["dev_data_fan.zip"] * 2 + ["eval_data_fan_train.zip"]
+    assert fake.requested_files()[:3] == ["dev_data_fan.zip"] * 2 + ["eval_data_fan_train.zip"]
     train = tmp_path / "dev_data/fan/train/section_00_source_train_normal_0000_x.wav"
     assert train.read_bytes() == clip("fan train")
 
@@ -279,7 +279,7 @@ def test_a_part_that_is_too_long_is_dropped(fake: FakeZenodo, tmp_path: Path) ->
     part.parent.mkdir()
     part.write_bytes(bytes(400_000))
     get(fake, tmp_path, "fan")
-    assert fake.asked[0] == ("dev_data_fan.zip", "")
+    assert fake.requests[0] == ("dev_data_fan.zip", "")
     assert tree(tmp_path) == fan_files() | label_files()
 
 
@@ -296,14 +296,14 @@ def test_a_wrong_checksum_leaves_nothing(fake: FakeZenodo, tmp_path: Path) -> No
 
 def test_a_second_call_downloads_nothing(fake: FakeZenodo, tmp_path: Path) -> None:
     get(fake, tmp_path, "fan")
-    fake.asked.clear()
+    fake.requests.clear()
     assert get(fake, tmp_path, "fan") == ()
     assert get(fake, tmp_path, "fan", "pump") == (
         "dev_data_pump.zip",
         "eval_data_train_pump.zip",
         "eval_data_pump_test.zip",
     )
-    assert not any("fan" in name for name in fake.files_asked())
+    assert not any("fan" in name for name in fake.requested_files())
 
 
 def test_what_was_removed_comes_back(fake: FakeZenodo, tmp_path: Path) -> None:
@@ -350,14 +350,14 @@ def test_what_the_site_refuses_is_asked_once(fake: FakeZenodo, tmp_path: Path) -
     fake.status["dev_data_fan.zip"] = 404
     with pytest.raises(UserError, match=r"status 404; .* unpack it into .*/dev_data"):
         get(fake, tmp_path, "fan")
-    assert fake.files_asked() == ["dev_data_fan.zip"]
+    assert fake.requested_files() == ["dev_data_fan.zip"]
 
 
 def test_a_passing_fault_of_the_site_is_tried_again(fake: FakeZenodo, tmp_path: Path) -> None:
     fake.status["dev_data_fan.zip"] = 503
     with pytest.raises(UserError, match="status 503"):
         get(fake, tmp_path, "fan")
-    assert len(fake.asked) == zenodo.RETRIES + 1
+    assert len(fake.requests) == zenodo.RETRIES + 1
 
 
 def test_no_connection(fake: FakeZenodo, tmp_path: Path) -> None:
@@ -386,14 +386,14 @@ def test_a_record_that_lacks_a_machine(fake: FakeZenodo, tmp_path: Path) -> None
     del fake.records[EVALUATION_TEST.number]["eval_data_fan_test.zip"]
     with pytest.raises(DataError, match=r"4884786 \(evaluation test clips\) has no fan zip"):
         get(fake, tmp_path, "fan")
-    assert fake.asked == []
+    assert fake.requests == []
 
 
 def test_a_small_disk(fake: FakeZenodo, tmp_path: Path) -> None:
     fake.size["dev_data_fan.zip"] = 10**18
     with pytest.raises(UserError, match="not enough disk space"):
         get(fake, tmp_path, "fan")
-    assert fake.asked == []
+    assert fake.requests == []
 
 
 def test_one_download_at_a_time(fake: FakeZenodo, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The synthetic data set: its layout, its determinism, and what there is to hear in it."""
+"""The synthetic data set: its layout, its determinism, and the sounds of its faults."""
 
 from itertools import combinations
 from pathlib import Path
@@ -9,12 +9,14 @@ import soundfile
 from numpy.typing import NDArray
 
 from raysearch.config import MACHINES
-from raysearch.data.synthetic.demo import Kind, plan, synthesise, write_demo
-from raysearch.data.synthetic.plant import FAULTS, HEALTHY, Fault, product
+from raysearch.data.synthetic.demo import DemoSize, Kind, plan, synthesise, write_demo
+from raysearch.data.synthetic.plant import FAULTS, HEALTHY, Conditions, Fault, product
 from raysearch.data.synthetic.sounds import SAMPLE_RATE, record
 from raysearch.errors import UserError
 
 TRAIN, TEST, SECONDS = 2, 3, 0.5
+SIZE = DemoSize(TRAIN, TEST, SECONDS)
+LEAST = DemoSize(1, 1, 0.1)
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -28,9 +30,7 @@ def files(root: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("small") / "data"
-    count = write_demo(
-        root, machines=("valve", "fan"), train_clips=TRAIN, test_clips=TEST, seconds=SECONDS
-    )
+    count = write_demo(root, SIZE, machines=("valve", "fan"))
     assert count == 2 * 6 * (TRAIN + 3 + 2 * TEST)
     return root
 
@@ -93,9 +93,8 @@ def test_clips_are_16_khz_mono_int16_audible_and_not_clipped(small: Path) -> Non
 def test_same_seed_gives_the_same_bytes_and_another_seed_others(
     small: Path, tmp_path: Path
 ) -> None:
-    sizes = {"machines": ("valve",), "train_clips": TRAIN, "test_clips": TEST}
-    write_demo(tmp_path / "same", seconds=SECONDS, **sizes)  # type: ignore[arg-type]
-    write_demo(tmp_path / "other", seconds=SECONDS, seed=1, **sizes)  # type: ignore[arg-type]
+    write_demo(tmp_path / "same", SIZE, machines=("valve",))
+    write_demo(tmp_path / "other", SIZE, machines=("valve",), seed=1)
     valve = {name: data for name, data in files(small).items() if "valve" in name}
     same, other = files(tmp_path / "same"), files(tmp_path / "other")
     assert same == valve
@@ -105,9 +104,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(
 
 
 def test_a_larger_set_holds_the_clips_of_a_smaller_one(small: Path, tmp_path: Path) -> None:
-    write_demo(
-        tmp_path, machines=("valve",), train_clips=1 + TRAIN, test_clips=1 + TEST, seconds=SECONDS
-    )
+    write_demo(tmp_path, DemoSize(1 + TRAIN, 1 + TEST, SECONDS), machines=("valve",))
     larger = files(tmp_path)
     for name, data in files(small).items():
         if "/valve/" in name:
@@ -120,10 +117,8 @@ def test_progress_counts_every_clip(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     count = write_demo(
         tmp_path,
+        LEAST,
         machines=("pump",),
-        train_clips=1,
-        test_clips=1,
-        seconds=0.1,
         on_clip=lambda done, total: calls.append((done, total)),
     )
     assert calls == [(n, count) for n in range(1, count + 1)]
@@ -134,9 +129,9 @@ def test_an_interrupted_call_leaves_no_data_set_and_can_be_repeated(tmp_path: Pa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_demo(tmp_path, machines=("fan",), train_clips=1, seconds=0.1, on_clip=interrupt)
+        write_demo(tmp_path, DemoSize(1, 20, 0.1), machines=("fan",), on_clip=interrupt)
     assert not (tmp_path / "dev_data").exists()
-    write_demo(tmp_path, machines=("fan",), train_clips=1, test_clips=1, seconds=0.1)
+    write_demo(tmp_path, LEAST, machines=("fan",))
     assert len(list(tmp_path.rglob("*.wav"))) == 6 * (1 + 3 + 2)
     assert {path.name for path in tmp_path.iterdir()} == {"dev_data", "eval_data"}
 
@@ -146,21 +141,37 @@ def test_a_folder_in_use_is_left_alone_but_takes_another_machine(tmp_path: Path)
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"a real recording")
     with pytest.raises(UserError, match="exists already"):
-        write_demo(tmp_path, machines=("valve", "fan"), train_clips=1, test_clips=1, seconds=0.1)
+        write_demo(tmp_path, LEAST, machines=("valve", "fan"))
     assert files(tmp_path) == {"dev_data/fan/train/real.wav": b"a real recording"}
-    write_demo(tmp_path, machines=("valve",), train_clips=1, test_clips=1, seconds=0.1)
+    write_demo(tmp_path, LEAST, machines=("valve",))
     assert kept.read_bytes() == b"a real recording"
 
 
 @pytest.mark.parametrize("machine", ["Fan", "lathe"])
-def test_unknown_machine_is_told_the_known_ones(tmp_path: Path, machine: str) -> None:
+def test_an_unknown_machine_is_refused_with_the_known_ones(tmp_path: Path, machine: str) -> None:
     with pytest.raises(UserError, match=f"'{machine}'.*known: {', '.join(MACHINES)}"):
         write_demo(tmp_path / "new", machines=(machine,))
     assert not (tmp_path / "new").exists()
 
 
-WRONG: list[dict[str, object]] = [{"machines": ()}, {"train_clips": 0}, {"test_clips": -1}]
-WRONG += [{"seconds": 0.0}, {"seconds": float("nan")}, {"snr_db": float("inf")}, {"seed": -1}]
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("train_clips", DemoSize(train_clips=0)),
+        ("test_clips", DemoSize(test_clips=-1)),
+        ("seconds", DemoSize(seconds=0.0)),
+        ("seconds", DemoSize(seconds=float("nan"))),
+    ],
+)
+def test_wrong_sizes_are_named_before_anything_is_written(
+    tmp_path: Path, name: str, size: DemoSize
+) -> None:
+    with pytest.raises(UserError, match=name):
+        write_demo(tmp_path / "new", size)
+    assert not (tmp_path / "new").exists()
+
+
+WRONG: list[dict[str, object]] = [{"machines": ()}, {"snr_db": float("inf")}, {"seed": -1}]
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -179,7 +190,7 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
 
 
 def power(clip: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Power spectrum of a clip of one second or more, in steps of 1 Hz, normalised to sum 1."""
+    """Return the power spectrum of a clip of at least 1 s, in steps of 1 Hz, of sum 1."""
     blocks = clip[: len(clip) // SAMPLE_RATE * SAMPLE_RATE].reshape(-1, SAMPLE_RATE)
     spectrum = np.square(np.abs(np.fft.rfft(blocks * np.hanning(SAMPLE_RATE)))).mean(0)
     shares: NDArray[np.float64] = spectrum / spectrum.sum()
@@ -194,9 +205,8 @@ def record_many(
             machine,
             product(machine, product_id),
             fault,
-            load=1.0,
+            Conditions(load=1.0, snr_db=snr_db),
             size=2 * SAMPLE_RATE,
-            snr_db=snr_db,
             rng=np.random.default_rng([product_id, n]),
         )
         for n in range(count)
@@ -206,9 +216,9 @@ def record_many(
 @pytest.mark.parametrize("machine", MACHINES)
 def test_ids_are_built_and_sound_differently(machine: str) -> None:
     products = [product(machine, product_id) for product_id in range(6)]
-    for one, two in combinations(products, 2):
-        apart = np.abs(np.divide(one.modes, two.modes) - 1) > 0.03
-        assert apart.sum() + (abs(one.rate / two.rate - 1) > 0.03) >= 3
+    for left, right in combinations(products, 2):
+        apart = np.abs(np.divide(left.modes, right.modes) - 1) > 0.03
+        assert apart.sum() + (abs(left.rate / right.rate - 1) > 0.03) >= 3
     shapes = np.array(
         [[_shape(c) for c in record_many(machine, HEALTHY, count=8, product_id=p)] for p in (0, 3)]
     )  # (ID, clip, band)
@@ -218,14 +228,14 @@ def test_ids_are_built_and_sound_differently(machine: str) -> None:
 
 
 def _shape(clip: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Steps between levels of 20 Hz bands: the smooth colour of a microphone falls out."""
+    """Return steps between levels of 20 Hz bands, which cancel the microphone's response."""
     levels = np.log(power(clip)[60:6060].reshape(-1, 20).sum(1))
     steps: NDArray[np.float64] = np.diff(levels)
     return steps
 
 
 def modulation(clip: NDArray[np.int16], hertz: float) -> float:
-    """How deep the envelope of a 2 s clip swings within 1 Hz of a rate, against its mean."""
+    """Return the modulation depth of a 2 s clip's envelope within 1 Hz of a rate."""
     envelope = np.abs(clip.astype(float)).reshape(-1, 32).mean(1)
     lines = np.abs(np.fft.rfft(envelope)) / envelope.sum()
     return float(lines[int(2 * hertz) - 2 : int(2 * hertz) + 3].max())
@@ -292,7 +302,7 @@ def test_anomalies_take_turns_through_the_faults_and_differ_from_normals() -> No
 
 
 def test_factory_noise_is_mixed_at_the_stated_snr() -> None:
-    """Of the sharp lines of a gearbox, less is left the louder the factory is."""
+    """The sharp lines of a gearbox fade as the factory becomes louder."""
 
     def flatness(snr_db: float) -> float:
         spectra = [power(c)[200:4000] for c in record_many("gearbox", HEALTHY, snr_db=snr_db)]

@@ -1,40 +1,48 @@
-"""A backbone of 700 weights, which timm knows in every process that has this folder on its path.
+"""A timm backbone of 700 weights, registered in every process with this folder on its path.
 
-The golden run keeps encoders in the repository, where those of timm would be too large.
+The encoders of the golden run are in the repository, where those of timm would be too large.
 """
 
 import sys
+from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class _Finder(MetaPathFinder):
-    """Adds the backbone when timm is imported, and not before: it takes seconds."""
+    """A finder that adds the backbone when timm is imported, which takes seconds."""
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         spec = PathFinder.find_spec(name, path) if name == "timm" else None
-        if spec is None:
+        if spec is None or spec.loader is None:
             return None
         spec.loader = _Loader(spec.loader)
         return spec
 
 
 class _Loader(Loader):
-    def __init__(self, loader):
+    def __init__(self, loader: Loader) -> None:
         self.loader = loader
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> object:
         return getattr(self.loader, name)
 
-    def create_module(self, spec):
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         self.loader.exec_module(module)
         _register(module)
 
 
-def _register(timm):
+def _register(timm: ModuleType) -> None:
     from torch import nn
 
     class Golden(nn.Module):
@@ -42,7 +50,7 @@ def _register(timm):
 
         head_hidden_size = 8
 
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.layers = nn.Sequential(
                 *(nn.Conv2d(1, 4, 5, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()),
@@ -50,10 +58,11 @@ def _register(timm):
                 *(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
             )
 
-        def forward(self, spectrograms):
-            return self.layers(spectrograms)
+        def forward(self, spectrograms: "Tensor") -> "Tensor":
+            embeddings: Tensor = self.layers(spectrograms)
+            return embeddings
 
-    def golden(pretrained=False, **settings):
+    def golden(pretrained: bool = False, **settings: object) -> "nn.Module":
         return Golden()
 
     timm.models.register_model(golden)

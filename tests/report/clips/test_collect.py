@@ -1,4 +1,4 @@
-"""What a report shows of single clips, gathered from a real data set by an untrained detector."""
+"""Single clips of a report, collected from a real data set by an untrained detector."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,8 +33,8 @@ class Gathered:
 @pytest.fixture(scope="module")
 def gathered(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Gathered:
     data = open_valve(demo_data)
-    made = make_detector(ids=data.ids)
-    detector = replace(made, mean=data.target.mean, std=data.target.std)
+    untrained = make_detector(ids=data.ids)
+    detector = replace(untrained, mean=data.target.mean, std=data.target.std)
     run, counted = to_path(tmp_path_factory.mktemp("run")), list[int]()
     collect_clips(detector, data, 0, run, counted.append)
     return Gathered(detector, data, run, read_clips(run), sum(counted))
@@ -45,8 +45,8 @@ def test_every_clip_that_the_encoder_did_not_train_on_is_there(gathered: Gathere
     assert gathered.counted == len(gathered.clips)
     names = {part: [c.clip for c in gathered.clips if c.part is part] for part in Part}
     assert names[Part.VALIDATION] == [clip.name for clip in data.validation.clips]
-    trained, held = data.target_parts(options.validation_share, 0)
-    assert names[Part.HELD_OUT] == [data.target.clips[i].name for i in held.clips]
+    trained, held_out = data.target_parts(options.validation_share, 0)
+    assert names[Part.HELD_OUT] == [data.target.clips[i].name for i in held_out.clips]
     assert not {data.target.clips[i].name for i in trained.clips} & set(names[Part.HELD_OUT])
     others = {clip.machine for clip in gathered.clips if clip.part is Part.OTHER}
     assert others == {"fan", "pump"}
@@ -60,21 +60,21 @@ def test_no_clip_of_a_test_id_is_there_but_training_clips(gathered: Gathered) ->
 def test_scores_and_thresholds_are_the_detectors(gathered: Gathered) -> None:
     detector = gathered.detector
     shown = [clip for clip in gathered.clips if clip.part is Part.VALIDATION]
-    for one, clip in list(zip(shown, gathered.data.validation.clips, strict=True))[::7]:
+    for shown_clip, clip in list(zip(shown, gathered.data.validation.clips, strict=True))[::7]:
         score, _ = detector.score_file(clip.path, clip.id)
-        assert one.score == pytest.approx(score, rel=1e-4)
-        assert one.threshold == detector.thresholds[clip.id]
-        assert one.label == clip.label
+        assert shown_clip.score == pytest.approx(score, rel=1e-4)
+        assert shown_clip.threshold == detector.thresholds[clip.id]
+        assert shown_clip.label == clip.label
     assert {c.score for c in gathered.clips if c.part is Part.OTHER} == {None}
     assert np.isfinite([(clip.x, clip.y) for clip in gathered.clips]).all()
 
 
 def test_the_worst_wrong_are_validation_clips_with_their_own_sound(gathered: Gathered) -> None:
-    found = read_misclassified(gathered.run)
-    assert 0 < len(found) <= 5
-    shares = [wrong.beyond / wrong.others for wrong, _, _ in found]
+    worst = read_misclassified(gathered.run)
+    assert 0 < len(worst) <= 5
+    shares = [wrong.beyond / wrong.others for wrong, _, _ in worst]
     assert shares == sorted(shares, reverse=True)
-    for wrong, _, _ in found:
+    for wrong, _, _ in worst:
         assert wrong.id in "012"
         assert wrong.seconds == pytest.approx(3.0)
         assert (wrong.score <= wrong.threshold) == bool(wrong.label)
@@ -93,7 +93,7 @@ def test_a_large_data_set_is_thinned_evenly(
     gathered: Gathered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = {Part.VALIDATION: 6, Part.HELD_OUT: 3, Part.OTHER: 2}
-    monkeypatch.setattr(collect, "MOST", most)
+    monkeypatch.setattr(collect, "MAX_CLIPS", most)
     collect_clips(gathered.detector, gathered.data, 0, to_path(tmp_path), lambda clips: None)
     clips = read_clips(to_path(tmp_path))
     counts = {part: sum(clip.part is part for clip in clips) for part in Part}

@@ -8,7 +8,7 @@ import soundfile
 from PIL import Image
 from upath import UPath
 
-from raysearch.report.clips.media import flac, log_mel, picture, write_misclassified
+from raysearch.report.clips.media import flac, log_mel, spectrogram_png, write_misclassified
 from raysearch.report.clips.misclassified import (
     Misclassified,
     MisclassifiedClip,
@@ -74,7 +74,7 @@ def test_without_the_folder_there_are_none(folder: UPath) -> None:
 def test_loud_is_bright_and_low_frequencies_lie_at_the_bottom() -> None:
     spectrogram = np.zeros((4, 6), np.float32)
     spectrogram[0, :3] = 1.0  # the lowest band, in the first half
-    shown = np.asarray(Image.open(io.BytesIO(picture(spectrogram))).convert("L"), dtype=int)
+    shown = np.asarray(Image.open(io.BytesIO(spectrogram_png(spectrogram))).convert("L"), dtype=int)
     assert shown.shape == (4, 6)
     assert shown[-1, :3].min() > 200
     assert shown[:-1].max() < 20
@@ -82,7 +82,7 @@ def test_loud_is_bright_and_low_frequencies_lie_at_the_bottom() -> None:
 
 
 def test_a_picture_of_silence_is_dark() -> None:
-    shown = Image.open(io.BytesIO(picture(np.full((4, 6), -11.5, np.float32))))
+    shown = Image.open(io.BytesIO(spectrogram_png(np.full((4, 6), -11.5, np.float32))))
     assert np.asarray(shown.convert("L")).max() < 20
 
 

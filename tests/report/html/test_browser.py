@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote
 
 import pytest
@@ -39,8 +40,8 @@ CHARTS = [
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     try:
-        with browser() as found:
-            yield found
+        with browser() as driver:
+            yield driver
     except LookupError as error:
         pytest.skip(str(error))
 
@@ -67,7 +68,7 @@ def test_it_is_one_file_of_a_size_to_mail(report: Path) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_every_chart_is_drawn_and_nothing_is_asked_of_the_network(
-    chromium: Browser, report: Path, width: int, scheme: str
+    chromium: Browser, report: Path, width: int, scheme: Literal["light", "dark"]
 ) -> None:
     with opened(chromium, report, width, scheme) as seen:
         assert seen.page.evaluate(UNDRAWN) == []
@@ -93,16 +94,16 @@ def test_colours_follow_the_scheme_while_the_page_is_open(chromium: Browser, rep
 def test_a_chart_with_several_views_shows_one_at_a_time(chromium: Browser, report: Path) -> None:
     names = "[...document.querySelectorAll('#plane .legendtext')].map((each) => each.textContent)"
     with opened(chromium, report) as seen:
-        found = {}
+        legends = {}
         for label in ("product ID", "normal or anomalous", "machine type"):
             button = seen.page.get_by_role("button", name=label).last
             button.click()
             assert button.get_attribute("aria-pressed") == "true"
-            found[label] = seen.page.evaluate(names)
+            legends[label] = seen.page.evaluate(names)
         ids = [f"ID {identity}" for identity in range(6)]
-        assert sorted(found["product ID"]) == [*ids, "other machine types"]
-        assert {"normal", "anomalous"} <= set(found["normal or anomalous"])
-        assert sorted(found["machine type"]) == ["fan", "pump", "valve"]
+        assert sorted(legends["product ID"]) == [*ids, "other machine types"]
+        assert {"normal", "anomalous"} <= set(legends["normal or anomalous"])
+        assert sorted(legends["machine type"]) == ["fan", "pump", "valve"]
         assert seen.complaints == []
 
 

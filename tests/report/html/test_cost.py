@@ -1,4 +1,4 @@
-"""What a search cost, from hand-made records."""
+"""Cost of a search, from hand-made records."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 from raysearch.config import Configuration
 from raysearch.report.html.cost import cost_section
 from raysearch.report.html.parts import Chart, Facts, Part, Table
-from raysearch.report.html.results import read_results
 from raysearch.storage import to_path
 from raysearch.study.records import Proposal, Record, State
+from raysearch.study.results import read_results
 from tests import runs
 from tests.records import complete, row
 
@@ -40,21 +40,21 @@ def parts(tmp_path: Path, records: list[Record]) -> dict[str, Part]:
 
 
 def test_devices_count_as_often_as_a_trial_held_them(tmp_path: Path) -> None:
-    found = parts(tmp_path, RECORDS)["In all"]
-    assert isinstance(found, Facts)
-    facts = dict(found.rows)
+    part = parts(tmp_path, RECORDS)["In all"]
+    assert isinstance(part, Facts)
+    facts = dict(part.rows)
     assert facts["Devices"] == "4 device hours in all"
     assert facts["Training encoders"] == "2 h 30 min"
-    assert facts["Fitting and judging inlier models"] == "30 min 00 s"
+    assert facts["Fitting and scoring inlier models"] == "30 min 00 s"
     assert facts["Pruned and failed trials"] == "25% of the device time"
     assert facts["Finalists' further seeds"] == "25% of the device time"
-    assert facts["Taken up again"] == "3 times"
+    assert facts["Resumed"] == "3 times"
 
 
 def test_machines_have_the_trials_that_ended_there(tmp_path: Path) -> None:
-    found = parts(tmp_path, RECORDS)["Machines"]
-    assert isinstance(found, Table)
-    assert [list(each) for each in found.rows] == [
+    table = parts(tmp_path, RECORDS)["Machines"]
+    assert isinstance(table, Table)
+    assert [list(line) for line in table.rows] == [
         ["a", "1", "0", "1 h 00 min", "2"],
         ["b", "2", "0", "2 h 00 min", "2"],
     ]
@@ -63,9 +63,9 @@ def test_machines_have_the_trials_that_ended_there(tmp_path: Path) -> None:
 def test_every_trial_has_its_bar(tmp_path: Path) -> None:
     chart = parts(tmp_path, RECORDS)["Time of trials"]
     assert isinstance(chart, Chart)
-    training, judging = chart.figure.data
+    training, scoring = chart.figure.data
     assert (list(training.x), list(training.y)) == ([0, 1, 2], [3000.0] * 3)
-    assert list(judging.y) == [600.0] * 3
+    assert list(scoring.y) == [600.0] * 3
 
 
 def test_of_very_many_trials_the_longest_have_bars(tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from raysearch.report.html.facts import facts_section, moment
+from raysearch.report.html.facts import facts_section, format_time
 from raysearch.report.html.parts import Absent, Facts, Part, Table
-from raysearch.report.html.results import Results, read_results
 from raysearch.storage import to_path
 from raysearch.study.folder import StudyFolder
+from raysearch.study.results import Results, read_results
 from tests import runs
 
 
@@ -34,8 +34,8 @@ def test_the_data_are_counted_by_what_they_were_used_for(tmp_path: Path) -> None
 
 
 def test_command_and_versions_stand_as_they_were(tmp_path: Path) -> None:
-    found = parts(read_results(outcome(tmp_path).path))
-    command, environment = found["Command"], found["Environment"]
+    by_title = parts(read_results(outcome(tmp_path).path))
+    command, environment = by_title["Command"], by_title["Environment"]
     assert isinstance(command, Facts)
     assert isinstance(environment, Facts)
     assert dict(command.rows)["Command"] == "raysearch run --machine valve"
@@ -61,4 +61,4 @@ def test_a_run_of_before_clips_were_counted_says_how_to_count_them(tmp_path: Pat
 
 
 def test_times_are_for_people() -> None:
-    assert moment("2026-11-25T10:00:00+00:00") == "2026-11-25 10:00:00 UTC"
+    assert format_time("2026-11-25T10:00:00+00:00") == "2026-11-25 10:00:00 UTC"

@@ -7,8 +7,8 @@ import pytest
 
 from raysearch.report.html.final_test import final_section
 from raysearch.report.html.parts import Absent, Chart, Part, Table
-from raysearch.report.html.results import Results, read_results
 from raysearch.storage import to_path
+from raysearch.study.results import Results, read_results
 from raysearch.study.scores import FinalScore
 from tests import runs
 from tests.records import make_space
@@ -38,7 +38,7 @@ def test_the_table_has_every_id_in_order_and_the_means(tmp_path: Path) -> None:
     table = parts(outcome(tmp_path, SCORES))["Every test ID"]
     assert isinstance(table, Table)
     row = ["0.7500", "0.7368", "4", "1 of 2 (50%)", "1 of 2 (50%)"]
-    assert [list(each) for each in table.rows] == [
+    assert [list(line) for line in table.rows] == [
         ["3", *row],
         ["10", *row],
         ["harmonic mean", "0.7500", "0.7368", "", "", ""],
@@ -73,22 +73,24 @@ def test_histograms_hold_every_clip_and_the_threshold(tmp_path: Path) -> None:
 
 def test_ids_without_labels_are_named(tmp_path: Path) -> None:
     results = outcome(tmp_path, SCORES[:4])
-    unknown = replace(results, scores=(*results.scores, replace(SCORES[4], label=None)))
-    found = parts(unknown)["IDs without a result"]
-    assert isinstance(found, Absent)
-    assert "labels of both kinds: 10." in found.reason
+    unlabelled = replace(results, scores=(*results.scores, replace(SCORES[4], label=None)))
+    missing = parts(unlabelled)["IDs without a result"]
+    assert isinstance(missing, Absent)
+    assert "labels of both kinds: 10." in missing.reason
 
 
 def test_a_run_of_before_scores_were_kept_says_how_to_get_them(tmp_path: Path) -> None:
     results = replace(outcome(tmp_path, SCORES), scores=())
-    found = parts(results)
-    assert "Every test ID" in found
-    missing = found["ROC curves and histograms"]
+    by_title = parts(results)
+    assert "Every test ID" in by_title
+    missing = by_title["ROC curves and histograms"]
     assert isinstance(missing, Absent)
     assert f"`raysearch final {results.folder}`" in missing.reason
 
 
-@pytest.mark.parametrize(("frozen", "way"), [(True, "raysearch final"), (False, "come to its end")])
+@pytest.mark.parametrize(
+    ("frozen", "way"), [(True, "raysearch final"), (False, "after the run has ended")]
+)
 def test_without_a_test_the_way_to_one_is_said(tmp_path: Path, frozen: bool, way: str) -> None:
     study = runs.begin(to_path(tmp_path / "valve"), make_space())
     runs.add(study, runs.records(1))

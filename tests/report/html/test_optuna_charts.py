@@ -1,4 +1,4 @@
-"""Optuna's charts over rows: all five hyperparameters have their say."""
+"""Optuna's charts over rows, with all five hyperparameters."""
 
 import numpy as np
 import pytest
@@ -6,30 +6,30 @@ import pytest
 from raysearch.report.html.optuna_charts import (
     HYPERPARAMETERS,
     Row,
-    importances,
+    build_study,
     log_ticks,
-    parallel,
-    rebuilt,
-    rows_of,
-    slice_of,
-    thinned,
-    varied,
+    plot_importances,
+    plot_parallel,
+    plot_scores,
+    scored_rows,
+    thin,
+    varying,
 )
 from tests import runs
 from tests.records import make_space
 
 SPACE = make_space()
-ROWS = rows_of([record for record in runs.records() if record.proposal.rerun_of is None])
+ROWS = scored_rows([record for record in runs.records() if record.proposal.rerun_of is None])
 
 
 def test_a_row_is_an_encoder_with_one_inlier_model_and_p() -> None:
     assert len(ROWS) == 6 * 6  # of eight trials one was pruned and one failed
     assert {tuple(row.params) for row in ROWS} == {HYPERPARAMETERS, HYPERPARAMETERS[:4]}
-    assert varied(ROWS) == list(HYPERPARAMETERS)
+    assert varying(ROWS) == list(HYPERPARAMETERS)
 
 
 def test_the_study_has_a_trial_for_each_row() -> None:
-    trials = rebuilt(ROWS, SPACE).trials
+    trials = build_study(ROWS, SPACE).trials
     assert [trial.value for trial in trials] == [row.score for row in ROWS]
     assert [trial.params for trial in trials] == [row.params for row in ROWS]
 
@@ -43,24 +43,26 @@ def test_importances_tell_what_scores_follow_from() -> None:
         )
         for row in ROWS
     ]
-    [bar] = importances(rows, SPACE).data
+    [bar] = plot_importances(rows, SPACE).data
     assert sorted(bar.y) == sorted(HYPERPARAMETERS)
     assert dict(zip(bar.y, bar.x, strict=True))["batch_size"] > 0.8
     assert sum(bar.x) == pytest.approx(1.0)
 
 
 def test_importances_are_the_same_each_time() -> None:
-    assert importances(ROWS, SPACE) == importances(ROWS, SPACE)
+    assert plot_importances(ROWS, SPACE) == plot_importances(ROWS, SPACE)
 
 
 def test_the_best_lines_are_drawn_last() -> None:
-    heights = [line.y[0] for line in parallel(rebuilt(ROWS, SPACE)).data]
+    heights = [line.y[0] for line in plot_parallel(build_study(ROWS, SPACE)).data]
     assert len(heights) == len(ROWS)
     assert heights == sorted(heights)
 
 
 def test_what_has_no_p_is_called_so() -> None:
-    texts = [one.text for one in parallel(rebuilt(ROWS, SPACE)).layout.annotations]
+    texts = [
+        annotation.text for annotation in plot_parallel(build_study(ROWS, SPACE)).layout.annotations
+    ]
     assert "no p" in texts
     assert "None" not in texts
     assert not [text for text in texts if text.endswith(".0")]
@@ -68,23 +70,23 @@ def test_what_has_no_p_is_called_so() -> None:
 
 @pytest.mark.parametrize("name", HYPERPARAMETERS)
 def test_a_slice_holds_every_row_that_has_the_value(name: str) -> None:
-    [dots] = slice_of(rebuilt(ROWS, SPACE), name).data
+    [dots] = plot_scores(build_study(ROWS, SPACE), name).data
     assert len(dots.x) == sum(name in row.params for row in ROWS)
 
 
 def test_a_single_value_is_no_hyperparameter() -> None:
     rows = [Row(row.params | {"lr": 1e-3}, row.score) for row in ROWS]
-    assert "lr" not in varied(rows)
-    [bar] = importances(rows, SPACE).data
+    assert "lr" not in varying(rows)
+    [bar] = plot_importances(rows, SPACE).data
     assert "lr" not in bar.y
 
 
 def test_thinning_keeps_the_best_and_the_worst() -> None:
-    few = thinned(ROWS, 5)
+    few = thin(ROWS, 5)
     scores = sorted(row.score for row in ROWS)
     assert len(few) == 5
     assert (few[0].score, few[-1].score) == (scores[0], scores[-1])
-    assert thinned(ROWS, 1000) == ROWS
+    assert thin(ROWS, 1000) == ROWS
 
 
 def test_ticks_of_a_logarithm_are_few_and_round() -> None:

@@ -8,13 +8,13 @@ from upath import UPath
 from raysearch.errors import UserError
 from raysearch.report.html.overview import overview_page, write_overview, write_reports
 from raysearch.report.html.parts import Absent, Chart, Link, Table
-from raysearch.report.html.results import read_results
 from raysearch.storage import to_path
+from raysearch.study.results import read_results
 from tests import runs
 
 
 def fill(out: UPath) -> None:
-    """A study that is finished, one at work, and one in which nothing has ended."""
+    """Create a finished study, a running study and a study without ended trials."""
     valve = runs.begin(out / "valve")
     runs.add(valve, runs.records())
     runs.conclude(valve)
@@ -47,9 +47,9 @@ def test_the_page_over_all_can_be_drawn_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "valve" / "report.html").exists()
 
 
-@pytest.mark.parametrize("made", [False, True])
-def test_a_folder_without_runs_is_refused(tmp_path: Path, made: bool) -> None:
-    if made:
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_folder_without_runs_is_refused(tmp_path: Path, exists: bool) -> None:
+    if exists:
         (tmp_path / "runs" / "notes").mkdir(parents=True)
     with pytest.raises(UserError, match="holds no study"):
         write_reports(to_path(tmp_path / "runs"))
@@ -57,8 +57,8 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path, made: bool) -> None:
 
 def test_studies_stand_in_the_papers_order_with_their_states(tmp_path: Path) -> None:
     fill(to_path(tmp_path))
-    read = [read_results(to_path(tmp_path / name)) for name in ("valve", "pump", "fan-1")]
-    page = overview_page(to_path(tmp_path), read)
+    all_results = [read_results(to_path(tmp_path / name)) for name in ("valve", "pump", "fan-1")]
+    page = overview_page(to_path(tmp_path), all_results)
     chart, table = page.sections[0].parts
     assert isinstance(chart, Chart)
     assert isinstance(table, Table)
@@ -68,7 +68,9 @@ def test_studies_stand_in_the_papers_order_with_their_states(tmp_path: Path) -> 
         Link("valve", "valve/report.html"),
     ]
     assert [row[1] for row in table.rows] == ["provisional", "no result yet", "finished"]
-    final = f"{read[0].final_score:.4f}"
+    final_score = all_results[0].final_score
+    assert final_score is not None
+    final = f"{final_score:.4f}"
     assert table.rows[2][5] == final
     assert str(table.rows[2][4]).startswith("~ +")
     winners, results = page.sections[1].parts

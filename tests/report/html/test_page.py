@@ -13,17 +13,18 @@ from upath import UPath
 from raysearch.errors import UserError
 from raysearch.report.html.page import render, study_page, write_report
 from raysearch.report.html.parts import Absent, Page
-from raysearch.report.html.results import read_results
 from raysearch.scoring.spec import InlierSpec
 from raysearch.storage import to_path
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import State
+from raysearch.study.results import read_results
+from raysearch.study.scores import write_scores
 from tests import runs
 from tests.records import make_space
 
 
 class Reader(HTMLParser):
-    """Gathers what a page says and what it refers to."""
+    """Parser that collects the texts, addresses and scripts of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -55,7 +56,7 @@ def whole(study: StudyFolder) -> None:
     runs.explain(study)
 
 
-def at_work(study: StudyFolder) -> None:
+def running(study: StudyFolder) -> None:
     runs.add(study, runs.records(3))
 
 
@@ -67,7 +68,7 @@ FAILED = [record for record in runs.records() if record.state is State.FAIL]
 
 
 def nothing(study: StudyFolder) -> None:
-    """No trial was given out."""
+    """Leave the study without trials."""
 
 
 def untested(study: StudyFolder) -> None:
@@ -75,36 +76,36 @@ def untested(study: StudyFolder) -> None:
     runs.conclude(study)
 
 
-def one_trial(study: StudyFolder) -> None:
+def single_trial(study: StudyFolder) -> None:
     runs.add(study, runs.records(1))
     runs.conclude(study)
 
 
 def unlabelled(study: StudyFolder) -> None:
     untested(study)
-    runs.write_scores(study.path / "final_scores.csv", runs.final_scores(labelled=False))
+    write_scores(study.path / "final_scores.csv", runs.final_scores(labelled=False))
 
 
 Fill = Callable[[StudyFolder], None]
-"""Brings a study into a state."""
+"""Function that fills a study."""
 
 
 class Pages:
-    """The pages of studies in all states, each made once. Read only."""
+    """Pages of studies in all states, each drawn once. Read only."""
 
     def __init__(self, home: Path) -> None:
-        self.home, self._made = home, dict[Fill, Page]()
+        self.home, self._pages = home, dict[Fill, Page]()
 
     def folder(self, fill: Fill) -> UPath:
         return to_path(self.home / fill.__name__ / "valve")
 
     def __call__(self, fill: Fill) -> Page:
-        if fill not in self._made:
+        if fill not in self._pages:
             fill(runs.begin(self.folder(fill)))
-            self._made[fill] = self.again(fill)
-        return self._made[fill]
+            self._pages[fill] = self.draw(fill)
+        return self._pages[fill]
 
-    def again(self, fill: Fill) -> Page:
+    def draw(self, fill: Fill) -> Page:
         return study_page(read_results(self.folder(fill)))
 
 
@@ -118,7 +119,7 @@ def absent(page: Page) -> dict[str, str]:
     return {part.title: part.reason for part in parts if isinstance(part, Absent)}
 
 
-STATES = [whole, at_work, all_failed, nothing, untested, one_trial, unlabelled]
+STATES = [whole, running, all_failed, nothing, untested, single_trial, unlabelled]
 
 
 @pytest.mark.parametrize("fill", STATES)
@@ -144,22 +145,23 @@ def test_every_state_has_its_page_and_no_chart_is_empty(page_of: Pages, fill: Fi
     ("fill", "missing"),
     [
         (whole, set()),
-        (at_work, {"No final test yet", "Embeddings", "Worst wrong"}),
+        (running, {"No final test yet", "Embeddings", "Worst misclassified clips"}),
         (
             untested,
-            {"No final test yet", "Embeddings", "Worst wrong"} | {"Openings of the test IDs"},
+            {"No final test yet", "Embeddings", "Worst misclassified clips"}
+            | {"Openings of the test IDs"},
         ),
         (unlabelled, {"IDs without a result"}),
-        (one_trial, {"Parallel coordinates, importances and slices"}),
-        (all_failed, {"The best configurations", "Training, embeddings, wrong clips"}),
+        (single_trial, {"Parallel coordinates, importances and slices"}),
+        (all_failed, {"The best configurations", "Training, embeddings, misclassified clips"}),
         (nothing, {"History", "Time of trials", "The best configurations"}),
     ],
 )
 def test_what_is_missing_is_said(page_of: Pages, fill: Fill, missing: set[str]) -> None:
-    found = absent(page_of(fill))
-    assert missing <= found.keys()
+    reasons = absent(page_of(fill))
+    assert missing <= reasons.keys()
     if fill is whole:
-        assert not found
+        assert not reasons
 
 
 def test_a_run_that_inlier_models_were_sampled_in_has_its_page(tmp_path: Path) -> None:
@@ -183,9 +185,9 @@ def test_nothing_of_a_file_becomes_part_of_the_page(page_of: Pages) -> None:
     assert runs.HOSTILE in "".join(reader.texts)  # as a text
     assert "<b>" not in html.replace("&lt;b>", "").partition("<script>{")[0].partition("<style>")[0]
     # The data of the charts end where they should, and are what they were.
-    found = re.search(r'<script type="application/json" id="charts">(.*?)</script>', html)
-    assert found is not None
-    charts = json.loads(found[1])
+    match = re.search(r'<script type="application/json" id="charts">(.*?)</script>', html)
+    assert match is not None
+    charts = json.loads(match[1])
     assert [chart["name"] for chart in charts] == [c.name for c in page_of(whole).charts]
     hovers = json.dumps([chart["figure"] for chart in charts if chart["name"] == "plane"])
     assert "&lt;/script&gt;&lt;b&gt;" in hovers
@@ -194,7 +196,7 @@ def test_nothing_of_a_file_becomes_part_of_the_page(page_of: Pages) -> None:
 
 def test_the_same_folder_gives_the_same_page(page_of: Pages) -> None:
     first = render(page_of(whole))
-    assert render(page_of.again(whole)) == first
+    assert render(page_of.draw(whole)) == first
 
 
 def test_a_report_is_written_where_the_run_is(folder: UPath) -> None:

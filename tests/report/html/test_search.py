@@ -1,4 +1,4 @@
-"""The search as it is drawn: every trial has its mark, every cell its figure."""
+"""Section of the search: markers of trials, cells of inlier models, failures."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,10 +6,10 @@ from statistics import fmean
 
 from raysearch.config import Configuration
 from raysearch.report.html.parts import Chart, Part, Table
-from raysearch.report.html.results import read_results
 from raysearch.report.html.search import search_section
 from raysearch.storage import to_path
 from raysearch.study.records import Proposal, State
+from raysearch.study.results import read_results
 from tests import runs
 from tests.records import complete, row
 
@@ -45,8 +45,9 @@ def test_the_heat_map_has_the_best_and_the_mean_of_every_cell(tmp_path: Path) ->
         for record in runs.records()
         if record.state is State.COMPLETE and record.proposal.rerun_of is None
         for row in record.rows
-        if (row.inlier, row.p) == ("gmm", 4)
+        if (row.inlier, row.p) == ("gmm", 4) and row.val_score is not None
     ]
+    assert len(scores) == 6
     assert best.z[0][2] == max(scores)
     assert mean.z[0][2] == fmean(scores)
     assert best.z[2][0] is None
@@ -60,9 +61,9 @@ def test_failed_trials_stand_with_their_reasons(tmp_path: Path) -> None:
 
 
 def test_of_many_failures_some_are_shown(tmp_path: Path) -> None:
-    [one] = [record for record in runs.records() if record.state is State.FAIL]
+    [failure] = [record for record in runs.records() if record.state is State.FAIL]
     study = runs.begin(to_path(tmp_path / "valve"))
-    many = [replace(one, proposal=replace(one.proposal, number=k)) for k in range(25)]
+    many = [replace(failure, proposal=replace(failure.proposal, number=k)) for k in range(25)]
     runs.add(study, many)
     table = search_section(read_results(study.path)).parts[-1]
     assert isinstance(table, Table)

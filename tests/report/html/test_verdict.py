@@ -1,4 +1,4 @@
-"""The answer: in words, in numbers, and with what must be known before it is trusted."""
+"""Head of the page: lead, key figures and caveats."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,6 @@ import pytest
 
 from raysearch.config import Configuration
 from raysearch.report.html.parts import Chart, Table
-from raysearch.report.html.results import Results, read_results
 from raysearch.report.html.verdict import (
     advantage,
     lead,
@@ -18,7 +17,9 @@ from raysearch.report.html.verdict import (
 )
 from raysearch.storage import to_path
 from raysearch.study.confidence import Confidence, write_confidence
+from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal
+from raysearch.study.results import Results, read_results
 from tests import runs
 from tests.records import complete, row
 
@@ -44,21 +45,21 @@ def results(tmp_path: Path, *, concluded: bool = True) -> Results:
 
 
 def test_the_answer_names_configuration_score_lead_and_doubt(tmp_path: Path) -> None:
-    found = results(tmp_path)
-    assert title(found) == "valve: lr 0.001, batch size 32, λ 1, gmm p=1"
-    assert lead(found) == (
+    study_results = results(tmp_path)
+    assert title(study_results) == "valve: lr 0.001, batch size 32, λ 1, gmm p=1"
+    assert lead(study_results) == (
         "Validation score 0.7200 ± 0.0283 over 2 seeds (95 % interval 0.600 to 0.750). It is "
         "0.0300 ahead of the second, lr 0.002, batch size 64, λ 10, gmm p=1 (95 % interval −0.010 "
         "to 0.030)."
     )
-    assert found.ranking is not None
-    assert advantage(found.ranking) == pytest.approx(0.72 - 0.69)
-    assert notes(found) == ["Within noise of the second"]
+    assert study_results.ranking is not None
+    assert advantage(study_results.ranking) == pytest.approx(0.72 - 0.69)
+    assert notes(study_results) == ["Within noise of the second"]
 
 
 def test_the_numbers_that_are_read_first(tmp_path: Path) -> None:
-    found = {tile.label: (tile.value, tile.note) for tile in tiles(results(tmp_path))}
-    assert found == {
+    figures = {tile.label: (tile.value, tile.note) for tile in tiles(results(tmp_path))}
+    assert figures == {
         "Validation score": ("0.7200", "95 % interval 0.600 to 0.750"),
         "Ahead of the second": ("+0.0300", "within noise"),
         "Trials": ("4", "4 finished"),
@@ -70,42 +71,44 @@ def test_a_final_test_is_part_of_the_answer(tmp_path: Path) -> None:
     runs.add(study, runs.records(2))
     runs.conclude(study)
     runs.take_final_test(study, runs.final_scores())
-    found = read_results(study.path)
-    score = f"{found.final_score:.4f}"
-    assert f"On test IDs 3, 4 and 5, which the search never saw, it reaches {score}." in lead(found)
+    study_results = read_results(study.path)
+    score = f"{study_results.final_score:.4f}"
+    assert f"On test IDs 3, 4 and 5, which the search never saw, it reaches {score}." in lead(
+        study_results
+    )
     assert ("Final test", score, "test IDs opened once") in [
-        (tile.label, tile.value, tile.note) for tile in tiles(found)
+        (tile.label, tile.value, tile.note) for tile in tiles(study_results)
     ]
 
 
 def test_a_lead_beyond_noise_is_said(tmp_path: Path) -> None:
-    found = results(tmp_path)
-    write_confidence(Confidence((), (), 0.6, 0.75, 0.01, 0.03), found.folder)
-    found = read_results(found.folder)
-    assert [tile.note for tile in tiles(found)][1] == "beyond noise"
-    assert notes(found) == []
+    study_results = results(tmp_path)
+    write_confidence(Confidence((), (), 0.6, 0.75, 0.01, 0.03), study_results.folder)
+    study_results = read_results(study_results.folder)
+    assert [tile.note for tile in tiles(study_results)][1] == "beyond noise"
+    assert notes(study_results) == []
 
 
-def test_while_the_search_is_at_work_all_is_provisional(tmp_path: Path) -> None:
-    found = results(tmp_path, concluded=False)
-    assert lead(found).startswith("Best so far: validation score 0.7200")
-    assert "2 of 8 trials ended. All figures are provisional" in notes(found)[0]
+def test_while_the_search_runs_all_is_provisional(tmp_path: Path) -> None:
+    study_results = results(tmp_path, concluded=False)
+    assert lead(study_results).startswith("Best so far: validation score 0.7200")
+    assert "2 of 8 trials ended. All figures are provisional" in notes(study_results)[0]
 
 
 def test_a_winner_that_was_overtaken_is_said(tmp_path: Path) -> None:
-    found = results(tmp_path)
+    study_results = results(tmp_path)
     better = Proposal(4, Configuration(3e-3, 64, 1.0))
     seeds = [
         complete(better, row("gmm", 1, 0.9)),
         complete(replace(better, number=5, seed=1, rerun_of=4), row("gmm", 1, 0.9)),
     ]
-    study = runs.StudyFolder(found.folder)
+    study = StudyFolder(study_results.folder)
     runs.add(study, seeds)
-    found = read_results(found.folder)
-    assert not found.is_current
-    assert title(found) == "valve: lr 0.001, batch size 32, λ 1, gmm p=1"
-    assert "another one leads now" in notes(found)[0]
-    assert "ahead of the second" not in lead(found)
+    study_results = read_results(study_results.folder)
+    assert not study_results.is_current
+    assert title(study_results) == "valve: lr 0.001, batch size 32, λ 1, gmm p=1"
+    assert "another one leads now" in notes(study_results)[0]
+    assert "ahead of the second" not in lead(study_results)
 
 
 def test_leaders_are_encoders_with_their_best_inlier_model(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The winner looked into: its losses, its plane, and the clips that it judges worst."""
+"""The winner in detail: losses, embeddings and worst misclassified clips."""
 
 from base64 import b64decode
 from pathlib import Path
@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from raysearch.report.clips.misclassified import read_misclassified
+from raysearch.report.clips.shown import read_clips
 from raysearch.report.html.parts import Chart, Part, Sounds
-from raysearch.report.html.results import Results, read_results
 from raysearch.report.html.winner import winner_section
 from raysearch.storage import to_path
+from raysearch.study.results import Results, read_results
 from tests import runs
 
 
@@ -45,7 +46,7 @@ def test_every_way_to_colour_the_plane_shows_every_clip(results: Results) -> Non
     assert isinstance(chart, Chart)
     for view in chart.views:
         shown = [chart.figure.data[k] for k in view.traces]
-        assert sum(len(trace.x) for trace in shown) == len(results.clips)
+        assert sum(len(trace.x) for trace in shown) == len(read_clips(results.folder))
     first = set(chart.views[0].traces)
     assert [trace.visible for trace in chart.figure.data] == [
         k in first for k in range(len(chart.figure.data))
@@ -56,13 +57,14 @@ def test_a_cloud_holds_the_clips_of_its_name(results: Results) -> None:
     chart = parts(results)["Embeddings"]
     assert isinstance(chart, Chart)
     clouds = {trace.name: trace for trace in chart.figure.data}
-    anomalous = [clip for clip in results.clips if clip.label]
+    clips = read_clips(results.folder)
+    anomalous = [clip for clip in clips if clip.label]
     assert list(clouds["anomalous"].x) == [clip.x for clip in anomalous]
-    assert list(clouds["fan"].y) == [clip.y for clip in results.clips if clip.machine == "fan"]
+    assert list(clouds["fan"].y) == [clip.y for clip in clips if clip.machine == "fan"]
 
 
 def test_the_worst_wrong_are_heard_and_seen_as_they_were_kept(results: Results) -> None:
-    shown = parts(results)["Worst wrong"]
+    shown = parts(results)["Worst misclassified clips"]
     assert isinstance(shown, Sounds)
     missed, accused = shown.sounds
     (_, sound, picture), _ = read_misclassified(results.folder)

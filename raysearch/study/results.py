@@ -1,4 +1,4 @@
-"""All that the folder of a run tells, read once. Nothing but the folder is needed."""
+"""Results of a study, read from its folder alone."""
 
 import csv
 import io
@@ -11,8 +11,6 @@ from typing import Any
 from upath import UPath
 
 from raysearch.config import id_order
-from raysearch.report.clips.misclassified import MisclassifiedClip, read_misclassified
-from raysearch.report.clips.shown import ShownClip, read_clips
 from raysearch.scoring.metrics import harmonic_mean
 from raysearch.study.confidence import Confidence, read_confidence
 from raysearch.study.folder import LEDGER, StudyFolder
@@ -35,31 +33,27 @@ class Areas:
 
 @dataclass(frozen=True)
 class Results:
-    """What is known of a study.
+    """Results of a study.
 
     Attributes:
-        given: trials that were given out.
-        held: the frozen configuration, if the run came to its end.
-        final: of the final test, by ID; empty if there was none.
-        scores: of its single clips; empty for a run from before they were kept.
+        proposed: number of trials proposed.
+        frozen: the frozen configuration; None before the run has ended.
+        final: AUC and pAUC of the final test, by ID; empty without a final test.
+        scores: clips of the final test; empty for a run of a version without them.
         openings: lines of the ledger.
-        clips: what the winner makes of validation clips.
-        wrong: those that it judges worst wrong, with sound and picture.
     """
 
     folder: UPath
     manifest: Manifest
     space: Space
     records: tuple[Record, ...]
-    given: int
+    proposed: int
     ranking: Ranking | None
-    held: Winner | None
+    frozen: Winner | None
     confidence: Confidence
     final: tuple[Areas, ...]
     scores: tuple[FinalScore, ...]
     openings: tuple[dict[str, Any], ...]
-    clips: tuple[ShownClip, ...]
-    wrong: tuple[tuple[MisclassifiedClip, bytes, bytes], ...]
 
     @property
     def machine(self) -> str:
@@ -68,14 +62,14 @@ class Results:
 
     @cached_property
     def winner(self) -> Winner | None:
-        """The frozen configuration; while there is none, the best so far."""
-        if self.held is not None or self.ranking is None:
-            return self.held
+        """The frozen configuration, or the best so far."""
+        if self.frozen is not None or self.ranking is None:
+            return self.frozen
         return choose_winner(self.machine, self.manifest.fingerprint, self.ranking)
 
     @cached_property
     def is_current(self) -> bool:
-        """Whether the records still rank the winner first."""
+        """True if the records still rank the winner first."""
         if self.winner is None or self.ranking is None:
             return False
         leader = choose_winner(self.machine, self.manifest.fingerprint, self.ranking)
@@ -83,35 +77,35 @@ class Results:
 
     @property
     def second(self) -> Candidate | None:
-        """The configuration that the winner is compared with."""
+        """The second configuration of the ranking, to compare with the winner."""
         return self.ranking.second if self.ranking is not None and self.is_current else None
 
     @property
     def searched(self) -> list[Record]:
-        """Trials of the search itself, without the finalists' further seeds."""
+        """Trials of the search, without the finalists' further seeds."""
         return [record for record in self.records if record.proposal.rerun_of is None]
 
     @property
     def scored(self) -> list[Record]:
-        """Those of them that have scores."""
+        """Completed trials of the search that have a score."""
         return [r for r in self.searched if r.state is State.COMPLETE and r.best is not None]
 
     @property
     def final_score(self) -> float | None:
         """Harmonic mean of all AUCs and pAUCs of the test IDs."""
-        values = [value for one in self.final for value in (one.auc, one.pauc)]
+        values = [value for areas in self.final for value in (areas.auc, areas.pauc)]
         return harmonic_mean(values) if values else None
 
     def record(self, number: int) -> Record | None:
-        """The record of a trial."""
+        """Return the record of a trial; None without a record."""
         return next((r for r in self.records if r.proposal.number == number), None)
 
 
 def read_results(folder: UPath) -> Results:
-    """Reads the folder of a run.
+    """Read the folder of a run.
 
     Raises:
-        UserError: it holds no study, or one that this version cannot read.
+        UserError: the folder holds no study, or this version cannot read the study.
     """
     study = StudyFolder(folder)
     manifest = study.manifest
@@ -128,8 +122,6 @@ def read_results(folder: UPath) -> Results:
         tuple(_final(folder / "final_test.csv")),
         tuple(read_scores(folder / "final_scores.csv")),
         tuple(_openings(folder / LEDGER)),
-        tuple(read_clips(folder)),
-        tuple(read_misclassified(folder)),
     )
 
 
@@ -137,8 +129,12 @@ def _final(path: UPath) -> list[Areas]:
     if not path.is_file():
         return []
     rows = csv.DictReader(io.StringIO(path.read_text("utf-8")))
-    found = [Areas(r["id"], float(r["auc"]), float(r["pauc"])) for r in rows if r["id"] != "hmean"]
-    return sorted(found, key=lambda one: id_order(one.id))
+    final = [
+        Areas(row["id"], float(row["auc"]), float(row["pauc"]))
+        for row in rows
+        if row["id"] != "hmean"
+    ]
+    return sorted(final, key=lambda areas: id_order(areas.id))
 
 
 def _openings(path: UPath) -> Sequence[dict[str, Any]]:

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysearch.remote.log import Log
+from raysearch.remote.follow import Log
 
 texts = st.text(alphabet="ab\n\r é\u2028", max_size=60)
 
@@ -12,12 +12,12 @@ def test_each_line_is_shown_once_whatever_breaks(text: str, data: st.DataObject)
     log = Log(shown.append)
     for _ in range(data.draw(st.integers(0, 4))):
         # A connection that breaks somewhere, on a log that was shorter then.
-        log.from_its_beginning()
+        log.rewind()
         at = 0
         for end in sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5))):
             log.read(text[at:end])
             at = end
-    log.from_its_beginning()
+    log.rewind()
     log.read(text)
     log.end()
     lines = text.split("\n")
@@ -29,7 +29,7 @@ def test_of_what_is_there_the_last_lines_are_shown(text: str, last: int, more: s
     shown: list[str] = []
     log = Log(shown.append)
     log.skip(text, last)
-    log.from_its_beginning()
+    log.rewind()
     log.read(text + more)
     log.end()
     there = text.split("\n")[:-1]

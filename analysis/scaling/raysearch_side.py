@@ -1,4 +1,4 @@
-"""raysearch's own search, with trials that do nothing, and what else of it grows with trials."""
+"""Measurements of raysearch with trials that do nothing; `scale.py` runs each in a process."""
 
 import os
 import random
@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import patch
 
-from measuring import ASKS, Facts, Times, main, peak, timed
 from ray.cluster_utils import Cluster
 from rich.console import Console
+from scaling.measuring import ASKS, Facts, Times, main, peak, timed
 from upath import UPath
 
 from raysearch.backend.connection import connect_to_ray
@@ -43,7 +43,7 @@ EPOCHS = 300
 def nothing(
     context: StudyContext, proposal: Proposal, share: Share, report: Callable[..., None]
 ) -> None:
-    """A trial that writes a record of 14 rows, as if it had trained, and reports once."""
+    """Write a record of 14 rows, as a trained trial does, and report once."""
     record = complete(context, proposal, random.Random(proposal.number), epochs=1)
     StudyFolder(context.folder).add(record)
     assert record.best is not None
@@ -53,21 +53,21 @@ def nothing(
 def reporting(
     context: StudyContext, proposal: Proposal, share: Share, report: Callable[..., None]
 ) -> None:
-    """A trial that reports epochs as fast as it can."""
+    """Report epochs without a pause, then end as `nothing` does."""
     for number in range(1, context.options.epochs + 1):
         report({**asdict(epoch(number, random.random())), "timesteps_total": number})
     nothing(context, proposal, share, report)
 
 
 def epoch(number: int, score: float) -> Epoch:
-    """An epoch as trials report it."""
+    """Return an epoch as a trial reports it."""
     return Epoch(number, 1.5, 0.5, 1.0, 1.0 - score / 2, 0.5, 0.5 - score / 2, 1e-3, 40.0, score)
 
 
 def complete(
     context: StudyContext, proposal: Proposal, rng: random.Random, *, epochs: int
 ) -> Record:
-    """The record of a trial that was finished."""
+    """Return the record of a completed trial."""
     scores = [{identity: rng.random() for identity in IDS} for _ in context.inliers]
     return Record(
         proposal,
@@ -88,14 +88,14 @@ def complete(
     )
 
 
-def as_asha_leaves_it(
+def asha_record(
     context: StudyContext, space: Space, proposal: Proposal, rng: random.Random
 ) -> Record:
-    """The record of a trial of which one in four goes on at each rung, with its history."""
+    """Return the record of a trial; each rung prunes three of four trials."""
     for rung in sorted(space.rungs):
         if rng.random() < 3 / 4:
-            given_up = complete(context, proposal, rng, epochs=rung)
-            return replace(given_up, state=State.PRUNED, rows=())
+            stopped = complete(context, proposal, rng, epochs=rung)
+            return replace(stopped, state=State.PRUNED, rows=())
     return complete(context, proposal, rng, epochs=space.fixed.epochs)
 
 
@@ -103,7 +103,7 @@ def as_asha_leaves_it(
 
 
 def load(trials: int, epochs: int = EPOCHS, scheduler: str = "auto") -> Space:
-    """The default space, with strategy and length of a study of so many trials."""
+    """Return the default space for a study of this size, without finalists."""
     space = load_space(Path(__file__).parents[2] / "search_spaces" / "default.yaml")
     strategy = {"trials": trials, "scheduler": scheduler, "finalists": "none"}
     return space.model_copy(
@@ -115,7 +115,7 @@ def load(trials: int, epochs: int = EPOCHS, scheduler: str = "auto") -> Space:
 
 
 def begin(folder: Path, space: Space) -> StudyContext:
-    """Begin a study without recordings, which such trials do not need."""
+    """Create a study without recordings, which trials that do nothing do not need."""
     context = StudyContext(UPath(folder), Source(folder, "fan", IDS), "none", space)
     manifest = Manifest(
         machine="fan",
@@ -135,7 +135,7 @@ def begin(folder: Path, space: Space) -> StudyContext:
 
 
 def proposals(count: int) -> list[Proposal]:
-    """So many configurations, drawn evenly."""
+    """Return proposals of random configurations."""
     rng = random.Random(0)
     sizes, lams = (32, 64, 128), (0.1, 1.0, 10.0)
     return [
@@ -144,20 +144,20 @@ def proposals(count: int) -> list[Proposal]:
     ]
 
 
-def fill(context: StudyContext, made: Callable[[Proposal], Record], count: int) -> None:
-    """Writes a study of so many finished trials; nothing of it is measured, so nothing waits."""
+def fill(context: StudyContext, record: Callable[[Proposal], Record], count: int) -> None:
+    """Write the proposals and records of ended trials, without the waits of fsync."""
     study = StudyFolder(context.folder)
     with patch.object(os, "fsync", lambda _: None):
         for proposal in proposals(count):
             study.propose(proposal)
-            study.add(made(proposal))
+            study.add(record(proposal))
 
 
-# What is measured
+# Measurements
 
 
 class Clock(SearchCallback):
-    """Notes when trials report and end."""
+    """Callback that notes the times of reports and of trials' ends."""
 
     def __init__(self, times: Times) -> None:
         self.times = times
@@ -178,11 +178,11 @@ def run_search(
     run_trial: RunTrial,
     address: str = "",
 ) -> Times:
-    """Runs what a study has left to do, as `raysearch run` does it; its lines go to a file."""
+    """Run the remaining trials of a study as `raysearch run` does, with its output in a file."""
     study = StudyFolder(context.folder)
-    known = study.known()
-    sampler = Sampler(space, study.journal, known.proposals, known.records)
-    queues, times = [TrialQueue(context, known, sampler)], Times()
+    trials = study.trials()
+    sampler = Sampler(space, study.journal, trials.proposals, trials.records)
+    queues, times = [TrialQueue(context, trials, sampler)], Times()
     with (
         Path(str(context.folder), "log").open("w") as file,
         connect_to_ray(address, resources) as connection,
@@ -195,7 +195,7 @@ def run_search(
 
 
 def raysearch_trials(folder: Path, trials: int, before: int) -> Facts:
-    """Trials that do nothing, through raysearch's own search."""
+    """Measure trials that do nothing."""
     space = load(before + trials)
     context = begin(folder / "study", space)
     rng = random.Random(1)
@@ -204,7 +204,7 @@ def raysearch_trials(folder: Path, trials: int, before: int) -> Facts:
 
 
 def raysearch_reports(folder: Path, reporters: int, reports: int) -> Facts:
-    """Trials that report epochs, all at once, through raysearch's own search."""
+    """Measure trials that report epochs, all at once."""
     space = load(reporters, reports)
     context = begin(folder / "study", space)
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": reporters})
@@ -217,11 +217,11 @@ def raysearch_reports(folder: Path, reporters: int, reports: int) -> Facts:
 
 
 def raysearch_ask(folder: Path, before: int) -> Facts:
-    """The time of a proposal after so many trials, and of taking its result."""
+    """Measure a proposal and its result after a number of trials."""
     space = load(before + ASKS)
-    context, known, rng = begin(folder, space), proposals(before), random.Random(1)
-    done = [complete(context, proposal, rng, epochs=1) for proposal in known]
-    sampler = Sampler(space, folder / "study.journal", known, done)
+    context, earlier, rng = begin(folder, space), proposals(before), random.Random(1)
+    records = [complete(context, proposal, rng, epochs=1) for proposal in earlier]
+    sampler = Sampler(space, folder / "study.journal", earlier, records)
 
     def step() -> None:
         proposal = sampler.ask()
@@ -232,13 +232,13 @@ def raysearch_ask(folder: Path, before: int) -> Facts:
 
 
 def resume(folder: Path, before: int, asha: bool) -> Facts:
-    """What a run does before its first trial, where so many have ended."""
+    """Measure the steps of a resume before the first trial, after a number of trials."""
     space = load(before + 1, scheduler="asha" if asha else "none")
     context, rng = begin(folder, space), random.Random(1)
     fill(
         context,
         lambda proposal: (
-            as_asha_leaves_it(context, space, proposal, rng)
+            asha_record(context, space, proposal, rng)
             if asha
             else complete(context, proposal, rng, epochs=1)
         ),
@@ -247,15 +247,15 @@ def resume(folder: Path, before: int, asha: bool) -> Facts:
     study, begun = StudyFolder(context.folder), time.perf_counter()
     facts: Facts = {}
 
-    def took(what: str) -> None:
-        facts[what] = time.perf_counter() - begun - sum(facts.values())
+    def note(step: str) -> None:
+        facts[step] = time.perf_counter() - begun - sum(facts.values())
 
-    given, done = study.proposals(), study.records()
-    took("read_s")
-    Sampler(space, study.journal, given, done)
-    took("rebuild_s")
-    TrialsFile(context.folder, IDS, done).write()
-    took("table_s")
+    earlier, records = study.proposals(), study.records()
+    note("read_s")
+    Sampler(space, study.journal, earlier, records)
+    note("rebuild_s")
+    TrialsFile(context.folder, IDS, records).write()
+    note("table_s")
     return facts | {"resume_s": sum(facts.values()), "peak_mb": peak()}
 
 
