@@ -45,13 +45,13 @@ def browser() -> Iterator[Browser]:
     # Its own sandbox refuses root.
     flags = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as driver:
-        found = driver.chromium.launch(
+        chromium = driver.chromium.launch(
             executable_path=shutil.which("chromium", path=PATH), args=flags
         )
         try:
-            yield found
+            yield chromium
         finally:
-            found.close()
+            chromium.close()
 
 
 @contextmanager
@@ -72,8 +72,8 @@ def opened(
     seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     seen.page.on(
         "console",
-        lambda told: (
-            seen.complaints.append(told.text) if told.type in ("error", "warning") else None
+        lambda message: (
+            seen.complaints.append(message.text) if message.type in ("error", "warning") else None
         ),
     )
     seen.page.on(

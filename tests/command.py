@@ -64,7 +64,7 @@ class Ended:
 
 
 class Started:
-    """A command at work, at the head of a process group of its own."""
+    """A running command, at the head of a process group of its own."""
 
     def __init__(self, arguments: Sequence[object], folder: Path) -> None:
         # Relative paths are what people type, so a run is started where its files lie.
@@ -143,10 +143,10 @@ def descendants(pid: int) -> list[int]:
         for path in Path("/proc").iterdir()
         if path.name.isdecimal() and (fields := _stat(int(path.name)))
     }
-    found = [pid]
-    for parent in found:
-        found += [child for child, of in parents.items() if int(of) == parent]
-    return found[1:]
+    pids = [pid]
+    for parent in pids:
+        pids += [child for child, of in parents.items() if int(of) == parent]
+    return pids[1:]
 
 
 def title(pid: int) -> str:

@@ -16,7 +16,7 @@ PACKAGES = {
 
 
 def lacking(programs: Sequence[str]) -> str:
-    """Which of some programs are missing, after what can be done about it; empty if none.
+    """Install missing programs where possible, and name those still missing; empty if none.
 
     On Debian, root installs the packages that bring them, as on a bare container; elsewhere, or
     without a network, nothing is changed.

@@ -19,7 +19,7 @@ PATIENCE = 300
 
 @dataclass(frozen=True)
 class S3:
-    """A server at work, with one bucket.
+    """A running server with one bucket.
 
     Attributes:
         endpoint: http://127.0.0.1:PORT.
@@ -29,7 +29,7 @@ class S3:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a process needs to reach it, and what keeps it from the user's own settings."""
+        """Environment variables that lead a process here and hide the user's own settings."""
         return {
             "AWS_ACCESS_KEY_ID": "somebody",
             "AWS_SECRET_ACCESS_KEY": "unspoken",
@@ -48,11 +48,11 @@ class S3:
         )
 
     def refuse_everybody(self) -> None:
-        """From now on nobody has a right to anything, since no user is known."""
+        """Refuse all requests from now on, since no user is known."""
         self._tell("POST", "/moto-api/reset-auth", b"0")
 
-    def refuse_nobody(self) -> None:
-        """Takes that back."""
+    def accept_everybody(self) -> None:
+        """Accept all requests again."""
         self._tell("POST", "/moto-api/reset-auth", b"inf")
 
     def make_bucket(self) -> None:
@@ -70,7 +70,7 @@ def serve_s3(folder: Path) -> Iterator[S3]:
     """Runs a server; its log goes into the folder."""
     log = folder / "s3.log"
     with log.open("w") as file:
-        # The port is the server's own choice: nobody else can take it in between.
+        # The server picks the port itself: no other process can take it in between.
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
         process = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
     try:
@@ -84,8 +84,8 @@ def serve_s3(folder: Path) -> Iterator[S3]:
 
 def _endpoint(process: "subprocess.Popen[bytes]", log: Path) -> str:
     end = time.monotonic() + PATIENCE
-    while (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())) is None:
+    while (match := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())) is None:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.05)
-    return found[0]
+    return match[0]

@@ -153,11 +153,11 @@ def test_a_program_runs_a_search_in_a_thread(
 ) -> None:
     """Only a real search shows that it works off the main thread, and what comes out of it."""
     write_space(tmp_path / "tiny.yaml")
-    found: list[Study] = []
+    studies: list[Study] = []
     notes = Notes()
 
     def work() -> None:
-        found.append(
+        studies.append(
             raysearch.run(
                 demo_data,
                 machine="valve",
@@ -173,7 +173,7 @@ def test_a_program_runs_a_search_in_a_thread(
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    [study] = found
+    [study] = studies
     assert capsys.readouterr().out == ""
     assert (notes.ended, notes.epochs) == (1, study.records[0].epochs)
     assert study.manifest.command.startswith(f"raysearch.run('{demo_data}', machine='valve', out=")

@@ -89,7 +89,7 @@ def floor_faults(module: Module) -> list[str]:
 
 
 def uses(module: Module, library: str) -> bool:
-    """Whether a module imports a library, or reaches one that is an attribute by its full name."""
+    """Return True if a module imports a library, or names it in full as an attribute."""
     return any(name == library or name.startswith(f"{library}.") for name in module.names)
 
 
@@ -204,8 +204,8 @@ def test_packages_hold_no_code_but_the_door() -> None:
     full = [m for m in read("raysearch") if m.path.endswith("/__init__.py") and m.source]
     assert [module.path for module in full] == ["raysearch/__init__.py"]
     # What it names is imported when it is asked for; see tests/test_api.py.
-    found = [node for node in full[0].tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert [ast.unparse(node) for node in found] == [
+    imports = [node for node in full[0].tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert [ast.unparse(node) for node in imports] == [
         "from importlib import import_module",
         "from typing import TYPE_CHECKING, Any",
     ]

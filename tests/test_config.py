@@ -11,11 +11,11 @@ from raysearch.errors import UserError
 
 def config(options: dict[str, Any] | None = None, **changes: Any) -> TrialConfig:
     sampled = {"lr": 1e-3, "batch_size": 32, "lam": 10.0}
-    own = {key: changes.pop(key) for key in sampled if key in changes}
+    overrides = {key: changes.pop(key) for key in sampled if key in changes}
     facts: dict[str, Any] = {
         "machine": "valve",
         "data": "0123456789ab",
-        "configuration": Configuration(**(sampled | own)),
+        "configuration": Configuration(**(sampled | overrides)),
         "seed": 0,
         "options": Options(**(options or {})),
     }

@@ -75,6 +75,16 @@ def docstring_faults(module: Module) -> list[str]:
     return faults
 
 
+def headless_faults(module: Module) -> list[str]:
+    """List the docstrings that open with a clause without a noun."""
+    return [
+        f"{module.path}:{node.lineno} {node.name}: {text.splitlines()[0]}"
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        if (text := ast.get_docstring(node)) and text.split()[0].strip(".,:;") in HEADLESS
+    ]
+
+
 def names(module: Module) -> Iterator[tuple[int, str]]:
     """Yield the line and the name of all that a module defines."""
     for node in ast.walk(module.tree):
@@ -100,8 +110,12 @@ def test_docstrings_open_with_a_verb_or_a_noun() -> None:
     assert [fault for module in read(*FOLDERS) for fault in docstring_faults(module)] == []
 
 
+def test_docstrings_of_tests_open_with_no_headless_clause() -> None:
+    assert [fault for module in read("tests") for fault in headless_faults(module)] == []
+
+
 def test_things_have_their_names() -> None:
-    assert [fault for module in read(*FOLDERS) for fault in name_faults(module)] == []
+    assert [fault for module in read(*FOLDERS, "tests") for fault in name_faults(module)] == []
 
 
 @pytest.mark.parametrize(
@@ -131,6 +145,19 @@ def test_a_docstring_in_another_style_is_seen(source: str) -> None:
 )
 def test_a_docstring_of_the_house_passes(source: str) -> None:
     assert docstring_faults(Module("raysearch/training/train.py", source)) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'def f():\n    """Whether a trial ended."""',
+        'async def f():\n    """How: by hand."""',
+        'class C:\n    """What a trial holds."""',
+        'class C:\n    @property\n    def f(self):\n        """Where its files lie."""',
+    ],
+)
+def test_a_headless_docstring_is_seen(source: str) -> None:
+    assert len(headless_faults(Module("tests/command.py", source))) == 1
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_machine_types_and_ids_never_seen(abroad: tuple[Path, Ended]) -> None:
     assert score.out.splitlines()[1].startswith(f"{clip},10,")
 
 
-def test_diverging_trial_fails_with_its_reason_and_the_search_goes_on(
+def test_diverging_trial_fails_with_its_reason_and_the_search_continues(
     abroad: tuple[Path, Ended],
 ) -> None:
     home, ended = abroad

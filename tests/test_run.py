@@ -101,10 +101,10 @@ def again(blind: Blind, demo_data: Path) -> Study:
 def secrets(data: Path) -> list[Path]:
     """Test clips and labels of the test IDs, of every machine type."""
     files = [path for path in (data / "eval_data").rglob("*") if path.is_file()]
-    found = [path for path in files if path.parent.name != "train"]
-    assert any(path.suffix == ".csv" for path in found)
-    assert any(path.suffix == ".wav" for path in found)
-    return found
+    paths = [path for path in files if path.parent.name != "train"]
+    assert any(path.suffix == ".csv" for path in paths)
+    assert any(path.suffix == ".wav" for path in paths)
+    return paths
 
 
 # What comes out.
@@ -156,7 +156,7 @@ def test_study_json_says_what_was_asked(plain: Study) -> None:
 
 def test_final_test_follows_from_submission_and_ground_truth(plain: Study, demo_data: Path) -> None:
     truth = read_ground_truth(demo_data, "valve", ["3", "4", "5"])
-    found = {row["id"]: (float(row["auc"]), float(row["pauc"])) for row in finals(plain)}
+    reported = {row["id"]: (float(row["auc"]), float(row["pauc"])) for row in finals(plain)}
     expected = {}
     for identity in "345":
         scores = submission(plain, "anomaly_score", identity)
@@ -164,9 +164,9 @@ def test_final_test_follows_from_submission_and_ground_truth(plain: Study, demo_
         expected[identity] = auc_pauc(labels, np.array(list(scores.values())))
     aucs, paucs = zip(*expected.values(), strict=True)
     expected["hmean"] = harmonic_mean(aucs), harmonic_mean(paucs)
-    assert found.keys() == expected.keys()
+    assert reported.keys() == expected.keys()
     for identity, values in expected.items():
-        assert found[identity] == pytest.approx(values, abs=1e-9)
+        assert reported[identity] == pytest.approx(values, abs=1e-9)
 
 
 def finals(study: Study) -> list[dict[str, str]]:
@@ -177,13 +177,13 @@ def test_final_scores_are_those_of_the_submission(plain: Study, demo_data: Path)
     truth = read_ground_truth(demo_data, "valve", ["3", "4", "5"])
     rows = table(plain.folder / "final_scores.csv")
     for identity in "345":
-        own = {row["clip"]: row for row in rows if row["id"] == identity}
+        id_rows = {row["clip"]: row for row in rows if row["id"] == identity}
         scores = submission(plain, "anomaly_score", identity)
         decisions = submission(plain, "decision_result", identity)
-        assert {name: float(row["score"]) for name, row in own.items()} == scores
-        assert {name: float(row["decision"]) for name, row in own.items()} == decisions
-        assert {n: int(row["label"]) for n, row in own.items()} == {
-            n: truth[identity, n] for n in own
+        assert {name: float(row["score"]) for name, row in id_rows.items()} == scores
+        assert {name: float(row["decision"]) for name, row in id_rows.items()} == decisions
+        assert {n: int(row["label"]) for n, row in id_rows.items()} == {
+            n: truth[identity, n] for n in id_rows
         }
     assert {row["id"] for row in rows} == {"3", "4", "5"}
 
@@ -239,7 +239,7 @@ def test_tensorboard_files_and_journal_hold_every_trial(plain: Study) -> None:
         assert trial.value == max(scores)
 
 
-# What goes on from a finished run.
+# Commands that start from a finished run.
 
 
 def ledger(study: Study) -> list[dict[str, object]]:

@@ -127,7 +127,7 @@ def test_a_kill_costs_no_record_and_does_nothing_twice(run: Run) -> None:
     assert 1 <= len(run.survived) < TRIALS
     resumes = [json.loads(text)["resumes"] for text in after.values()]
     assert any(epochs and 0 < epochs[0] < EPOCHS for epochs in resumes)
-    # More trials than the first command asked for go on.
+    # The second command resumes the search with its own number of trials.
     assert f"resuming: {len(run.survived)} of {TRIALS}" in run.ended.out
 
 

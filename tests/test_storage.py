@@ -238,7 +238,7 @@ def test_a_refused_access_says_what_to_set(s3: S3) -> None:
                 attempt()
             assert "\n" not in str(caught.value)
     finally:
-        s3.refuse_nobody()
+        s3.accept_everybody()
     assert storage.to_path(str(path)) == path
 
 

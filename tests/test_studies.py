@@ -73,28 +73,33 @@ def test_gpu_hours_end_a_search(searched: Searched) -> None:
     assert re.search(
         r"^the GPU hours are spent with \d of 6 trials done; .* resumes", searched.first.out, re.M
     )
-    # Nobody began with pumps yet, and it is no fault of theirs.
+    # No trial of pumps has started, which is not reported as a failure.
     assert "pump: no trial has ended yet" in searched.first.err
 
 
-def test_the_same_command_goes_on(searched: Searched) -> None:
+def test_the_same_command_resumes(searched: Searched) -> None:
     assert "of 2 trials are done" in searched.second.out
     resumed = [
         record["resumes"] for machine in ("fan", "valve") for record in records(searched, machine)
     ]
     assert any(resumed)
     for machine in MACHINES:
-        found = records(searched, machine)
-        assert [record["proposal"]["number"] for record in found] == [0, 1]
-        assert [epoch["epoch"] for record in found for epoch in record["history"]] == [1, 2, 1, 2]
+        machine_records = records(searched, machine)
+        assert [record["proposal"]["number"] for record in machine_records] == [0, 1]
+        assert [epoch["epoch"] for record in machine_records for epoch in record["history"]] == [
+            1,
+            2,
+            1,
+            2,
+        ]
 
 
 def test_slots_are_shared_fairly_and_who_waits_waits(searched: Searched) -> None:
     assert "pump trial" not in searched.first.out
-    told = re.findall(r"^(\w+) trial (\d): (lr|COMPLETE)", searched.second.out, re.M)
-    assert {(machine, what) for machine, _, what in told[:2]} == {("fan", "lr"), ("valve", "lr")}
-    over = min(told.index((machine, "1", "COMPLETE")) for machine in ("fan", "valve"))
-    assert over < told.index(("pump", "0", "lr"))
+    events = re.findall(r"^(\w+) trial (\d): (lr|COMPLETE)", searched.second.out, re.M)
+    assert {(machine, what) for machine, _, what in events[:2]} == {("fan", "lr"), ("valve", "lr")}
+    over = min(events.index((machine, "1", "COMPLETE")) for machine in ("fan", "valve"))
+    assert over < events.index(("pump", "0", "lr"))
 
 
 def test_the_given_study_comes_first_then_what_the_finished_ones_found(
@@ -113,8 +118,8 @@ def test_the_given_study_comes_first_then_what_the_finished_ones_found(
     tried = table(searched.runs / "pump" / "trials.csv")
     assert {row["origin"] for row in tried} == set(origins["pump"])
     columns = ("lr", "batch_size", "lambda")
-    found = {tuple(row[key] for key in columns) for row in source if row["trial"] == "1"}
-    assert {tuple(row[key] for key in columns) for row in tried if row["trial"] == "1"} == found
+    expected = {tuple(row[key] for key in columns) for row in source if row["trial"] == "1"}
+    assert {tuple(row[key] for key in columns) for row in tried if row["trial"] == "1"} == expected
 
 
 def test_a_study_without_a_result_keeps_no_other_from_its_own(searched: Searched) -> None:

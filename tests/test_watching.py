@@ -1,6 +1,6 @@
 """A search that is watched while it runs: in Ray's dashboard, optuna-dashboard and by `status`.
 
-Only a run at work shows that they see its trials come, and disturb it in nothing.
+Only a running search shows that they see its trials come, and disturb it in nothing.
 """
 
 import http.client
@@ -51,8 +51,8 @@ def run(home: Path, folder: Path) -> Iterator[Started]:
 def test_the_dashboard_of_ray_is_up_where_the_run_says(run: Started) -> None:
     """The kernel ends a process with the thread that started it: the dashboard must outlive it."""
     run.wait_until(lambda: "Ray dashboard at " in run.out.read_text())
-    [place] = re.findall(r"Ray dashboard at http://([\w.]+:\d+)", run.out.read_text())
-    server = http.client.HTTPConnection(place, timeout=30)
+    [address] = re.findall(r"Ray dashboard at http://([\w.]+:\d+)", run.out.read_text())
+    server = http.client.HTTPConnection(address, timeout=30)
     server.request("GET", "/")
     # It may ask for a token.
     assert server.getresponse().status in (200, 401)
@@ -109,7 +109,7 @@ def test_what_is_told_during_a_run_is_what_its_table_has_in_the_end(
 
 
 def status(folder: Path) -> dict[str, Any]:
-    """What the real command tells of the only study."""
+    """Return what the real command reports of the only study."""
     ended = raysearch("status", "--json", folder=folder)
     assert (ended.code, ended.err) == (0, "")
     [line] = ended.out.splitlines()

@@ -13,7 +13,7 @@ from raysearch.backend.background_import import BackgroundImport
 
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Two modules that nobody has imported; the first takes as long as the gate is shut."""
+    """Two modules that are not imported yet; the first takes as long as the gate is shut."""
     names = ["preloaded_first", "preloaded_second"]
     first, second = (tmp_path / f"{name}.py" for name in names)
     first.write_text("from tests.backend.test_background_import import GATE\nGATE.wait(60)\n")
@@ -66,7 +66,7 @@ def test_what_never_began_ends_at_once(modules: list[str]) -> None:
     assert not set(modules) & sys.modules.keys()
 
 
-def test_a_module_that_cannot_be_imported_disturbs_nobody(
+def test_a_module_that_cannot_be_imported_raises_no_error(
     modules: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with BackgroundImport(["no_such_module", *modules]) as later:

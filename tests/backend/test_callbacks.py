@@ -73,8 +73,8 @@ def dashboard() -> Future[str]:
 @pytest.fixture
 def connection(monkeypatch: pytest.MonkeyPatch, dashboard: Future[str]) -> Iterator[RayConnection]:
     """A cluster of one machine; whether one is there is the matter of other tests."""
-    found = (Cluster("", "", (Node(2),)), dashboard)
-    monkeypatch.setattr(cluster, "connect", lambda address, *, dashboard: found)
+    cluster_and_dashboard = (Cluster("", "", (Node(2),)), dashboard)
+    monkeypatch.setattr(cluster, "connect", lambda address, *, dashboard: cluster_and_dashboard)
     monkeypatch.setattr(cluster, "disconnect", lambda: None)
     with connect_to_ray("", Resources()) as connection:
         yield connection
@@ -246,8 +246,8 @@ def behind(tmp_path: Path, connection: RayConnection) -> tuple[Search, Trial]:
     good, bad = search.start(), search.start()
     scheduler = PruningScheduler(search.forwarder, trials_stop_themselves=False)
     for number, score in ((1, None), (2, 0.9), (3, None), (4, 0.9)):
-        found = scheduler.on_trial_result(None, good, result(epoch(number, score)))
-        assert found == TrialScheduler.CONTINUE
+        decision = scheduler.on_trial_result(None, good, result(epoch(number, score)))
+        assert decision == TrialScheduler.CONTINUE
     interrupt(search.queue, proposal(search, bad), [None, 0.1])
     assert not search.forwarder.should_prune(bad, result(epoch(1)))
     return search, bad
@@ -290,8 +290,8 @@ def test_a_trial_whose_training_has_ended_may_as_well_be_scored(
 def test_a_report_without_an_epoch_stops_nothing(search: Search) -> None:
     scheduler = PruningScheduler(search.forwarder, trials_stop_themselves=False)
     trial = search.start()
-    found = scheduler.on_trial_result(None, trial, {"hostname": "there", "clips_read": 3})
-    assert found == TrialScheduler.CONTINUE
+    decision = scheduler.on_trial_result(None, trial, {"hostname": "there", "clips_read": 3})
+    assert decision == TrialScheduler.CONTINUE
     assert search.queue.device_seconds == 0
 
 
@@ -319,7 +319,7 @@ def test_a_search_ends_when_its_devices_have_worked_long_enough(search: Search) 
     assert ended.stop_all()
 
 
-def test_a_callback_that_raises_is_told_once_and_the_search_goes_on(search: Search) -> None:
+def test_a_callback_that_raises_is_reported_once_and_the_search_continues(search: Search) -> None:
     class Broken(SearchCallback):
         def on_step_end(self) -> None:
             raise ValueError("no such\nthing")

@@ -19,7 +19,7 @@ THREE = [Node(1), Node(1), Node(1)]
 
 
 @pytest.mark.parametrize(
-    ("asked", "nodes", "expected"),
+    ("resources", "nodes", "expected"),
     [
         # Nothing asked: a GPU each where there are GPUs, else a CPU each.
         (Resources(), [Node(1)], Share(1, 1, 0, 1)),
@@ -64,16 +64,16 @@ THREE = [Node(1), Node(1), Node(1)]
     ],
 )
 def test_a_trial_is_fitted_to_the_cluster(
-    asked: Resources, nodes: list[Node], expected: Share
+    resources: Resources, nodes: list[Node], expected: Share
 ) -> None:
-    share = allocate(asked, nodes)
+    share = allocate(resources, nodes)
     assert share == expected
     assert share.cpus * share.workers * share.concurrent <= sum(node.cpus for node in nodes)
     assert share.gpus * share.workers * share.concurrent <= sum(node.gpus for node in nodes)
 
 
 @pytest.mark.parametrize(
-    ("asked", "nodes", "message"),
+    ("resources", "nodes", "message"),
     [
         (Resources(gpus=1), LAPTOP, "--gpus-per-trial 1: this machine has no GPU; leave the flag"),
         (Resources(gpus=0.5), LAPTOP, "--gpus-per-trial 0.5: this machine has no GPU;"),
@@ -92,9 +92,11 @@ def test_a_trial_is_fitted_to_the_cluster(
         (Resources(workers=8), BOX, "8 workers of a trial: this machine has GPUs for 4"),
     ],
 )
-def test_what_can_never_run_is_refused(asked: Resources, nodes: list[Node], message: str) -> None:
+def test_what_can_never_run_is_refused(
+    resources: Resources, nodes: list[Node], message: str
+) -> None:
     with pytest.raises(UserError) as caught:
-        allocate(asked, nodes)
+        allocate(resources, nodes)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 

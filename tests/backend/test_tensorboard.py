@@ -112,8 +112,8 @@ def test_every_epoch_has_its_point_whenever_the_library_comes(
     assert [event.value for event in events] == pytest.approx([1, 1 / 2, 1 / 3])
 
 
-TRIALS, TOLD = 5, 2
-"""Trials of the search, and those of which the server was told before it was lost."""
+TRIALS, LOGGED = 5, 2
+"""Trials of the search, and those logged to the server before it was lost."""
 
 
 @dataclass(frozen=True)
@@ -149,15 +149,15 @@ def tracked(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Tracke
 
         client, runs = MlflowClient(address), list[Any]()
 
-        def told() -> bool:
+        def logged() -> bool:
             time.sleep(0.2)  # The server answers the search as well.
             if (experiment := client.get_experiment_by_name("valve")) is not None:
                 order = ["start_time"]
-                runs[:] = client.search_runs([experiment.experiment_id], order_by=order)[:TOLD]
-            return [run.info.status for run in runs] == ["FINISHED"] * TOLD
+                runs[:] = client.search_runs([experiment.experiment_id], order_by=order)[:LOGGED]
+            return [run.info.status for run in runs] == ["FINISHED"] * LOGGED
 
         search = Started(COMMAND, home)
-        search.wait_until(told)
+        search.wait_until(logged)
         # The search would be over before a browser has started.
         os.kill(search.process.pid, signal.SIGSTOP)
         try:
@@ -170,12 +170,12 @@ def tracked(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Tracke
 
 
 def shown(address: str) -> str | LookupError:
-    """Return what a page says once it shows the last run that was told."""
+    """Return what a page says once it shows the last logged run."""
     try:
         with browser() as at:
             page = at.new_page()
             page.goto(address)
-            page.get_by_text(f"valve_{TOLD - 1:04d}").first.wait_for(timeout=PATIENCE)
+            page.get_by_text(f"valve_{LOGGED - 1:04d}").first.wait_for(timeout=PATIENCE)
             return page.inner_text("body")
     except LookupError as error:
         return error
@@ -185,14 +185,14 @@ def shown(address: str) -> str | LookupError:
 def test_every_trial_is_a_run_with_its_parameters_and_curves(tracked: Tracked) -> None:
     assert [run.info.run_name for run in tracked.runs] == ["valve_0000", "valve_0001"]
     for number, run in enumerate(tracked.runs):
-        mine = [row for row in tracked.rows if row["trial"] == str(number)]
+        trial_rows = [row for row in tracked.rows if row["trial"] == str(number)]
         assert run.info.status == "FINISHED"
-        told = {key: float(run.data.params[key]) for key in ("lr", "batch_size", "lambda")}
-        assert told == {key: float(mine[0][key]) for key in told}
+        params = {key: float(run.data.params[key]) for key in ("lr", "batch_size", "lambda")}
+        assert params == {key: float(trial_rows[0][key]) for key in params}
         curve = tracked.curves[number]
         assert [point.step for point in curve] == [1, 2]
-        assert min(point.value for point in curve) == float(mine[0]["val_loss"])
-        best = max(float(row["val_score"]) for row in mine)
+        assert min(point.value for point in curve) == float(trial_rows[0]["val_loss"])
+        best = max(float(row["val_score"]) for row in trial_rows)
         assert run.data.metrics["val_score"] == best
 
 

@@ -25,11 +25,11 @@ from tests.search.queues import end, make_queue, space
 def test_trials_are_handed_out_as_plain_configurations(tmp_path: Path) -> None:
     queue = make_queue(tmp_path / "valve", space(trials=1))
     searcher = _Searcher([queue], 1)
-    found = searcher.suggest("a")
-    assert isinstance(found, dict)
+    config = searcher.suggest("a")
+    assert isinstance(config, dict)
     [proposal] = queue.proposals
-    assert found == {"study": "valve", "number": 0, **proposal.configuration.to_dict()}
-    assert Proposal.from_tune(found) == proposal
+    assert config == {"study": "valve", "number": 0, **proposal.configuration.to_dict()}
+    assert Proposal.from_tune(config) == proposal
     # Nothing to do just now is not the end.
     assert searcher.suggest("b") is None
     end(queue, proposal)
@@ -64,7 +64,7 @@ def test_every_part_of_a_proposal_comes_through() -> None:
 
 
 def tuner(share: Share, *queues: TrialQueue) -> Tuner:
-    """Tune's part of a search that nobody starts."""
+    """Tune's part of a search that is never started."""
     later = BackgroundImport(())
     connection = RayConnection("", Resources())
     forwarder = EventForwarder(queues, CallbackList([]), connection, share, later)
@@ -89,9 +89,9 @@ def test_a_trial_holds_its_share_and_not_that_of_its_workers(
     tmp_path: Path, share: Share, cpus: float, gpus: float
 ) -> None:
     made = internal(tuner(share, make_queue(tmp_path / "valve", space())))
-    held = made.converted_trainable._resources  # type: ignore[union-attr]
-    assert held.head_cpus == cpus
-    assert held.required_resources == {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+    resources = made.converted_trainable._resources  # type: ignore[union-attr]
+    assert resources.head_cpus == cpus
+    assert resources.required_resources == {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
     assert made._tune_config.max_concurrent_trials == share.concurrent
     # A process that waits for its workers cannot be reused.
     assert made._tune_config.reuse_actors is (share.workers == 1)
@@ -109,12 +109,12 @@ def test_what_tune_writes_lies_beside_the_studies_that_it_searches(tmp_path: Pat
         ([valve, fan], tmp_path, "valve_0007"),
     ):
         made = internal(tuner(share, *queues))
-        run, asked = made.get_run_config(), made._tune_config
+        run, tune_config = made.get_run_config(), made._tune_config
         assert (run.storage_path, run.name) == (str(folder), "tune")
-        assert asked.trial_dirname_creator is not None
-        assert asked.trial_dirname_creator(trial) == name
-        assert asked.trial_name_creator is not None
-        assert asked.trial_name_creator(trial) == "valve_0007"
+        assert tune_config.trial_dirname_creator is not None
+        assert tune_config.trial_dirname_creator(trial) == name
+        assert tune_config.trial_name_creator is not None
+        assert tune_config.trial_name_creator(trial) == "valve_0007"
 
 
 def test_nothing_is_gpu_part_where_there_is_no_gpu(tmp_path: Path) -> None:

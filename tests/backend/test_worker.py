@@ -26,7 +26,7 @@ from tests.tiny import TINY, VALIDATION_IDS
 SPECS = (InlierSpec("gmm", 1), InlierSpec("gmm", 64), InlierSpec("none", None))
 SHARE = Share(workers=1, cpus=1, gpus=0, concurrent=1)
 PROPOSAL = Proposal(3, Configuration(3e-3, 16, 10.0))
-Told = list[dict[str, Any]]
+Reports = list[dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
@@ -56,10 +56,10 @@ def with_rung(context: StudyContext) -> StudyContext:
     return replace(context, space=context.space.model_copy(update={"strategy": asha}))
 
 
-def run(context: StudyContext, proposal: Proposal = PROPOSAL) -> tuple[Record | None, Told]:
-    told: Told = []
-    run_worker_trial(context, proposal, SHARE, told.append)
-    return StudyFolder(context.folder).record(proposal.number), told
+def run(context: StudyContext, proposal: Proposal = PROPOSAL) -> tuple[Record | None, Reports]:
+    reports: Reports = []
+    run_worker_trial(context, proposal, SHARE, reports.append)
+    return StudyFolder(context.folder).record(proposal.number), reports
 
 
 def forbidden(_: object) -> None:
@@ -67,7 +67,7 @@ def forbidden(_: object) -> None:
 
 
 def test_a_trial_leaves_one_complete_record(context: StudyContext) -> None:
-    record, told = run(context)
+    record, reports = run(context)
     assert record is not None
     assert record.state is State.COMPLETE
     assert record.proposal == PROPOSAL
@@ -80,11 +80,11 @@ def test_a_trial_leaves_one_complete_record(context: StudyContext) -> None:
     assert record.val_loss == min(epoch.val_loss for epoch in record.history)
     assert record.host
     assert [path.name for path in (context.folder / "records").iterdir()] == ["0003.json"]
-    assert [line.get("epoch") for line in told] == [1, 2, None]
-    assert [line.get("timesteps_total") for line in told] == [1, 2, None]
-    assert told[0]["val_loss"] == record.history[0].val_loss
+    assert [line.get("epoch") for line in reports] == [1, 2, None]
+    assert [line.get("timesteps_total") for line in reports] == [1, 2, None]
+    assert reports[0]["val_loss"] == record.history[0].val_loss
     assert record.best is not None
-    assert told[-1] == {"state": "COMPLETE", "val_score": record.best.val_score}
+    assert reports[-1] == {"state": "COMPLETE", "val_score": record.best.val_score}
 
 
 def test_the_threads_of_a_trial_are_its_cpus(context: StudyContext) -> None:
@@ -97,7 +97,7 @@ def test_the_threads_of_a_trial_are_its_cpus(context: StudyContext) -> None:
 
 def test_a_diverged_trial_leaves_a_failed_record_with_its_reason(context: StudyContext) -> None:
     wild = replace(PROPOSAL, configuration=Configuration(1e30, 16, 10.0))
-    record, told = run(context, wild)
+    record, reports = run(context, wild)
     assert record is not None
     assert record.state is State.FAIL
     assert record.error == "TrialError: the loss diverged (not finite) in epoch 1"
@@ -105,7 +105,7 @@ def test_a_diverged_trial_leaves_a_failed_record_with_its_reason(context: StudyC
     assert record.history == ()
     assert record.best is None
     assert record.best_epoch is None
-    assert told == [{"state": "FAIL", "val_score": None}]
+    assert reports == [{"state": "FAIL", "val_score": None}]
     error = StudyFolder(context.folder).encoder(record.encoder) / "error.txt"
     assert "Traceback" in error.read_text()
 
@@ -127,29 +127,29 @@ def test_a_failed_trial_is_not_tried_again(context: StudyContext) -> None:
 
 
 def test_a_sampled_inlier_model_is_the_only_one_that_is_judged(context: StudyContext) -> None:
-    first, told = run(context, replace(PROPOSAL, inlier=InlierSpec("gmm", 1)))
+    first, reports = run(context, replace(PROPOSAL, inlier=InlierSpec("gmm", 1)))
     assert first is not None
     assert [(row.inlier, row.p) for row in first.rows] == [("gmm", 1)]
-    assert len(told) == 3
+    assert len(reports) == 3
     # Another inlier model on the same encoder: it is loaded, not trained.
-    second, told = run(context, replace(PROPOSAL, number=4, inlier=InlierSpec("none", None)))
+    second, reports = run(context, replace(PROPOSAL, number=4, inlier=InlierSpec("none", None)))
     assert second is not None
     assert [(row.inlier, row.p) for row in second.rows] == [("none", None)]
     assert second.encoder == first.encoder
     assert second.history == first.history
-    assert [line.get("state") for line in told] == ["COMPLETE"]
+    assert [line.get("state") for line in reports] == ["COMPLETE"]
 
 
 def test_rungs_are_told_with_the_score_so_far(context: StudyContext) -> None:
-    record, told = run(with_rung(context))
+    record, reports = run(with_rung(context))
     assert record is not None
-    assert [line.get("val_score") for line in told[:2]] == [record.history[0].val_score, None]
-    assert 0 < told[0]["val_score"] <= 1
+    assert [line.get("val_score") for line in reports[:2]] == [record.history[0].val_score, None]
+    assert 0 < reports[0]["val_score"] <= 1
     rerun = replace(PROPOSAL, number=4, seed=6, rerun_of=3)
-    finalist, told = run(with_rung(context), rerun)
+    finalist, reports = run(with_rung(context), rerun)
     assert finalist is not None
     assert (finalist.seed, finalist.encoder != record.encoder) == (6, True)
-    assert [line["val_score"] for line in told[:2]] == [None, None]
+    assert [line["val_score"] for line in reports[:2]] == [None, None]
 
 
 def test_an_encoder_of_another_trial_brings_no_scores_of_its_rungs(context: StudyContext) -> None:
@@ -173,26 +173,26 @@ def test_what_a_trial_held_is_recorded(context: StudyContext) -> None:
     assert record.device_seconds == record.train_seconds + record.score_seconds > 0
 
 
-def test_a_trial_that_was_stopped_leaves_no_record_and_goes_on(context: StudyContext) -> None:
+def test_a_stopped_trial_leaves_no_record_and_resumes(context: StudyContext) -> None:
     def stop(result: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_worker_trial(context, PROPOSAL, SHARE, stop)
     assert StudyFolder(context.folder).record(3) is None
-    record, told = run(context)
+    record, reports = run(context)
     assert record is not None
     assert record.resumes == (1,)
-    assert [line.get("epoch") for line in told] == [2, None]
+    assert [line.get("epoch") for line in reports] == [2, None]
 
 
 def test_other_recordings_than_the_search_began_with_are_refused(context: StudyContext) -> None:
-    record, told = run(replace(context, fingerprint="another"))
+    record, reports = run(replace(context, fingerprint="another"))
     assert record is not None
     assert record.state is State.FAIL
     assert record.error.startswith("DataError: ")
     assert "other recordings" in record.error
-    assert told == [{"state": "FAIL", "val_score": None}]
+    assert reports == [{"state": "FAIL", "val_score": None}]
 
 
 def test_the_reason_is_one_line(context: StudyContext) -> None:
@@ -204,7 +204,7 @@ def test_the_reason_is_one_line(context: StudyContext) -> None:
     assert "\n" not in record.error
 
 
-def test_a_trial_that_is_given_up_has_the_epochs_of_its_checkpoint(context: StudyContext) -> None:
+def test_a_pruned_trial_has_the_epochs_of_its_checkpoint(context: StudyContext) -> None:
     def stop(result: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
@@ -217,12 +217,12 @@ def test_a_trial_that_is_given_up_has_the_epochs_of_its_checkpoint(context: Stud
     assert (record.best_epoch, record.val_loss) == (1, record.history[0].val_loss)
     assert record.train_seconds == record.history[0].seconds
     assert (record.best, record.host, record.devices) == (None, "host2", 0.5)
-    # Its record stands: it is not taken up again.
+    # Its record stands: it is not run again.
     assert StudyFolder(context.folder).add(record)
     run_worker_trial(context, PROPOSAL, SHARE, forbidden)
 
 
-def test_a_trial_whose_training_has_ended_is_not_given_up(context: StudyContext) -> None:
+def test_a_trial_whose_training_has_ended_is_not_pruned(context: StudyContext) -> None:
     run(context)
     assert pruned_record(context, PROPOSAL, "host2", 0.5) is None
 
@@ -287,10 +287,10 @@ def test_a_network_that_no_trial_can_train_is_told_and_is_no_trials_failure(
     context: StudyContext,
 ) -> None:
     options = context.options.model_copy(update={"n_mels": 2000})
-    told: Told = []
+    reports: Reports = []
     space = context.space.model_copy(update={"fixed": options})
-    run_worker_trial(replace(context, space=space), PROPOSAL, SHARE, told.append)
-    assert [list(one) for one in told] == [["refused"]]
-    assert told[0]["refused"].startswith("n_mels=2000 is too many for n_fft=")
+    run_worker_trial(replace(context, space=space), PROPOSAL, SHARE, reports.append)
+    assert [list(report) for report in reports] == [["refused"]]
+    assert reports[0]["refused"].startswith("n_mels=2000 is too many for n_fft=")
     assert StudyFolder(context.folder).record(3) is None
     assert not (context.folder / "encoders").exists()

@@ -20,8 +20,13 @@ JOINED = Cluster("10.0.0.1:6379", "http://127.0.0.1:8265", (Node(4),))
 
 
 def hosts(*others: Examination | None) -> dict[str, Examination | None]:
-    found: dict[str, Examination | None] = {"host1": WELL, "host2": replace(WELL, host="host2")}
-    return found | {f"host{number}": one for number, one in enumerate(others, 3)}
+    examinations: dict[str, Examination | None] = {
+        "host1": WELL,
+        "host2": replace(WELL, host="host2"),
+    }
+    return examinations | {
+        f"host{number}": examination for number, examination in enumerate(others, 3)
+    }
 
 
 def test_machines_that_are_well_give_no_line() -> None:
@@ -43,9 +48,9 @@ def test_machines_that_are_well_give_no_line() -> None:
 def test_each_fault_is_one_line_with_the_machine_and_the_way_out(
     change: dict[str, object], line: str
 ) -> None:
-    found = problems(hosts(replace(WELL, **change)), NOW)  # type: ignore[arg-type]
-    assert len(found) == 1
-    assert found[0].startswith(line)
+    lines = problems(hosts(replace(WELL, **change)), NOW)  # type: ignore[arg-type]
+    assert len(lines) == 1
+    assert lines[0].startswith(line)
 
 
 def test_a_silent_machine_is_named() -> None:
@@ -55,10 +60,10 @@ def test_a_silent_machine_is_named() -> None:
 
 def test_a_real_machine_is_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "not" / "yet"))
-    found = examine(tmp_path, tmp_path)
-    assert all(found.versions.values())
-    assert (found.data, found.out) == ("", "")
-    assert found.free > 0
+    examination = examine(tmp_path, tmp_path)
+    assert all(examination.versions.values())
+    assert (examination.data, examination.out) == ("", "")
+    assert examination.free > 0
     assert list(tmp_path.iterdir()) == []
     missing = examine(tmp_path / "nothing", tmp_path)
     assert "does not exist" in missing.data
@@ -71,7 +76,7 @@ def test_a_cluster_of_our_own_is_not_exposed() -> None:
 
 
 class Dashboard(BaseHTTPRequestHandler):
-    """Lets in whoever comes, or who has a token."""
+    """A dashboard that accepts all requests if open, else only those with a token."""
 
     open = True
 
@@ -103,9 +108,9 @@ def test_an_open_cluster_is_told(
     # What counts is what the cluster does, not what this shell says.
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     joined = replace(JOINED, dashboard=dashboard)
-    told = exposures(joined)
-    assert told[0].startswith("the cluster asks for no token")
-    assert told[1:] == [f"{token} can be read by others: chmod 600 {token}"]
+    lines = exposures(joined)
+    assert lines[0].startswith("the cluster asks for no token")
+    assert lines[1:] == [f"{token} can be read by others: chmod 600 {token}"]
     token.chmod(0o600)
     monkeypatch.setattr(Dashboard, "open", False)
     assert exposures(joined) == []

@@ -113,20 +113,20 @@ def test_every_help_answers_without_torch_and_ray() -> None:
         text=True,
         env={**os.environ, "COLUMNS": "100", "TERM": "dumb"},
     )
-    found, heavy = json.loads(ended.stdout)
+    results, heavy = json.loads(ended.stdout)
     assert heavy == []
     for name in COMMANDS:
-        code, text = found[name]
+        code, text = results[name]
         assert code == 0, name
         assert f"Usage: root {name}".rstrip() in text
     for command in ("run", "final", "score", "export", "report", "dashboard", "data"):
-        assert f" {command} " in found[""][1]
+        assert f" {command} " in results[""][1]
     for flag in ("--machine", "--data", "--out", "--space", "--trials", "--epochs", "--seed"):
-        assert flag in found["run"][1]
+        assert flag in results["run"][1]
     for flag in ("--concurrent", "--gpus-per-trial", "--cpus-per-trial", "--time-budget", "--name"):
-        assert flag in found["run"][1]
+        assert flag in results["run"][1]
     for flag in ("--fresh", "--no-final", "RAYSEARCH_DATA"):
-        assert flag in found["run"][1]
+        assert flag in results["run"][1]
 
 
 def command_name(info: CommandInfo) -> str:
@@ -156,9 +156,9 @@ def test_the_module_and_the_script_are_one() -> None:
 def test_commands_and_flags_complete_in_a_shell() -> None:
     script = Path(sys.executable).with_name("raysearch")
 
-    def completed(*words: str) -> set[str]:
-        asked = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
-        environment = {**os.environ, **asked, "_RAYSEARCH_COMPLETE": "complete_bash"}
+    def completed(*arguments: str) -> set[str]:
+        completion = {"COMP_WORDS": " ".join(arguments), "COMP_CWORD": str(len(arguments) - 1)}
+        environment = {**os.environ, **completion, "_RAYSEARCH_COMPLETE": "complete_bash"}
         ended = subprocess.run([script], env=environment, capture_output=True, text=True)
         return set(ended.stdout.split())
 
@@ -279,9 +279,9 @@ def test_a_missing_file_of_weights(refuse: Refuse) -> None:
 
 
 def test_more_gpus_than_there_are(refuse: Refuse) -> None:
-    asked = torch.cuda.device_count() + 1
-    complaint = refuse("--gpus-per-trial", asked)
-    assert complaint.startswith(f"--gpus-per-trial {asked}: this machine has ")
+    gpus = torch.cuda.device_count() + 1
+    complaint = refuse("--gpus-per-trial", gpus)
+    assert complaint.startswith(f"--gpus-per-trial {gpus}: this machine has ")
     assert "leave the flag out" in complaint
 
 
@@ -340,7 +340,7 @@ def test_places_that_a_cluster_cannot_reach(command: Command, tmp_path: Path) ->
     assert command("doctor", "--cluster", tmp_path / "none").complaint.startswith("--cluster ")
 
 
-def test_addresses_that_nobody_understands(refuse: Refuse) -> None:
+def test_addresses_of_unknown_protocols(refuse: Refuse) -> None:
     complaint = refuse("--out", "ftp://host/runs")
     assert complaint == "ftp://host/runs: expected a local path, s3://... or gs://..."
 
@@ -421,8 +421,8 @@ def test_an_id_that_is_named_judges_and_must_be_known(command: Command, tmp_path
     clip = "section_00_source_test_0000.wav"
     soundfile.write(clip, np.random.default_rng(0).normal(0, 0.1, 48000), 16000)
     scores = {}
-    for expected, asked in (("0", ()), ("3", ("--id", "03"))):
-        said = command("score", "detector", clip, *asked)
+    for expected, options in (("0", ()), ("3", ("--id", "03"))):
+        said = command("score", "detector", clip, *options)
         assert said.code == 0, said
         header, row = said.out.splitlines()
         assert header == "file,id,score,decision"

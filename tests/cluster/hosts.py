@@ -61,17 +61,17 @@ class Host:
     def processes(self) -> dict[int, str]:
         """Command lines of its processes but the first, by their ids as seen from outside."""
         space = os.readlink(f"/proc/{self.init}/ns/pid")
-        found = {}
+        command_lines = {}
         for folder in Path("/proc").iterdir():
             if not folder.name.isdecimal() or int(folder.name) == self.init:
                 continue
             try:
                 if os.readlink(folder / "ns" / "pid") == space:
-                    words = (folder / "cmdline").read_text().split("\0")
-                    found[int(folder.name)] = shlex.join(filter(None, words))
+                    arguments = (folder / "cmdline").read_text().split("\0")
+                    command_lines[int(folder.name)] = shlex.join(filter(None, arguments))
             except OSError:  # It ended meanwhile.
                 continue
-        return {pid: line for pid, line in found.items() if line}
+        return {pid: line for pid, line in command_lines.items() if line}
 
     def kill(self) -> None:
         """Kills all of its processes at once, its sshd too: it is a lost machine from then on."""
@@ -134,7 +134,7 @@ def start_hosts(folder: Path, count: int = 3, profile: str = "") -> Iterator[Hos
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a host will be.
+    """Plan of a host.
 
     Attributes:
         folder: of all hosts.
@@ -155,7 +155,7 @@ class _Plan:
 
     @property
     def home(self) -> Path:
-        """Where its own files lie."""
+        """Folder of its own files."""
         return self.folder / self.name
 
 
@@ -199,20 +199,20 @@ def _furnish(plan: _Plan) -> None:
 
 def _init(plan: _Plan) -> str:
     """Script of a host's first process: it furnishes the host, starts sshd and reaps."""
-    own = {name: shlex.quote(str(plan.home / name)) for name in ("home", "etc", "tmp")}
+    folders = {name: shlex.quote(str(plan.home / name)) for name in ("home", "etc", "tmp")}
     shared = (plan.folder / "shared", REPOSITORY, Path(sys.prefix), Path(sys.base_prefix))
     # What lies in this machine's /tmp, which the host's own hides, keeps its place.
     kept = [path for path in shared if path.is_relative_to("/tmp")]
-    places = [(shlex.quote(str(p)), f"{own['tmp']}{shlex.quote(str(p)[4:])}") for p in kept]
+    mounts = [(shlex.quote(str(p)), f"{folders['tmp']}{shlex.quote(str(p)[4:])}") for p in kept]
     files = [f"/etc/{name}" for name in ("hosts", "passwd", "shadow")]
     lines = [
         "mount -t tmpfs tmpfs /dev/shm",
         "mount -t tmpfs tmpfs /run",
         f"mkdir {HOME} /run/sshd",
-        f"mount --bind {own['home']} {HOME}",
-        *(f"mount --bind {own['etc']}{file[4:]} {file}" for file in files),
-        *(f"mkdir -p {place} && mount --bind {path} {place}" for path, place in places),
-        f"mount --rbind {own['tmp']} /tmp",
+        f"mount --bind {folders['home']} {HOME}",
+        *(f"mount --bind {folders['etc']}{file[4:]} {file}" for file in files),
+        *(f"mkdir -p {target} && mount --bind {path} {target}" for path, target in mounts),
+        f"mount --rbind {folders['tmp']} /tmp",
         f"hostname {plan.name}",
         f"/usr/sbin/sshd -f {HOME}/.ssh/sshd_config",
         # bash reaps what others left behind, as an init must, while it reads what never comes.

@@ -19,14 +19,14 @@ from tests.packages import lacking
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROGRAMS = ("ip", "nsenter", "rsync", "setpriv", "ss", "ssh", "ssh-keygen", "sshd", "unshare")
 NETWORKS = ipaddress.IPv4Network("198.18.0.0/15")
-"""Addresses set aside for tests of network devices (RFC 2544): nobody's own."""
+"""Addresses set aside for tests of network devices (RFC 2544), which no network uses."""
 
 BITS = 29
 """Of the prefix of one switch's network, which holds six addresses."""
 
 
 def missing() -> str:
-    """What this machine lacks for hosts of its own; empty if nothing."""
+    """Name what this machine lacks for hosts of its own; empty if nothing."""
     if os.geteuid() != 0:
         return "root"
     if programs := lacking(PROGRAMS):
@@ -77,22 +77,25 @@ class Spaces:
 def open_spaces() -> Iterator[Spaces]:
     """Starts a switch, and ends it and everything on it."""
     started: list[subprocess.Popen[bytes]] = []
-    own = f"rs{os.getpid()}"
+    interface = f"rs{os.getpid()}"
     try:
         switch = _begin(started, ("--net",), ("sleep", "infinity"))
         inside = ("nsenter", f"--target={switch}", "--net", "ip", "link")
         run(*inside, "add", "switch", "type", "bridge")
         run(*inside, "set", "switch", "up")
         network = _free_network()
-        _plug(switch, "outside", own, os.getpid())
-        run("ip", "address", "add", f"{next(network.hosts())}/{BITS}", "dev", own)
-        run("ip", "link", "set", own, "up")
+        _plug(switch, "outside", interface, os.getpid())
+        run("ip", "address", "add", f"{next(network.hosts())}/{BITS}", "dev", interface)
+        run("ip", "link", "set", interface, "up")
         yield Spaces(network, switch, started)
     finally:
         for process in reversed(started):
             process.kill()
             process.wait()
-        until(lambda: not Path("/sys/class/net", own).exists(), "the switch outlived its process")
+        until(
+            lambda: not Path("/sys/class/net", interface).exists(),
+            "the switch outlived its process",
+        )
 
 
 def run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -52,7 +52,7 @@ class Search:
 
     @property
     def text(self) -> str:
-        """What it has printed."""
+        """Output so far."""
         return self.output.read_text()
 
     @property
@@ -73,15 +73,15 @@ class Search:
 
 def open_files(host: Host) -> list[str]:
     """Paths of the files that trials on a host hold open."""
-    found = []
+    paths = []
     for pid, line in host.processes().items():
         if not line.startswith("ray::ImplicitFunc"):
             continue
         with suppress(OSError):
             for link in Path(f"/proc/{pid}/fd").iterdir():
                 with suppress(OSError):
-                    found.append(os.readlink(link))
-    return found
+                    paths.append(os.readlink(link))
+    return paths
 
 
 def begin(cluster: RayCluster, name: str) -> Search:
@@ -184,7 +184,7 @@ def test_a_lost_machine_loses_no_trial(ready: RayCluster, alone: Path) -> None:
     ready.wait_for(3)
 
 
-def test_a_lost_driver_is_taken_up_by_the_same_command(ready: RayCluster, alone: Path) -> None:
+def test_a_lost_driver_is_restarted_by_the_same_command(ready: RayCluster, alone: Path) -> None:
     search = begin(ready, "driver")
     search.wait_until(lambda: len(search.records) >= 1 and trains(search))
     before: Mapping[str, bytes] = record_files(search.folder)
@@ -204,7 +204,7 @@ def test_a_lost_driver_is_taken_up_by_the_same_command(ready: RayCluster, alone:
 
 
 def trains(search: Search) -> bool:
-    """Whether a trial has checkpoints, and many epochs before it."""
+    """Return True if a trial has a checkpoint and at least half of its epochs left."""
     folders = [path.parent for path in search.folder.glob("encoders/*/last.safetensors")]
     epochs = [len(read_progress(to_path(folder))[0]) for folder in folders]
     return any(1 <= count <= EPOCHS // 2 for count in epochs)
@@ -223,11 +223,11 @@ def test_results_are_fetched_and_nodes_examined_from_outside(
 
     # The latest run is that of the last test.
     outside("fetch")
-    mine = tmp_path / "runs" / "driver"
+    fetched = tmp_path / "runs" / "driver"
     for name in ("best_config.csv", "frozen.json", "final_test.csv"):
-        assert (mine / name).read_bytes() == (alone / name).read_bytes()
-    assert (mine / "detector" / "detector.json").is_file()
-    assert not (mine / "encoders").exists()
+        assert (fetched / name).read_bytes() == (alone / name).read_bytes()
+    assert (fetched / "detector" / "detector.json").is_file()
+    assert not (fetched / "encoders").exists()
     examined = outside("doctor")
     assert all(f"{host.name} " in examined for host in ready.hosts.hosts)
     assert "3 machines examined" in examined

@@ -53,7 +53,7 @@ class RayCluster:
 
     @property
     def token(self) -> str:
-        """What a client must know."""
+        """Token with which a client connects."""
         return Path(self.environment["HOME"], ".ray", "auth_token").read_text()
 
     def ray(self, *arguments: object) -> str:
@@ -90,22 +90,22 @@ def ray_up(folder: Path) -> Iterator[RayCluster]:
     Args:
         folder: empty.
     """
-    places = {name: folder / name for name in ("hosts", "laptop", "tmp")}
-    for place in places.values():
-        place.mkdir()
+    folders = {name: folder / name for name in ("hosts", "laptop", "tmp")}
+    for path in folders.values():
+        path.mkdir()
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("RAY")},
-        "HOME": str(places["laptop"]),
+        "HOME": str(folders["laptop"]),
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
         # `ray up` notes there, outside of the home, what is up.
-        "RAY_TMPDIR": str(places["tmp"]),
-        "TMPDIR": str(places["tmp"]),
+        "RAY_TMPDIR": str(folders["tmp"]),
+        "TMPDIR": str(folders["tmp"]),
     }
     _ray(environment, "get-auth-token", "--generate")
-    (places["laptop"] / ".ray" / "auth_token").chmod(0o600)
+    (folders["laptop"] / ".ray" / "auth_token").chmod(0o600)
     name = f"test{os.getpid()}"
-    with start_hosts(places["hosts"], profile=PROFILE) as hosts, _no_ssh_left(name):
+    with start_hosts(folders["hosts"], profile=PROFILE) as hosts, _no_ssh_left(name):
         file = folder / "local.yaml"
         file.write_text(yaml.safe_dump(_adapted(hosts, name)))
         cluster = RayCluster(file, hosts, environment)
@@ -158,9 +158,9 @@ def _no_ssh_left(name: str) -> Iterator[None]:
 
 
 def _mentioning(text: str) -> list[int]:
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             if text in path.read_text(errors="replace"):
-                found.append(int(path.parent.name))
-    return found
+                pids.append(int(path.parent.name))
+    return pids

@@ -54,9 +54,9 @@ def overwrite(path: Path, content: bytes) -> None:
 
 def secrets(root: Path) -> list[Path]:
     """List the test clips and labels of the test IDs, of every machine type."""
-    found = [p for p in (root / "eval_data").rglob("*.*") if p.parent.name != "train"]
-    assert {path.suffix for path in found} == {".wav", ".csv"}
-    return found
+    paths = [p for p in (root / "eval_data").rglob("*.*") if p.parent.name != "train"]
+    assert {path.suffix for path in paths} == {".wav", ".csv"}
+    return paths
 
 
 def hide(root: Path) -> None:

@@ -118,20 +118,20 @@ def _cells(line: str) -> list[str]:
 
 
 def commands(block: Block) -> Iterator[list[str]]:
-    """Yield the commands of a shell block, each as its words."""
+    """Yield the commands of a shell block, each as its arguments."""
     script = re.sub(r"<<'?(\w+)'?\n.*?^\1$", "", block.text, flags=re.DOTALL | re.MULTILINE)
     script = script.replace("\\\n", " ")
     for line in script.splitlines():
         lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
-        words: list[str] = []
+        arguments: list[str] = []
         for word in lexer:
             if set(word) <= set("();<>|&"):
                 if word in (">", "<", ">>"):
                     next(lexer, None)
                     continue
-                yield from [words] if words else []
-                words = []
+                yield from [arguments] if arguments else []
+                arguments = []
             else:
-                words.append(word)
-        yield from [words] if words else []
+                arguments.append(word)
+        yield from [arguments] if arguments else []

@@ -22,9 +22,9 @@ ALLOWED = {"README.md": 3, "docs/cluster.md": 5, "docs/dataset.md": 2, "docs/res
 """Blocks of a page that may be skipped, and 1 of any other page; each says why."""
 
 
-def parse(words: list[str]) -> None:
+def parse(arguments: list[str]) -> None:
     """Parse a raysearch command as Typer does, without running it."""
-    command, rest, context = typer.main.get_command(app), words[1:], None
+    command, rest, context = typer.main.get_command(app), arguments[1:], None
     while hasattr(command, "get_command") and rest and not rest[0].startswith("-"):
         name, *rest = rest
         context = command.make_context(name, [name], parent=context)
@@ -38,22 +38,23 @@ def parse(words: list[str]) -> None:
 def test_every_command_exists(block: Block) -> None:
     from ray.scripts.scripts import cli as ray_cli  # It imports all of Ray's libraries.
 
-    for words in commands(block):
-        if words[0] == "raysearch" and not any("completion" in word for word in words):
-            parse(words)
-        elif words[0] == "ray":
-            assert words[1] in ray_cli.commands
-        elif words[0] == "make":
-            for target in words[1:]:
+    for arguments in commands(block):
+        if arguments[0] == "raysearch" and not any("completion" in word for word in arguments):
+            parse(arguments)
+        elif arguments[0] == "ray":
+            assert arguments[1] in ray_cli.commands
+        elif arguments[0] == "make":
+            for target in arguments[1:]:
                 assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), re.M)
 
 
 @pytest.mark.parametrize(
-    "words", [["raysearch", "rum"], ["raysearch", "run", "--machin", "fan"], ["raysearch", "run"]]
+    "arguments",
+    [["raysearch", "rum"], ["raysearch", "run", "--machin", "fan"], ["raysearch", "run"]],
 )
-def test_a_command_that_does_not_exist_is_seen(words: list[str]) -> None:
+def test_a_command_that_does_not_exist_is_seen(arguments: list[str]) -> None:
     with pytest.raises((AssertionError, UsageError)):
-        parse(words)
+        parse(arguments)
 
 
 def test_blocks_that_do_not_run_say_why_and_are_few() -> None:

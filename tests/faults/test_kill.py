@@ -58,7 +58,7 @@ def begin(home: Path, name: str) -> Started:
 
 
 def in_a_trial(folder: Path, records: int) -> bool:
-    """Whether so many trials have ended and another has an epoch behind it."""
+    """Return True once so many trials have ended and another has a checkpoint."""
     running = any(folder.glob("encoders/*/last.safetensors"))
     return running and len(record_files(folder)) >= records
 
@@ -101,7 +101,7 @@ def test_no_record_changes_after_it_was_written(killed: Killed) -> None:
     assert 2 <= counts[1] < ENDED
 
 
-def test_an_interrupted_trial_goes_on_from_its_epoch(killed: Killed) -> None:
+def test_an_interrupted_trial_resumes_from_its_epoch(killed: Killed) -> None:
     records = [json.loads(r) for r in record_files(killed.folder).values()]
     resumed = [record for record in records if record["resumes"]]
     assert resumed
@@ -111,19 +111,19 @@ def test_an_interrupted_trial_goes_on_from_its_epoch(killed: Killed) -> None:
         assert [epoch["epoch"] for epoch in record["history"]] == list(range(1, last + 1))
 
 
-def test_what_was_given_up_stays_so_and_nothing_is_told_twice(killed: Killed) -> None:
+def test_pruned_trials_stay_pruned_and_nothing_is_reported_twice(killed: Killed) -> None:
     records = [json.loads(r) for r in record_files(killed.folder).values()]
     states = [record["state"] for record in records]
     assert set(states) == {"COMPLETE", "PRUNED"}
     journal = JournalStorage(JournalFileBackend(str(killed.folder / "study.journal")))
-    told = optuna.load_study(study_name="killed", storage=journal).trials
-    assert [trial.state.name for trial in told] == states[:TRIALS]
-    for trial, record in zip(told, records, strict=False):
-        # One rung, compared once: a trial that goes on is the best third of those that came there.
+    trials = optuna.load_study(study_name="killed", storage=journal).trials
+    assert [trial.state.name for trial in trials] == states[:TRIALS]
+    for trial, record in zip(trials, records, strict=False):
+        # One rung, compared once: a trial that continues is in the best third of those at the rung.
         scores = {e["epoch"]: e["val_score"] for e in record["history"] if e["val_score"]}
         assert trial.intermediate_values == scores
         assert list(scores) == [RUNG]
-    before = [told[k].intermediate_values[RUNG] for k in range(TRIALS)]
+    before = [trials[k].intermediate_values[RUNG] for k in range(TRIALS)]
     for k, state in enumerate(states[:TRIALS]):
         ahead = sum(score > before[k] for score in before[: k + 1])
         assert (state == "COMPLETE") == (ahead < max(1, (k + 1) // REDUCTION)), (k, before)

@@ -1,7 +1,7 @@
 """Trials of several workers: as exact as those of one, and they outlive the loss of one.
 
 Only a whole run has workers that Ray Train starts, and starts again. Only a cluster that was there
-before and stays shows what trials that are given up leave on it.
+before and stays shows what pruned trials leave on it.
 """
 
 import json
@@ -52,8 +52,8 @@ print(json.dumps({"actors": actors, "groups": groups, "free": free}))
 
 
 def record(folder: Path, number: int = 0) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "records" / f"{number:04d}.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((folder / "records" / f"{number:04d}.json").read_text())
+    return content
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
         shutil.copytree(demo_data / folder, home / "data" / folder, copy_function=os.link)
     write_space(
         home / "tiny.yaml",
-        # The first trial learns; the second does not and is given up.
+        # The first trial learns; the second does not and is pruned.
         search={"lr": [1e-3, 1e-9], "batch_size": 16, "lambda": 1.0},
         fixed={"epochs": EPOCHS},
         strategy={"trials": TRIALS, "scheduler": "asha", "metric": "loss", "grace": RUNG},
@@ -124,48 +124,46 @@ def test_a_search_joins_a_cluster(ended: Ended, on_the_head: Head) -> None:
     assert f"joined the Ray cluster at {on_the_head.address}" in ended.out
 
 
-def test_a_trial_goes_on_when_one_of_its_workers_was_killed(together: Path) -> None:
-    found = record(together)
-    assert found["state"] == "COMPLETE"
-    assert len(found["resumes"]) == 1
-    assert 1 <= found["resumes"][0] < EPOCHS
-    assert [epoch["epoch"] for epoch in found["history"]] == list(range(1, EPOCHS + 1))
+def test_a_trial_resumes_when_one_of_its_workers_was_killed(together: Path) -> None:
+    trial_record = record(together)
+    assert trial_record["state"] == "COMPLETE"
+    assert len(trial_record["resumes"]) == 1
+    assert 1 <= trial_record["resumes"][0] < EPOCHS
+    assert [epoch["epoch"] for epoch in trial_record["history"]] == list(range(1, EPOCHS + 1))
 
 
 def test_two_workers_find_what_one_finds(alone: Path, together: Path) -> None:
-    one, two = record(alone), record(together)
-    assert one["proposal"]["lr"] == 1e-3
-    assert two["encoder"] == one["encoder"]
-    for a, b in zip(one["history"], two["history"], strict=True):
+    single, pair = record(alone), record(together)
+    assert single["proposal"]["lr"] == 1e-3
+    assert pair["encoder"] == single["encoder"]
+    for a, b in zip(single["history"], pair["history"], strict=True):
         assert b["train_loss"] == pytest.approx(a["train_loss"], rel=0.01)
         assert b["val_loss"] == pytest.approx(a["val_loss"], rel=0.01)
-    for a, b in zip(one["rows"], two["rows"], strict=True):
+    for a, b in zip(single["rows"], pair["rows"], strict=True):
         assert (b["inlier"], b["p"], b["error"]) == (a["inlier"], a["p"], a["error"])
         if a["val_score"] is not None:
             assert b["val_score"] == pytest.approx(a["val_score"], abs=0.01)
 
 
 def test_the_tables_have_the_same_columns(alone: Path, together: Path) -> None:
-    one, two = table(alone / "trials.csv"), table(together / "trials.csv")
-    assert list(one[0]) == list(two[0])
-    assert len({tuple(row) for row in (*one, *two)}) == 1
+    single, pair = table(alone / "trials.csv"), table(together / "trials.csv")
+    assert list(single[0]) == list(pair[0])
+    assert len({tuple(row) for row in (*single, *pair)}) == 1
 
 
 def test_each_trial_comes_to_its_rung_or_its_end(together: Path) -> None:
     assert len(list((together / "records").iterdir())) == TRIALS
     records = [record(together, number) for number in range(TRIALS)]
-    assert {found["state"] for found in records} == {"COMPLETE", "PRUNED"}
-    for found in records:
-        epochs = EPOCHS if found["state"] == "COMPLETE" else RUNG
-        assert [epoch["epoch"] for epoch in found["history"]] == list(range(1, epochs + 1))
+    assert {trial_record["state"] for trial_record in records} == {"COMPLETE", "PRUNED"}
+    for trial_record in records:
+        epochs = EPOCHS if trial_record["state"] == "COMPLETE" else RUNG
+        assert [epoch["epoch"] for epoch in trial_record["history"]] == list(range(1, epochs + 1))
     assert {row["state"] for row in table(together / "trials.csv")} == {"COMPLETE", "PRUNED"}
 
 
-def test_trials_that_are_given_up_leave_nothing_on_the_cluster(
-    together: Path, on_the_head: Head
-) -> None:
-    asked = [sys.executable, "-c", LEFT, on_the_head.address, on_the_head.url]
-    answer = subprocess.run(asked, capture_output=True, text=True)
+def test_pruned_trials_leave_nothing_on_the_cluster(together: Path, on_the_head: Head) -> None:
+    command = [sys.executable, "-c", LEFT, on_the_head.address, on_the_head.url]
+    answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     left = json.loads(answer.stdout.splitlines()[-1])
     assert left == {"actors": [], "groups": [], "free": 2}

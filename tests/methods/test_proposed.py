@@ -211,8 +211,8 @@ def test_mixup_draws_from_its_generator_alone() -> None:
     assert not torch.equal(run(1, 0), run(2, 0))
 
 
-def test_mixup_goes_on_from_the_state_of_its_generator() -> None:
-    """What a resumed trial relies on."""
+def test_mixup_continues_from_the_state_of_its_generator() -> None:
+    """Resumed trials rely on it."""
     targets, machine = one_hot_batch(8, 3, 0)
     waveforms = torch.arange(80, dtype=torch.float32).view(8, 10)
     generator = torch.Generator().manual_seed(5)

@@ -49,7 +49,7 @@ print(len(compiler()) > 9)
     assert run(BEGIN + compiling) == ["0", "True"]
 
 
-ASKED = (
+COMPILER_USES = (
     "import torch._dynamo; torch._dynamo.reset()",
     "from torch._dynamo import config; config.verbose",
     "import torch._dynamo.utils; torch._dynamo.utils.counters",
@@ -62,7 +62,7 @@ def test_who_asks_for_the_compiler_gets_it() -> None:
     forking = f"""
 import os
 torch.set_num_threads(1)
-for ask in {ASKED!r}:
+for ask in {COMPILER_USES!r}:
     sys.stdout.flush()
     if os.fork() == 0:
         exec(ask)
@@ -70,7 +70,7 @@ for ask in {ASKED!r}:
         break
     os.wait()
 """
-    assert run(BEGIN + forking) == ["0", *["True"] * 2 * len(ASKED)]
+    assert run(BEGIN + forking) == ["0", *["True"] * 2 * len(COMPILER_USES)]
 
 
 def test_where_the_compiler_is_there_it_stays() -> None:

@@ -64,9 +64,9 @@ def root(tmp_path: Path, demo_data: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def won(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
+def trained_winner(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
     """A study in which the winner has ended, the only trial that is really trained."""
-    folder = tmp_path_factory.mktemp("won") / "run"
+    folder = tmp_path_factory.mktemp("winner") / "run"
     context = opening(demo_data, storage.to_path(folder)).context
     context.study.propose(WINNER)
     run_worker_trial(context, WINNER, Share(1, 1, 0, 1), lambda result: None)
@@ -91,7 +91,7 @@ def opening(
     return Begun(create_study(prepared, data, command="raysearch run", fresh=False), data)
 
 
-def ended(won: Path, root: Path, folder: UPath, *, allow_defects: bool = False) -> Begun:
+def ended(trained_winner: Path, root: Path, folder: UPath, *, allow_defects: bool = False) -> Begun:
     """A search in which one trial won, two ended otherwise, and one was not finished."""
     opened = opening(root, folder, allow_defects=allow_defects)
     context = opened.context
@@ -99,13 +99,13 @@ def ended(won: Path, root: Path, folder: UPath, *, allow_defects: bool = False) 
         context.study.propose(proposal)
         for name in ("best.safetensors", "error.txt"):
             if proposal is not WINNER:
-                place = context.encoder(proposal)
-                storage.write_text(place / name, name)
-    for path in won.rglob("*"):
+                target = context.encoder(proposal)
+                storage.write_text(target / name, name)
+    for path in trained_winner.rglob("*"):
         if path.parts[-2] == "records" or path.name == "best.safetensors":
-            place = folder / path.relative_to(won).as_posix()
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(path.read_bytes())
+            target = folder / path.relative_to(trained_winner).as_posix()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
     for proposal in (LOSER, TWIN):
         context.study.add(failed_record(context, proposal, "here", "so", 1.0))
     return opened
@@ -123,14 +123,14 @@ def close(opened: Begun, **how: bool) -> None:
 
 
 def test_only_what_is_still_needed_keeps_its_checkpoints(
-    won: Path, root: Path, folder: UPath
+    trained_winner: Path, root: Path, folder: UPath
 ) -> None:
-    opened = ended(won, root, folder)
+    opened = ended(trained_winner, root, folder)
     context = opened.context
 
     def kept(proposal: Proposal) -> list[str]:
-        place = context.encoder(proposal)
-        return [path.name for path in storage.children(place)]
+        encoder = context.encoder(proposal)
+        return [path.name for path in storage.children(encoder)]
 
     close(opened, final=False, keep_checkpoints=True, report=False)
     both = ["best.safetensors", "error.txt"]
@@ -142,10 +142,10 @@ def test_only_what_is_still_needed_keeps_its_checkpoints(
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_the_final_test_is_repeated_with_what_the_study_allowed(
-    won: Path, root: Path, tmp_path: Path, allowed: bool
+    trained_winner: Path, root: Path, tmp_path: Path, allowed: bool
 ) -> None:
     folder = storage.to_path(tmp_path / "run")
-    opened = ended(won, root, folder, allow_defects=allowed)
+    opened = ended(trained_winner, root, folder, allow_defects=allowed)
     close(opened, final=True, report=False)
     spoilt = sorted((root / "eval_data/valve/source_test").glob("*.wav"))[0]
     spoilt.unlink()  # it is a link to the recording of all tests
@@ -160,19 +160,19 @@ def test_the_final_test_is_repeated_with_what_the_study_allowed(
 
 
 def test_another_winner_leaves_nothing_of_the_one_before(
-    won: Path, root: Path, tmp_path: Path
+    trained_winner: Path, root: Path, tmp_path: Path
 ) -> None:
     folder = storage.to_path(tmp_path / "run")
-    opened = ended(won, root, folder)
+    opened = ended(trained_winner, root, folder)
     close(opened, final=True, report=False)
-    held = read_frozen(folder)
-    assert held is not None
+    winner = read_frozen(folder)
+    assert winner is not None
     evidence = (folder / "evidence" / "clips.csv").read_bytes()
-    freeze_winner(replace(held, encoder="0" * 16), folder)
+    freeze_winner(replace(winner, encoder="0" * 16), folder)
     stale = folder / "evidence" / "wrong" / "9.flac"
     stale.write_bytes(b"of the one before")
     close(opened, final=False)
-    assert read_frozen(folder) == held
+    assert read_frozen(folder) == winner
     for name in ("final_test.csv", "final_scores.csv", "submission"):
         assert not (folder / name).exists()
     assert not stale.exists()
@@ -181,10 +181,10 @@ def test_another_winner_leaves_nothing_of_the_one_before(
 
 
 def test_a_report_that_cannot_be_drawn_costs_no_result(
-    won: Path, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    trained_winner: Path, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = storage.to_path(tmp_path / "run")
-    opened = ended(won, root, folder)
+    opened = ended(trained_winner, root, folder)
     (folder / "report.html").mkdir()
     with caplog.at_level(logging.INFO, "raysearch"):
         close(opened, final=True)
@@ -195,11 +195,11 @@ def test_a_report_that_cannot_be_drawn_costs_no_result(
 
 
 def test_the_table_has_every_record_that_the_winner_was_chosen_of(
-    won: Path, root: Path, tmp_path: Path
+    trained_winner: Path, root: Path, tmp_path: Path
 ) -> None:
-    """Also one that was written when the search had ended, and nobody told the table of it."""
+    """One of them was written after the search ended, when the table was no longer updated."""
     folder = storage.to_path(tmp_path / "run")
-    opened = ended(won, root, folder)
+    opened = ended(trained_winner, root, folder)
     assert not (folder / "trials.csv").exists()
     close(opened, final=False, report=False)
     assert {row["trial"] for row in table(Path(str(folder / "trials.csv")))} == {"0", "1", "3"}
@@ -207,10 +207,10 @@ def test_the_table_has_every_record_that_the_winner_was_chosen_of(
 
 
 def test_a_search_without_a_score_has_a_report_of_its_failures(
-    won: Path, root: Path, tmp_path: Path
+    trained_winner: Path, root: Path, tmp_path: Path
 ) -> None:
     folder = storage.to_path(tmp_path / "run")
-    opened = ended(won, root, folder)
+    opened = ended(trained_winner, root, folder)
     for path in (folder / "records").iterdir():
         if path.name == "0000.json":
             path.unlink()
@@ -283,7 +283,7 @@ def test_the_best_mean_is_frozen_with_its_better_encoder(finalists: Concluded) -
         for number in (0, 1)
         for spec in ("gmm", "none")
     }
-    (number, spec), best = max(scores.items(), key=lambda found: fmean(found[1]))
+    (number, spec), best = max(scores.items(), key=lambda item: fmean(item[1]))
     winner = read_frozen(finalists.path)
     assert winner is not None
     assert (winner.configuration, winner.inlier.name) == (
@@ -332,8 +332,10 @@ def test_who_wins_by_further_seeds_with_the_same_encoder_meets_the_test_ids_once
 ) -> None:
     path = Path(str(finalists.path))
     before = digests(path)
-    held = read_frozen(finalists.path)
-    assert held is not None
-    freeze_winner(replace(held, seeds=1, mean_score=held.val_score, std_score=None), finalists.path)
+    winner = read_frozen(finalists.path)
+    assert winner is not None
+    freeze_winner(
+        replace(winner, seeds=1, mean_score=winner.val_score, std_score=None), finalists.path
+    )
     finalists.again()
     assert digests(path) == before

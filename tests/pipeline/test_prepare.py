@@ -129,7 +129,7 @@ def test_another_space_is_not_mixed_into_a_study(
     assert str(caught.value).endswith("use --fresh to start anew or --name to keep both")
 
 
-def test_how_long_a_search_goes_on_and_who_is_told_may_change(folder: UPath) -> None:
+def test_trials_patience_warm_start_and_finalists_may_change(folder: UPath) -> None:
     begin(folder, make_space())
     check_same_space(folder, make_space())
     more = {"trials": 99, "patience": 5, "warm_start": "paper", "finalists": {"top": 2, "seeds": 2}}

@@ -46,9 +46,9 @@ class Head:
 
     @contextmanager
     def at_a_standstill(self) -> Iterator[None]:
-        """Halts the processes of trials: so that they are still at work after the block."""
-        own = descendants(self.pid)
-        trials = [pid for pid in own if title(pid).startswith("ray::ImplicitFunc")]
+        """Halts the processes of trials, so that they are still running after the block."""
+        children = descendants(self.pid)
+        trials = [pid for pid in children if title(pid).startswith("ray::ImplicitFunc")]
         assert trials
         for pid in trials:
             os.kill(pid, signal.SIGSTOP)
@@ -121,7 +121,7 @@ def brought_up(file: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def ssh() -> None:
-    """What a host takes, or a skip that says what is missing."""
+    """Requirements of a host: skip the test, and say why, where one is missing."""
     if os.geteuid() != 0:
         pytest.skip("a host of its own needs root")
     if programs := lacking(("sshd", "ssh", "rsync")):
@@ -184,7 +184,7 @@ def _ray(home: Path) -> Iterator[tuple[int, int, int]]:
             _wait(process, port, home / "head.log")
             yield process.pid, port, ports[0]
         finally:
-            # At once: asked to end, the processes of a cluster that was at work wait half a minute.
+            # At once: asked to end, the processes of a cluster that ran trials wait half a minute.
             with family(process.pid):
                 for pid in (process.pid, *descendants(process.pid)):
                     with suppress(ProcessLookupError):
@@ -209,15 +209,15 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 def connections(file: Path) -> list[int]:
     """The ssh processes that hold the connection to a cluster, which its tunnels share."""
-    found = []
+    pids = []
     for path in Path("/proc").iterdir():
         try:
-            words = (path / "cmdline").read_bytes() if path.name.isdecimal() else b""
+            command_line = (path / "cmdline").read_bytes() if path.name.isdecimal() else b""
         except OSError:
             continue
-        if words.startswith(b"ssh: ") and f"/{_mark(file)}/".encode() in words:
-            found.append(int(path.name))
-    return found
+        if command_line.startswith(b"ssh: ") and f"/{_mark(file)}/".encode() in command_line:
+            pids.append(int(path.name))
+    return pids
 
 
 def _mark(file: Path) -> str:

@@ -123,21 +123,23 @@ def test_the_folders_of_a_run(typed: str, folders: list[str]) -> None:
 
 
 def test_the_same_folder_is_the_same_run() -> None:
-    one = remote_command(RUN, {}).metadata
-    assert same_run(one, remote_command([*RUN, "--trials", "9", "--machine", "fan"], {}).metadata)
+    metadata = remote_command(RUN, {}).metadata
+    assert same_run(
+        metadata, remote_command([*RUN, "--trials", "9", "--machine", "fan"], {}).metadata
+    )
     everything = remote_command([*RUN[:1], "--machine", "all", *RUN[3:]], {}).metadata
-    assert same_run(one, everything)
-    assert not same_run(one, remote_command([*RUN, "--out", "/other"], {}).metadata)
-    assert not same_run(one, remote_command([*RUN, "--name", "other"], {}).metadata)
-    assert not same_run(one, {**one, "machine": "fan"})
+    assert same_run(metadata, everything)
+    assert not same_run(metadata, remote_command([*RUN, "--out", "/other"], {}).metadata)
+    assert not same_run(metadata, remote_command([*RUN, "--name", "other"], {}).metadata)
+    assert not same_run(metadata, {**metadata, "machine": "fan"})
     doctor = remote_command(["doctor", "--data", "/d", "--out", "/o"], {}).metadata
     assert not same_run(doctor, doctor)
 
 
-words = st.lists(st.sampled_from(["--a", "--a=1", "--a=", "--b", "x", "y"]))
+argument_lists = st.lists(st.sampled_from(["--a", "--a=1", "--a=", "--b", "x", "y"]))
 
 
-@given(words)
+@given(argument_lists)
 def test_taking_a_flag_leaves_the_others_in_order(argv: list[str]) -> None:
     values, rest = take_option(argv, "--a")
     assert "--a" not in rest
@@ -150,5 +152,5 @@ def test_taking_a_flag_leaves_the_others_in_order(argv: list[str]) -> None:
 
 
 def _is_value(argv: list[str], index: int) -> bool:
-    """Whether a word is the value of the `--a` before it."""
+    """Return True if an argument is the value of the `--a` before it."""
     return index > 0 and argv[index - 1] == "--a" and not _is_value(argv, index - 1)

@@ -54,11 +54,11 @@ def test_the_results_on_a_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             fetch(file, str(runs / "notes"), here)
 
 
-@pytest.mark.parametrize("held", ["everything", "the environment"])
+@pytest.mark.parametrize("settings_in", ["everything", "the environment"])
 def test_the_results_on_an_object_store(
-    s3_server: S3, held: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3_server: S3, settings_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if held == "the environment":
+    if settings_in == "the environment":
         for name, value in s3_server.environment.items():
             monkeypatch.setenv(name, value)
         runs = f"s3://{BUCKET}/fetched"
@@ -70,8 +70,8 @@ def test_the_results_on_an_object_store(
     write_bytes(folder / "notes" / "a.txt", b"note")
     assert fetch(None, runs, tmp_path / "all") == [tmp_path / "all" / "valve"]
     assert contents(tmp_path / "all" / "valve") == FETCHED
-    one = runs.replace("/fetched", "/fetched/valve", 1)
-    assert fetch(None, one, tmp_path / "one") == [tmp_path / "one" / "valve"]
+    single_run = runs.replace("/fetched", "/fetched/valve", 1)
+    assert fetch(None, single_run, tmp_path / "one") == [tmp_path / "one" / "valve"]
     assert contents(tmp_path / "one" / "valve") == FETCHED
     nothing = runs.replace("/fetched", "/fetched/notes", 1)
     with pytest.raises(UserError, match=r"notes.* holds no run") as error:

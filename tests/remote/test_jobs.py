@@ -43,7 +43,7 @@ class Laptop:
         return Started([command, "--cluster", self.head.file, *arguments], self.folder)
 
     def log(self, job: str) -> list[str]:
-        """What the run printed, as the head keeps it."""
+        """Return the output of the run, as the head keeps it."""
         client = jobs.create_client(self.head.url, self.head.token, "test")
         text = client.get_job_logs(job)
         lines = text[text.index("Running entrypoint") :].splitlines()
@@ -58,9 +58,9 @@ def laptop(head: Head, tmp_path_factory: pytest.TempPathFactory, demo_data: Path
 def wait_for(remote: Started, pattern: str) -> re.Match[str]:
     """Waits until a command has printed something."""
     remote.wait_until(lambda: re.search(pattern, remote.out.read_text()) is not None)
-    found = re.search(pattern, remote.out.read_text())
-    assert found is not None
-    return found
+    match = re.search(pattern, remote.out.read_text())
+    assert match is not None
+    return match
 
 
 def said(remote: Started) -> list[str]:
@@ -81,9 +81,9 @@ class Course:
         first: the command that began it, as it ended when the run was stopped.
         left: a second command for the same folder, interrupted while it followed the first run.
         stopped: the command that stopped it.
-        second: the job that went on.
+        second: the job that resumed it.
         resumed: the command that began the second job.
-        broken: processes of its connection, killed while the second job was at work.
+        broken: processes of its connection, killed while the second job was running.
     """
 
     job: str
@@ -159,7 +159,7 @@ def test_results_can_be_looked_at_afterwards(
     assert len({row["trial"] for row in table(to / "here" / "valve" / "trials.csv")}) == 2
 
 
-def test_a_run_is_stopped_and_goes_on(laptop: Laptop, course: Course) -> None:
+def test_a_run_is_stopped_and_resumes(laptop: Laptop, course: Course) -> None:
     stopped, resumed = course.stopped, course.resumed.wait()
     assert stopped.code == 0, stopped
     lines = stopped.out.splitlines()

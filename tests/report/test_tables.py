@@ -97,8 +97,8 @@ def test_it_says_how_sure_it_is(local: UPath) -> None:
 
 def test_of_one_seed_there_is_no_spread_to_tell() -> None:
     assert format_score(winner(), Confidence()) == "0.6667"
-    words = format_score(winner(), Confidence(low=0.0, high=1.0))
-    assert words == "0.6667 (95 % interval 0.000 to 1.000)"
+    text = format_score(winner(), Confidence(low=0.0, high=1.0))
+    assert text == "0.6667 (95 % interval 0.000 to 1.000)"
 
 
 @pytest.mark.parametrize(("inlier", "p"), [("gmm", 4), ("none", None)])

@@ -99,7 +99,7 @@ def test_whose_idea_a_trial_was_can_be_seen(local: UPath) -> None:
     assert list(table["seed"]) == ["0", "7"]
 
 
-def test_a_trial_that_was_given_up_has_no_score(local: UPath) -> None:
+def test_a_pruned_trial_has_no_score(local: UPath) -> None:
     write(local, complete(Proposal(0, Configuration(1e-3, 64, 1.0)), state=State.PRUNED))
     table = pd.read_csv(str(local / "trials.csv"))
     assert list(table["state"]) == ["PRUNED"]
@@ -117,7 +117,7 @@ def test_numbers_survive_the_table(local: UPath) -> None:
 
 
 class Clock:
-    """A clock that goes on by a second at each look, so a write takes one."""
+    """A clock that advances by a second at each call, so a write takes one."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -41,8 +41,8 @@ def test_as_it_was_chosen(name: str, how: Any, expected: list[float]) -> None:
 
 @pytest.mark.parametrize("how", ["mean", "above_median", "max"])
 def test_one_segment_is_the_clip(how: Any) -> None:
-    found = aggregate("gmm", np.array([[-3.0], [7.0]]), {"gmm": how})
-    np.testing.assert_array_equal(found, [-3.0, 7.0])
+    scores = aggregate("gmm", np.array([[-3.0], [7.0]]), {"gmm": how})
+    np.testing.assert_array_equal(scores, [-3.0, 7.0])
 
 
 def test_an_odd_number_of_segments_leaves_the_median_out() -> None:

@@ -70,9 +70,9 @@ def test_the_interval_is_that_of_scipy() -> None:
     expected = bootstrap(
         strata, score, vectorized=False, n_resamples=200, method="percentile", rng=3
     ).confidence_interval
-    found = interval(resampled_scores([run], 0)[0])
+    estimated = interval(resampled_scores([run], 0)[0])
     # Two draws of a quantile: each a few thousandths off.
-    assert found == pytest.approx((expected.low, expected.high), abs=0.02)
+    assert estimated == pytest.approx((expected.low, expected.high), abs=0.02)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -26,9 +26,9 @@ def test_ocsvm_is_scikit_learns_on_a_logarithmic_scale(
     mean = normal.mean(axis=0)
     machine = OneClassSVM(nu=p).fit(normal - mean)
     expected = -np.log(machine.score_samples(unseen - mean) / machine.offset_)
-    found = KernelSum.ocsvm(normal, p).score(unseen)
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-    np.testing.assert_array_equal(found > 0, machine.decision_function(unseen - mean) < 0)
+    scores = KernelSum.ocsvm(normal, p).score(unseen)
+    np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(scores > 0, machine.decision_function(unseen - mean) < 0)
 
 
 def test_ocsvm_leaves_its_share_outside(normal: Rows) -> None:
@@ -43,8 +43,8 @@ def test_kde_is_scikit_learns_with_a_scaled_bandwidth(normal: Rows, unseen: Rows
     silverman = KernelDensity(bandwidth="silverman").fit(normal).bandwidth_
     # One leaf: with more of them it is wrong by up to 100 nats here.
     density = KernelDensity(bandwidth=p * spread * silverman, leaf_size=1000).fit(normal)
-    found = KernelSum.density(normal, p).score(unseen)
-    np.testing.assert_allclose(found, -density.score_samples(unseen), rtol=1e-9)
+    scores = KernelSum.density(normal, p).score(unseen)
+    np.testing.assert_allclose(scores, -density.score_samples(unseen), rtol=1e-9)
 
 
 def test_no_sum_vanishes_far_away(normal: Rows) -> None:

@@ -21,8 +21,8 @@ def unseen() -> Rows:
 
 @pytest.mark.parametrize("p", [0, 0.01, 0.5, 1])
 def test_mahalanobis_by_its_formula(normal: Rows, unseen: Rows, p: float) -> None:
-    own = np.cov(normal.T, bias=True)
-    covariance = (1 - p) * own + p * np.trace(own) / 6 * np.eye(6)
+    sample_covariance = np.cov(normal.T, bias=True)
+    covariance = (1 - p) * sample_covariance + p * np.trace(sample_covariance) / 6 * np.eye(6)
     apart = unseen - normal.mean(axis=0)
     expected = np.sqrt([row @ np.linalg.inv(covariance) @ row for row in apart])
     np.testing.assert_allclose(Mahalanobis.fit(normal, p).score(unseen), expected, rtol=1e-9)

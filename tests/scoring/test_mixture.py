@@ -47,11 +47,11 @@ def test_two_components_are_the_two_clusters(normal: NDArray[np.float64], covari
 
 
 def test_the_middle_between_two_clusters_is_empty(normal: NDArray[np.float64]) -> None:
-    one, two = (make(normal, p) for p in (1, 2))
+    single, double = (make(normal, p) for p in (1, 2))
     between = np.full((1, DIM), 1.5)
     # One Gaussian takes the empty middle for the most normal place of all; two do not.
-    assert one.score(between) < one.score(normal).min()
-    assert two.score(between) > two.score(normal).max()
+    assert single.score(between) < single.score(normal).min()
+    assert double.score(between) > double.score(normal).max()
 
 
 def test_it_starts_from_its_seed(normal: NDArray[np.float64]) -> None:

@@ -34,8 +34,8 @@ def test_lof_is_about_one_for_inliers(normal: Rows) -> None:
 @pytest.mark.parametrize(("cosine", "metric"), [(False, "euclidean"), (True, "cosine")])
 def test_knn_by_brute_force(normal: Rows, unseen: Rows, p: int, cosine: bool, metric: str) -> None:
     expected = np.sort(cdist(unseen, normal, metric), axis=1)[:, :p].mean(axis=1)  # type: ignore[call-overload]
-    found = Knn.fit(normal, p, cosine=cosine).score(unseen)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    scores = Knn.fit(normal, p, cosine=cosine).score(unseen)
+    np.testing.assert_allclose(scores, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("cosine", [False, True])

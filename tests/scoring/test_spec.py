@@ -29,7 +29,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
 def test_every_model_is_tried_and_documented() -> None:
     assert ALLOWED.keys() == set(INLIERS)
     table = [line.split() for line in (spec.__doc__ or "").splitlines() if line.startswith("  ")]
-    assert [words[0] for words in table] == ["model", *INLIERS]
+    assert [row[0] for row in table] == ["model", *INLIERS]
 
 
 @pytest.mark.parametrize("name", INLIERS)

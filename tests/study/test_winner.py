@@ -129,8 +129,8 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
     assert (detector.mean, detector.std) == (data.target.mean, data.target.std)
     assert not detector.encoder.training
     # The threshold is of normal clips outside of the fit.
-    train, held = data.target_parts(TEN.validation_share, chosen.seed)
-    assert held.clips.size == 6
+    train, held_out = data.target_parts(TEN.validation_share, chosen.seed)
+    assert held_out.clips.size == 6
     for identity in ("0", "5"):
         clips = [n for n in train.clips if data.target.clips[n].id == identity]
         assert len(clips) == 11
@@ -145,9 +145,9 @@ def test_a_model_of_an_id_is_fitted_on_that_ids_held_clips(
     study: UPath, data: TrialData, winner: Winner
 ) -> None:
     detector = build_detector(winner, TEN, data, study)
-    _, held = data.target_parts(TEN.validation_share, winner.seed)
+    _, held_out = data.target_parts(TEN.validation_share, winner.seed)
     for identity in ("1", "4"):
-        (clip,) = [n for n in held.clips if data.target.clips[n].id == identity]
+        (clip,) = [n for n in held_out.clips if data.target.clips[n].id == identity]
         np.testing.assert_allclose(
             detector.models[identity].arrays()["embeddings"],
             detector.embed(data.target.waveform(clip)),

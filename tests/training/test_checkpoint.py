@@ -31,8 +31,8 @@ FACTS = {"epoch": 3, "best": 0.1 + 0.2, "name": "λ", "history": [{"lr": 1e-300}
 def test_tensors_and_facts_come_back_to_the_bit(folder: UPath) -> None:
     path = folder / "last.safetensors"
     save(path, TENSORS, FACTS)
-    tensors, found = load(path)
-    assert found == FACTS
+    tensors, facts = load(path)
+    assert facts == FACTS
     assert read_facts(path) == FACTS
     assert tensors.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
@@ -44,17 +44,17 @@ def test_any_memory_layout_can_be_saved(tmp_path: Path) -> None:
     weights = torch.randn(4, 3, 5, 5).to(memory_format=torch.channels_last)
     tensors = {"weights": weights, "part": torch.arange(10.0)[::2], "turned": torch.ones(2, 3).T}
     save(tmp_path / "a", tensors, {})
-    found, _ = load(tmp_path / "a")
+    loaded, _ = load(tmp_path / "a")
     for name, tensor in tensors.items():
-        assert torch.equal(found[name], tensor)
+        assert torch.equal(loaded[name], tensor)
 
 
 def test_a_file_is_replaced_whole_and_nothing_stays_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
     for epoch in (1, 2):
         save(path, {"a": torch.full((3,), float(epoch))}, {"epoch": epoch})
-    tensors, found = load(path)
-    assert (tensors["a"].tolist(), found) == ([2.0, 2.0, 2.0], {"epoch": 2})
+    tensors, facts = load(path)
+    assert (tensors["a"].tolist(), facts) == ([2.0, 2.0, 2.0], {"epoch": 2})
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -188,7 +188,7 @@ def steps(model: nn.Module, optimiser: torch.optim.Optimizer, first: int, last: 
         optimiser.step()
 
 
-def test_an_optimiser_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+def test_an_optimiser_resumes_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     whole = network()
     optimiser = torch.optim.AdamW(whole.parameters(), lr=0.01)
     steps(whole, optimiser, 0, 10)

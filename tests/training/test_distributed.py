@@ -99,9 +99,9 @@ def compute_on_cpu(patch: Any) -> None:
 
 
 def pair(data: TrialData, folder: Path) -> dict[str, Any]:
-    """What two workers do."""
-    told: list[Epoch] = []
-    result = run_trial(tiny_config(data, **CURVE), data, SPECS, told.append, folder / "dropout")
+    """Run the work of each of two workers."""
+    epochs: list[Epoch] = []
+    result = run_trial(tiny_config(data, **CURVE), data, SPECS, epochs.append, folder / "dropout")
     return {
         **dropped(),
         "who": (rank(), world_size()),
@@ -113,7 +113,7 @@ def pair(data: TrialData, folder: Path) -> dict[str, Any]:
         "gathered": all_gather([f"{rank()}"] * (3 if rank() == 0 else 2), 5),
         "plain": history(data, folder / "plain", dropout=0.0),
         "result": result,
-        "told": told,
+        "reported": epochs,
         "embeddings": embeddings(data, new_encoder_of_seed(), CLIPS),
         "begun": interrupted(data, folder / "begun"),
         "moments": broadcast(lambda: moments(folder / "begun")),
@@ -124,7 +124,7 @@ def pair(data: TrialData, folder: Path) -> dict[str, Any]:
 
 
 def three(data: TrialData, folder: Path) -> dict[str, Any]:
-    """What three workers do."""
+    """Run the work of each of three workers."""
     learner._EVALUATION_BATCH = 5  # of twelve clips two are left for the last batch
     return {
         **dropped(),
@@ -165,15 +165,15 @@ def history(data: TrialData, folder: Path, **settings: Any) -> tuple[Epoch, ...]
 
 def interrupted(data: TrialData, folder: Path) -> list[int]:
     """Trains with two workers until the end of the first of two epochs."""
-    told: list[int] = []
+    epochs: list[int] = []
 
     def report(epoch: Epoch) -> None:
-        told.append(epoch.epoch)
+        epochs.append(epoch.epoch)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train.train(tiny_config(data, **CURVE, dropout=0.0), data, report, folder)
-    return told
+    return epochs
 
 
 def moments(folder: Path) -> dict[str, torch.Tensor]:
@@ -388,13 +388,13 @@ def test_batch_norm_of_half_precision_computes_in_full() -> None:
     norm, (batch, *_), weights = norm_and_batches("2d")
     norms = [norm.float(), copy.deepcopy(norm).float()]
     synchronise(norms[1])
-    expected, found = (run_norm(n, [(batch / 10).bfloat16()], weights) for n in norms)
-    assert found[0][0].dtype == found[1][0].dtype == torch.bfloat16
-    for steps, expected_steps in zip(found[:2], expected[:2], strict=True):
+    expected, actual = (run_norm(n, [(batch / 10).bfloat16()], weights) for n in norms)
+    assert actual[0][0].dtype == actual[1][0].dtype == torch.bfloat16
+    for steps, expected_steps in zip(actual[:2], expected[:2], strict=True):
         torch.testing.assert_close(steps[0], expected_steps[0], rtol=0.02, atol=0.02)
     for key, gradient in expected[2].items():
-        torch.testing.assert_close(found[2][key], gradient, rtol=1e-2, atol=1e-2)
-    torch.testing.assert_close(found[3], expected[3], rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(actual[2][key], gradient, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(actual[3], expected[3], rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.slow
@@ -422,11 +422,11 @@ def test_sums_and_rows_of_all_workers(
 def test_the_loss_curve_does_not_depend_on_the_workers(
     request: pytest.FixtureRequest, plain: tuple[Epoch, ...], count: int
 ) -> None:
-    found = request.getfixturevalue({2: "two", 3: "trio"}[count])
-    np.testing.assert_allclose(losses(found[0].plain), losses(plain), rtol=3e-4)
-    assert [e.lr for e in found[0].plain] == [e.lr for e in plain]
-    for worker in found[1:]:  # to the last bit, and the second
-        assert worker.plain == found[0].plain
+    workers = request.getfixturevalue({2: "two", 3: "trio"}[count])
+    np.testing.assert_allclose(losses(workers[0].plain), losses(plain), rtol=3e-4)
+    assert [e.lr for e in workers[0].plain] == [e.lr for e in plain]
+    for worker in workers[1:]:  # to the last bit, and the second
+        assert worker.plain == workers[0].plain
 
 
 @pytest.mark.slow
@@ -448,18 +448,18 @@ def test_dropout_does_not_depend_on_the_workers(
     two: list[SimpleNamespace], alone: Alone, plain: tuple[Epoch, ...]
 ) -> None:
     result, _ = alone
-    found, expected = losses(two[0].result.history), losses(result.history)
-    np.testing.assert_allclose(found, expected, rtol=3e-4)
+    actual, expected = losses(two[0].result.history), losses(result.history)
+    np.testing.assert_allclose(actual, expected, rtol=3e-4)
     assert abs(losses(plain) / expected - 1).max() > 2e-3  # without it all is different
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_dropout_of_shards_is_that_of_the_whole(request: pytest.FixtureRequest, count: int) -> None:
-    found = request.getfixturevalue({2: "two", 3: "trio"}[count])
+    workers = request.getfixturevalue({2: "two", 3: "trio"}[count])
     torch.manual_seed(3)
     whole = nn.Dropout(0.3)(whole_batch())
-    for number, worker in enumerate(found):
+    for number, worker in enumerate(workers):
         assert torch.equal(worker.dropped, whole[number::count])
         assert torch.equal(worker.kept, whole_batch()[number::count])
 
@@ -468,7 +468,7 @@ def test_dropout_of_shards_is_that_of_the_whole(request: pytest.FixtureRequest, 
 def test_all_workers_have_the_same_result(two: list[SimpleNamespace]) -> None:
     first, second = two
     assert first.result == second.result
-    assert first.told == second.told == list(first.result.history)
+    assert first.reported == second.reported == list(first.result.history)
     assert [(row.inlier, row.p) for row in first.result.rows] == [(s.name, s.p) for s in SPECS]
 
 
@@ -484,14 +484,14 @@ def test_the_result_is_that_of_one_worker(
     config = tiny_config(data, **CURVE)
     again = run_trial(config, data, SPECS, forbidden, folder / "dropout")
     assert again.history == result.history
-    for found, expected in zip(result.rows, again.rows, strict=True):
-        assert (found.error, found.remark) == (expected.error, expected.remark)
-        assert found.auc == pytest.approx(expected.auc, abs=1e-9)
-        assert found.pauc == pytest.approx(expected.pauc, abs=1e-9)
+    for row, expected in zip(result.rows, again.rows, strict=True):
+        assert (row.error, row.remark) == (expected.error, expected.remark)
+        assert row.auc == pytest.approx(expected.auc, abs=1e-9)
+        assert row.pauc == pytest.approx(expected.pauc, abs=1e-9)
     # Trained alone, an encoder has nearly the same score.
-    for found, expected in zip(result.rows, alone[0].rows, strict=True):
-        assert found.val_score == pytest.approx(expected.val_score, abs=0.01)
-        assert found.error == expected.error
+    for row, expected in zip(result.rows, alone[0].rows, strict=True):
+        assert row.val_score == pytest.approx(expected.val_score, abs=0.01)
+        assert row.error == expected.error
 
 
 @pytest.mark.slow
@@ -500,9 +500,9 @@ def test_checkpoints_do_not_tell_how_many_workers_wrote_them(
 ) -> None:
     files = [sorted(p.name for p in f.iterdir()) for f in (folder / "dropout", alone[1])]
     assert files == [["best.safetensors"]] * 2
-    found, facts = checkpoint.load(folder / "dropout" / "best.safetensors")
+    tensors, facts = checkpoint.load(folder / "dropout" / "best.safetensors")
     expected, known = checkpoint.load(alone[1] / "best.safetensors")
-    assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in expected.items()}
+    assert {k: v.shape for k, v in tensors.items()} == {k: v.shape for k, v in expected.items()}
     assert facts.keys() == known.keys()
     assert facts["signature"] == known["signature"]
     assert two[0].wrapped == sorted(new_encoder_of_seed().state_dict())
@@ -511,7 +511,7 @@ def test_checkpoints_do_not_tell_how_many_workers_wrote_them(
 
 
 @pytest.mark.slow
-def test_one_worker_goes_on_where_two_were_interrupted(
+def test_one_worker_resumes_where_two_were_interrupted(
     two: list[SimpleNamespace], data: TrialData, folder: Path, plain: tuple[Epoch, ...]
 ) -> None:
     assert [worker.begun for worker in two] == [[1], [1]]
@@ -526,10 +526,10 @@ def test_one_worker_goes_on_where_two_were_interrupted(
 def test_each_clip_is_embedded_once_and_in_its_place(
     request: pytest.FixtureRequest, data: TrialData, count: int
 ) -> None:
-    found = request.getfixturevalue({2: "two", 3: "trio"}[count])
+    workers = request.getfixturevalue({2: "two", 3: "trio"}[count])
     clips = CLIPS if count == 2 else CLIPS[:2]  # fewer clips than workers
     expected = embeddings(data, new_encoder_of_seed(), clips)
-    for worker in found:
+    for worker in workers:
         assert worker.embeddings.shape == (len(clips), TINY.segments, 128)
         np.testing.assert_allclose(worker.embeddings, expected, rtol=1e-3, atol=1e-5)
     assert np.ptp(expected, axis=0).max() > 1e-3  # clips differ by more than that

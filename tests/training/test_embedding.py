@@ -39,10 +39,10 @@ def whole(data: TrialData) -> Part:
 
 def test_each_clip_has_its_overlapping_segments_in_order(data: TrialData, encoder: Encoder) -> None:
     part, clips = whole(data), [7, 2, 30]
-    found = Embedder(encoder, TEN).clips(part, clips)
-    assert found.shape == (3, 10, 128)
-    assert found.dtype == np.float32
-    for row, clip in zip(found, clips, strict=True):
+    embeddings = Embedder(encoder, TEN).clips(part, clips)
+    assert embeddings.shape == (3, 10, 128)
+    assert embeddings.dtype == np.float32
+    for row, clip in zip(embeddings, clips, strict=True):
         wave = (part.store.waveform(clip).astype(np.float32) - part.mean) / part.std
         assert wave.size == 48000
         # Ten segments of 2 s out of 3 s: hops of 16000 // 9, the last at the very end.
@@ -63,9 +63,11 @@ def test_more_clips_than_are_embedded_at_once(data: TrialData, encoder: Encoder)
 
 def test_a_clip_shorter_than_a_segment_is_repeated(data: TrialData, encoder: Encoder) -> None:
     options = TEN.model_copy(update={"segment_seconds": 4.0})
-    found = Embedder(encoder, options).clips(whole(data), [0])
-    assert found.shape == (1, 10, 128)
-    np.testing.assert_allclose(found[0], np.broadcast_to(found[0, 0], (10, 128)), atol=1e-4)
+    embeddings = Embedder(encoder, options).clips(whole(data), [0])
+    assert embeddings.shape == (1, 10, 128)
+    np.testing.assert_allclose(
+        embeddings[0], np.broadcast_to(embeddings[0, 0], (10, 128)), atol=1e-4
+    )
 
 
 def test_embedding_builds_no_graph_and_moves_no_statistics(

@@ -84,9 +84,9 @@ def test_golden_loss_curve(data: TrialData, tmp_path: Path) -> None:
     # of which Adam makes steps of full size, so validation differs a little between CPUs
     # (1e-5 here, 7e-5 with lr 1e-3; training losses 1e-7).
     config = tiny_config(data, lr=3e-4, batch_size=16, lam=1.0, segment_seconds=2.0)
-    found = losses(train(config, data, ignore, tmp_path))
-    print("GOLDEN: Losses =", [tuple(round(loss, 7) for loss in pair) for pair in found])
-    np.testing.assert_allclose(found, GOLDEN, rtol=1e-4)
+    curve = losses(train(config, data, ignore, tmp_path))
+    print("GOLDEN: Losses =", [tuple(round(loss, 7) for loss in pair) for pair in curve])
+    np.testing.assert_allclose(curve, GOLDEN, rtol=1e-4)
 
 
 def test_the_seed_and_nothing_else_decides(data: TrialData, tmp_path: Path) -> None:
@@ -272,8 +272,8 @@ def test_the_epoch_of_least_validation_loss_is_kept(data: TrialData, tmp_path: P
     assert history[1] > 2 * history[0]
     assert kept == [int(np.argmin(history[:n])) + 1 for n in range(1, 7)]
     assert trained.best.epoch == kept[-1]
-    found = trained.encoder.state_dict()
-    assert all(torch.equal(found[k], v) for k, v in weights[kept[-1] - 1].items())
+    state = trained.encoder.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in weights[kept[-1] - 1].items())
 
 
 def test_losses_of_the_kept_epoch_follow_from_its_weights(
@@ -283,12 +283,12 @@ def test_losses_of_the_kept_epoch_follow_from_its_weights(
     monkeypatch.setattr("raysearch.training.learner._EVALUATION_BATCH", 5)
     config = tiny_config(data, epochs=1, lam=0.5)
     trained = train(config, data, ignore, tmp_path)
-    target, held = data.target_parts(0.1, config.seed)
+    target, held_out = data.target_parts(0.1, config.seed)
     _, others = data.other_parts("own", 0.1, config.seed)
     # One clip of twelve an ID, so all IDs have their say; as many others, of each type in turn.
-    assert sorted(data.target.clips[i].id for i in held.clips) == list("012345")
-    assert set(held.clips).isdisjoint(target.clips)
-    rows = [(held, i, k) for i in held.clips for k in [data.products[i]]]
+    assert sorted(data.target.clips[i].id for i in held_out.clips) == list("012345")
+    assert set(held_out.clips).isdisjoint(target.clips)
+    rows = [(held_out, i, k) for i in held_out.clips for k in [data.products[i]]]
     rows += [(part, part.clips[turn], -1) for turn in range(3) for part in others]
     size = int(config.options.segment_seconds * 16000)
     waves = [(part.store.waveform(i)[:size] - part.mean) / part.std for part, i, _ in rows]
@@ -307,8 +307,8 @@ def test_losses_of_the_kept_epoch_follow_from_its_weights(
 
 
 def test_the_target_is_never_among_the_others(data: TrialData) -> None:
-    train_parts, held = data.other_parts("own", 0.1, 0)
-    heard = {clip.machine for part in (*train_parts, *held) for clip in part.store.clips}
+    train_parts, held_out = data.other_parts("own", 0.1, 0)
+    heard = {clip.machine for part in (*train_parts, *held_out) for clip in part.store.clips}
     assert heard == {"fan", "pump"}
     assert {clip.machine for clip in data.target.clips} == {"valve"}
 
@@ -375,7 +375,7 @@ def test_the_probability_of_mixup_moves_over_training(data: TrialData, tmp_path:
     assert first["rise"] == first["off"]  # from 0 ...
     assert first["decay"] == first["constant"]  # from 1 ...
     assert first["off"] != first["constant"]
-    # The last epoch goes on from the same weights in two modes, and is the same.
+    # The last epoch resumes from the same weights in two modes, and is the same.
     for mode, end in (("rise", "constant"), ("decay", "off")):  # ... to 1, ... to 0
         shutil.copytree(tmp_path / end, tmp_path / f"{end} {mode}")
         forget_signature(tmp_path / f"{end} {mode}" / "last.safetensors")
@@ -389,12 +389,12 @@ def test_the_probability_of_mixup_moves_over_training(data: TrialData, tmp_path:
 def test_other_machines_are_normalised_by_their_own_statistics_or_the_target_s(
     data: TrialData, tmp_path: Path
 ) -> None:
-    own, _ = data.other_parts("own", 0.1, 0)
-    target, _ = data.other_parts("target", 0.1, 0)
-    assert [part.std for part in own] == [store.std for store in data.others]
-    assert [part.std for part in target] == [data.target.std] * 2
-    found = {a: first_epoch(data, tmp_path / a, amplitude=a) for a in ("own", "target")}
-    assert found["own"] != found["target"]
+    own_parts, _ = data.other_parts("own", 0.1, 0)
+    target_parts, _ = data.other_parts("target", 0.1, 0)
+    assert [part.std for part in own_parts] == [store.std for store in data.others]
+    assert [part.std for part in target_parts] == [data.target.std] * 2
+    first_epochs = {a: first_epoch(data, tmp_path / a, amplitude=a) for a in ("own", "target")}
+    assert first_epochs["own"] != first_epochs["target"]
 
 
 def test_an_encoder_is_rebuilt_from_its_file_alone(data: TrialData, tmp_path: Path) -> None:
@@ -520,8 +520,8 @@ def test_the_encoder_that_is_judged_is_the_best_so_far(
 
 def test_an_encoder_is_judged_once(wild: Judged) -> None:
     trained, seen = wild
-    held = [epoch.val_loss for epoch in trained.history]
-    best = [1 + int(np.argmin(held[: k + 1])) for k in range(4)]
+    val_losses = [epoch.val_loss for epoch in trained.history]
+    best = [1 + int(np.argmin(val_losses[: k + 1])) for k in range(4)]
     assert len(set(best)) < 4, "every epoch was the best so far: the test shows nothing"
     assert [number for number, _ in seen] == sorted(set(best))
     assert [epoch.val_score for epoch in trained.history[:4]] == [number / 10 for number in best]

@@ -56,13 +56,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told() -> list[Epoch]:
+def reported() -> list[Epoch]:
     return []
 
 
 @pytest.fixture(scope="module")
-def result(config: TrialConfig, data: TrialData, told: list[Epoch], folder: Path) -> TrialResult:
-    return run_trial(config, data, SPECS, told.append, folder)
+def result(
+    config: TrialConfig, data: TrialData, reported: list[Epoch], folder: Path
+) -> TrialResult:
+    return run_trial(config, data, SPECS, reported.append, folder)
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +111,12 @@ def test_the_best_row_is_that_of_the_highest_score(result: TrialResult) -> None:
     assert result.best.val_score == max(scores)
 
 
-def test_training_is_told_and_summed_up(result: TrialResult, told: list[Epoch]) -> None:
-    assert [epoch.epoch for epoch in told] == [1, 2]
-    assert result.history == tuple(told)
-    best = min(told, key=lambda epoch: epoch.val_loss)
+def test_training_is_told_and_summed_up(result: TrialResult, reported: list[Epoch]) -> None:
+    assert [epoch.epoch for epoch in reported] == [1, 2]
+    assert result.history == tuple(reported)
+    best = min(reported, key=lambda epoch: epoch.val_loss)
     assert (result.best_epoch, result.val_loss) == (best.epoch, best.val_loss)
-    assert result.train_seconds == pytest.approx(sum(epoch.seconds for epoch in told))
+    assert result.train_seconds == pytest.approx(sum(epoch.seconds for epoch in reported))
     assert result.score_seconds > 0
     assert result.resumes == ()
 
@@ -126,18 +128,18 @@ class ByHand:
         self.encoder, self.data = trained.encoder, data
         self.device = next(self.encoder.parameters()).device
         self.front = frontend(config.options).to(self.device)
-        _, self.held = data.target_parts(0.1, config.seed)
+        _, self.held_out = data.target_parts(0.1, config.seed)
 
     def embed(self, wave: np.ndarray) -> np.ndarray:
         scaled = (wave.astype(np.float32) - self.data.target.mean) / self.data.target.std
         starts = [*range(0, 9 * 1777, 1777), 16000]
         cut = np.stack([scaled[s : s + 32000] for s in starts]).astype(np.float32)
         with torch.inference_mode():
-            found = self.encoder.embed(self.front(torch.from_numpy(cut).to(self.device)))
-        return found.double().cpu().numpy()
+            embeddings = self.encoder.embed(self.front(torch.from_numpy(cut).to(self.device)))
+        return embeddings.double().cpu().numpy()
 
     def fit_rows(self, identity: str) -> np.ndarray:
-        clips = [i for i in self.held.clips if self.data.target.clips[i].id == identity]
+        clips = [i for i in self.held_out.clips if self.data.target.clips[i].id == identity]
         return np.concatenate([self.embed(self.data.target.waveform(i)) for i in clips])
 
     def tests(self, identity: str) -> tuple[np.ndarray, np.ndarray]:
@@ -181,9 +183,9 @@ def test_scores_recomputed_by_hand(
         labels, embeddings = by_hand.tests(identity)
         assert (labels == 0).sum() == (labels == 1).sum() == 6
         scores = score(by_hand, identity, embeddings)
-        found = result.rows[row]
-        assert found.auc[identity] == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
-        assert found.pauc[identity] == pytest.approx(
+        inlier_result = result.rows[row]
+        assert inlier_result.auc[identity] == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
+        assert inlier_result.pauc[identity] == pytest.approx(
             roc_auc_score(labels, scores, max_fpr=0.1), abs=1e-9
         )
 
@@ -191,12 +193,12 @@ def test_scores_recomputed_by_hand(
 def test_inlier_models_are_fitted_on_the_held_out_clips_or_on_all(
     trained: Trained, config: TrialConfig, data: TrialData, by_hand: ByHand
 ) -> None:
-    held = fit_embeddings(Embedder(trained.encoder, config.options), config, data)
-    assert {identity: rows.shape for identity, rows in held.items()} == dict.fromkeys(
+    held_out = fit_embeddings(Embedder(trained.encoder, config.options), config, data)
+    assert {identity: rows.shape for identity, rows in held_out.items()} == dict.fromkeys(
         data.ids, (10, 128)
     )
     for identity in ("0", "4"):
-        np.testing.assert_allclose(held[identity], by_hand.fit_rows(identity), atol=1e-3)
+        np.testing.assert_allclose(held_out[identity], by_hand.fit_rows(identity), atol=1e-3)
     options = config.options.model_copy(update={"inlier_fit": "all"})
     everything = fit_embeddings(
         Embedder(trained.encoder, options), config.model_copy(update={"options": options}), data

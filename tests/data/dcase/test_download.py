@@ -242,7 +242,7 @@ def test_ground_truth_without_a_zip(fake: FakeZenodo, tmp_path: Path) -> None:
     assert get(fake, tmp_path, "fan") == ()
 
 
-def test_a_broken_transfer_goes_on(fake: FakeZenodo, tmp_path: Path) -> None:
+def test_a_broken_transfer_resumes(fake: FakeZenodo, tmp_path: Path) -> None:
     fake.cuts = [200_000, 50, 90_000]
     get(fake, tmp_path, "fan")
     requests = [wanted for name, wanted in fake.requests if name == "dev_data_fan.zip"]
@@ -254,7 +254,7 @@ def test_a_broken_transfer_goes_on(fake: FakeZenodo, tmp_path: Path) -> None:
     assert train.read_bytes() == clip("fan train")
 
 
-def test_a_later_call_goes_on(fake: FakeZenodo, tmp_path: Path) -> None:
+def test_a_later_call_resumes(fake: FakeZenodo, tmp_path: Path) -> None:
     fake.cuts = [200_000] + [0] * zenodo.RETRIES
     with pytest.raises(UserError, match=r"record 4562016 .* by hand"):
         get(fake, tmp_path, "fan")
@@ -316,12 +316,12 @@ def test_what_was_removed_comes_back(fake: FakeZenodo, tmp_path: Path) -> None:
 
 
 def test_files_of_others_stay(fake: FakeZenodo, tmp_path: Path) -> None:
-    own = tmp_path / "dev_data/fan/train/own.wav"
-    own.parent.mkdir(parents=True)
-    own.write_bytes(b"mine")
+    user_file = tmp_path / "dev_data/fan/train/own.wav"
+    user_file.parent.mkdir(parents=True)
+    user_file.write_bytes(b"mine")
     get(fake, tmp_path, "fan")
     assert tree(tmp_path) == fan_files() | label_files() | {"dev_data/fan/train/own.wav"}
-    assert own.read_bytes() == b"mine"
+    assert user_file.read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("name", ["../../evil.wav", "/evil.wav", "fan/train/..\\evil.wav"])
