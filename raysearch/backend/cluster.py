@@ -50,12 +50,17 @@ def connect(address: str, *, dashboard: bool = True) -> tuple[Cluster, "Future[s
     Raises:
         UserError: there is no cluster at this address, or it refuses the connection.
     """
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     url = _join(address) if address else _start(dashboard)
-    if threading.current_thread() is threading.main_thread():
-        # Ray's own handler exits without a message.
-        signal.signal(signal.SIGTERM, on_sigterm)
     return Cluster(address, "", _nodes(address)), url
+
+
+def restore_sigterm() -> None:
+    """Replace Ray's handler of SIGTERM by Python's, in the main thread only.
+
+    Ray's handler prints a stack, and aborts a process that has not ended 3 s later.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 def disconnect() -> None:

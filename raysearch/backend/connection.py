@@ -51,9 +51,10 @@ class RayConnection:
         Raises:
             UserError: the cluster cannot be joined.
         """
-        from raysearch.backend.cluster import with_dashboard
+        from raysearch.backend.cluster import restore_sigterm, with_dashboard
 
         joined, url = self._wait()
+        restore_sigterm()
         return with_dashboard(joined, url.result()) if url.done() else joined
 
     @property

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -220,14 +221,20 @@ def _address(option: str | None) -> str:
     return option or find_local_ray()
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End a run on SIGTERM, by which a cluster stops a run, as on Ctrl-C."""
+    # Ray's handler, which may have run first, would abort the process in 3 s.
+    signal.alarm(0)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run a command; bad input gives one line and exit code 2."""
     # OpenMP reads it once, when torch is loaded; see `backend.environment`.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imported objects stay; to collect garbage among them takes a tenth of the time of all imports.
     gc.set_threshold(GARBAGE, 20, 100)
-    # A cluster stops a run by SIGTERM; it ends the run as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
     except (UserError, NoResultError, StoppedError) as error:

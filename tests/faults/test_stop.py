@@ -4,6 +4,8 @@ Only a run in a process group of its own can be interrupted as a terminal does.
 """
 
 import json
+import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
     return home
 
 
-def test_ctrl_c_stops_and_the_same_command_goes_on(stopped: Path) -> None:
+def test_ctrl_c_stops_and_the_same_command_resumes(stopped: Path) -> None:
     study = Study(stopped, Ended(0, "", ""))
     started = begin(stopped, "--no-report")
     try:
@@ -73,3 +75,15 @@ def test_ctrl_c_outside_of_a_trial_says_how_to_go_on(stopped: Path) -> None:
     ended = started.wait()
     assert ended.code == 130, ended
     assert ended.err == "raysearch: stopped; the same command resumes from here\n"
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(stopped: Path) -> None:
+    """A cluster stops a job by SIGTERM; Ray's own handler prints a stack and aborts the process."""
+    started = begin(stopped, "--no-report", "--name", "terminated")
+    encoders = stopped / "runs" / "terminated" / "encoders"
+    started.wait_until(lambda: any(encoders.glob("*/last.safetensors")))
+    os.kill(started.process.pid, signal.SIGTERM)
+    ended = started.wait()
+    assert ended.code == 130, ended
+    message = r"raysearch: stopped with \d of 6 trials done; the same command resumes from here\n"
+    assert re.fullmatch(message, ended.err)
