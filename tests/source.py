@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -37,7 +37,14 @@ class Module:
 
 
 def read(*folders: str) -> list[Module]:
-    paths = sorted(path for folder in folders for path in (REPOSITORY / folder).rglob("*.py"))
+    """Return the modules of some folders."""
+    return [module for folder in folders for module in _read(folder)]
+
+
+@cache
+def _read(folder: str) -> list[Module]:
+    """Read the modules of a folder; a module is parsed once for all tests."""
+    paths = sorted((REPOSITORY / folder).rglob("*.py"))
     return [Module(p.relative_to(REPOSITORY).as_posix(), p.read_text("utf-8")) for p in paths]
 
 
