@@ -47,6 +47,9 @@ BANNED = frozenset(BANNED_LIST.split())
 """Identifiers that stand for things that have a name."""
 
 
+Documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
 def is_property(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     marks = {ast.unparse(mark).rpartition(".")[2] for mark in function.decorator_list}
     return bool(marks & {"property", "cached_property"})
@@ -58,30 +61,37 @@ def third_person(word: str) -> bool:
     return word.endswith("s") and bool(stems & (VERBS - NOUNS))
 
 
+def docstrings(module: Module) -> Iterator[tuple[Documented, str]]:
+    """Yield the functions and classes of a module that have a docstring, and the docstrings."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, Documented):
+            text = ast.get_docstring(node)
+            if text:
+                yield node, text
+
+
+def fault(module: Module, node: Documented, text: str) -> str:
+    return f"{module.path}:{node.lineno} {node.name}: {text.splitlines()[0]}"
+
+
 def docstring_faults(module: Module) -> list[str]:
     """List the docstrings that open with neither a verb (functions) nor a noun (classes)."""
     faults = []
-    for node in ast.walk(module.tree):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            continue
-        text = ast.get_docstring(node)
-        if not text:
-            continue
+    for node, text in docstrings(module):
         first = text.split()[0].strip(".,:;")
         is_noun = isinstance(node, ast.ClassDef) or is_property(node)
         wrong = first in HEADLESS | PRONOUNS or third_person(first)
         if wrong or (first in VERBS - NOUNS if is_noun else first not in VERBS):
-            faults.append(f"{module.path}:{node.lineno} {node.name}: {text.splitlines()[0]}")
+            faults.append(fault(module, node, text))
     return faults
 
 
 def headless_faults(module: Module) -> list[str]:
     """List the docstrings that open with a clause without a noun."""
     return [
-        f"{module.path}:{node.lineno} {node.name}: {text.splitlines()[0]}"
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        if (text := ast.get_docstring(node)) and text.split()[0].strip(".,:;") in HEADLESS
+        fault(module, node, text)
+        for node, text in docstrings(module)
+        if text.split()[0].strip(".,:;") in HEADLESS
     ]
 
 
@@ -107,15 +117,15 @@ def name_faults(module: Module) -> list[str]:
 
 
 def test_docstrings_open_with_a_verb_or_a_noun() -> None:
-    assert [fault for module in read(*FOLDERS) for fault in docstring_faults(module)] == []
+    assert [line for module in read(*FOLDERS) for line in docstring_faults(module)] == []
 
 
 def test_docstrings_of_tests_open_with_no_headless_clause() -> None:
-    assert [fault for module in read("tests") for fault in headless_faults(module)] == []
+    assert [line for module in read("tests") for line in headless_faults(module)] == []
 
 
 def test_things_have_their_names() -> None:
-    assert [fault for module in read(*FOLDERS, "tests") for fault in name_faults(module)] == []
+    assert [line for module in read(*FOLDERS, "tests") for line in name_faults(module)] == []
 
 
 @pytest.mark.parametrize(

@@ -51,12 +51,14 @@ def connect(address: str, *, dashboard: bool = True) -> tuple[Cluster, "Future[s
         UserError: there is no cluster at this address, or it refuses the connection.
     """
     url = _join(address) if address else _start(dashboard)
+    restore_sigterm()
     return Cluster(address, "", _nodes(address)), url
 
 
 def restore_sigterm() -> None:
-    """Replace Ray's handler of SIGTERM by Python's, in the main thread only.
+    """Replace Ray's handler of SIGTERM by Python's, if this is the main thread.
 
+    Python sets handlers in the main thread only, and a search connects in another thread.
     Ray's handler prints a stack, and aborts a process that has not ended 3 s later.
     """
     if threading.current_thread() is threading.main_thread():
