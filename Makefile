@@ -32,11 +32,11 @@ test: test-fast ## run all tests, the fast ones first
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25 -m slow
 
 test-fast: $(VENV)/.installed-dev ## run the fast tests only
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # Lines that run in processes of their own, such as Ray's workers, do not count.
 coverage: $(VENV)/.installed-dev ## run the fast tests under coverage; fewer than 90 % of lines fail
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" \
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow" \
 	  --cov=raysearch --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 check: $(VENV)/.installed-dev ## check format, lint, types, architecture and documentation

@@ -31,17 +31,28 @@ LONGEST = (
 )
 """Files whose slow tests take minutes, the longest first."""
 
+LONGER = (
+    *("training/test_train.py", "pipeline/test_finish.py", "search/test_sampler.py"),
+    *("backend/test_worker.py", "backend/test_environment.py", "study/test_confidence.py"),
+    *("training/test_trial.py", "report/html/test_page.py", "test_storage.py"),
+)
+"""Files whose fast tests take more than ten seconds, the longest first."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first, so that a failure shows early, and then the longest files.
+    """Run the fast tests first, so that a failure shows early, and of each kind the longest files.
 
     Otherwise one process would run them long after the others are idle.
     """
-    places = {Path(__file__).parent / name: position for position, name in enumerate(LONGEST)}
+    tests = Path(__file__).parent
+    places = {
+        slow: {tests / name: position for position, name in enumerate(names)}
+        for slow, names in ((False, LONGER), (True, LONGEST))
+    }
 
     def order(item: pytest.Item) -> tuple[bool, int]:
         slow = item.get_closest_marker("slow") is not None
-        return slow, places.get(item.path, len(LONGEST)) if slow else 0
+        return slow, places[slow].get(item.path, len(places[slow]))
 
     items.sort(key=order)
 
@@ -67,7 +78,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the demo data: valve, fan and pump, six IDs, 12 + 6 clips of 3 s each. Read only."""
+    """Return the demo data: valve, fan and pump, six IDs. Read only."""
     return shared_data(tmp_path_factory)
 
 

@@ -12,6 +12,9 @@ from filelock import FileLock
 
 from tests.command import Ended, Study, begin, link, settle, write_space
 
+TRAIN_CLIPS = 8
+"""Training clips of an ID in the shared data set."""
+
 FINALISTS = {"top": 2, "seeds": 2}
 """Finalists of the shared study."""
 
@@ -37,12 +40,12 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 
 def shared_data(factory: pytest.TempPathFactory) -> Path:
-    """Return a synthetic data set: three machine types, six IDs, 12 + 6 clips of 3 s each."""
+    """Return a synthetic data set: three machine types, six IDs, clips of 3 s."""
     from raysearch.data.synthetic.demo import DemoSize, write_demo
 
     def make(folder: Path) -> None:
         machines = ("valve", "fan", "pump")
-        write_demo(folder / "data", DemoSize(12, 6, 3.0), machines=machines)
+        write_demo(folder / "data", DemoSize(TRAIN_CLIPS, 6, 3.0), machines=machines)
 
     return made_once(factory, "demo", make) / "data"
 

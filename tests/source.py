@@ -21,9 +21,14 @@ class Module:
         return ast.parse(self.source, self.path)
 
     @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """Every node of the tree, each before its children."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
     def names(self) -> list[str]:
         """Every dotted name that it imports, or reaches by its full name."""
-        dotted = (ast.unparse(node) for node in ast.walk(self.tree) if is_dotted(node))
+        dotted = (ast.unparse(node) for node in self.nodes if is_dotted(node))
         return [*imports(self), *dotted]
 
     @property
@@ -51,7 +56,7 @@ def _read(folder: str) -> list[Module]:
 def imports(module: Module) -> Iterator[str]:
     """Every dotted name that a module imports, also inside of functions."""
     package = module.name if module.path.endswith("__init__.py") else module.name.rpartition(".")[0]
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -70,6 +75,6 @@ def is_dotted(node: ast.AST) -> bool:
 
 
 def functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node

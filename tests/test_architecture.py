@@ -111,7 +111,7 @@ def private_faults(module: Module) -> list[str]:
     dotted = (part for name in imports(module) for part in name.split("."))
     reached = (
         node.attr
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Attribute)
         and ast.unparse(node.value) not in ("self", "cls", "super()")
     )
@@ -122,7 +122,7 @@ def private_faults(module: Module) -> list[str]:
 def named(module: Module) -> set[str]:
     """Every identifier, attribute and string constant of a module, but for what it defines."""
     names: set[str] = set()
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Name):
             names.add(node.id)
         elif isinstance(node, ast.Attribute):

@@ -63,7 +63,7 @@ def third_person(word: str) -> bool:
 
 def docstrings(module: Module) -> Iterator[tuple[Documented, str]]:
     """Yield the functions and classes of a module that have a docstring, and the docstrings."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, Documented):
             text = ast.get_docstring(node)
             if text:
@@ -97,7 +97,7 @@ def headless_faults(module: Module) -> list[str]:
 
 def names(module: Module) -> Iterator[tuple[int, str]]:
     """Yield the line and the name of all that a module defines."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.lineno, node.name
         elif isinstance(node, ast.arg):

@@ -37,7 +37,7 @@ from tests.command import (
     table,
     write_space,
 )
-from tests.shared import FINALISTS
+from tests.shared import FINALISTS, TRAIN_CLIPS
 
 pytestmark = pytest.mark.slow
 
@@ -198,9 +198,9 @@ def test_what_the_report_shows_of_clips_is_of_none_of_a_test_id(plain: Study) ->
 def test_study_json_counts_the_clips_of_the_search(plain: Study) -> None:
     clips = json.loads((plain.folder / "study.json").read_text())["clips"]
     assert clips == {
-        "training": dict.fromkeys("012345", 12),
+        "training": dict.fromkeys("012345", TRAIN_CLIPS),
         "validation": {identity: {"normal": 6, "anomalous": 6} for identity in "012"},
-        "other machine types": {"fan": 72, "pump": 72},
+        "other machine types": dict.fromkeys(["fan", "pump"], 6 * TRAIN_CLIPS),
         "left out": 0,
     }
 

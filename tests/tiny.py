@@ -13,7 +13,7 @@ TINY = Options(
     n_fft=512,
     hop=512,
     n_mels=32,
-    segment_seconds=1.0,
+    segment_seconds=0.5,
     segments=4,
 )
 TEN = TINY.model_copy(update={"segment_seconds": 2.0, "segments": 10})

@@ -12,13 +12,6 @@ from raysearch.backend.environment import environment
 PROGRAM = """
 import gc, logging, os, pkgutil, signal, sys, warnings
 
-# What these change of a process is not raysearch's.
-import matplotlib.pyplot, optuna, plotly.offline, ray.train.torch, sklearn.mixture
-import timm, torch, torchaudio, torchvision
-from ray import job_submission, tune
-
-import raysearch
-
 LOGGERS = ("", "ray", "optuna", "ray.dashboard.modules.job.sdk")
 
 def state():
@@ -30,12 +23,29 @@ def state():
         "warnings": [str(each) for each in warnings.filters],
     }
 
+def print_changes(before):
+    after = state()
+    print(*(key for key in before | after if before.get(key) != after.get(key)), sep="; ")
+
+before = state()
+import raysearch.model.eager
+print_changes(before)
+
+# The rest is to be imported in half the time.
+raysearch.model.eager.postpone_compiler()
+gc.disable()
+
+# What these change of a process is not raysearch's.
+import matplotlib.pyplot, optuna, plotly.offline, ray.train.torch, sklearn.mixture
+import timm, torch, torchaudio, torchvision
+from ray import job_submission, tune
+
+gc.enable()
 before = state()
 for module in pkgutil.walk_packages(raysearch.__path__, "raysearch."):
     if module.name not in ("raysearch.__main__", "raysearch.backend.mlflow_runs"):
         __import__(module.name)
-after = state()
-print(*(key for key in before | after if before.get(key) != after.get(key)), sep="; ")
+print_changes(before)
 """
 
 

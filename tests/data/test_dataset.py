@@ -26,6 +26,7 @@ from raysearch.data.index import read_ground_truth, read_index
 from raysearch.errors import DataError, UserError
 from raysearch.storage import AnyPath, to_path
 from tests.s3 import BUCKET, S3
+from tests.shared import TRAIN_CLIPS
 
 VALIDATION, TEST = ("0", "1", "2"), ("3", "4", "5")
 
@@ -131,12 +132,14 @@ def test_the_data_are_the_target_and_each_other_machine(demo_data: Path) -> None
     assert {c.machine for c in data.target.clips} == {"valve"}
     assert [{c.machine for c in store.clips} for store in data.others] == [{"fan"}, {"pump"}]
     assert {c.split for store in (data.target, *data.others) for c in store.clips} == {"train"}
-    assert len(data.target.clips) == 6 * 12
+    assert len(data.target.clips) == 6 * TRAIN_CLIPS
     assert data.products.tolist() == [int(clip.id) for clip in data.target.clips]
     assert data.defects == ()
 
 
-@pytest.mark.parametrize(("domain", "clips"), [("source", 12), ("target", 3), ("both", 15)])
+@pytest.mark.parametrize(
+    ("domain", "clips"), [("source", TRAIN_CLIPS), ("target", 3), ("both", TRAIN_CLIPS + 3)]
+)
 def test_the_domain_decides_which_clips_train(root: Path, domain: str, clips: int) -> None:
     assert len(search_index(source(root, domain=domain)).train("valve")) == 6 * clips
 
@@ -144,8 +147,8 @@ def test_the_domain_decides_which_clips_train(root: Path, domain: str, clips: in
 def test_parts_normalise_by_their_own_machine_or_by_the_target(demo_data: Path) -> None:
     data = open_data(source(demo_data))
     train, validation = data.target_parts(0.25, 0)
-    assert validation.clips.size == 6 * 3
-    assert sorted([*train.clips, *validation.clips]) == list(range(72))
+    assert validation.clips.size == 6 * TRAIN_CLIPS / 4
+    assert sorted([*train.clips, *validation.clips]) == list(range(6 * TRAIN_CLIPS))
     assert (
         (train.mean, train.std)
         == (validation.mean, validation.std)
@@ -155,7 +158,7 @@ def test_parts_normalise_by_their_own_machine_or_by_the_target(demo_data: Path) 
     assert [p.std for p in others] == [store.std for store in data.others]
     forced, validation_others = data.other_parts("target", 0.25, 0)
     assert {p.std for p in (*forced, *validation_others)} == {data.target.std}
-    assert [p.clips.size for p in validation_others] == [18, 18]
+    assert [p.clips.size for p in validation_others] == [6 * TRAIN_CLIPS / 4] * 2
 
 
 CHANGES: dict[str, Callable[[Path], None]] = {
@@ -246,18 +249,19 @@ def test_an_id_with_one_kind_of_clips_is_refused(root: Path, label: str, missing
 
 
 def test_an_id_with_one_training_clip_is_refused(root: Path) -> None:
-    remove(root, "valve/train/section_05_source_train_*_00[01][1-9]_*")
-    remove(root, "valve/train/section_05_source_train_*_0010_*")
+    remove(root, "valve/train/section_05_source_train_*_000[1-9]_*")
     assert "ID 5 of valve has 1 usable training clip" in refusal(source(root))
 
 
 def test_defective_files_stop_unless_they_are_allowed(root: Path) -> None:
     paths = sorted((root / "dev_data/pump/train").glob("section_00_source_*"))
     overwrite(paths[0], b"garbage")
-    assert f"1 of 72 files are defective, the first {paths[0]}" in refusal(source(root))
+    assert f"1 of {6 * TRAIN_CLIPS} files are defective, the first {paths[0]}" in refusal(
+        source(root)
+    )
     data = open_data(source(root, allow_defects=True))
     assert [defect.path for defect in data.defects] == [str(paths[0])]
-    assert len(data.others[1].clips) == 71
+    assert len(data.others[1].clips) == 6 * TRAIN_CLIPS - 1
 
 
 @pytest.mark.parametrize("label", ["normal", "anomaly"])

@@ -25,6 +25,9 @@ from tests.records import complete, failed, make_space, row
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "qmc")
 QUICK = [name for name in SAMPLERS if name != "gp"]
 MODES = ("sweep", "sample")
+
+GP_TRIALS = 13
+"""Trials of a search with a Gaussian process, which costs most; its model starts after ten."""
 CONDITIONAL = ("tpe", "gp", "random", "grid")
 """Samplers that can choose inlier models, too."""
 KINDS = [(s, m) for s in (*SAMPLERS, "grid") for m in MODES if m == "sweep" or s in CONDITIONAL]
@@ -102,7 +105,7 @@ def space(sampler: str, mode: str, **search: object) -> Space:
 def test_an_interrupted_search_proposes_the_same(tmp_path: Path, sampler: str, mode: str) -> None:
     settings = space(sampler, mode, lr=[1e-4, 3e-4, 1e-3, 3e-3, 1e-2])
     runs = []
-    trials = 18 if sampler != "gp" else 13  # its model starts after ten
+    trials = 18 if sampler != "gp" else GP_TRIALS
     for interrupted in (False, True):
         folder = tmp_path / str(interrupted)
         folder.mkdir()
@@ -179,9 +182,9 @@ def test_a_range_of_batch_sizes_gives_even_sizes_within_it(
     tmp_path: Path, sampler: str, log: bool
 ) -> None:
     settings = space(sampler, "sweep", batch_size={"low": 8, "high": 64, "log": log})
-    sizes = [
-        p.configuration.batch_size for p in Search(settings, tmp_path).run(30, interrupted=False)
-    ]
+    trials = 30 if sampler != "gp" else GP_TRIALS
+    proposals = Search(settings, tmp_path).run(trials, interrupted=False)
+    sizes = [proposal.configuration.batch_size for proposal in proposals]
     assert all(size % 2 == 0 and 8 <= size <= 64 for size in sizes)
     assert len(set(sizes)) > 5
 
@@ -204,7 +207,8 @@ def test_a_range_of_few_batch_sizes_is_exhausted(
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
 def test_p_belongs_to_its_inlier_model(tmp_path: Path, sampler: str) -> None:
     settings = space(sampler, "sample")
-    proposals = Search(settings, tmp_path).run(20, interrupted=False)
+    trials = 20 if sampler != "gp" else GP_TRIALS
+    proposals = Search(settings, tmp_path).run(trials, interrupted=False)
     specs = {(spec.name, spec.p) for spec in settings.search.specs}
     assert {(p.inlier.name, p.inlier.p) for p in proposals if p.inlier} <= specs
     assert {p.inlier.name for p in proposals if p.inlier} == {"gmm", "lof", "none"}

@@ -21,6 +21,7 @@ from raysearch.training.network import frontend, new_encoder
 from raysearch.training.outcome import Epoch
 from raysearch.training.state import is_trained
 from raysearch.training.train import Trained, load_trained, train
+from tests.shared import TRAIN_CLIPS
 from tests.tiny import TINY, open_valve, tiny_config
 
 Losses = list[tuple[float, float]]
@@ -76,7 +77,7 @@ def same_weights(left: Trained, right: Trained) -> bool:
 
 
 # To make it again after a change that is meant to move it: run the test and copy what it prints.
-GOLDEN: Losses = [(1.5536619, 1.5004812), (1.4748084, 1.4762065), (1.4069302, 1.4557514)]
+GOLDEN: Losses = [(1.5313228, 1.5039368), (1.4686536, 1.4947693), (1.5226407, 1.4884017)]
 
 
 def test_golden_loss_curve(data: TrialData, tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_an_epoch_that_was_broken_off_is_trained_from_its_start(
     def step(machine: torch.Tensor, product: torch.Tensor, lam: float) -> torch.Tensor:
         nonlocal steps
         steps += 1
-        if steps == 8:
+        if steps == 5:
             raise KeyboardInterrupt
         return total_loss(machine, product, lam)
 
@@ -219,7 +220,7 @@ def test_a_finished_encoder_is_loaded(data: TrialData, tmp_path: Path) -> None:
 def test_one_cycle_takes_exactly_the_steps_that_are_run(
     data: TrialData, tmp_path: Path, batch_size: int
 ) -> None:
-    lr, clips = 3e-3, 6 * 11  # of twelve clips of an ID, one is held out
+    lr, clips = 3e-3, 6 * (TRAIN_CLIPS - 1)  # of an ID, one is held out
     config = tiny_config(data, lr=lr, epochs=2, batch_size=batch_size)
     rates: list[float] = []
 
@@ -285,7 +286,7 @@ def test_losses_of_the_kept_epoch_follow_from_its_weights(
     trained = train(config, data, ignore, tmp_path)
     target, held_out = data.target_parts(0.1, config.seed)
     _, others = data.other_parts("own", 0.1, config.seed)
-    # One clip of twelve an ID, so all IDs have their say; as many others, of each type in turn.
+    # One clip of an ID, so all IDs have their say; as many others, of each type in turn.
     assert sorted(data.target.clips[i].id for i in held_out.clips) == list("012345")
     assert set(held_out.clips).isdisjoint(target.clips)
     rows = [(held_out, i, k) for i in held_out.clips for k in [data.products[i]]]

@@ -20,6 +20,7 @@ from raysearch.training.network import frontend
 from raysearch.training.outcome import Epoch, InlierResult, TrialResult
 from raysearch.training.train import Trained, load_trained
 from raysearch.training.trial import fit_embeddings, run_trial, score_inlier_models
+from tests.shared import TRAIN_CLIPS
 from tests.tiny import VALIDATION_IDS, open_valve, tiny_config
 
 GMM, LOF, NONE = InlierSpec("gmm", 1), InlierSpec("lof", 3), InlierSpec("none", None)
@@ -203,7 +204,7 @@ def test_inlier_models_are_fitted_on_the_held_out_clips_or_on_all(
     everything = fit_embeddings(
         Embedder(trained.encoder, options), config.model_copy(update={"options": options}), data
     )
-    assert {rows.shape for rows in everything.values()} == {(120, 128)}
+    assert {rows.shape for rows in everything.values()} == {(10 * TRAIN_CLIPS, 128)}
 
 
 def test_another_way_to_score_needs_no_training(
@@ -214,7 +215,7 @@ def test_another_way_to_score_needs_no_training(
     assert other.signature() == config.signature()
     again = run_trial(other, data, (TOO_MANY,), forbidden, folder)
     assert again.history == result.history
-    assert again.rows[0].error == ""  # 120 segments are enough
+    assert again.rows[0].error == ""  # all training clips have enough segments
 
 
 def test_the_same_embeddings_give_the_same_rows(
