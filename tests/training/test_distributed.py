@@ -39,7 +39,7 @@ from raysearch.training.network import new_encoder
 from raysearch.training.outcome import Epoch, TrialResult
 from raysearch.training.sync_layers import GlobalBatchNorm, synchronise, wrap_encoder
 from raysearch.training.trial import run_trial
-from tests.tiny import TINY, open_valve, tiny_config
+from tests.tiny import TEN, open_valve, tiny_config
 
 SPECS = (
     InlierSpec("gmm", 1),
@@ -184,13 +184,13 @@ def moments(folder: Path) -> dict[str, torch.Tensor]:
 
 def new_encoder_of_seed() -> Encoder:
     torch.manual_seed(0)
-    return new_encoder(TINY, 6, pretrained=False).eval()
+    return new_encoder(TEN, 6, pretrained=False).eval()
 
 
 def embeddings(data: TrialData, encoder: Encoder, clips: list[int]) -> np.ndarray:
     store = data.target
     part = Part(store, np.arange(len(store.clips)), store.mean, store.std)
-    return Embedder(encoder, TINY).clips(part, clips)
+    return Embedder(encoder, TEN).clips(part, clips)
 
 
 def whole_batch() -> torch.Tensor:
@@ -450,7 +450,7 @@ def test_dropout_does_not_depend_on_the_workers(
     result, _ = alone
     actual, expected = losses(two[0].result.history), losses(result.history)
     np.testing.assert_allclose(actual, expected, rtol=3e-4)
-    assert abs(losses(plain) / expected - 1).max() > 2e-3  # without it all is different
+    assert abs(losses(plain) / expected - 1).max() > 1e-3  # without it all is different
 
 
 @pytest.mark.slow
@@ -530,7 +530,7 @@ def test_each_clip_is_embedded_once_and_in_its_place(
     clips = CLIPS if count == 2 else CLIPS[:2]  # fewer clips than workers
     expected = embeddings(data, new_encoder_of_seed(), clips)
     for worker in workers:
-        assert worker.embeddings.shape == (len(clips), TINY.segments, 128)
+        assert worker.embeddings.shape == (len(clips), TEN.segments, 128)
         np.testing.assert_allclose(worker.embeddings, expected, rtol=1e-3, atol=1e-5)
     assert np.ptp(expected, axis=0).max() > 1e-3  # clips differ by more than that
 
