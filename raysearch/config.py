@@ -8,11 +8,18 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from raysearch.errors import UserError
 
@@ -35,6 +42,9 @@ Inlier = Literal[
 ]
 """Names of the inlier models; scoring/spec.py describes them and their p."""
 
+Method = Literal["proposed", "serial", "serial_aam"]
+"""Names of the methods; each has a module in methods/."""
+
 Aggregator = Literal["mean", "above_median", "max"]
 """Functions from the scores of a clip's segments to the score of the clip."""
 
@@ -56,6 +66,7 @@ class Options(Strict):
     Defaults are the paper's where it states them, else those of its first author's recipes.
 
     Attributes:
+        method: system that is trained and scored.
         epochs: passes over the target machine's training clips.
         backbone: any timm model.
         pretrained: True loads timm's weights, False starts at random, a path loads that file.
@@ -78,6 +89,13 @@ class Options(Strict):
         mixup: its probability over training: always 1, rising from 0 to 1, falling from 1 to 0,
             or off.
         mixup_alpha: both parameters of the Beta distribution of the mixing coefficient.
+        machine_loss: False trains the proposed method by the product loss alone ("only product
+            IDs" in Table III).
+        product_mask: samples in the product loss of the proposed method: `target` takes those
+            with the target in their mix (equation 1), `all` takes other machine types as well,
+            with no product ID (the first author's recipe).
+        aam_margin: additive angular margin of serial_aam, radians.
+        aam_scale: factor of the cosines of serial_aam.
         weight_decay: of AdamW.
         validation_share: share of each ID's training clips that choose the epoch and fit the
             inlier models.
@@ -91,6 +109,7 @@ class Options(Strict):
             is called anomalous.
     """
 
+    method: Method = "proposed"
     epochs: int = Field(300, gt=0)
     backbone: str = "tf_efficientnet_b0.ns_jft_in1k"
     pretrained: bool | str = True
@@ -111,6 +130,10 @@ class Options(Strict):
     amplitude: Literal["own", "target"] = "own"
     mixup: Literal["constant", "rise", "decay", "off"] = "constant"
     mixup_alpha: float = Field(0.2, gt=0)
+    machine_loss: bool = True
+    product_mask: Literal["target", "all"] = "target"
+    aam_margin: float = Field(0.5, ge=0, lt=math.pi / 2)
+    aam_scale: float = Field(30.0, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     validation_share: float = Field(0.1, gt=0, lt=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -118,6 +141,11 @@ class Options(Strict):
     reg_covar: float = Field(1e-6, ge=0)
     aggregator: dict[Inlier, Aggregator] = Field(default_factory=dict)
     threshold_quantile: float = Field(0.9, gt=0, lt=1)
+
+    @field_validator("mixup", mode="before")
+    @classmethod
+    def _mixup(cls, value: object) -> object:
+        return "off" if value is False else value  # YAML reads off as False.
 
     @model_validator(mode="after")
     def _consistent(self) -> "Options":
@@ -137,6 +165,16 @@ SCORING_ONLY = frozenset(
     {"segments", "inlier_fit", "reg_covar", "aggregator", "threshold_quantile"}
 )
 """Options of scoring, which leave the encoder as it is."""
+
+LATER = frozenset({"machine_loss", "product_mask", "aam_margin", "aam_scale"})
+"""Options that the first version did not have; a signature leaves them out at their defaults."""
+
+HYPERPARAMETERS_OF: Mapping[Method, tuple[str, ...]] = {
+    "proposed": ("lr", "batch_size", "lam"),
+    "serial": ("lr", "batch_size"),
+    "serial_aam": ("lr", "batch_size"),
+}
+"""Fields of a configuration that define the encoder of a method."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +226,6 @@ class TrialConfig(Strict):
         seed: of split, initial weights, crops and Mixup.
     """
 
-    method: Literal["proposed"] = "proposed"
     machine: str
     data: str
     configuration: Configuration
@@ -201,13 +238,14 @@ class TrialConfig(Strict):
         The hash of a flat dump: the signatures of trained encoders must not change with the
         classes.
         """
+        options = self.options.model_dump(exclude=set(SCORING_ONLY))
+        defaults = {name: Options.model_fields[name].default for name in LATER}
         flat = {
-            "method": self.method,
             "machine": self.machine,
             "data": self.data,
-            **asdict(self.configuration),
+            **{k: getattr(self.configuration, k) for k in HYPERPARAMETERS_OF[self.options.method]},
             "seed": self.seed,
-            **self.options.model_dump(exclude=set(SCORING_ONLY)),
+            **{k: v for k, v in options.items() if k not in LATER or v != defaults[k]},
         }
         return digest(flat)
 

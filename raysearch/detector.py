@@ -23,6 +23,7 @@ from raysearch.config import Options, id_order
 from raysearch.data.decode import Int16, decode, to_pcm
 from raysearch.data.index import parse, product_id
 from raysearch.errors import DataError, UserError
+from raysearch.methods.lookup import find_method
 from raysearch.model.encoder import Encoder
 from raysearch.scoring.inlier import InlierModel, InlierSpec, aggregate, restore
 from raysearch.storage import AnyPath, write_text
@@ -206,7 +207,7 @@ def save_detector(detector: Detector, folder: UPath) -> None:
         "raysearch": __version__,
         "machine": detector.machine,
         "ids": detector.ids,
-        "products": detector.encoder.product_head.out_features,
+        "products": len(detector.models),
         "inlier": detector.spec.name,
         "p": detector.spec.p,
         "mean": detector.mean,
@@ -247,18 +248,20 @@ def _load(folder: UPath, facts: Mapping[str, Any]) -> Detector:
         facts["std"],
         spec,
         encoder.to(best_device()).eval(),
-        {i: _restore(spec, i, arrays) for i in facts["ids"]},
+        {i: _restore(spec, options, i, arrays) for i in facts["ids"]},
         {i: facts["thresholds"][i] for i in facts["ids"]},
     )
 
 
-def _restore(spec: InlierSpec, identity: str, arrays: Mapping[str, torch.Tensor]) -> InlierModel:
+def _restore(
+    spec: InlierSpec, options: Options, identity: str, arrays: Mapping[str, torch.Tensor]
+) -> InlierModel:
     model_arrays = {
         name.removeprefix(f"{identity}/"): tensor.numpy()
         for name, tensor in arrays.items()
         if name.startswith(f"{identity}/")
     }
-    return restore(spec.name, spec.p, model_arrays)
+    return restore(spec.name, spec.p, model_arrays, direct=find_method(options).direct)
 
 
 def _recording(recording: Recording) -> Path | NDArray[Any]:

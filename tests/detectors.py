@@ -5,6 +5,7 @@ import torch
 
 from raysearch.config import Options
 from raysearch.detector import Detector
+from raysearch.methods.lookup import find_method
 from raysearch.scoring.inlier import InlierSpec, fit
 from raysearch.training.network import new_encoder
 from tests.tiny import TINY
@@ -27,7 +28,7 @@ def make_detector(
             rng.normal(0.1 * number, 1, (40, settings.embedding)),
             seed=0,
             reg_covar=1e-3,
-            head_row=encoder.product_head.weight.detach().numpy()[number],
+            direct=find_method(settings).direct_score(encoder, number),
         )
     thresholds = {identity: float(number) for number, identity in enumerate(ids)}
     return Detector(

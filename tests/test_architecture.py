@@ -41,8 +41,8 @@ HOMES = {
     "plotly": ("raysearch/report/",),
     "mlflow": ("raysearch/backend/mlflow_runs.py",),
     "jinja2": ("raysearch/report/html/page.py",),
-    # Losses and Mixup of a system of the paper: only the step of a training knows them.
-    "raysearch.methods": ("raysearch/methods/", "raysearch/training/learner.py"),
+    # Above training and detector nothing depends on what a method is.
+    "raysearch.methods": ("raysearch/methods/", "raysearch/training/", "raysearch/detector.py"),
 }
 
 # Where private parts of other libraries may be used: a module for each of these, whose tests name
@@ -50,7 +50,7 @@ HOMES = {
 PRIVATE_HOMES = {
     "raysearch/search/optuna_backend.py",  # Optuna
     "raysearch/backend/ray_internals.py",  # Ray
-    "raysearch/methods/proposed.py",  # torch
+    "raysearch/methods/mixup.py",  # torch
 }
 
 # Functions that open what may belong to test IDs, and who else than their own module may name

@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from raysearch.config import TrialConfig
 from raysearch.data.batches import ClipSet, training_batches
 from raysearch.data.dataset import TrialData
-from raysearch.methods.proposed import machine_loss, product_loss, total_loss
+from raysearch.methods.losses import machine_loss, product_loss
 from raysearch.training.learner import Learner
 from raysearch.training.network import best_device, frontend, new_encoder
 
@@ -125,7 +125,7 @@ def bare_step(config: TrialConfig, products: int) -> Callable[[], None]:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             product_logits, machine_logits = encoder(front(waves))
         product = product_loss(product_logits, targets, machine)
-        loss = total_loss(machine_loss(machine_logits, machine), product, config.configuration.lam)
+        loss = machine_loss(machine_logits, machine) + config.configuration.lam * product
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

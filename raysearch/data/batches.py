@@ -127,19 +127,25 @@ _SPLIT, _EPOCH = 1, 2
 """Streams of random numbers, so that two uses of a seed do not share their draws."""
 
 
-def batch_count(clips: int, batch_size: int) -> int:
-    """Return the number of batches of an epoch: half of each batch are clips of the target."""
-    return -(-clips // (batch_size // 2))
+def batch_count(clips: int, batch_size: int, *, with_others: bool = True) -> int:
+    """Return the number of batches of an epoch.
+
+    Args:
+        clips: number of clips of the target.
+        batch_size: upper bound of the samples of a batch.
+        with_others: half of each batch are clips of other machine types.
+    """
+    return -(-clips // (batch_size // 2 if with_others else batch_size))
 
 
 def training_batches(
     clips: ClipSet, *, batch_size: int, segment: int, seed: int, epoch: int
 ) -> Iterator[Batch]:
-    """Yield an epoch of 1:1 batches of random crops.
+    """Yield an epoch of batches of random crops: 1:1 with other machine types if there are any.
 
-    Each clip of the target is shown exactly once, in batches whose sizes differ by two at the
-    most (no small remainder). Clips of other machine types are drawn without replacement over all
-    types; the draw repeats when they are fewer. All draws follow from (seed, epoch), so the number
+    Each clip of the target is shown exactly once, in batches whose numbers of targets differ by
+    one at the most (no small remainder). Clips of other machine types are drawn without
+    replacement over all types; the draw repeats when they are fewer. All draws follow from (seed, epoch), so the number
     of the epoch is the whole state of the generator.
 
     Args:
@@ -153,15 +159,16 @@ def training_batches(
     target = clips.target
     pool = [(part, index) for part in clips.others for index in part.clips]
     order = rng.permutation(target.clips)
-    rounds = -(-order.size // len(pool))
-    partners = np.concatenate([rng.permutation(len(pool)) for _ in range(rounds)])
+    rounds = -(-order.size // len(pool)) if pool else 0
+    partners = [pool[k] for _ in range(rounds) for k in rng.permutation(len(pool))]
     positions = rng.random((2, order.size))
-    for rows in np.array_split(np.arange(order.size), batch_count(order.size, batch_size)):
+    count = batch_count(order.size, batch_size, with_others=bool(pool))
+    for rows in np.array_split(np.arange(order.size), count):
         crops = [target.crop(order[i], segment, positions[0, i]) for i in rows]
-        for i in rows:
-            part, index = pool[partners[i]]
-            crops.append(part.crop(index, segment, positions[1, i]))
-        unknown = np.full(rows.size, -1, np.int64)
+        if partners:
+            pairs = [(*partners[i], positions[1, i]) for i in rows]
+            crops += [part.crop(index, segment, position) for part, index, position in pairs]
+        unknown = np.full(len(crops) - rows.size, -1, np.int64)
         yield Batch(np.stack(crops), np.concatenate([clips.products[order[rows]], unknown]))
 
 

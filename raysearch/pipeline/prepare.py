@@ -21,7 +21,7 @@ from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import LEDGER, StudyFolder
 from raysearch.study.manifest import ClipCounts, Manifest, TestClips, library_versions
-from raysearch.study.space import Space
+from raysearch.study.space import Space, check_space
 
 
 @dataclass(frozen=True)
@@ -230,8 +230,9 @@ def check_same_space(folder: UPath, space: Space) -> None:
         if folder.exists() and any(path.name != LEDGER for path in storage.children(folder)):
             raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
         return
-    before = _flat(study.manifest.space)
-    now = _flat(space.model_dump(mode="json", by_alias=True))
+    # Parsed, since an older version wrote fewer options.
+    stored = check_space(study.manifest.space, str(study.path / "study.json"))
+    before, now = (_flat(each.model_dump(mode="json", by_alias=True)) for each in (stored, space))
     for key in sorted(before.keys() | now.keys()):
         changeable = key in CHANGEABLE or key.startswith("strategy.finalists")
         if not changeable and before.get(key) != now.get(key):

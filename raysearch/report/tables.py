@@ -18,7 +18,7 @@ from raysearch.study.confidence import Confidence, read_confidence
 from raysearch.study.folder import studies_in
 from raysearch.study.manifest import read_manifest
 from raysearch.study.scores import final_score
-from raysearch.study.space import Space
+from raysearch.study.space import Space, check_space
 from raysearch.study.winner import Winner, read_frozen
 
 
@@ -41,7 +41,6 @@ def format_score(winner: Winner, confidence: Confidence) -> str:
 
 def _space_yaml(winner: Winner, confidence: Confidence, space: Space) -> str:
     content = {
-        "method": space.method,
         "validation_ids": list(space.validation_ids),
         "test_ids": list(space.test_ids),
         "search": {
@@ -90,7 +89,7 @@ def overview(out: UPath) -> Overview:
         {
             "run": f.name,
             "machine": winners[f].machine,
-            "method": read_manifest(f).space["method"],
+            "method": check_space(read_manifest(f).space, str(f / "study.json")).fixed.method,
             **configs[columns[f]],
             "final_score": final_score(f / "final_test.csv"),
         }

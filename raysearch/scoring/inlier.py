@@ -8,7 +8,7 @@ S segments a clip.
 A fitted model is a few plain arrays (`arrays`, `restore`); nothing is pickled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from raysearch.scoring.fitting import (
     one_thread,
 )
 from raysearch.scoring.metrics import Floats
+from raysearch.scoring.product import ProductProbability
 from raysearch.scoring.spec import COUNTING, COVARIANCES, INLIERS, InlierSpec
 
 __all__ = [
@@ -71,7 +72,7 @@ class InlierModel:
 
 
 def fit(
-    spec: InlierSpec, embeddings: Rows, *, seed: int, reg_covar: float, head_row: Rows
+    spec: InlierSpec, embeddings: Rows, *, seed: int, reg_covar: float, direct: Formula
 ) -> InlierModel:
     """Fit an inlier model to embeddings (N, D) of normal segments of one product ID.
 
@@ -80,14 +81,14 @@ def fit(
         embeddings: of the segments.
         seed: of the mixtures' k-means start, the only random draw.
         reg_covar: added to the diagonal of each covariance of a mixture.
-        head_row: the product head's row (D,) of this ID, used by `none`.
+        direct: score of the method for this ID, used by `none`.
 
     Raises:
         FitError: too few segments, or embeddings that are constant or not finite, or
             otherwise unfit for this model.
     """
     if spec.name == "none":
-        return restore(spec.name, spec.p, {"weight": head_row})
+        return InlierModel(direct)
     rows = fit_rows(embeddings, fewest=_fewest_segments(spec), model=str(spec))
     with one_thread(), explain_failures(str(spec)):
         arrays = _arrays(_fit_formula(spec, rows, seed, reg_covar))
@@ -95,10 +96,25 @@ def fit(
     return restore(spec.name, spec.p, arrays)
 
 
-def restore(name: str, p: float | None, arrays: Mapping[str, Rows]) -> InlierModel:
-    """Rebuild the fitted model of this name and p from its `arrays`."""
+def restore(
+    name: str,
+    p: float | None,
+    arrays: Mapping[str, Rows],
+    *,
+    direct: Callable[..., Formula] = ProductProbability,
+) -> InlierModel:
+    """Rebuild the fitted model of this name and p from its `arrays`.
+
+    Args:
+        name: of the model.
+        p: of the model.
+        arrays: of the model.
+        direct: class of the method's score, for `none`.
+    """
     spec = InlierSpec(name, p)
     copies: dict[str, Any] = {k: np.array(a, np.float64, order="C") for k, a in arrays.items()}
+    if spec.name == "none":
+        return InlierModel(direct(**copies))
     return InlierModel(_restore_formula(spec, copies))
 
 
@@ -161,10 +177,7 @@ def _fit_neighbours(name: str, p: int, rows: Floats) -> Formula:
 
 def _restore_formula(spec: InlierSpec, arrays: Mapping[str, Any]) -> Formula:
     name, p = spec.name, spec.p
-    if name == "none" or p is None:
-        from raysearch.scoring.product import ProductProbability
-
-        return ProductProbability(**arrays)
+    assert p is not None, name
     if name in COVARIANCES:
         from raysearch.scoring.mixture import Mixture
 

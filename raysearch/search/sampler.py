@@ -121,7 +121,7 @@ class Sampler:
         if self.space.strategy.metric == "score":
             return epoch.val_score
         # Without λ, so that trials of different λ are comparable.
-        return -(epoch.val_machine_loss + epoch.val_product_loss)
+        return -((epoch.val_machine_loss or 0.0) + (epoch.val_product_loss or 0.0))
 
     def tell(self, record: Record) -> None:
         """Report the result of a trial; a second result is ignored."""

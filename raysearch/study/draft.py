@@ -46,7 +46,7 @@ def draft(index: Index, machine: str) -> str:
     base = (shipped_folder() / "default.yaml").read_text()
     options = check_space(yaml.safe_load(base), "default.yaml").fixed
     fitted = int(options.validation_share * _fewest_clips(clips)) * options.segments
-    text = base[base.index("method:") :]
+    text = base[base.index("validation_ids:") :]
     for key, value in {
         "validation_ids": _yaml_list(validation),
         "test_ids": _yaml_list(test),

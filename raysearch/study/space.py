@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from raysearch.config import Options, Strict, explain
+from raysearch.config import HYPERPARAMETERS_OF, Options, Strict, explain
 from raysearch.data.dataset import parse_ids
 from raysearch.errors import UserError, one_line
 from raysearch.scoring.spec import INLIERS, InlierSpec
@@ -129,13 +129,44 @@ class Space(Strict):
         tracking: further tracker of trials.
     """
 
-    method: Literal["proposed"] = "proposed"
     validation_ids: PRODUCT_IDS = ("0", "1", "2")
     test_ids: tuple[str, ...] = ("3", "4", "5")
     search: Search
     fixed: Options = Options()
     strategy: Strategy = Strategy()
     tracking: Literal["none", "mlflow"] = "none"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method(cls, content: object) -> object:
+        """Move `method` from the top level, where the first version had it, to `fixed`."""
+        if not isinstance(content, Mapping) or "method" not in content:
+            return content
+        rest = {key: value for key, value in content.items() if key != "method"}
+        fixed = rest.get("fixed") or {}
+        if not isinstance(fixed, Mapping):
+            return rest
+        if fixed.get("method", content["method"]) != content["method"]:
+            raise ValueError("method: is set at the top level and, differently, in fixed")
+        return rest | {"fixed": {**fixed, "method": content["method"]}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, content: object) -> object:
+        """Give hyperparameters that the method does not have a single value."""
+        match content:
+            case {"search": Mapping() as search}:
+                absent = {"lambda": 1.0} if _uses_no_lambda(content) else {}
+                return {**content, "search": {**absent, **search}}
+        return content
+
+    @model_validator(mode="after")
+    def _one_lambda(self) -> "Space":
+        lam = self.search.lam
+        without = "lam" not in HYPERPARAMETERS_OF[self.fixed.method]
+        if without and (isinstance(lam, Range) or len(lam) > 1):
+            raise ValueError(f"search.lambda: {self.fixed.method} has no λ; leave it out")
+        return self
 
     @field_validator("validation_ids", "test_ids", mode="before")
     @classmethod
@@ -195,6 +226,11 @@ class Space(Strict):
         if isinstance(finalists, Finalists):
             return finalists
         return Finalists() if finalists == "auto" and self.strategy.trials >= AUTO_TRIALS else None
+
+
+def _uses_no_lambda(content: Mapping[str, Any]) -> bool:
+    method = (content.get("fixed") or {}).get("method", "proposed")
+    return "lam" not in HYPERPARAMETERS_OF.get(method, ("lam",))
 
 
 def load_space(path: Path) -> Space:

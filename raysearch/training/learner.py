@@ -6,13 +6,14 @@ the trial, and losses and gradients are those of the whole batch.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from raysearch.config import Options, TrialConfig, derive_seed
+from raysearch.config import TrialConfig, derive_seed
 from raysearch.data.batches import (
     Batch,
     ClipSet,
@@ -23,14 +24,29 @@ from raysearch.data.batches import (
 )
 from raysearch.data.dataset import TrialData
 from raysearch.errors import TrialError
-from raysearch.methods.proposed import machine_loss, mixup, product_loss, total_loss
+from raysearch.methods.lookup import find_method
+from raysearch.methods.method import Labels
+from raysearch.methods.mixup import mixup
 from raysearch.training import checkpoint
 from raysearch.training.distributed import all_reduce_sum, rank, shard, world_size
 from raysearch.training.network import best_device, frontend, full_precision, new_encoder
 from raysearch.training.sync_layers import wrap_encoder
 
-Means = tuple[float, float, float]
-"""Mean total, machine and product loss over samples."""
+Losses = dict[str, Tensor]
+"""Parts of a loss by name."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """Mean losses over samples.
+
+    Attributes:
+        total: weighted sum of the parts.
+        parts: by name.
+    """
+
+    total: float
+    parts: dict[str, float]
 
 
 class Learner:
@@ -49,19 +65,24 @@ class Learner:
         """
         options = config.options
         self.config, self.data = config, data
+        self.method = find_method(options)
+        self.weights = self.method.weights(config.configuration)
         self.device = best_device()
         self.target, self.validation_target = data.target_parts(
             options.validation_share, config.seed
         )
-        self.others, held_out = data.other_parts(
-            options.amplitude, options.validation_share, config.seed
+        self.others, held_out = (
+            data.other_parts(options.amplitude, options.validation_share, config.seed)
+            if self.method.uses_others
+            else ([], [])
         )
         # With one clip an ID none is held out: a biased loss is better than one without others.
         has_held_out = any(part.clips.size for part in held_out)
         self.validation_others = held_out if has_held_out else self.others
         configuration = config.configuration
-        steps = batch_count(self.target.clips.size, configuration.batch_size)
-        _check_batches(config, 2 * (self.target.clips.size // steps))
+        with_others, clips = bool(self.others), self.target.clips.size
+        steps = batch_count(clips, configuration.batch_size, with_others=with_others)
+        _check_batches(config, clips // steps * (2 if with_others else 1))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, _WEIGHTS))
             self.encoder = new_encoder(options, len(data.ids), pretrained=pretrained)
@@ -116,25 +137,25 @@ class Learner:
         # The generators of an epoch follow from (seed, epoch): resuming needs only its number.
         generator = torch.Generator().manual_seed(derive_seed(config.seed, _MIXUP, number))
         self.network.train()
-        meter = _Meter(config.configuration.lam, self.device)
+        meter = _Meter(self.weights, self.device)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(derive_seed(config.seed, _DROPOUT, number))
             for batch in prefetch(batches):
-                machine, product, count = self._losses(batch, generator, number)
+                losses, count = self._losses(batch, generator, number)
                 self.optimiser.zero_grad(set_to_none=True)
                 # Workers' losses add up to that of the batch, but their gradients are averaged.
-                loss = total_loss(machine, product, config.configuration.lam) * world_size()
+                loss = sum_losses(losses, self.weights) * world_size()
                 loss.backward()  # type: ignore[no-untyped-call]
                 self.optimiser.step()
                 self.schedule.step()
-                meter.add(machine, product, count)
+                meter.add(losses, dict.fromkeys(losses, count))
         return meter.means()
 
     def validate(self) -> Means:
         """Compute the losses of the held-out clips. Collective."""
         self.network.eval()
-        meter = _Meter(self.config.configuration.lam, self.device)
+        meter = _Meter(self.weights, self.device)
         batches = validation_batches(
             ClipSet(self.validation_target, self.data.products, self.validation_others),
             batch_size=_EVALUATION_BATCH,
@@ -143,28 +164,31 @@ class Learner:
         # Validation selects the epoch, so it computes in full precision, as scoring does.
         with torch.inference_mode(), full_precision():
             for batch in batches:
-                targets = int((batch.products >= 0).sum())
-                if rank() < len(batch.products):
-                    machine, product, count = self._losses(batch, None, 0)
-                    meter.add(machine, product, count, targets)
+                size, targets = len(batch.products), int((batch.products >= 0).sum())
+                counts = {
+                    name: targets if name in self.method.over_targets else size
+                    for name in self.weights
+                }
+                if rank() < size:
+                    losses, _ = self._losses(batch, None, 0)
                 else:  # fewer samples than workers
-                    zero = torch.zeros((), device=self.device)
-                    meter.add(zero, zero, len(batch.products), targets)
+                    losses = {name: torch.zeros((), device=self.device) for name in counts}
+                meter.add(losses, counts)
         return meter.means()
 
     def _losses(
         self, batch: Batch, generator: torch.Generator | None, number: int
-    ) -> tuple[Tensor, Tensor, int]:
-        """Compute machine and product loss of this worker's shard, and the size of the batch."""
+    ) -> tuple[Losses, int]:
+        """Compute the losses of this worker's shard, and the size of the batch."""
         options = self.config.options
         waves = torch.from_numpy(batch.waveforms).to(self.device, non_blocking=True)
         products = torch.from_numpy(batch.products).to(self.device)
         machine = (products >= 0).float()
         targets = one_hot(products.clamp(min=0), len(self.data.ids)) * machine[:, None]
-        if generator is not None and _mixes(options, number, generator):
+        if generator is not None and self._mixes(number, generator):
             waves, targets, machine = mixup(waves, targets, machine, options.mixup_alpha, generator)
-        size, holders = len(waves), (machine > 0).sum()
-        waves, targets, machine = waves[shard()], targets[shard()], machine[shard()]
+        labels = Labels(targets[shard()], machine[shard()], len(waves), (machine > 0).sum())
+        waves = waves[shard()]
         use_bf16 = generator is not None and (
             options.precision == "bf16"
             or (options.precision == "auto" and self.device.type == "cuda")
@@ -173,12 +197,17 @@ class Learner:
         # the encoder without its wrapper.
         network = self.encoder if generator is None else self.network
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=use_bf16):
-            product_logits, machine_logits = network(self.frontend(waves))
-        return (
-            machine_loss(machine_logits, machine, size),
-            product_loss(product_logits, targets, machine, holders),
-            size,
-        )
+            outputs = network(self.frontend(waves))
+        return dict(self.method.losses(outputs, labels)), labels.size
+
+    def _mixes(self, number: int, generator: torch.Generator) -> bool:
+        """Draw if a batch of an epoch is mixed."""
+        if not self.method.uses_mixup:
+            return False
+        options = self.config.options
+        progress = number / max(1, options.epochs - 1)
+        chance = {"constant": 1.0, "rise": progress, "decay": 1 - progress, "off": 0.0}
+        return bool(torch.rand((), generator=generator) < chance[options.mixup])
 
 
 _EVALUATION_BATCH = 128
@@ -197,10 +226,9 @@ def _is_json(value: object) -> bool:
     return isinstance(value, bool | int | float | str | list | type(None))
 
 
-def _mixes(options: Options, number: int, generator: torch.Generator) -> bool:
-    progress = number / max(1, options.epochs - 1)
-    chance = {"constant": 1.0, "rise": progress, "decay": 1 - progress, "off": 0.0}
-    return bool(torch.rand((), generator=generator) < chance[options.mixup])
+def sum_losses(losses: Losses, weights: Mapping[str, float]) -> Tensor:
+    """Sum the weighted parts of a loss."""
+    return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
 
 class _Meter:
@@ -209,18 +237,20 @@ class _Meter:
     Each worker adds its shards of the losses of whole batches, and the counts of whole batches.
     """
 
-    def __init__(self, lam: float, device: torch.device) -> None:
-        self.lam = lam
-        self.sums = [torch.zeros((), device=device) for _ in range(2)]
-        self.counts = [0, 0]
+    def __init__(self, weights: Mapping[str, float], device: torch.device) -> None:
+        self.weights = weights
+        self.sums = {name: torch.zeros((), device=device) for name in weights}
+        self.counts = dict.fromkeys(weights, 0)
 
-    def add(self, machine: Tensor, product: Tensor, count: int, targets: int | None = None) -> None:
-        counts = (count, count if targets is None else targets)
-        for k, (loss, n) in enumerate(zip((machine, product), counts, strict=True)):
-            self.sums[k] = self.sums[k] + loss.detach() * n
-            self.counts[k] += n
+    def add(self, losses: Losses, counts: Mapping[str, int]) -> None:
+        for name, loss in losses.items():
+            self.sums[name] = self.sums[name] + loss.detach() * counts[name]
+            self.counts[name] += counts[name]
 
     def means(self) -> Means:
-        sums: list[float] = all_reduce_sum(torch.stack(self.sums).double()).tolist()
-        machine, product = (s / max(1, n) for s, n in zip(sums, self.counts, strict=True))
-        return machine + self.lam * product, machine, product
+        sums: list[float] = all_reduce_sum(torch.stack([*self.sums.values()]).double()).tolist()
+        parts = {
+            name: total / max(1, count)
+            for total, (name, count) in zip(sums, self.counts.items(), strict=True)
+        }
+        return Means(sum(self.weights[name] * mean for name, mean in parts.items()), parts)

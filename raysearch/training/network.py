@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from raysearch.config import Options
+from raysearch.methods.lookup import find_method
 from raysearch.model.encoder import Encoder
 from raysearch.model.frontend import LogMel, MelScale
 
@@ -45,15 +46,8 @@ def frontend(options: Options) -> LogMel:
 
 
 def new_encoder(options: Options, products: int, *, pretrained: bool | str) -> Encoder:
-    """Build the encoder of some options, before training."""
-    return Encoder(
-        backbone=options.backbone,
-        pretrained=pretrained,
-        products=products,
-        embedding=options.embedding,
-        dropout=options.dropout,
-        divide_norm=options.divide_norm,
-    )
+    """Build the network of the options' method, before training."""
+    return find_method(options).network(products, pretrained=pretrained)
 
 
 def check_network(options: Options) -> None:

@@ -12,6 +12,10 @@ class Epoch:
 
     Attributes:
         epoch: from 1.
+        train_machine_loss: L_machine; None if it is no part of the method's loss.
+        train_product_loss: L_product; None likewise.
+        val_machine_loss: of the held-out clips; None likewise.
+        val_product_loss: of the held-out clips; None likewise.
         seconds: of training and validation.
         val_score: at a rung, the best validation score over all inlier settings of the encoder of
             the least validation loss so far.
@@ -19,11 +23,11 @@ class Epoch:
 
     epoch: int
     train_loss: float
-    train_machine_loss: float
-    train_product_loss: float
+    train_machine_loss: float | None
+    train_product_loss: float | None
     val_loss: float
-    val_machine_loss: float
-    val_product_loss: float
+    val_machine_loss: float | None
+    val_product_loss: float | None
     lr: float
     seconds: float
     val_score: float | None = None

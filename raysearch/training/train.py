@@ -12,6 +12,7 @@ from torch import Tensor
 from raysearch.config import Options, TrialConfig
 from raysearch.data.dataset import TrialData
 from raysearch.errors import TrialError, UserError, one_line
+from raysearch.methods.method import MACHINE, PRODUCT
 from raysearch.model.encoder import Encoder
 from raysearch.storage import AnyPath
 from raysearch.training import checkpoint
@@ -172,11 +173,20 @@ class _Run:
     def _epoch(self) -> Epoch:
         number, start = len(self.history), time.perf_counter()
         lr = self.learner.lr
-        train_losses = self.learner.train(number)
-        val_losses = self.learner.validate()
-        if not all(math.isfinite(loss) for loss in (*train_losses, *val_losses)):
+        training, validation = self.learner.train(number), self.learner.validate()
+        if not (math.isfinite(training.total) and math.isfinite(validation.total)):
             raise TrialError(f"the loss diverged (not finite) in epoch {number + 1}")
-        latest = Epoch(number + 1, *train_losses, *val_losses, lr, 0.0)
+        latest = Epoch(
+            number + 1,
+            training.total,
+            training.parts.get(MACHINE),
+            training.parts.get(PRODUCT),
+            validation.total,
+            validation.parts.get(MACHINE),
+            validation.parts.get(PRODUCT),
+            lr,
+            0.0,
+        )
         self.history.append(latest)
         score = self._score_at_rung(latest)
         seconds = broadcast(lambda: time.perf_counter() - start)

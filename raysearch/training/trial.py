@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from raysearch.config import Options, TrialConfig
 from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
+from raysearch.methods.lookup import find_method
 from raysearch.model.encoder import Encoder
 from raysearch.scoring.inlier import FitError, InlierModel, InlierSpec, aggregate, fit, remark
 from raysearch.scoring.metrics import machine_score
@@ -139,13 +140,13 @@ def fit_inlier(
     Raises:
         FitError: the model cannot be fitted to these embeddings.
     """
-    head = encoder.product_head.weight.detach().cpu().numpy()
+    method = find_method(config.options)
     return fit(
         spec,
         fits[identity],
         seed=config.seed,
         reg_covar=config.options.reg_covar,
-        head_row=head[data.ids.index(identity)],
+        direct=method.direct_score(encoder, data.ids.index(identity)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The encoder: any backbone, its neck and heads."""
+"""The encoder: any backbone, and its neck."""
 
 from pathlib import Path
 
@@ -10,20 +10,12 @@ from torch import Tensor, nn
 
 from raysearch.model.encoder import Encoder
 
-K, D = 5, 12
+D = 12
 
 
-def encoder(
-    backbone: str = "test_resnet", pretrained: bool | str = False, divide_norm: bool = True
-) -> Encoder:
+def encoder(backbone: str = "test_resnet", pretrained: bool | str = False) -> Encoder:
     torch.manual_seed(0)
-    return Encoder(
-        backbone=backbone,
-        pretrained=pretrained,
-        products=K,
-        embedding=D,
-        divide_norm=divide_norm,
-    ).eval()
+    return Encoder(backbone=backbone, pretrained=pretrained, embedding=D).eval()
 
 
 def spectrograms(batch: int = 3, bands: int = 32, frames: int = 63) -> Tensor:
@@ -43,12 +35,9 @@ def spectrograms(batch: int = 3, bands: int = 32, frames: int = 63) -> Tensor:
 def test_any_family_of_backbones_fits(backbone: str) -> None:
     model = encoder(backbone)
     embeddings = model.embed(spectrograms())
-    product, machine = model(spectrograms())
     assert embeddings.shape == (3, D)
     assert embeddings.dtype == torch.float32
-    assert product.shape == (3, K)
-    assert machine.shape == (3,)
-    (product.sum() + machine.sum()).backward()
+    embeddings.sum().backward()  # type: ignore[no-untyped-call]
     first = next(p for p in model.backbone.parameters() if p.ndim == 4)
     assert first.shape[1] == 1  # one channel
     assert first.grad is not None
@@ -56,7 +45,7 @@ def test_any_family_of_backbones_fits(backbone: str) -> None:
 
 
 def test_the_default_backbone_is_known_and_its_neck_is_that_of_the_recipes() -> None:
-    model = Encoder(backbone="tf_efficientnet_b0.ns_jft_in1k", pretrained=False, products=K)
+    model = Encoder(backbone="tf_efficientnet_b0.ns_jft_in1k", pretrained=False)
     dropout, first, norm, activation, second = model.neck
     assert isinstance(dropout, nn.Dropout)
     assert dropout.p == 0.3
@@ -66,36 +55,6 @@ def test_the_default_backbone_is_known_and_its_neck_is_that_of_the_recipes() -> 
     assert isinstance(activation, nn.PReLU)
     assert isinstance(second, nn.Linear)
     assert (second.in_features, second.out_features) == (128, 128)
-
-
-@pytest.mark.parametrize(("divide", "divisor"), [(True, D), (False, 1)])
-def test_the_machine_head_is_affine_in_the_squared_norm(divide: bool, divisor: int) -> None:
-    model = encoder(divide_norm=divide)
-    embeddings = torch.randn(7, D)
-    a, b = model.machine_head.weight.item(), model.machine_head.bias.item()
-    _, logits = model.heads(embeddings)
-    expected = a * (embeddings**2).sum(dim=1) / divisor + b
-    torch.testing.assert_close(logits, expected)
-
-
-def test_the_product_head_is_linear_and_has_no_bias() -> None:
-    model = encoder()
-    assert model.product_head.bias is None
-    embeddings = torch.randn(7, D)
-    logits, _ = model.heads(embeddings)
-    torch.testing.assert_close(logits, embeddings @ model.product_head.weight.T)
-    zero, _ = model.heads(torch.zeros(1, D))
-    assert not zero.any()
-
-
-def test_the_squared_norm_of_a_large_embedding_is_finite_in_half_precision() -> None:
-    model = encoder(divide_norm=False)
-    with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
-        embeddings = model.embed(spectrograms())
-        _, logits = model.heads(300 * torch.ones(2, D))
-    assert embeddings.dtype == torch.float32
-    a, b = model.machine_head.weight.item(), model.machine_head.bias.item()
-    torch.testing.assert_close(logits, torch.full((2,), a * 90000 * D + b))
 
 
 def test_in_evaluation_an_embedding_does_not_depend_on_its_batch() -> None:

@@ -66,8 +66,8 @@ def unseen() -> Rows:
 
 
 def make(spec: InlierSpec, embeddings: NDArray[np.floating], seed: int = 0) -> InlierModel:
-    head_row = np.full(DIM, 0.1, dtype=np.float32)
-    return fit(spec, embeddings, seed=seed, reg_covar=1e-6, head_row=head_row)
+    direct = ProductProbability(np.full(DIM, 0.1))
+    return fit(spec, embeddings, seed=seed, reg_covar=1e-6, direct=direct)
 
 
 def test_every_model_is_under_contract() -> None:
@@ -220,7 +220,7 @@ def test_degenerate_embeddings_are_fitted_or_refused_with_a_reason(
 
 def test_what_a_library_complains_of_is_a_reason(normal: Rows) -> None:
     with pytest.raises(FitError, match=r"^gmm with p=64 could not be fitted: .*[^\n]$"):
-        fit(InlierSpec("gmm", 64), normal, seed=0, reg_covar=0.0, head_row=normal[0])
+        fit(InlierSpec("gmm", 64), normal, seed=0, reg_covar=0.0, direct=ProductProbability(normal[0]))
 
 
 @pytest.mark.parametrize(

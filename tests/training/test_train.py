@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,9 @@ import torch
 
 from raysearch.data.dataset import TrialData
 from raysearch.errors import TrialError, UserError
-from raysearch.methods.proposed import total_loss
 from raysearch.model.encoder import Encoder
 from raysearch.training import checkpoint
-from raysearch.training.learner import Learner
+from raysearch.training.learner import Learner, Losses, sum_losses
 from raysearch.training.network import frontend, new_encoder
 from raysearch.training.outcome import Epoch
 from raysearch.training.state import is_trained
@@ -137,15 +136,15 @@ def test_an_epoch_that_was_broken_off_is_trained_from_its_start(
 ) -> None:
     steps = 0
 
-    def step(machine: torch.Tensor, product: torch.Tensor, lam: float) -> torch.Tensor:
+    def step(losses: Losses, weights: Mapping[str, float]) -> torch.Tensor:
         nonlocal steps
         steps += 1
         if steps == 5:
             raise KeyboardInterrupt
-        return total_loss(machine, product, lam)
+        return sum_losses(losses, weights)
 
     with monkeypatch.context() as patch:
-        patch.setattr("raysearch.training.learner.total_loss", step)
+        patch.setattr("raysearch.training.learner.sum_losses", step)
         with pytest.raises(KeyboardInterrupt):
             train(tiny_config(data, lr=1e-3), data, ignore, tmp_path)
     resumed, trained = resume(data, tmp_path)
@@ -454,7 +453,7 @@ def test_out_of_memory_names_the_batch_size(
             "GiB of which 1.25 GiB is free. Process 7 has 70.00 GiB memory in use."
         )
 
-    monkeypatch.setattr("raysearch.training.learner.total_loss", full)
+    monkeypatch.setattr("raysearch.training.learner.sum_losses", full)
     with pytest.raises(TrialError) as caught:
         train(tiny_config(data), data, forbidden, tmp_path)
     assert str(caught.value) == (

@@ -55,7 +55,8 @@ def _curves(record: Record | None) -> Part:
         reason = "The winner's record holds no epochs, so its training cannot be drawn."
         return Absent("Training", reason)
     history, traces, views = record.history, [], []
-    for number, (label, train, validation) in enumerate(LOSSES):
+    parts = [loss for loss in LOSSES if getattr(history[0], loss[1]) is not None]
+    for number, (label, train, validation) in enumerate(parts):
         for attribute, name, colour in (
             (train, "training", MUTED),
             (validation, "validation", ACCENT),
@@ -71,9 +72,12 @@ def _curves(record: Record | None) -> Part:
         f"Losses of trial {record.proposal.number} over its {len(history)} epochs. The validation "
         f"loss is on held-out training clips; its least, at epoch {record.best_epoch} (dashed), "
         "is the encoder that was kept. Training losses are higher where Mixup and dropout make "
-        "training harder than scoring. The total is the loss of the machine type plus λ times "
-        "that of the product ID."
+        "training harder than scoring."
     )
+    if len(parts) == len(LOSSES):
+        caption += (
+            " The total is the loss of the machine type plus λ times that of the product ID."
+        )
     return Chart("training", "Training", chart, caption, tuple(views))
 
 

@@ -1,0 +1,21 @@
+"""The methods by name."""
+
+from raysearch.config import Options
+from raysearch.methods.method import Method
+
+
+def find_method(options: Options) -> Method:
+    """Return the method that the options name."""
+    match options.method:
+        case "proposed":
+            from raysearch.methods.proposed import Proposed
+
+            return Proposed(options)
+        case "serial":
+            from raysearch.methods.serial import Serial
+
+            return Serial(options)
+        case "serial_aam":
+            from raysearch.methods.serial_aam import SerialAam
+
+            return SerialAam(options)
