@@ -35,8 +35,8 @@ import pandas as pd
 from grid import EPOCHS, PROCESSES, table
 from searches import LIMIT, Grid, Listed, Plain, Raysearch, Search, read, replay
 
-from raysearch.config import Configuration
 from raysearch.search.warm_start import WarmStart
+from raysearch.training.configuration import Configuration
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

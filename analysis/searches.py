@@ -189,6 +189,9 @@ class Raysearch:
 
 def _encoder(proposal: Proposal) -> Encoder:
     encoder = proposal.configuration
+    assert encoder.lr is not None
+    assert encoder.batch_size is not None
+    assert encoder.lam is not None
     return (encoder.lr, encoder.batch_size, encoder.lam)
 
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raysearch.backend.search_callback import SearchCallback
-    from raysearch.config import Configuration
     from raysearch.detector import Detector
     from raysearch.errors import (
         DataError,
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from raysearch.pipeline.study import Study
     from raysearch.scoring.spec import InlierSpec
     from raysearch.study.space import Space
+    from raysearch.training.configuration import Configuration
 
 __version__ = "0.2.0"
 
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Configuration": "config",
+    "Configuration": "training.configuration",
     "DataError": "errors",
     "Detector": "detector",
     "InlierSpec": "scoring.spec",

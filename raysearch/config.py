@@ -1,4 +1,4 @@
-"""Definition of a trial: frozen, strictly checked settings and the signature of an encoder.
+"""Options of a trial, strictly checked, and the methods with which each has an effect.
 
 Settings that change the science live here and in the space file that sets them; operational
 ones (resources, folders) are flags of the command line and never enter a signature.
@@ -7,15 +7,17 @@ ones (resources, folders) are flags of the command line and never enter a signat
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from itertools import pairwise
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
@@ -25,6 +27,15 @@ from raysearch.errors import UserError
 
 MACHINES = ("fan", "gearbox", "pump", "valve", "slider", "ToyCar", "ToyTrain")
 """Machine types of DCASE 2021 Task 2, in the order of the paper's tables."""
+
+Value = float | int | str | bool
+"""Value of a dimension of a search."""
+
+Method = Literal["proposed", "serial", "serial_aam", "autoencoder", "flow", "frozen", "baseline"]
+"""Names of the methods; each has a module in methods/."""
+
+UNTRAINED = frozenset({"baseline", "frozen"})
+"""Methods without a training: they score what a fixed network returns."""
 
 Inlier = Literal[
     "gmm",
@@ -41,9 +52,6 @@ Inlier = Literal[
     "none",
 ]
 """Names of the inlier models; scoring/spec.py describes them and their p."""
-
-Method = Literal["proposed", "serial", "serial_aam"]
-"""Names of the methods; each has a module in methods/."""
 
 Aggregator = Literal["mean", "above_median", "max"]
 """Functions from the scores of a clip's segments to the score of the clip."""
@@ -67,7 +75,8 @@ class Options(Strict):
 
     Attributes:
         method: system that is trained and scored.
-        epochs: passes over the target machine's training clips.
+        epochs: passes over the target machine's training clips; 0 for a method that is not
+            trained.
         backbone: any timm model.
         pretrained: True loads timm's weights, False starts at random, a path loads that file.
         embedding: dimensions of the embedding, D.
@@ -110,7 +119,7 @@ class Options(Strict):
     """
 
     method: Method = "proposed"
-    epochs: int = Field(300, gt=0)
+    epochs: int = Field(300, ge=0)
     backbone: str = "tf_efficientnet_b0.ns_jft_in1k"
     pretrained: bool | str = True
     embedding: int = Field(128, gt=0)
@@ -142,13 +151,22 @@ class Options(Strict):
     aggregator: dict[Inlier, Aggregator] = Field(default_factory=dict)
     threshold_quantile: float = Field(0.9, gt=0, lt=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_epochs(cls, content: object) -> object:
+        if isinstance(content, Mapping) and content.get("method") in UNTRAINED:
+            return {**content, "epochs": 0}
+        return content
+
     @field_validator("mixup", mode="before")
     @classmethod
     def _mixup(cls, value: object) -> object:
-        return "off" if value is False else value  # YAML reads off as False.
+        return _read_off(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Options":
+        if self.epochs == 0 and self.method not in UNTRAINED:
+            raise ValueError("epochs: should be greater than 0")
         if not self.f_min < self.f_max <= self.rate / 2:
             raise ValueError(f"f_min < f_max <= rate / 2 = {self.rate / 2:g} Hz must hold")
         if self.segment <= self.n_fft // 2:
@@ -160,6 +178,39 @@ class Options(Strict):
         """Length of a segment in samples, T."""
         return round(self.segment_seconds * self.rate)
 
+    def replace(self, values: Mapping[str, Any]) -> "Options":
+        """Return the options with other values, which are checked.
+
+        Raises:
+            ValidationError: a value is not allowed.
+        """
+        return Options.model_validate(self.model_dump() | dict(values)) if values else self
+
+
+def parse_option(name: str, value: object) -> Value:
+    """Validate the value of one option, without the others.
+
+    Raises:
+        ValidationError: the value is not allowed.
+    """
+    field = Options.model_fields[name]
+    annotation: Any = Annotated[field.annotation, field]
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    parsed: Value = adapter.validate_python(_read_off(value) if name == "mixup" else value)
+    return parsed
+
+
+def default_value(name: str) -> Value:
+    """Return the value of a dimension that a configuration of another study does not have."""
+    others: Mapping[str, Value] = {"lr": 1e-3, "batch_size": 128, "lambda": 1.0}
+    value: Value = others[name] if name in others else Options.model_fields[name].default
+    return value
+
+
+def _read_off(value: object) -> object:
+    """Read `off` as text: YAML takes it for False."""
+    return "off" if value is False else value
+
 
 SCORING_ONLY = frozenset(
     {"segments", "inlier_fit", "reg_covar", "aggregator", "threshold_quantile"}
@@ -168,97 +219,6 @@ SCORING_ONLY = frozenset(
 
 LATER = frozenset({"machine_loss", "product_mask", "aam_margin", "aam_scale"})
 """Options that the first version did not have; a signature leaves them out at their defaults."""
-
-HYPERPARAMETERS_OF: Mapping[Method, tuple[str, ...]] = {
-    "proposed": ("lr", "batch_size", "lam"),
-    "serial": ("lr", "batch_size"),
-    "serial_aam": ("lr", "batch_size"),
-}
-"""Fields of a configuration that define the encoder of a method."""
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """The hyperparameters of an encoder that a search samples.
-
-    Attributes:
-        lr: peak learning rate.
-        batch_size: samples, half of them of the target machine type.
-        lam: λ, the weight of the product loss.
-
-    Raises:
-        ValueError: a value outside its range, or one that is not finite.
-    """
-
-    lr: float
-    batch_size: int
-    lam: float
-
-    def __post_init__(self) -> None:
-        for name, value, in_range in (
-            ("lr", self.lr, self.lr > 0),
-            ("batch_size", self.batch_size, self.batch_size > 1),
-            ("lambda", self.lam, self.lam >= 0),
-        ):
-            if not (in_range and math.isfinite(value)):
-                raise ValueError(f"{name}: nothing can be trained with {value:g}")
-        # One encoder has one signature, however its numbers were written.
-        object.__setattr__(self, "lr", float(self.lr))
-        object.__setattr__(self, "lam", float(self.lam))
-
-    def to_dict(self) -> dict[str, float | int]:
-        """Return the hyperparameters by their names in space files and tables."""
-        return {"lr": self.lr, "batch_size": self.batch_size, "lambda": self.lam}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build a configuration from the output of `to_dict`, ignoring other keys."""
-        return cls(values["lr"], values["batch_size"], values["lambda"])
-
-
-class TrialConfig(Strict):
-    """Definition of one encoder: searched hyperparameters and all other settings.
-
-    Attributes:
-        machine: target machine type.
-        data: fingerprint of the recordings that a search may see.
-        configuration: the sampled hyperparameters.
-        seed: of split, initial weights, crops and Mixup.
-    """
-
-    machine: str
-    data: str
-    configuration: Configuration
-    seed: int = Field(ge=0)
-    options: Options
-
-    def signature(self) -> str:
-        """Return the hash of the settings that define the encoder, the name of its folder.
-
-        The hash of a flat dump: the signatures of trained encoders must not change with the
-        classes.
-        """
-        options = self.options.model_dump(exclude=set(SCORING_ONLY))
-        defaults = {name: Options.model_fields[name].default for name in LATER}
-        flat = {
-            "machine": self.machine,
-            "data": self.data,
-            **{k: getattr(self.configuration, k) for k in HYPERPARAMETERS_OF[self.options.method]},
-            "seed": self.seed,
-            **{k: v for k, v in options.items() if k not in LATER or v != defaults[k]},
-        }
-        return digest(flat)
-
-
-def digest(content: Mapping[str, Any]) -> str:
-    """Return 12 hexadecimal digits of the hash of some JSON content."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def derive_seed(*parts: int) -> int:
-    """Return a separate seed for each use of a trial's seed, so that no two share their draws."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 def explain(error: ValidationError, where: str) -> UserError:
@@ -270,4 +230,66 @@ def explain(error: ValidationError, where: str) -> UserError:
     problem = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         problem = "unknown key"
+    # The problem of a mapping may name one of its keys, ...
+    if match := re.match(r"([a-z_.]+): (.*)", problem):
+        # ... and searched options stand beside the other dimensions in a space file.
+        key = ".".join(filter(None, [key.removesuffix(".options"), match[1]]))
+        problem = match[2]
     return UserError(f"{where}: {key or 'top level'}: {problem}")
+
+
+TRAINED: frozenset[Value] = frozenset(get_args(Method)) - UNTRAINED
+"""Methods with a training."""
+
+WITH_BACKBONE: frozenset[Value] = TRAINED - {"autoencoder", "flow"}
+"""Trained methods with a backbone and a neck."""
+
+OUTLIER_EXPOSURE: frozenset[Value] = frozenset({"proposed"})
+"""Methods that are trained with recordings of other machine types."""
+
+CONDITIONS: Mapping[str, tuple[str, frozenset[Value]]] = {
+    "lr": ("method", TRAINED),
+    "batch_size": ("method", TRAINED),
+    "weight_decay": ("method", TRAINED),
+    "precision": ("method", TRAINED),
+    "embedding": ("method", WITH_BACKBONE),
+    "dropout": ("method", WITH_BACKBONE),
+    "backbone": ("method", WITH_BACKBONE | {"frozen"}),
+    "pretrained": ("method", WITH_BACKBONE | {"frozen"}),
+    "lambda": ("machine_loss", frozenset({True})),
+    "machine_loss": ("method", OUTLIER_EXPOSURE),
+    "product_mask": ("method", OUTLIER_EXPOSURE),
+    "amplitude": ("method", OUTLIER_EXPOSURE),
+    "mixup": ("method", OUTLIER_EXPOSURE),
+    "mixup_alpha": ("mixup", frozenset({"constant", "rise", "decay"})),
+    "divide_norm": ("machine_loss", frozenset({True})),
+    "aam_margin": ("method", frozenset({"serial_aam"})),
+    "aam_scale": ("method", frozenset({"serial_aam"})),
+}
+"""Dimension -> the option that it depends on, and the values with which it has an effect."""
+
+
+def dependences(name: str) -> list[str]:
+    """List the options that the effect of a dimension depends on, the nearest first."""
+    options: list[str] = []
+    while name in CONDITIONS:
+        name, _ = CONDITIONS[name]
+        options.append(name)
+    return options
+
+
+def has_effect(name: str, values: Mapping[str, Any]) -> bool:
+    """Return True if a dimension has an effect beside the values of all options."""
+    names = [name, *dependences(name)]
+    return all(values[option] in CONDITIONS[dependent][1] for dependent, option in pairwise(names))
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Return 12 hexadecimal digits of the hash of some JSON content."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def derive_seed(*parts: int) -> int:
+    """Return a separate seed for each use of a trial's seed, so that no two share their draws."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)

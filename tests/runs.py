@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from upath import UPath
 
-from raysearch.config import Configuration
 from raysearch.report.clips.media import write_misclassified
 from raysearch.report.clips.misclassified import MisclassifiedClip
 from raysearch.report.clips.shown import Part, ShownClip, write_clips
@@ -21,6 +20,7 @@ from raysearch.study.records import Proposal, Record, State
 from raysearch.study.scores import FinalScore, write_scores
 from raysearch.study.space import Space
 from raysearch.study.winner import choose_winner, freeze_winner
+from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import Epoch
 from tests.detectors import make_detector
 from tests.records import complete, failed, make_manifest, make_space, row

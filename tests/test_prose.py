@@ -11,26 +11,25 @@ from tests.source import Module, read
 FOLDERS = ("raysearch", "analysis", "examples")
 
 VERB_LIST = """
-Accept Add Announce Append Apply Ask Assert Build Call Change Check Choose Clean Clear Close
-Collect Combine Compare Compute Connect Convert Copy Count Create Cut Decide Decode Delete Describe
-Divide Download Draw Drop Embed End Enter Estimate Evaluate Examine Execute Export Extract Fetch
-Fill Filter Find Finish Fit Follow Format Forward Free Freeze Gather Generate Group Hash Hold
-Ignore Import Index Initialise Insert Install Interrupt Iterate Join Keep Kill Leave Let Limit List
-Listen Load Lock Log Make Mark Measure Merge Mix Move Name Normalise Note Open Parse Pause Pick
-Plan Plot Prepare Print Project Propose Prune Publish Put Query Raise Rank Read Rebuild Receive
-Record Redact Reduce Refuse Release Remove Rename Render Repeat Replace Replay Report Request
-Resample Reset Resolve Restore Restrict Resume Return Run Sample Save Scale Schedule Score Search
-Select Send Serve Set Show Skip Sort Split Start Stop Store Suggest Sum Summarise Synthesise Take
-Test Time Train Transform Translate Try Turn Unpack Update Use Validate Wait Warn Watch Wrap Write
-Yield
+Accept Add Announce Append Apply Ask Assert Build Call Change Check Choose Clean Clear Close Collect
+Combine Compare Compute Connect Convert Copy Count Create Cut Decide Decode Delete Describe Divide
+Download Draw Drop Embed End Enter Estimate Evaluate Examine Execute Export Extract Fetch Fill
+Filter Find Finish Fit Follow Format Forward Free Freeze Gather Generate Group Hash Hold Ignore
+Import Index Initialise Insert Install Interrupt Iterate Join Keep Kill Leave Let Limit List Listen
+Load Lock Log Make Mark Measure Merge Mix Move Name Normalise Note Open Parse Pause Pick Plan Plot
+Prepare Print Project Propose Prune Publish Put Query Raise Rank Read Rebuild Receive Record Redact
+Reduce Refuse Release Remove Rename Render Repeat Replace Replay Report Request Require Resample
+Reset Resolve Restore Restrict Resume Return Run Sample Save Scale Schedule Score Search Select Send
+Serve Set Show Skip Sort Split Stack Start Stop Store Suggest Sum Summarise Synthesise Take Test
+Time Train Transform Translate Try Turn Unpack Update Use Validate Wait Warn Watch Wrap Write Yield
 """
 VERBS = frozenset(VERB_LIST.split())
 """Verbs that open the docstring of a function; another one is added here."""
 
 NOUN_LIST = """
-Call Change Check Count Cut End Export Import Index Limit List Lock Log Mark Measure Name Note
-Pause Plan Plot Query Rank Record Release Report Request Sample Scale Schedule Score Search Set Sort
-Split Start Step Stop Store Sum Test Time Train
+Call Change Check Count Cut End Export Import Index Limit List Lock Log Mark Measure Name Note Pause
+Plan Plot Query Rank Record Release Report Request Sample Scale Schedule Score Search Set Sort Split
+Start Step Stop Store Sum Test Time Train
 """
 NOUNS = frozenset(NOUN_LIST.split())
 """Verbs that are nouns as well, and may open the docstring of a class or a property."""

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from upath import UPath
 
-from raysearch.config import Configuration
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal
+from raysearch.training.configuration import Configuration
 from tests.command import Ended, digests, raysearch, record_files, table, write_space
 from tests.records import complete, make_manifest, row
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from raysearch.config import Configuration, Options, TrialConfig
+from raysearch.config import Options
 from raysearch.data.dataset import TrialData, make_source, open_data
+from raysearch.training.configuration import Configuration, TrialConfig
 
 TINY = Options(
     epochs=3,

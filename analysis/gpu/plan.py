@@ -10,12 +10,14 @@ from typing import Any, Literal
 import torch
 from upath import UPath
 
-from raysearch.config import Configuration, Options, TrialConfig
+from raysearch.config import Options
 from raysearch.data.batches import batch_count
 from raysearch.data.dataset import TrialData, make_source, open_data
 from raysearch.data.synthetic.demo import DemoSize, write_demo
 from raysearch.scoring.spec import InlierSpec
-from raysearch.study.space import Search, Space
+from raysearch.study.searched import Search
+from raysearch.study.space import Space
+from raysearch.training.configuration import Configuration, TrialConfig
 
 MACHINE, OTHERS, VALIDATION_IDS = "valve", ("fan", "pump"), ("0", "1", "2")
 
@@ -158,7 +160,7 @@ def open_recordings(plan: Plan, root: Path) -> TrialData:
 def clips_and_steps(config: TrialConfig, data: TrialData) -> tuple[int, int]:
     """Return the training samples and the steps of an epoch."""
     target, _ = data.target_parts(config.options.validation_share, config.seed)
-    return 2 * target.clips.size, batch_count(target.clips.size, config.configuration.batch_size)
+    return 2 * target.clips.size, batch_count(target.clips.size, config.batch_size)
 
 
 def machine() -> dict[str, Any]:

@@ -13,8 +13,8 @@ import torch
 from gpu.outcome import Row, Section, relative_difference, say
 from gpu.plan import Plan
 
-from raysearch.config import TrialConfig
 from raysearch.data.dataset import TrialData
+from raysearch.training.configuration import TrialConfig
 from raysearch.training.outcome import Epoch
 from raysearch.training.train import Trained, train
 

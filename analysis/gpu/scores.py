@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from raysearch.data.batches import segments
 from raysearch.data.dataset import TrialData
-from raysearch.model.encoder import Encoder
+from raysearch.model.encoder import BackboneEncoder, Encoder
 from raysearch.training.embedding import Embedder
 from raysearch.training.outcome import InlierResult
 from raysearch.training.train import load_trained
@@ -90,6 +90,7 @@ def compare_embeddings(
     )
     reference = Embedder(on_cpu, options).segments(waves)
     settings: dict[str, str] = {}
+    assert isinstance(encoder, BackboneEncoder)
     handle = encoder.backbone.register_forward_hook(lambda *_: settings.update(tf32_settings()))
     row = difference(on_device.segments(waves), reference)
     handle.remove()

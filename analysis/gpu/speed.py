@@ -9,10 +9,10 @@ from gpu.outcome import Row, Section, counted_syncs, say, synchronise
 from gpu.plan import PRECISIONS, Plan, clips_and_steps
 from torch.nn.functional import one_hot
 
-from raysearch.config import TrialConfig
 from raysearch.data.batches import ClipSet, training_batches
 from raysearch.data.dataset import TrialData
 from raysearch.methods.losses import machine_loss, product_loss
+from raysearch.training.configuration import TrialConfig
 from raysearch.training.learner import Learner
 from raysearch.training.network import best_device, frontend, new_encoder
 
@@ -48,7 +48,7 @@ def measure(config: TrialConfig, data: TrialData, epoch: float | None, seconds: 
         seconds: time for which the bare step is repeated.
     """
     alone, syncs = training_alone(config, data)
-    bare = repeated(bare_step(config, len(data.ids)), config.configuration.batch_size, seconds)
+    bare = repeated(bare_step(config, len(data.ids)), config.batch_size, seconds)
     _, steps = clips_and_steps(config, data)
     return {
         "epoch": epoch,
@@ -97,7 +97,7 @@ def feeding(config: TrialConfig, data: TrialData) -> float:
     clips = 0
     for batch in training_batches(
         ClipSet(target, data.products, others),
-        batch_size=config.configuration.batch_size,
+        batch_size=config.batch_size,
         segment=options.segment,
         seed=config.seed,
         epoch=0,
@@ -114,10 +114,10 @@ def bare_step(config: TrialConfig, products: int) -> Callable[[], None]:
     options, device = config.options, best_device()
     encoder = new_encoder(options, products, pretrained=False).to(device).train()
     front = frontend(options).to(device)
-    optimiser = torch.optim.AdamW(encoder.parameters(), lr=config.configuration.lr)
-    waves = torch.randn(config.configuration.batch_size, options.segment).to(device)
-    numbers = torch.arange(config.configuration.batch_size)
-    machine = (numbers < config.configuration.batch_size // 2).float().to(device)
+    optimiser = torch.optim.AdamW(encoder.parameters(), lr=config.lr)
+    waves = torch.randn(config.batch_size, options.segment).to(device)
+    numbers = torch.arange(config.batch_size)
+    machine = (numbers < config.batch_size // 2).float().to(device)
     targets = one_hot(numbers % products, products).to(device) * machine[:, None]
 
     def step() -> None:
@@ -125,7 +125,7 @@ def bare_step(config: TrialConfig, products: int) -> Callable[[], None]:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             product_logits, machine_logits = encoder(front(waves))
         product = product_loss(product_logits, targets, machine)
-        loss = machine_loss(machine_logits, machine) + config.configuration.lam * product
+        loss = machine_loss(machine_logits, machine) + config.lam * product
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -19,7 +19,6 @@ from raysearch.backend.resources import Resources, Share
 from raysearch.backend.search_callback import SearchCallback
 from raysearch.backend.trainable import RunTrial
 from raysearch.backend.tune import Extras, search
-from raysearch.config import Configuration
 from raysearch.data.dataset import Source
 from raysearch.report.live import LiveView
 from raysearch.report.trial_tables import TrialTables
@@ -31,6 +30,7 @@ from raysearch.study.folder import StudyFolder
 from raysearch.study.manifest import Manifest, library_versions
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.space import Space, load_space
+from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import Epoch, InlierResult
 
 IDS = ("0", "1", "2")
@@ -254,7 +254,7 @@ def resume(folder: Path, before: int, asha: bool) -> Facts:
     note("read_s")
     Sampler(space, study.journal, earlier, records)
     note("rebuild_s")
-    TrialsFile(context.folder, IDS, records).write()
+    TrialsFile(context.folder, space, records).write()
     note("table_s")
     return facts | {"resume_s": sum(facts.values()), "peak_mb": peak()}
 

@@ -194,10 +194,10 @@ def check_access(context: "StudyContext") -> None:
 
 def find_missing_input(context: "StudyContext") -> str:
     """Return the first path that this machine does not reach, with its option; else ""."""
-    inputs = {"--out": context.folder / "study.json", "--data": context.source.root}
-    if isinstance(context.options.pretrained, str):
-        inputs["pretrained:"] = UPath(context.options.pretrained)
-    for name, path in inputs.items():
+    inputs = [("--out", context.folder / "study.json"), ("--data", context.source.root)]
+    weights = {options.pretrained for options in context.space.trial_options()}
+    inputs += [("pretrained:", UPath(path)) for path in weights if isinstance(path, str)]
+    for name, path in inputs:
         try:
             exists = path.exists()
         except Exception as error:  # Each object store has exceptions of its own.

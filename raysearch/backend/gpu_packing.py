@@ -12,11 +12,10 @@ import ray
 import torch
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from raysearch.backend.resources import Node
 from raysearch.config import Options
-from raysearch.training.network import best_device, frontend, new_encoder
+from raysearch.training.network import best_device, frontend, noise_encoder, noise_loss
 
 COUNTS = (1, 2, 3, 4, 6, 8)
 """Numbers of trials on one GPU that are measured."""
@@ -127,11 +126,10 @@ def _train(options: Options, batch_size: int, begin: float, seconds: float) -> f
         seconds: of the measurement.
     """
     device = best_device()
-    encoder = new_encoder(options, 3, pretrained=False).to(device).train()
+    encoder = noise_encoder(options).to(device).train()
     front = frontend(options).to(device)
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=1e-4)
     waves = torch.randn(batch_size, options.segment, device=device)
-    targets = torch.rand(batch_size, device=device)
     half = device.type == "cuda" and options.precision != "fp32"
     steps, start, end = -3, 0.0, 0.0
     while steps < 1 or end - start < seconds:
@@ -139,10 +137,8 @@ def _train(options: Options, batch_size: int, begin: float, seconds: float) -> f
             time.sleep(max(0.0, begin - time.time()))
             start = time.perf_counter()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-            embeddings = encoder.embed(front(waves))
-        _, logits = encoder.heads(embeddings)
+            loss = noise_loss(options, encoder, front(waves))
         optimiser.zero_grad(set_to_none=True)
-        loss = binary_cross_entropy_with_logits(logits.float(), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         if device.type == "cuda":

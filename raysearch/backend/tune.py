@@ -23,6 +23,7 @@ from raysearch.backend.resources import Cluster, Resources, allocate
 from raysearch.backend.search_callback import CallbackList, SearchCallback
 from raysearch.backend.tensorboard import TENSORBOARD, TensorBoard
 from raysearch.backend.trainable import RunTrial, run_tune_trial
+from raysearch.config import UNTRAINED
 from raysearch.errors import UserError
 from raysearch.search.budget import Budget
 from raysearch.search.fair_share import FairShare
@@ -127,15 +128,26 @@ def _check_access(queues: Sequence[TrialQueue]) -> None:
         check_access(queue.context.absolute())
 
 
+SIZES = (
+    *("method", "machine_loss", "backbone", "embedding", "precision"),
+    *("rate", "segment_seconds", "n_fft", "hop", "n_mels"),
+)
+"""Options that decide on the memory of a training."""
+
+
 def _gpu_part(queues: Sequence[TrialQueue], cluster: Cluster) -> float | None:
     """Return the part of a GPU that a trial of any of the studies should hold."""
     from raysearch.backend.gpu_packing import measure_gpu_part
 
     batch = max(queue.space.search.largest_batch for queue in queues)
-    # Most machine types have the same options, and each measurement takes a while.
-    options = [queue.space.fixed for queue in queues]
-    distinct = [option for index, option in enumerate(options) if option not in options[:index]]
-    parts = [measure_gpu_part(option, batch, cluster.nodes) for option in distinct]
+    # Each measurement takes a while, and most trials have a network of the same size.
+    distinct = {
+        tuple(getattr(options, name) for name in SIZES): options
+        for queue in queues
+        for options in queue.space.trial_options()
+        if options.method not in UNTRAINED
+    }
+    parts = [measure_gpu_part(options, batch, cluster.nodes) for options in distinct.values()]
     return max((part for part in parts if part is not None), default=None)
 
 

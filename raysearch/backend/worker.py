@@ -50,7 +50,7 @@ def run_worker_trial(
         return
     try:
         _restrict_devices(share)
-        if problem := _network_problem(context.options.model_dump_json()):
+        if problem := _network_problem(context.config(proposal).options.model_dump_json()):
             report({"refused": problem})
             return
         record = _complete(context, proposal, share, report)

@@ -145,8 +145,8 @@ def training_batches(
 
     Each clip of the target is shown exactly once, in batches whose numbers of targets differ by
     one at the most (no small remainder). Clips of other machine types are drawn without
-    replacement over all types; the draw repeats when they are fewer. All draws follow from (seed, epoch), so the number
-    of the epoch is the whole state of the generator.
+    replacement over all types; the draw repeats when they are fewer. All draws follow from
+    (seed, epoch), so the number of the epoch is the whole state of the generator.
 
     Args:
         clips: training clips.

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from raysearch.config import Options, digest
+from raysearch.config import OUTLIER_EXPOSURE, Options, digest
 from raysearch.data.batches import Int64, Part, split_clips
 from raysearch.data.index import Clip, Index, product_id, read_ground_truth, read_index
 from raysearch.data.store import Defect, Store, open_store
@@ -24,6 +24,7 @@ class Source:
         machine: target machine type.
         validation_ids: product IDs whose labelled test clips score a trial.
         ground_truth: folder of ground-truth CSVs; None searches `root`.
+        needs_others: refuse a data set without another machine type.
     """
 
     root: AnyPath
@@ -34,6 +35,7 @@ class Source:
     domain: str = "source"
     ground_truth: AnyPath | None = None
     allow_defects: bool = False
+    needs_others: bool = True
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def make_source(
         options.domain,
         ground_truth.absolute() if ground_truth else None,
         allow_defects,
+        options.method in OUTLIER_EXPOSURE,
     )
 
 
@@ -144,10 +147,11 @@ def _check_machine(index: Index, source: Source) -> None:
         raise DataError(
             f"unknown machine {source.machine!r}: {hint}{source.root} has {', '.join(machines)}"
         )
-    if len(machines) == 1:
+    if len(machines) == 1 and source.needs_others:
         raise DataError(
             f"{source.root} has one machine type only ({source.machine}): outlier exposure needs "
-            "recordings of at least one other; add a folder of another machine type"
+            "recordings of at least one other; add a folder of another machine type, or choose a "
+            "method that needs none, such as `method: serial`"
         )
     ids = index.ids(source.machine)
     for identity in source.validation_ids:

@@ -19,3 +19,19 @@ def find_method(options: Options) -> Method:
             from raysearch.methods.serial_aam import SerialAam
 
             return SerialAam(options)
+        case "autoencoder":
+            from raysearch.methods.autoencoder import Autoencoder
+
+            return Autoencoder(options)
+        case "flow":
+            from raysearch.methods.flow import Flow
+
+            return Flow(options)
+        case "baseline":
+            from raysearch.methods.baseline import Baseline
+
+            return Baseline(options)
+        case "frozen":
+            from raysearch.methods.frozen import Frozen
+
+            return Frozen(options)

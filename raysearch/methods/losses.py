@@ -30,7 +30,7 @@ def product_loss(
     Returns:
         A scalar; 0, still with a graph, if no sample of the batch has the target.
     """
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     assert logits.ndim == 2, logits.shape
     assert logits.shape == targets.shape, (logits.shape, targets.shape)
     assert machine.shape == logits.shape[:1], machine.shape
@@ -51,13 +51,13 @@ def machine_loss(logits: Tensor, machine: Tensor, size: int | None = None) -> Te
     Returns:
         A scalar.
     """
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     assert logits.ndim == 1, logits.shape
     assert logits.shape == machine.shape, (logits.shape, machine.shape)
     mean = binary_cross_entropy_with_logits(logits, machine.to(logits.dtype))
     return mean if size is None else mean * (len(logits) / size)
 
 
-def _at_least_float32(logits: Tensor) -> Tensor:
-    """Convert half-precision logits to float32, in which soft labels keep their value."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+def at_least_float32(values: Tensor) -> Tensor:
+    """Convert half-precision values to float32, in which soft labels keep their value."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from raysearch.config import Configuration
 from raysearch.model.encoder import Encoder
 from raysearch.scoring.inlier import Formula
 
@@ -38,14 +37,16 @@ class Method(Protocol):
     """A system of the paper, with the options of a trial.
 
     Attributes:
+        is_trained: False for a method that scores what a fixed network returns; it has no losses.
         uses_others: half of a batch is of other machine types.
         uses_mixup: the samples of a batch may be mixed.
-        direct: class of the score without an inlier model.
+        direct: class of the score without an inlier model; None if there is none.
     """
 
+    is_trained: ClassVar[bool]
     uses_others: ClassVar[bool]
     uses_mixup: ClassVar[bool]
-    direct: ClassVar[type[Formula]]
+    direct: ClassVar[type[Formula] | None]
 
     @property
     def over_targets(self) -> frozenset[str]:
@@ -59,8 +60,12 @@ class Method(Protocol):
             pretrained: True for timm's weights, False for random ones, a path for a file.
         """
 
-    def weights(self, configuration: Configuration) -> Mapping[str, float]:
-        """Return the weight of each part of the loss."""
+    def weights(self, lam: float | None) -> Mapping[str, float]:
+        """Return the weight of each part of the loss.
+
+        Args:
+            lam: λ; None for a method without it.
+        """
 
     def losses(self, outputs: Any, labels: Labels) -> Mapping[str, Tensor]:
         """Return each part of the loss, a scalar.
@@ -72,8 +77,8 @@ class Method(Protocol):
             labels: of these samples.
         """
 
-    def direct_score(self, network: Encoder, product: int) -> Formula:
-        """Return the score of embeddings without an inlier model.
+    def direct_score(self, network: Encoder, product: int) -> Formula | None:
+        """Return the score of embeddings without an inlier model; None if there is none.
 
         Args:
             network: trained.

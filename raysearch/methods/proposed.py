@@ -1,7 +1,8 @@
 """The proposed method: outlier exposure by two binary cross-entropies (equations 1-3).
 
 Shape letters: B samples of a batch, K product IDs of the target machine type, D dimensions of the
-embedding. `machine` is 1 for the target machine type and 0 for another; after Mixup it is soft."""
+embedding. `machine` is 1 for the target machine type and 0 for another; after Mixup it is soft.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,18 +11,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from raysearch.config import Configuration, Options
+from raysearch.config import Options
 from raysearch.methods.losses import machine_loss, product_loss
 from raysearch.methods.method import MACHINE, PRODUCT, Labels
-from raysearch.model.encoder import Encoder
+from raysearch.model.encoder import BackboneEncoder, Encoder
+from raysearch.scoring.direct import ProductProbability
 from raysearch.scoring.inlier import Formula
-from raysearch.scoring.product import ProductProbability
 
 Logits = tuple[Tensor, Tensor | None]
 """Product logits (B, K) and machine logits (B,), None without a machine head."""
 
 
-class OutlierExposureEncoder(Encoder):
+class OutlierExposureEncoder(BackboneEncoder):
     """An encoder with a product head and a machine head on the embedding (figure 2)."""
 
     def __init__(self, options: Options, products: int, *, pretrained: bool | str) -> None:
@@ -30,10 +31,10 @@ class OutlierExposureEncoder(Encoder):
         Args:
             options: of the encoder; without `machine_loss` there is no machine head.
             products: K.
-            pretrained: as `Encoder`.
+            pretrained: as `BackboneEncoder`.
 
         Raises:
-            UserError: as `Encoder`.
+            UserError: as `BackboneEncoder`.
         """
         super().__init__(
             backbone=options.backbone,
@@ -70,9 +71,10 @@ class Proposed:
 
     options: Options
 
+    is_trained: ClassVar[bool] = True
     uses_others: ClassVar[bool] = True
     uses_mixup: ClassVar[bool] = True
-    direct: ClassVar[type[Formula]] = ProductProbability
+    direct: ClassVar[type[Formula] | None] = ProductProbability
 
     @property
     def over_targets(self) -> frozenset[str]:
@@ -83,10 +85,12 @@ class Proposed:
         """Build encoder and heads."""
         return OutlierExposureEncoder(self.options, products, pretrained=pretrained)
 
-    def weights(self, configuration: Configuration) -> Mapping[str, float]:
+    def weights(self, lam: float | None) -> Mapping[str, float]:
         """Return the weights of L = L_machine + λ L_product (equation 3)."""
-        product = {PRODUCT: configuration.lam}
-        return {MACHINE: 1.0, **product} if self.options.machine_loss else product
+        if not self.options.machine_loss:
+            return {PRODUCT: 1.0}
+        assert lam is not None
+        return {MACHINE: 1.0, PRODUCT: lam}
 
     def losses(self, outputs: Logits, labels: Labels) -> Mapping[str, Tensor]:
         """Return L_machine and L_product."""

@@ -13,15 +13,15 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from raysearch.config import Configuration, Options
+from raysearch.config import Options
 from raysearch.methods.losses import product_loss
 from raysearch.methods.method import PRODUCT, Labels
-from raysearch.model.encoder import Encoder
+from raysearch.model.encoder import BackboneEncoder, Encoder
+from raysearch.scoring.direct import ProductProbability
 from raysearch.scoring.inlier import Formula
-from raysearch.scoring.product import ProductProbability
 
 
-class ProductEncoder(Encoder):
+class ProductEncoder(BackboneEncoder):
     """An encoder with a product head on the embedding."""
 
     def __init__(self, options: Options, products: int, *, pretrained: bool | str) -> None:
@@ -30,10 +30,10 @@ class ProductEncoder(Encoder):
         Args:
             options: of the encoder.
             products: K.
-            pretrained: as `Encoder`.
+            pretrained: as `BackboneEncoder`.
 
         Raises:
-            UserError: as `Encoder`.
+            UserError: as `BackboneEncoder`.
         """
         super().__init__(
             backbone=options.backbone,
@@ -59,9 +59,10 @@ class Serial:
 
     options: Options
 
+    is_trained: ClassVar[bool] = True
     uses_others: ClassVar[bool] = False
     uses_mixup: ClassVar[bool] = False
-    direct: ClassVar[type[Formula]] = ProductProbability
+    direct: ClassVar[type[Formula] | None] = ProductProbability
 
     @property
     def over_targets(self) -> frozenset[str]:
@@ -72,7 +73,7 @@ class Serial:
         """Build encoder and head."""
         return ProductEncoder(self.options, products, pretrained=pretrained)
 
-    def weights(self, configuration: Configuration) -> Mapping[str, float]:
+    def weights(self, lam: float | None) -> Mapping[str, float]:
         """Return the weight of the product loss, which is the whole loss."""
         return {PRODUCT: 1.0}
 

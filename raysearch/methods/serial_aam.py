@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
-from raysearch.config import Configuration, Options
+from raysearch.config import Options
 from raysearch.methods.method import PRODUCT, Labels
-from raysearch.model.encoder import Encoder
+from raysearch.model.encoder import BackboneEncoder, Encoder
+from raysearch.scoring.direct import CentreDistance
 from raysearch.scoring.inlier import Formula
-from raysearch.scoring.product import CentreDistance
 
 
-class CentreEncoder(Encoder):
+class CentreEncoder(BackboneEncoder):
     """An encoder with a trained direction of the embedding for each product ID."""
 
     def __init__(self, options: Options, products: int, *, pretrained: bool | str) -> None:
@@ -33,10 +33,10 @@ class CentreEncoder(Encoder):
         Args:
             options: of the encoder.
             products: K.
-            pretrained: as `Encoder`.
+            pretrained: as `BackboneEncoder`.
 
         Raises:
-            UserError: as `Encoder`.
+            UserError: as `BackboneEncoder`.
         """
         super().__init__(
             backbone=options.backbone,
@@ -92,9 +92,10 @@ class SerialAam:
 
     options: Options
 
+    is_trained: ClassVar[bool] = True
     uses_others: ClassVar[bool] = False
     uses_mixup: ClassVar[bool] = False
-    direct: ClassVar[type[Formula]] = CentreDistance
+    direct: ClassVar[type[Formula] | None] = CentreDistance
 
     @property
     def over_targets(self) -> frozenset[str]:
@@ -105,7 +106,7 @@ class SerialAam:
         """Build encoder and centres."""
         return CentreEncoder(self.options, products, pretrained=pretrained)
 
-    def weights(self, configuration: Configuration) -> Mapping[str, float]:
+    def weights(self, lam: float | None) -> Mapping[str, float]:
         """Return the weight of the product loss, which is the whole loss."""
         return {PRODUCT: 1.0}
 

@@ -1,4 +1,4 @@
-"""The encoder that the methods train: backbone and neck.
+"""Encoders: networks from spectrograms to embeddings.
 
 Shape letters: B samples, M mel bands, F frames, D dimensions of the embedding.
 """
@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 
 class Encoder(nn.Module):
-    """Log-mel spectrogram -> embedding; a method adds its heads.
+    """A network from log-mel spectrograms to embeddings."""
+
+    def embed(self, spectrograms: Tensor) -> Tensor:
+        """Return embeddings f (B, D), float32, of spectrograms (B, 1, M, F)."""
+        raise NotImplementedError
+
+
+class BackboneEncoder(Encoder):
+    """A backbone with a neck; a method adds its heads.
 
     The neck is that of the first author's recipes: Dropout, Linear, BatchNorm, PReLU, Linear.
     """

@@ -7,7 +7,6 @@ from typing import Any, TypedDict, Unpack
 
 from raysearch.backend.resources import Resources
 from raysearch.backend.search_callback import SearchCallback
-from raysearch.config import Configuration, TrialConfig
 from raysearch.data.dataset import make_source, open_data
 from raysearch.pipeline.request import Request
 from raysearch.pipeline.run import run as run_studies
@@ -16,6 +15,7 @@ from raysearch.report.live import show_on_console
 from raysearch.storage import to_path
 from raysearch.study.folder import study_name
 from raysearch.study.space import Space, find_space, load_space
+from raysearch.training.configuration import Configuration, TrialConfig
 from raysearch.training.outcome import Epoch, TrialResult
 
 RESOURCES = {
@@ -157,16 +157,15 @@ def run_trial(
 
     if not isinstance(space, Space):
         space = load_space(find_space(machine, Path(space) if space else None))
-    check_network(space.fixed)
-    recordings = open_data(
-        make_source(to_path(str(data)), machine, space.validation_ids, space.fixed)
-    )
+    options = space.fixed.replace(dict(configuration.options))
+    check_network(options)
+    recordings = open_data(make_source(to_path(str(data)), machine, space.validation_ids, options))
     config = TrialConfig(
         machine=machine,
         data=recordings.fingerprint,
         configuration=configuration,
         seed=space.strategy.seed,
-        options=space.fixed,
+        options=options,
     )
     encoder = to_path(str(folder)) / config.signature()
     return train_and_score(config, recordings, space.search.specs, on_epoch, encoder)

@@ -56,7 +56,7 @@ def finish_study(
     """
     folder, records = context.folder, context.study.records()
     # A trial that a budget stopped may have written its record after the search.
-    TrialsFile(folder, context.space.validation_ids, records).write()
+    TrialsFile(folder, context.space, records).write()
     ranking = rank(records)
     if ranking is None:
         if request.report:
@@ -100,7 +100,7 @@ def repeat_final(
         data or to_path(manifest.data),
         winner.machine,
         space.validation_ids,
-        space.fixed,
+        space.source_options,
         ground_truth=to_path(truth) if truth else None,
         allow_defects=manifest.allow_defects,
     )

@@ -12,7 +12,7 @@ from raysearch.study.folder import StudyFolder
 from raysearch.study.winner import Winner
 from raysearch.training.embedding import Embedder
 from raysearch.training.train import load_trained
-from raysearch.training.trial import clip_scores, fit_embeddings, fit_inlier
+from raysearch.training.trial import clip_scores, fit_embeddings, fit_inlier, fit_parts
 
 
 def build_detector(winner: Winner, options: Options, data: TrialData, folder: UPath) -> Detector:
@@ -20,7 +20,7 @@ def build_detector(winner: Winner, options: Options, data: TrialData, folder: UP
 
     Args:
         winner: frozen configuration.
-        options: of the study.
+        options: fixed ones of the study.
         data: recordings of the search.
         folder: of the study.
 
@@ -28,21 +28,20 @@ def build_detector(winner: Winner, options: Options, data: TrialData, folder: UP
         UserError: an ID's model cannot be fitted.
     """
     config = winner.config(options)
+    options = config.options
     encoder = load_trained(
         options, len(data.ids), StudyFolder(folder).encoder(winner.encoder)
     ).encoder
     embedder = Embedder(encoder, options)
     fits = fit_embeddings(embedder, config, data)
-    part, _ = data.target_parts(options.validation_share, config.seed)
-    # A model scores the clips it was fitted on too well to set a threshold by them.
-    unseen = part.clips if options.inlier_fit == "validation" else range(len(data.target.clips))
+    _, part = fit_parts(config, data)
     models, thresholds = {}, {}
     for identity in data.ids:
         try:
             models[identity] = fit_inlier(winner.inlier, identity, encoder, config, data, fits)
         except FitError as error:
             raise UserError(f"no detector: ID {identity} of {winner.machine}: {error}") from error
-        clips = [i for i in unseen if data.target.clips[i].id == identity]
+        clips = [i for i in part.clips.tolist() if data.target.clips[i].id == identity]
         embeddings = embedder.clips(part, clips)
         scores = clip_scores(winner.inlier, models[identity], embeddings, options)
         thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)

@@ -12,7 +12,6 @@ from filelock import Timeout
 from upath import UPath
 
 from raysearch import storage
-from raysearch.config import Options
 from raysearch.data.dataset import Source, TrialData, open_data, search_index
 from raysearch.data.index import PLAIN_RULE, Index
 from raysearch.errors import DataError, UserError
@@ -79,26 +78,27 @@ def check_recordings(source: Source, space: Space) -> Index:
     return index
 
 
-def check_network(options: Options, *, thoroughly: bool) -> None:
-    """Check the network of trials, before anything is written.
+def check_networks(space: Space, *, thoroughly: bool) -> None:
+    """Check the networks of trials, before anything is written.
 
     Torch and timm take seconds to import, so only names are checked here, as text. The process of
     the first trial builds the network, see `worker.run_worker_trial`.
 
     Args:
-        options: of the trials.
-        thoroughly: build the network here, at once.
+        space: search space.
+        thoroughly: build the networks here, at once.
 
     Raises:
         UserError: the backbone or the file of weights does not exist.
     """
-    weights = options.pretrained
-    if isinstance(weights, str) and not Path(weights).is_file():
-        raise UserError(f"pretrained: there is no file {weights}")
-    if thoroughly or not is_written(options.backbone):
-        from raysearch.training.network import check_network as try_network
+    for options in space.trial_options():
+        weights = options.pretrained
+        if isinstance(weights, str) and not Path(weights).is_file():
+            raise UserError(f"pretrained: there is no file {weights}")
+        if thoroughly or not is_written(options.backbone):
+            from raysearch.training.network import check_network
 
-        try_network(options)
+            check_network(options)
 
 
 def read_recordings(prepared: Prepared, bars: ProgressBars = no_progress) -> TrialData:

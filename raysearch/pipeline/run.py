@@ -16,7 +16,7 @@ from raysearch.errors import NoResultError, UserError
 from raysearch.pipeline.execute import execute
 from raysearch.pipeline.prepare import (
     Prepared,
-    check_network,
+    check_networks,
     check_recordings,
     check_same_recordings,
     check_same_space,
@@ -100,13 +100,13 @@ def _prepare(request: Request, machine: str, *, several: bool) -> Prepared:
         request.data,
         machine,
         space.validation_ids,
-        space.fixed,
+        space.source_options,
         ground_truth=request.ground_truth,
         allow_defects=request.allow_defects,
     )
     index = check_recordings(source, space)
     folder = request.out / study_name(machine, request.name, several=several)
-    check_network(space.fixed, thoroughly=request.fresh and StudyFolder(folder).exists())
+    check_networks(space, thoroughly=request.fresh and StudyFolder(folder).exists())
     return Prepared(folder, path, space, source, index)
 
 

@@ -14,6 +14,7 @@ from raysearch.study.folder import StudyFolder
 from raysearch.study.manifest import Manifest
 from raysearch.study.records import Record
 from raysearch.study.scores import final_score
+from raysearch.study.space import check_space
 from raysearch.study.winner import Winner, read_frozen
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Study:
         """Return a row for each trial, inlier model and p: the columns of trials.csv."""
         import pandas as pd
 
-        table = TrialsFile(self.folder, self.manifest.validation_ids, self.records)
+        space = check_space(self.manifest.space, str(self.folder / "study.json"))
+        table = TrialsFile(self.folder, space, self.records)
         return pd.read_csv(io.StringIO(table.text()))
 
     @property

@@ -125,6 +125,7 @@ def _facts(results: Results, winner: Winner) -> dict[str, str]:
         "lr": winner.configuration.lr,
         "batch size": winner.configuration.batch_size,
         "λ": winner.configuration.lam,
+        **dict(winner.configuration.options),
         "inlier model": winner.inlier.name,
         "p": winner.inlier.p,
         "trials": ended,

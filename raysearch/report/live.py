@@ -166,7 +166,7 @@ class LiveView(SearchCallback):
         elapsed = time.monotonic() - self.start
         new, total = self._ended() - self.earlier, self._total()
         # A running trial counts by the share of its finished epochs.
-        shares = new + sum(trial.epoch / trial.epochs for trial in self.running.values())
+        shares = new + sum(trial.epoch / max(1, trial.epochs) for trial in self.running.values())
         text = f"{duration(elapsed)} elapsed"
         if shares > 0:
             left = elapsed / shares * max(0.0, total - self.earlier - shares)

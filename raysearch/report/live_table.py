@@ -11,7 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from raysearch.backend.search_callback import StudyProgress
-from raysearch.report.wording import best_result, duration, format_encoder, format_inlier
+from raysearch.report.wording import (
+    best_result,
+    duration,
+    format_encoder,
+    format_inlier,
+    format_option,
+    format_value,
+)
 from raysearch.study.records import Proposal, State
 
 
@@ -110,15 +117,15 @@ def _table(running: Trials, *, several: bool) -> Table:
         table.add_row(
             *([study] if several else []),
             str(number),
-            f"{configuration.lr:.3g}",
-            str(configuration.batch_size),
-            f"{configuration.lam:.3g}",
+            format_value(configuration.lr),
+            format_value(configuration.batch_size),
+            format_value(configuration.lam),
             f"{trial.epoch}/{trial.epochs}",
             _cell(trial.train_loss),
             _cell(trial.val_loss),
             _cell(trial.score),
             duration(now - trial.since),
-            trial.note,
+            ", ".join(filter(None, [*map(format_option, configuration.options), trial.note])),
         )
     return table
 

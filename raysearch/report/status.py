@@ -108,7 +108,7 @@ def _queue(study: StudyFolder, manifest: Manifest) -> TrialQueue:
     space = check_space(manifest.space, str(study.path / "study.json"))
     # The recordings are not read: they may be missing on this host.
     data = UPath(manifest.data)
-    source = make_source(data, manifest.machine, space.validation_ids, space.fixed)
+    source = make_source(data, manifest.machine, space.validation_ids, space.source_options)
     return read_queue(StudyContext(study.path, source, manifest.fingerprint, space))
 
 

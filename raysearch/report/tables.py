@@ -40,14 +40,16 @@ def format_score(winner: Winner, confidence: Confidence) -> str:
 
 
 def _space_yaml(winner: Winner, confidence: Confidence, space: Space) -> str:
+    configuration = winner.configuration
+    options = dict(configuration.options)
     content = {
         "validation_ids": list(space.validation_ids),
         "test_ids": list(space.test_ids),
         "search": {
-            **winner.configuration.to_dict(),
+            **{k: v for k, v in configuration.to_dict().items() if k not in options},
             "inlier": {winner.inlier.name: [] if winner.inlier.p is None else [winner.inlier.p]},
         },
-        "fixed": space.fixed.model_dump(),
+        "fixed": winner.config(space.fixed).options.model_dump(),
         "strategy": {"trials": 1, "finalists": "none", "seed": winner.seed},
     }
     score = format_score(winner, confidence)
@@ -89,7 +91,7 @@ def overview(out: UPath) -> Overview:
         {
             "run": f.name,
             "machine": winners[f].machine,
-            "method": check_space(read_manifest(f).space, str(f / "study.json")).fixed.method,
+            "method": _method(winners[f], f),
             **configs[columns[f]],
             "final_score": final_score(f / "final_test.csv"),
         }
@@ -128,8 +130,12 @@ def machine_order(machine: str, column: str) -> tuple[int, str]:
 
 
 def _table_one(winner: Winner, confidence: Confidence) -> dict[str, Any]:
+    configuration = winner.configuration
     return {
-        **winner.configuration.to_dict(),
+        "lr": configuration.lr,
+        "batch_size": configuration.batch_size,
+        "lambda": configuration.lam,
+        **dict(configuration.options),
         "inlier": winner.inlier.name,
         "p": winner.inlier.p,
         "val_score": winner.val_score,
@@ -142,10 +148,15 @@ def _table_one(winner: Winner, confidence: Confidence) -> dict[str, Any]:
     }
 
 
+def _method(winner: Winner, folder: UPath) -> str:
+    space = check_space(read_manifest(folder).space, str(folder / "study.json"))
+    return winner.config(space.fixed).options.method
+
+
 def _transposed(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    names = next(iter(configs.values())).keys()
+    names = dict.fromkeys(name for config in configs.values() for name in config)
     return [
-        {"parameter": name, **{column: config[name] for column, config in configs.items()}}
+        {"parameter": name, **{column: config.get(name) for column, config in configs.items()}}
         for name in names
     ]
 

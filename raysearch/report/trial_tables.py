@@ -20,9 +20,7 @@ class TrialTables(SearchCallback):
         """
         self.queues = {queue.name: queue for queue in queues}
         self.tables = {
-            queue.name: TrialsFile(
-                queue.study.path, queue.space.validation_ids, queue.records.values()
-            )
+            queue.name: TrialsFile(queue.study.path, queue.space, queue.records.values())
             for queue in queues
         }
 

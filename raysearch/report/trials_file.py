@@ -10,6 +10,7 @@ from upath import UPath
 
 from raysearch.storage import write_text
 from raysearch.study.records import Record
+from raysearch.study.space import Space
 
 PAUSE = 50
 """Pause after a write, in durations of that write; the last write does not wait.
@@ -25,7 +26,7 @@ class TrialsFile:
     def __init__(
         self,
         folder: UPath,
-        validation_ids: Sequence[str],
+        space: Space,
         records: Iterable[Record] = (),
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -34,12 +35,12 @@ class TrialsFile:
 
         Args:
             folder: of the study.
-            validation_ids: with a column for the AUC and the pAUC of each.
+            space: of the study.
             records: of trials that have ended.
             clock: in s.
         """
         self.path, self.clock = folder / "trials.csv", clock
-        self.columns = columns(validation_ids)
+        self.columns = columns(space.validation_ids, space.search.options)
         self.lines: dict[int, str] = {}
         self.pending, self.due = True, clock()
         for record in records:
@@ -69,11 +70,16 @@ class TrialsFile:
         self.pending, self.due = False, end + PAUSE * (end - start)
 
 
-def columns(validation_ids: Sequence[str]) -> list[str]:
-    """Return the columns of `trials.csv`."""
+def columns(validation_ids: Iterable[str], options: Iterable[str] = ()) -> list[str]:
+    """Return the columns of `trials.csv`.
+
+    Args:
+        validation_ids: with a column for the AUC and the pAUC of each.
+        options: names of the searched options.
+    """
     return [
-        *("trial", "state", "lr", "batch_size", "lambda", "inlier", "p", "epochs", "best_epoch"),
-        *("seed", "rerun_of", "origin", "val_score"),
+        *("trial", "state", "lr", "batch_size", "lambda", *options, "inlier", "p"),
+        *("epochs", "best_epoch", "seed", "rerun_of", "origin", "val_score"),
         *(f"val_{kind}_{i}" for i in validation_ids for kind in ("auc", "pauc")),
         *("val_loss", "train_seconds", "score_seconds", "encoder", "error"),
     ]

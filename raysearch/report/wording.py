@@ -3,9 +3,10 @@
 from typing import Protocol
 
 from raysearch.backend.resources import Share
-from raysearch.config import Configuration
+from raysearch.config import Value
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.records import Proposal, Record
+from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import InlierResult
 
 
@@ -44,8 +45,29 @@ def settings(configured: Configured) -> str:
 
 def format_encoder(configuration: Configuration) -> str:
     """Format the hyperparameters of an encoder as a short text."""
-    lr, lam = f"lr {configuration.lr:.3g}", f"λ {configuration.lam:.3g}"
-    return f"{lr}, batch size {configuration.batch_size}, {lam}"
+    parts = []
+    if configuration.lr is not None:
+        parts += [f"lr {configuration.lr:.3g}", f"batch size {configuration.batch_size}"]
+    if configuration.lam is not None:
+        parts.append(f"λ {configuration.lam:.3g}")
+    return ", ".join([*parts, *map(format_option, configuration.options)])
+
+
+def format_option(option: tuple[str, Value]) -> str:
+    """Format a searched option as its name and its value; a method stands for itself."""
+    name, value = option
+    if name == "method":
+        return str(value)
+    return f"{name} {format_value(value)}"
+
+
+def format_value(value: Value | None) -> str:
+    """Format the value of a hyperparameter; a dash for a configuration without it."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def format_inlier(inlier: InlierSpec) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from raysearch.scoring.aggregate import aggregate
+from raysearch.scoring.direct import ProductProbability
 from raysearch.scoring.fitting import (
     FitError,
     Rows,
@@ -24,7 +25,6 @@ from raysearch.scoring.fitting import (
     one_thread,
 )
 from raysearch.scoring.metrics import Floats
-from raysearch.scoring.product import ProductProbability
 from raysearch.scoring.spec import COUNTING, COVARIANCES, INLIERS, InlierSpec
 
 __all__ = [
@@ -72,7 +72,7 @@ class InlierModel:
 
 
 def fit(
-    spec: InlierSpec, embeddings: Rows, *, seed: int, reg_covar: float, direct: Formula
+    spec: InlierSpec, embeddings: Rows, *, seed: int, reg_covar: float, direct: Formula | None
 ) -> InlierModel:
     """Fit an inlier model to embeddings (N, D) of normal segments of one product ID.
 
@@ -81,13 +81,15 @@ def fit(
         embeddings: of the segments.
         seed: of the mixtures' k-means start, the only random draw.
         reg_covar: added to the diagonal of each covariance of a mixture.
-        direct: score of the method for this ID, used by `none`.
+        direct: score of the method for this ID, used by `none`; None if it has none.
 
     Raises:
-        FitError: too few segments, or embeddings that are constant or not finite, or
-            otherwise unfit for this model.
+        FitError: `none` for a method without a score of its own; too few segments, or
+            embeddings that are constant or not finite, or otherwise unfit for this model.
     """
     if spec.name == "none":
+        if direct is None:
+            raise FitError("the method has no score without an inlier model")
         return InlierModel(direct)
     rows = fit_rows(embeddings, fewest=_fewest_segments(spec), model=str(spec))
     with one_thread(), explain_failures(str(spec)):
@@ -101,7 +103,7 @@ def restore(
     p: float | None,
     arrays: Mapping[str, Rows],
     *,
-    direct: Callable[..., Formula] = ProductProbability,
+    direct: Callable[..., Formula] | None = ProductProbability,
 ) -> InlierModel:
     """Rebuild the fitted model of this name and p from its `arrays`.
 
@@ -114,6 +116,7 @@ def restore(
     spec = InlierSpec(name, p)
     copies: dict[str, Any] = {k: np.array(a, np.float64, order="C") for k, a in arrays.items()}
     if spec.name == "none":
+        assert direct is not None, spec
         return InlierModel(direct(**copies))
     return InlierModel(_restore_formula(spec, copies))
 

@@ -32,7 +32,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from raysearch.search.dimensions import axes
+from raysearch.search.dimensions import axes, is_conditional
 from raysearch.study.space import Space
 from raysearch.study.strategy import REDUCTION
 
@@ -212,7 +212,7 @@ def new_sampler(space: Space, seed: int, study: Study) -> BaseSampler:
         match space.strategy.sampler:
             case "tpe":
                 settings: dict[str, Any] = {"seed": seed, "n_startup_trials": TPE_STARTUP}
-                if space.strategy.inlier == "sample":
+                if space.strategy.inlier == "sample" or is_conditional(space):
                     return TPESampler(group=True, **settings)
                 return _KnownSpaceTPE(space, **settings)
             case "gp":

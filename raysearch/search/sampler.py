@@ -15,13 +15,23 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from raysearch.config import Configuration
+from raysearch.config import Value, default_value, dependences
 from raysearch.scoring.spec import InlierSpec
-from raysearch.search.dimensions import Axis, axes, is_exhausted, p_axes
+from raysearch.search.dimensions import (
+    Axis,
+    Choice,
+    Dimension,
+    axes,
+    combinations,
+    is_exhausted,
+    p_axes,
+    select,
+)
 from raysearch.search.optuna_backend import new_sampler, new_study
 from raysearch.search.warm_start import WarmStart
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.space import Space
+from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import Epoch
 
 ATTEMPTS = 16
@@ -120,8 +130,10 @@ class Sampler:
         """Return the value that rungs compare; the study maximises it."""
         if self.space.strategy.metric == "score":
             return epoch.val_score
+        parts = [epoch.val_machine_loss, epoch.val_product_loss]
+        losses = [loss for loss in parts if loss is not None]
         # Without λ, so that trials of different λ are comparable.
-        return -((epoch.val_machine_loss or 0.0) + (epoch.val_product_loss or 0.0))
+        return -sum(losses) if losses else -epoch.val_loss
 
     def tell(self, record: Record) -> None:
         """Report the result of a trial; a second result is ignored."""
@@ -170,7 +182,14 @@ class Sampler:
         if strategy.sampler != "qmc" or attempt == 0:
             key = f"{strategy.seed}/{self.next_number}/{attempt}"
             study.sampler = new_sampler(self.space, random.Random(key).getrandbits(32), study)
-        trial = study.ask({name: axis.distribution for name, axis in self.axes.items()})
+        # Dimensions with an effect in every configuration are sampled together.
+        always = {
+            name: axis.distribution
+            for name, axis in self.axes.items()
+            if not self.axes.keys() & set(dependences(name))
+        }
+        trial = study.ask(always)
+        select(self.space, self.axes, lambda name, axis: _suggest(trial, name, axis))
         if self.samples_inlier:
             inlier = trial.suggest_categorical("inlier", list(self.space.search.inlier))
             if axis := self.p_axes.get(inlier):
@@ -180,10 +199,11 @@ class Sampler:
         return self._proposal(trial.params)
 
     def _proposal(self, params: Mapping[str, Any], origin: str = "") -> Proposal:
-        nearest = {name: axis.nearest(params[name]) for name, axis in self.axes.items()}
-        configuration = Configuration.from_dict(
-            nearest | {"batch_size": int(nearest["batch_size"])}
-        )
+        def nearest(name: str, axis: Dimension) -> Value:
+            value = axis.nearest(params[name] if name in params else default_value(name))
+            return int(value) if name == "batch_size" else value
+
+        configuration = Configuration.from_dict(select(self.space, self.axes, nearest))
         return Proposal(self.next_number, configuration, self._inlier(params), origin=origin)
 
     def _inlier(self, params: Mapping[str, Any]) -> InlierSpec | None:
@@ -195,22 +215,20 @@ class Sampler:
 
     def _grid(self) -> Iterator[Proposal]:
         """Yield all configurations of a finite space, shuffled by the seed."""
-        keys = list(self.axes)
-        choices = [axis.values or () for axis in self.axes.values()]
         specs: Sequence[InlierSpec | None] = (
             self.space.search.specs if self.samples_inlier else [None]
         )
-        grid = list(itertools.product(itertools.product(*choices), specs))
+        grid = list(itertools.product(combinations(self.space, self.axes), specs))
         random.Random(self.space.strategy.seed).shuffle(grid)
         for values, spec in grid:
-            yield self._proposal(_join(dict(zip(keys, values, strict=True)), spec))
+            yield self._proposal(_join(values, spec))
 
     def _random(self) -> Iterator[Proposal]:
         """Yield random configurations, uniformly distributed."""
         rng = random.Random(f"{self.space.strategy.seed}/{self.next_number}/untried")
         while True:
             spec = rng.choice(self.space.search.specs) if self.samples_inlier else None
-            params = {name: _draw(axis, rng) for name, axis in self.axes.items()}
+            params = select(self.space, self.axes, lambda _, axis: _draw(axis, rng))
             yield self._proposal(_join(params, spec))
 
     def _add(self, proposal: Proposal) -> None:
@@ -218,8 +236,8 @@ class Sampler:
         self.open[proposal.number] = (self.sampling_study.add(trial), self.study.add(trial))
 
     def _running_trial(self, proposal: Proposal) -> FrozenTrial:
-        params: dict[str, Any] = proposal.configuration.to_dict()
-        distributions = {name: axis.distribution for name, axis in self.axes.items()}
+        params: dict[str, Any] = dict(proposal.configuration.to_dict())
+        distributions = {name: self.axes[name].distribution for name in params}
         if (inlier := proposal.inlier) is not None:
             params["inlier"] = inlier.name
             distributions["inlier"] = CategoricalDistribution(list(self.space.search.inlier))
@@ -230,13 +248,22 @@ class Sampler:
 
 
 def _join(params: Mapping[str, Any], spec: InlierSpec | None) -> dict[str, Any]:
-    inlier = {} if spec is None else {"inlier": spec.name, f"p_{spec.name}": spec.p}
+    inlier: dict[str, Any] = {} if spec is None else {"inlier": spec.name, f"p_{spec.name}": spec.p}
     return {**params, **inlier}
 
 
-def _draw(axis: Axis, rng: random.Random) -> float:
+def _suggest(trial: Trial, name: str, axis: Dimension) -> Value:
+    if isinstance(axis, Choice):
+        value = trial.suggest_categorical(name, list(axis.values))
+        assert value is not None
+        return value
+    return trial.suggest_float(name, axis.low, axis.high, log=axis.log)
+
+
+def _draw(axis: Dimension, rng: random.Random) -> Value:
     if axis.values is not None:
         return rng.choice(axis.values)
+    assert isinstance(axis, Axis)
     if axis.log:
         return math.exp(rng.uniform(math.log(axis.low), math.log(axis.high)))
     return rng.uniform(axis.low, axis.high)

@@ -6,12 +6,12 @@ from itertools import zip_longest
 
 from upath import UPath
 
-from raysearch.config import Configuration
 from raysearch.errors import UserError
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.finalists import best_trials
 from raysearch.study.folder import StudyFolder, studies_at
 from raysearch.study.records import Record
+from raysearch.training.configuration import Configuration
 
 STARTS_PER_STUDY = 3
 """Number of configurations taken from each study."""

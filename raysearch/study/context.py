@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from upath import UPath
 
-from raysearch.config import Options, TrialConfig
+from raysearch.config import Options
 from raysearch.data.dataset import Source
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record
 from raysearch.study.space import Space
+from raysearch.training.configuration import TrialConfig
 from raysearch.training.state import read_progress
 
 

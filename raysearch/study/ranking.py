@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, stdev
 
-from raysearch.config import Configuration
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.finalists import best_trials
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.strategy import Finalists
+from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import InlierResult
 
 

@@ -6,8 +6,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Self
 
-from raysearch.config import Configuration, Options, TrialConfig
+from raysearch.config import Options
 from raysearch.scoring.spec import InlierSpec
+from raysearch.training.configuration import Configuration, TrialConfig
 from raysearch.training.outcome import Epoch, InlierResult, TrialResult, best_row
 
 
@@ -54,7 +55,7 @@ class Proposal:
         """Return the proposal flat, as `proposals/` and `records/` hold it."""
         return {
             "number": self.number,
-            **asdict(self.configuration),
+            **self.configuration.to_json(),
             **self.inlier_columns,
             "seed": self.seed,
             "rerun_of": self.rerun_of,
@@ -66,7 +67,7 @@ class Proposal:
         """Read what `to_json` returned."""
         return cls(
             content["number"],
-            Configuration(content["lr"], content["batch_size"], content["lam"]),
+            Configuration.from_json(content),
             InlierSpec(content["inlier"], content["p"]) if content["inlier"] else None,
             content["seed"],
             content["rerun_of"],
@@ -81,9 +82,15 @@ class Proposal:
         Args:
             study: name of the study.
         """
-        names = {"lam": "lambda"}
-        values = {k: v for k, v in self.to_json().items() if v is not None and v != ""}
-        return {"study": study, **{names.get(key, key): value for key, value in values.items()}}
+        values = {
+            "number": self.number,
+            **self.configuration.to_dict(),
+            **self.inlier_columns,
+            "seed": self.seed,
+            "rerun_of": self.rerun_of,
+            "origin": self.origin,
+        }
+        return {"study": study, **{k: v for k, v in values.items() if v is not None and v != ""}}
 
     @classmethod
     def from_tune(cls, config: Mapping[str, Any]) -> Self:
@@ -105,14 +112,14 @@ class Proposal:
             machine: target machine type.
             data: fingerprint of the recordings.
             seed: of the study, for a proposal without its own.
-            options: fixed options of the study.
+            options: fixed options of the study; those of the configuration replace them.
         """
         return TrialConfig(
             machine=machine,
             data=data,
             configuration=self.configuration,
             seed=seed if self.seed is None else self.seed,
-            options=options,
+            options=options.replace(dict(self.configuration.options)),
         )
 
 

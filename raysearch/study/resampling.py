@@ -28,7 +28,7 @@ def measure_confidence(
     Args:
         ranking: of the study.
         previous: earlier result, returned if it is of the same encoders.
-        options: of the study.
+        options: fixed ones of the study.
         data: recordings of the search.
         study: folder with the encoders.
         on_encoder: called with 1 after each encoder.
@@ -76,10 +76,10 @@ def _validation_scores(
 
     scores: list[ClipScores] = []
     for training in trainings:
-        folder = study.encoder(training.record.encoder)
-        encoder = load_trained(options, len(data.ids), folder).encoder
         spec, proposal = training.row.spec, training.record.proposal
         config = proposal.config(data.machine, data.fingerprint, training.seed, options)
+        folder = study.encoder(training.record.encoder)
+        encoder = load_trained(config.options, len(data.ids), folder).encoder
         try:
             scores.append(score_validation_clips(spec, encoder, config, data))
         except FitError:  # Embeddings differ slightly between devices.

@@ -1,11 +1,7 @@
-"""Space files, search_spaces/*.yaml: the fixed options, the searched dimensions, the strategy.
+"""Space files, search_spaces/*.yaml: the fixed options, the searched dimensions, the strategy."""
 
-In `search`, a scalar is a fixed value, a list holds choices, `{low, high, log}` is a range.
-"""
-
-import math
-from collections.abc import Mapping
-from contextlib import suppress
+import itertools
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,113 +9,17 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from raysearch.config import HYPERPARAMETERS_OF, Options, Strict, explain
+from raysearch.config import CONDITIONS, OUTLIER_EXPOSURE, Options, Strict, explain, has_effect
 from raysearch.data.dataset import parse_ids
 from raysearch.errors import UserError, one_line
-from raysearch.scoring.spec import INLIERS, InlierSpec
+from raysearch.study.searched import Range, Search
 from raysearch.study.strategy import AUTO_TRIALS, GRACE, REDUCTION, Finalists, Strategy
 
-Number = int | float
 PRODUCT_IDS = Annotated[tuple[str, ...], Field(min_length=1)]
-
-
-class Range(Strict):
-    """A sampled range, including its ends."""
-
-    low: float
-    high: float
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Range":
-        if not self.low < self.high:
-            raise ValueError(f"the range is empty: low {self.low:g} >= high {self.high:g}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"a logarithmic range needs low > 0, has {self.low:g}")
-        return self
-
-
-Searched = Range | tuple[Number, ...]
-
-
-def _number(value: object) -> Number:
-    # YAML reads 1e-3, which has no dot, as a string.
-    with suppress(ValueError):
-        value = float(value) if isinstance(value, str) else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("a number, a list of numbers or {low, high, log} is expected")
-    return value
 
 
 def _is_id(value: object) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool)
-
-
-class Search(Strict):
-    """The searched dimensions; a single value is stored as a list of one entry."""
-
-    lr: Searched
-    batch_size: Searched
-    lam: Searched = Field(alias="lambda")
-    inlier: dict[str, tuple[Number | None, ...]]
-
-    @field_validator("lr", "batch_size", "lam", mode="before")
-    @classmethod
-    def _searched(cls, value: object) -> object:
-        if isinstance(value, dict):
-            return Range.model_validate(value)
-        values = value if isinstance(value, list | tuple) else [value]
-        if not values:
-            raise ValueError("the list is empty")
-        return tuple(dict.fromkeys(_number(entry) for entry in values))
-
-    @field_validator("inlier", mode="before")
-    @classmethod
-    def _inliers(cls, value: object) -> object:
-        if not isinstance(value, dict) or not value:
-            raise ValueError("a mapping from inlier model to its values of p is expected")
-        p_of = {}
-        for name, ps in value.items():
-            if name not in INLIERS:
-                raise ValueError(f"unknown inlier model {name!r}; known: {', '.join(INLIERS)}")
-            values = ps if isinstance(ps, list) else [ps]
-            if not values and name != "none":
-                raise ValueError(f"{name}: the list of p is empty")
-            specs = [InlierSpec(name, p if p is None else _number(p)) for p in values or [None]]
-            p_of[name] = tuple(dict.fromkeys(spec.p for spec in specs))
-        return p_of
-
-    @model_validator(mode="after")
-    def _values_in_bounds(self) -> "Search":
-        for key, value, minimum in (
-            ("lr", self.lr, 0.0),
-            ("batch_size", self.batch_size, 2.0),
-            ("lambda", self.lam, 0.0),
-        ):
-            smallest = value.low if isinstance(value, Range) else min(value)
-            if smallest < minimum or (key == "lr" and smallest == 0):
-                raise ValueError(f"{key}: {smallest:g} is too small")
-        sizes = (
-            (self.batch_size.low, self.batch_size.high)
-            if isinstance(self.batch_size, Range)
-            else self.batch_size
-        )
-        if any(size != int(size) or size % 2 for size in sizes):
-            raise ValueError(
-                "batch_size: half of a batch is the target machine type, so sizes are even numbers"
-            )
-        return self
-
-    @property
-    def specs(self) -> tuple[InlierSpec, ...]:
-        """All pairs of an inlier model and a p."""
-        return tuple(InlierSpec(name, p) for name, ps in self.inlier.items() for p in ps)
-
-    @property
-    def largest_batch(self) -> int:
-        """The largest batch size."""
-        sizes = self.batch_size
-        return int(sizes.high if isinstance(sizes, Range) else max(sizes))
 
 
 class Space(Strict):
@@ -150,23 +50,60 @@ class Space(Strict):
             raise ValueError("method: is set at the top level and, differently, in fixed")
         return rest | {"fixed": {**fixed, "method": content["method"]}}
 
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in(cls, content: object) -> object:
-        """Give hyperparameters that the method does not have a single value."""
-        match content:
-            case {"search": Mapping() as search}:
-                absent = {"lambda": 1.0} if _uses_no_lambda(content) else {}
-                return {**content, "search": {**absent, **search}}
-        return content
+    @model_validator(mode="after")
+    def _fixed_or_searched(self) -> "Space":
+        for name in self.search.options:
+            value = getattr(self.fixed, name)
+            if value != Options.model_fields[name].default:
+                raise ValueError(
+                    f"search.{name}: is fixed at {value}, too; leave it out of fixed or of search"
+                )
+        return self
 
     @model_validator(mode="after")
-    def _one_lambda(self) -> "Space":
-        lam = self.search.lam
-        without = "lam" not in HYPERPARAMETERS_OF[self.fixed.method]
-        if without and (isinstance(lam, Range) or len(lam) > 1):
-            raise ValueError(f"search.lambda: {self.fixed.method} has no λ; leave it out")
+    def _require_effective(self) -> "Space":
+        """Require the dimensions of the methods, and refuse those without an effect."""
+        for name in ("lr", "batch_size", "lambda", *self.search.options):
+            effective = any(has_effect(name, values) for values in self.option_values())
+            if effective and self.search.get(name) is None:
+                raise ValueError(f"search.{name}: Field required")
+            if not effective and self.search.varies(name):
+                parent, allowed = CONDITIONS[name]
+                needed = " or ".join(sorted(str(value) for value in allowed))
+                raise ValueError(
+                    f"search.{name}: has an effect only with {parent}: {needed}; leave it out"
+                )
         return self
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "Space":
+        for values in self.option_values():
+            try:
+                Options.model_validate(values)
+            except ValidationError as error:
+                raise ValueError(str(explain(error, "search")).replace(": ", ".", 1)) from error
+        return self
+
+    def option_values(self) -> Iterator[dict[str, Any]]:
+        """Yield the options of trials, a range at both of its ends."""
+        ends = {
+            name: (searched.low, searched.high) if isinstance(searched, Range) else searched
+            for name, searched in self.search.options.items()
+        }
+        fixed = self.fixed.model_dump()
+        for values in itertools.product(*ends.values()):
+            yield fixed | dict(zip(ends, values, strict=True))
+
+    @property
+    def source_options(self) -> Options:
+        """Options that select the recordings; with a method that needs the most of them."""
+        methods = {values["method"] for values in self.option_values()}
+        needing = sorted(methods & OUTLIER_EXPOSURE)
+        return self.fixed.replace({"method": needing[0]}) if needing else self.fixed
+
+    def trial_options(self) -> list[Options]:
+        """Return the options of trials, see `option_values`."""
+        return [Options.model_validate(values) for values in self.option_values()]
 
     @field_validator("validation_ids", "test_ids", mode="before")
     @classmethod
@@ -180,13 +117,23 @@ class Space(Strict):
 
     @model_validator(mode="after")
     def _listed(self) -> "Space":
-        for key, value in (
-            ("lr", self.search.lr),
-            ("batch_size", self.search.batch_size),
-            ("lambda", self.search.lam),
-        ):
+        for key in ("lr", "batch_size", "lambda", *self.search.options):
+            value = self.search.get(key)
             if self.strategy.sampler == "grid" and isinstance(value, Range):
                 raise ValueError(f"sampler grid needs the values of search.{key} as a list")
+        return self
+
+    @model_validator(mode="after")
+    def _sampler_fits_options(self) -> "Space":
+        sampler = self.strategy.sampler
+        if sampler not in ("cmaes", "qmc"):
+            return self
+        for name, searched in self.search.options.items():
+            numbers = isinstance(searched, Range) or not any(
+                isinstance(value, bool | str) for value in searched
+            )
+            if not numbers:
+                raise ValueError(f"sampler {sampler} needs numbers, search.{name} has none")
         return self
 
     @model_validator(mode="after")
@@ -200,6 +147,8 @@ class Space(Strict):
     def scheduler(self) -> Literal["none", "asha", "hyperband", "median"]:
         """Pruning algorithm, `auto` resolved."""
         scheduler = self.strategy.scheduler
+        if self.fixed.epochs == 0:
+            return "none"
         if scheduler == "auto":
             return "asha" if self.strategy.trials >= AUTO_TRIALS else "none"
         return scheduler
@@ -226,11 +175,6 @@ class Space(Strict):
         if isinstance(finalists, Finalists):
             return finalists
         return Finalists() if finalists == "auto" and self.strategy.trials >= AUTO_TRIALS else None
-
-
-def _uses_no_lambda(content: Mapping[str, Any]) -> bool:
-    method = (content.get("fixed") or {}).get("method", "proposed")
-    return "lam" not in HYPERPARAMETERS_OF.get(method, ("lam",))
 
 
 def load_space(path: Path) -> Space:

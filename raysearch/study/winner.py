@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 from upath import UPath
 
-from raysearch.config import Configuration, Options, TrialConfig
+from raysearch.config import Options
 from raysearch.scoring.spec import InlierSpec
 from raysearch.storage import write_text
 from raysearch.study.ranking import Ranking
+from raysearch.training.configuration import Configuration, TrialConfig
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,13 @@ class Winner:
         return self.encoder, self.inlier
 
     def config(self, options: Options) -> TrialConfig:
-        """Return the configuration of the encoder."""
+        """Return the configuration of the encoder; `options` are the fixed ones of the study."""
         return TrialConfig(
             machine=self.machine,
             data=self.data,
             configuration=self.configuration,
             seed=self.seed,
-            options=options,
+            options=options.replace(dict(self.configuration.options)),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -66,7 +67,7 @@ class Winner:
             "machine": self.machine,
             "trial": self.trial,
             "encoder": self.encoder,
-            **asdict(self.configuration),
+            **self.configuration.to_json(),
             "inlier": self.inlier.name,
             "p": self.inlier.p,
             "val_score": self.val_score,
@@ -84,7 +85,7 @@ class Winner:
             content["machine"],
             content["trial"],
             content["encoder"],
-            Configuration(content["lr"], content["batch_size"], content["lam"]),
+            Configuration.from_json(content),
             InlierSpec(content["inlier"], content["p"]),
             content["val_score"],
             content["seed"],

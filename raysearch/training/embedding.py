@@ -14,7 +14,7 @@ from raysearch.data.batches import Float32, Part, segments
 from raysearch.data.decode import Int16
 from raysearch.model.encoder import Encoder
 from raysearch.training.distributed import all_gather, shard
-from raysearch.training.network import frontend, full_precision
+from raysearch.training.network import best_device, frontend, full_precision
 
 CLIPS_AT_ONCE = 16
 
@@ -31,7 +31,8 @@ class Embedder:
     def __init__(self, encoder: Encoder, options: Options) -> None:
         """Build the front end on the encoder's device."""
         self.encoder, self.options = encoder, options
-        self.device = next(encoder.parameters()).device
+        weight = next(encoder.parameters(), None)
+        self.device = best_device() if weight is None else weight.device
         self.frontend = frontend(options).to(self.device)
 
     def segments(self, waves: Float32) -> NDArray[np.float32]:

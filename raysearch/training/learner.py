@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from raysearch.config import TrialConfig, derive_seed
+from raysearch.config import derive_seed
 from raysearch.data.batches import (
     Batch,
     ClipSet,
+    Part,
     batch_count,
     prefetch,
     training_batches,
@@ -28,6 +29,7 @@ from raysearch.methods.lookup import find_method
 from raysearch.methods.method import Labels
 from raysearch.methods.mixup import mixup
 from raysearch.training import checkpoint
+from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import all_reduce_sum, rank, shard, world_size
 from raysearch.training.network import best_device, frontend, full_precision, new_encoder
 from raysearch.training.sync_layers import wrap_encoder
@@ -66,22 +68,22 @@ class Learner:
         options = config.options
         self.config, self.data = config, data
         self.method = find_method(options)
-        self.weights = self.method.weights(config.configuration)
+        self.weights = self.method.weights(config.configuration.lam)
         self.device = best_device()
         self.target, self.validation_target = data.target_parts(
             options.validation_share, config.seed
         )
-        self.others, held_out = (
-            data.other_parts(options.amplitude, options.validation_share, config.seed)
-            if self.method.uses_others
-            else ([], [])
-        )
+        self.others: tuple[Part, ...] = ()
+        held_out: tuple[Part, ...] = ()
+        if self.method.uses_others:
+            self.others, held_out = data.other_parts(
+                options.amplitude, options.validation_share, config.seed
+            )
         # With one clip an ID none is held out: a biased loss is better than one without others.
         has_held_out = any(part.clips.size for part in held_out)
         self.validation_others = held_out if has_held_out else self.others
-        configuration = config.configuration
         with_others, clips = bool(self.others), self.target.clips.size
-        steps = batch_count(clips, configuration.batch_size, with_others=with_others)
+        steps = batch_count(clips, config.batch_size, with_others=with_others)
         _check_batches(config, clips // steps * (2 if with_others else 1))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, _WEIGHTS))
@@ -90,10 +92,10 @@ class Learner:
         self.frontend = frontend(options).to(self.device)
         self.network = wrap_encoder(self.encoder)
         self.optimiser = torch.optim.AdamW(
-            self.encoder.parameters(), lr=configuration.lr, weight_decay=options.weight_decay
+            self.encoder.parameters(), lr=config.lr, weight_decay=options.weight_decay
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, max_lr=configuration.lr, total_steps=steps * options.epochs
+            self.optimiser, max_lr=config.lr, total_steps=steps * options.epochs
         )
 
     @property
@@ -129,7 +131,7 @@ class Learner:
         # next to nothing, and all workers draw the same.
         batches = training_batches(
             ClipSet(self.target, self.data.products, self.others),
-            batch_size=config.configuration.batch_size,
+            batch_size=config.batch_size,
             segment=config.options.segment,
             seed=config.seed,
             epoch=number,

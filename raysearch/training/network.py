@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import torch
 
-from raysearch.config import Options
+from raysearch.config import Options, has_effect
 from raysearch.methods.lookup import find_method
+from raysearch.methods.method import Labels
 from raysearch.model.encoder import Encoder
 from raysearch.model.frontend import LogMel, MelScale
 
@@ -50,6 +51,24 @@ def new_encoder(options: Options, products: int, *, pretrained: bool | str) -> E
     return find_method(options).network(products, pretrained=pretrained)
 
 
+def noise_encoder(options: Options) -> Encoder:
+    """Build an encoder for `noise_loss`."""
+    return new_encoder(options, _NOISE_PRODUCTS, pretrained=False)
+
+
+def noise_loss(options: Options, encoder: Encoder, spectrograms: torch.Tensor) -> torch.Tensor:
+    """Return the loss of spectrograms (B, 1, M, F) with random labels, to measure a training."""
+    size, device = len(spectrograms), spectrograms.device
+    products = torch.rand(size, _NOISE_PRODUCTS, device=device)
+    machine = torch.rand(size, device=device)
+    labels = Labels(products, machine, size, torch.tensor(size, device=device))
+    losses = find_method(options).losses(encoder(spectrograms), labels)
+    return torch.stack([*losses.values()]).sum()
+
+
+_NOISE_PRODUCTS = 3
+
+
 def check_network(options: Options) -> None:
     """Run front end and backbone on silence, so that wrong options show before a search.
 
@@ -60,4 +79,5 @@ def check_network(options: Options) -> None:
 
     with torch.random.fork_rng(devices=[]):
         spectrograms = frontend(options)(torch.zeros(1, options.segment))
-        check_backbone(options.backbone, options.pretrained, spectrograms)
+        if has_effect("backbone", options.model_dump()):
+            check_backbone(options.backbone, options.pretrained, spectrograms)

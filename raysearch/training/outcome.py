@@ -61,13 +61,18 @@ class InlierResult:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """Result of a finished trial; one row per inlier model and p."""
+    """Result of a finished trial; one row per inlier model and p.
+
+    Attributes:
+        best_epoch: of the encoder; None for a method without a training.
+        val_loss: of the encoder; None likewise.
+    """
 
     rows: tuple[InlierResult, ...]
     history: tuple[Epoch, ...]
     resumes: tuple[int, ...]
-    best_epoch: int
-    val_loss: float
+    best_epoch: int | None
+    val_loss: float | None
     train_seconds: float
     score_seconds: float
 

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raysearch.config import Options, TrialConfig
+from raysearch.config import Options
 from raysearch.data.dataset import TrialData
 from raysearch.errors import TrialError, UserError, one_line
+from raysearch.methods.lookup import find_method
 from raysearch.methods.method import MACHINE, PRODUCT
 from raysearch.model.encoder import Encoder
 from raysearch.storage import AnyPath
 from raysearch.training import checkpoint
+from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import broadcast
 from raysearch.training.learner import Learner
 from raysearch.training.network import best_device, new_encoder
@@ -33,6 +35,7 @@ class Trained:
     """A finished training: the encoder of the best epoch, in evaluation mode.
 
     Attributes:
+        history: losses of each epoch; empty for a method without a training.
         resumes: number of finished epochs at each resume.
     """
 
@@ -41,9 +44,9 @@ class Trained:
     resumes: tuple[int, ...]
 
     @property
-    def best(self) -> Epoch:
-        """The epoch of least validation loss."""
-        return min(self.history, key=lambda epoch: epoch.val_loss)
+    def best(self) -> Epoch | None:
+        """The epoch of least validation loss; None without a training."""
+        return min(self.history, key=lambda epoch: epoch.val_loss, default=None)
 
     @property
     def seconds(self) -> float:
@@ -78,12 +81,25 @@ def train(
         UserError: the folder holds the encoder of another configuration.
     """
     signature = config.signature()
-    if not broadcast(lambda: is_trained(folder)):
+    if broadcast(lambda: is_trained(folder)):
+        pass
+    elif not find_method(config.options).is_trained:
+        broadcast(lambda: _save_untrained(config, len(data.ids), folder))
+    else:
         run = _Run(config, data, folder, judge, rungs)
         while len(run.history) < config.options.epochs:
             report(run.epoch())
         broadcast(run.finish)
     return load_trained(config.options, len(data.ids), folder, signature=signature)
+
+
+def _save_untrained(config: TrialConfig, products: int, folder: AnyPath) -> None:
+    """Save the fixed network of a method without a training."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = new_encoder(config.options, products, pretrained=config.options.pretrained)
+    facts = {"signature": config.signature(), "history": [], "resumes": []}
+    checkpoint.save(folder / "best.safetensors", network.state_dict(), facts)
 
 
 def load_trained(

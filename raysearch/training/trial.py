@@ -5,11 +5,12 @@ Independent of the scheduler: `report` is any callable, in a notebook as in a cl
 
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.config import Options, TrialConfig
+from raysearch.config import Options
 from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
 from raysearch.methods.lookup import find_method
@@ -17,6 +18,7 @@ from raysearch.model.encoder import Encoder
 from raysearch.scoring.inlier import FitError, InlierModel, InlierSpec, aggregate, fit, remark
 from raysearch.scoring.metrics import machine_score
 from raysearch.storage import AnyPath
+from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import all_gather, broadcast, shard
 from raysearch.training.embedding import Embedder
 from raysearch.training.outcome import InlierResult, TrialResult, best_row
@@ -99,8 +101,8 @@ def _result(trained: Trained, rows: Sequence[InlierResult], seconds: float) -> T
         rows=tuple(rows),
         history=trained.history,
         resumes=trained.resumes,
-        best_epoch=trained.best.epoch,
-        val_loss=trained.best.val_loss,
+        best_epoch=trained.best.epoch if trained.best else None,
+        val_loss=trained.best.val_loss if trained.best else None,
         train_seconds=trained.seconds,
         score_seconds=seconds,
     )
@@ -114,17 +116,30 @@ def fit_embeddings(
     Returns:
         Product ID -> segments of its clips (N, D).
     """
-    options = config.options
-    train_part, held_out = data.target_parts(options.validation_share, config.seed)
-    clips = held_out.clips
-    if options.inlier_fit == "all":
-        clips = np.sort(np.concatenate([train_part.clips, held_out.clips]))
-    embeddings = embedder.clips(held_out, clips.tolist())
-    ids = np.array([data.target.clips[i].id for i in clips])
+    part, _ = fit_parts(config, data)
+    embeddings = embedder.clips(part, part.clips.tolist())
+    ids = np.array([data.target.clips[i].id for i in part.clips])
     return {
         identity: embeddings[ids == identity].reshape(-1, embeddings.shape[2])
         for identity in data.ids
     }
+
+
+def fit_parts(config: TrialConfig, data: TrialData) -> tuple[Part, Part]:
+    """Return the training clips that inlier models are fitted on, and those for the threshold.
+
+    Inlier models of a trained encoder are fitted on the clips that it was not trained on.
+    """
+    options = config.options
+    train_part, held_out = data.target_parts(options.validation_share, config.seed)
+    if options.inlier_fit == "all":
+        everything = np.sort(np.concatenate([train_part.clips, held_out.clips]))
+        whole = replace(held_out, clips=everything)
+        return whole, whole
+    # A model scores the clips it was fitted on too well to set a threshold by them.
+    if find_method(options).is_trained:
+        return held_out, train_part
+    return train_part, held_out
 
 
 def fit_inlier(

@@ -8,10 +8,10 @@ import pytest
 
 from raysearch.backend.resources import Share
 from raysearch.backend.trainable import run_tune_trial
-from raysearch.config import Configuration
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.context import StudyContext
 from raysearch.study.records import Proposal
+from raysearch.training.configuration import Configuration
 from tests.search.queues import make_context, space
 
 

@@ -14,11 +14,11 @@ from raysearch.backend.resources import Cluster, Node, Resources, Share
 from raysearch.backend.search_callback import CallbackList
 from raysearch.backend.tensorboard import TensorBoard
 from raysearch.backend.tune import DRIVER_CPUS, RETRIES, _gpu_part, _Searcher, _tuner
-from raysearch.config import Configuration
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.budget import Budget
 from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.records import Proposal
+from raysearch.training.configuration import Configuration
 from tests.search.queues import end, make_queue, space
 
 

@@ -12,13 +12,13 @@ from upath import UPath
 
 from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
-from raysearch.config import Configuration
 from raysearch.data.dataset import make_source, open_data
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.storage import remove_tree
 from raysearch.study.context import StudyContext, failed_record, pruned_record
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
+from raysearch.training.configuration import Configuration
 from raysearch.training.state import read_progress
 from tests.records import make_manifest, make_space
 from tests.tiny import TINY, VALIDATION_IDS

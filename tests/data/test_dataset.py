@@ -221,6 +221,8 @@ def test_one_machine_type_alone_is_refused(root: Path) -> None:
     for folder in [*root.rglob("fan"), *root.rglob("pump")]:
         shutil.rmtree(folder)
     assert "one machine type only (valve)" in refusal(source(root))
+    alone = make_source(root, "valve", VALIDATION, Options(method="serial"))
+    assert open_data(alone).others == ()
 
 
 def test_an_id_without_training_clips_is_refused(root: Path) -> None:

@@ -1,7 +1,6 @@
 """Mixup: one partner and one share a sample, for waveforms and labels alike."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

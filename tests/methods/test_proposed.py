@@ -6,7 +6,6 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
-from raysearch.config import Configuration
 from raysearch.methods.losses import machine_loss, product_loss
 from raysearch.methods.method import Labels
 from raysearch.methods.proposed import OutlierExposureEncoder, Proposed
@@ -71,7 +70,7 @@ def test_equation_3(lam: float) -> None:
     method, (logits, labels) = Proposed(TINY), batch()
     machine_logits = logits[:, 0]
     losses = method.losses((logits, machine_logits), labels)
-    weights = method.weights(Configuration(1e-3, 32, lam))
+    weights = method.weights(lam)
     total = sum(float(weights[name] * loss) for name, loss in losses.items())
     machine = machine_loss(machine_logits, labels.machine)
     product = product_loss(logits, labels.products, labels.machine)
@@ -85,10 +84,8 @@ def test_without_the_machine_loss_only_product_ids_are_learnt() -> None:
     assert model.machine_head is None
     assert model(torch.randn(2, 1, 32, 63))[1] is None
     losses = method.losses((logits, None), labels)
-    assert losses.keys() == method.weights(Configuration(1e-3, 32, 10.0)).keys() == {"product"}
-    assert float(losses["product"]) == float(
-        product_loss(logits, labels.products, labels.machine)
-    )
+    assert losses.keys() == method.weights(10.0).keys() == {"product"}
+    assert float(losses["product"]) == float(product_loss(logits, labels.products, labels.machine))
 
 
 def test_the_product_loss_may_be_of_all_samples() -> None:

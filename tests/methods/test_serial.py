@@ -5,7 +5,6 @@ import pytest
 import torch
 from scipy.special import expit
 
-from raysearch.config import Configuration
 from raysearch.methods.method import Labels
 from raysearch.methods.serial import Serial
 from tests.tiny import TINY
@@ -22,7 +21,7 @@ def test_the_loss_is_the_binary_cross_entropy_over_product_ids() -> None:
     method = Serial(TINY)
     losses = method.losses(logits, labels)
     assert float(losses["product"]) == pytest.approx(expected, abs=1e-12)
-    assert dict(method.weights(Configuration(1e-3, 32, 0.1))) == {"product": 1.0}
+    assert dict(method.weights(0.1)) == {"product": 1.0}
 
 
 def test_the_direct_score_is_the_probability_of_other_product_ids() -> None:

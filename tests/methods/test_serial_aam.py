@@ -1,6 +1,7 @@
 """The additive angular margin against a plain transcription in float64."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,34 +24,32 @@ def transcription(
     cosines: NDArray[np.float64], products: list[int], margin: float, scale: float
 ) -> float:
     total = 0.0
-    for row, own in zip(cosines, products, strict=True):
+    for row, true in zip(cosines, products, strict=True):
         logits = [scale * cosine for cosine in row]
-        theta = math.acos(row[own])
+        theta = math.acos(row[true])
         if theta + margin <= math.pi:
-            logits[own] = scale * math.cos(theta + margin)
+            logits[true] = scale * math.cos(theta + margin)
         else:
-            logits[own] = scale * (row[own] - margin * math.sin(margin))
+            logits[true] = scale * (row[true] - margin * math.sin(margin))
         top = max(logits)
-        total += top + math.log(sum(math.exp(z - top) for z in logits)) - logits[own]
+        total += top + math.log(sum(math.exp(z - top) for z in logits)) - logits[true]
     return total / len(products)
 
 
 @calm
-@given(
-    st.integers(0, 10_000), st.sampled_from([0.0, 0.2, 0.5, 1.2]), st.sampled_from([1.0, 30.0])
-)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.2, 0.5, 1.2]), st.sampled_from([1.0, 30.0]))
 def test_the_loss_is_that_of_the_transcription(seed: int, margin: float, scale: float) -> None:
     rng = np.random.default_rng(seed)
-    cosines, own = rng.uniform(-0.999, 0.999, (5, K)), rng.integers(0, K, 5)
+    cosines, true = rng.uniform(-0.999, 0.999, (5, K)), rng.integers(0, K, 5)
     loss = angular_margin_loss(
         torch.from_numpy(cosines),
-        torch.eye(K, dtype=torch.float64)[own],
+        torch.eye(K, dtype=torch.float64)[true],
         margin=margin,
         scale=scale,
         size=5,
     )
     assert float(loss) == pytest.approx(
-        transcription(cosines, own.tolist(), margin, scale), abs=1e-9
+        transcription(cosines, true.tolist(), margin, scale), abs=1e-9
     )
 
 
@@ -69,7 +68,7 @@ def test_the_loss_falls_with_the_cosine_over_its_whole_range() -> None:
         float(angular_margin_loss(row[None], products, margin=0.5, scale=30.0, size=1))
         for row in cosines
     ]
-    assert all(after < before for before, after in zip(losses, losses[1:], strict=False))
+    assert all(after < before for before, after in pairwise(losses))
 
 
 @pytest.mark.parametrize("cosine", [1.0, -1.0])

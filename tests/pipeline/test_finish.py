@@ -16,7 +16,6 @@ from upath import UPath
 from raysearch import storage
 from raysearch.backend.resources import Resources, Share
 from raysearch.backend.worker import run_worker_trial
-from raysearch.config import Configuration
 from raysearch.data.dataset import TrialData, make_source, search_index
 from raysearch.errors import DataError, NoResultError
 from raysearch.pipeline.finish import finish_study, repeat_final
@@ -31,6 +30,7 @@ from raysearch.study.records import Proposal
 from raysearch.study.space import Space
 from raysearch.study.strategy import Strategy
 from raysearch.study.winner import freeze_winner, read_frozen
+from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import InlierResult
 from tests.command import digests, table
 from tests.tiny import TINY, VALIDATION_IDS, open_valve
@@ -310,7 +310,7 @@ def test_how_sure_it_is_is_said(finalists: Concluded) -> None:
     assert len(sure.against) == 2
     assert f"validation score {format_score(winner, sure)}\n" in finalists.out
     assert " over 2 seeds (95 % interval " in finalists.out
-    other = {16: 32, 32: 16}[winner.configuration.batch_size]
+    other = {16: 32, 32: 16}[winner.configuration.batch_size or 0]
     noise = f"note: within noise of the second, lr 0.003, batch size {other}, λ 1, "
     assert (noise in finalists.out) == sure.is_noise
     assert ("within noise of the second" in sure.note) == sure.is_noise

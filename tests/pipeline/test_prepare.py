@@ -8,7 +8,6 @@ import pytest
 from upath import UPath
 
 from raysearch import storage
-from raysearch.config import Configuration
 from raysearch.data.dataset import Source, search_index
 from raysearch.errors import DataError, UserError
 from raysearch.pipeline import prepare
@@ -25,6 +24,7 @@ from raysearch.storage import to_path
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal
 from raysearch.study.space import Space
+from raysearch.training.configuration import Configuration
 from tests.records import complete, make_manifest, make_space, row
 from tests.tiny import open_valve
 

@@ -9,12 +9,12 @@ from rich.console import Console
 
 from raysearch.backend.resources import Cluster, Node, Share
 from raysearch.backend.search_callback import StudyProgress
-from raysearch.config import Configuration
 from raysearch.report.live import LiveView
 from raysearch.report.wording import best_result, duration
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.budget import Budget
 from raysearch.study.records import Proposal, Record, State
+from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import Epoch, InlierResult
 
 PROPOSALS = [Proposal(n, Configuration(10**-n, 32, 10.0)) for n in range(1, 6)]

@@ -10,13 +10,13 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch import storage
-from raysearch.config import Configuration
 from raysearch.errors import UserError
 from raysearch.report.status import read_status, read_statuses, show, status_json
 from raysearch.report.trials_file import TrialsFile
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.winner import Winner, freeze_winner
+from raysearch.training.configuration import Configuration
 from tests.command import contents, table
 from tests.records import as_written, complete, failed, make_manifest, row
 from tests.search.queues import end, interrupt, make_queue, space
@@ -68,7 +68,7 @@ def test_counts_and_trials_follow_from_the_folder(queue: TrialQueue) -> None:
 
 def test_ended_trials_are_told_as_the_table_has_them(queue: TrialQueue) -> None:
     study = queue.study
-    TrialsFile(study.path, queue.space.validation_ids, study.records()).write()
+    TrialsFile(study.path, queue.space, study.records()).write()
     rows = table(Path(str(study.path / "trials.csv")))
     ended = status_json(read_status(study.path))["ended"]
     assert [trial["state"] for trial in ended] == ["COMPLETE", "FAIL"]

@@ -8,14 +8,13 @@ import pandas as pd
 import pytest
 from upath import UPath
 
-from raysearch.config import Configuration
 from raysearch.report.trials_file import PAUSE, TrialsFile, columns
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.records import Proposal, Record, State
+from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import InlierResult
-from tests.records import complete, failed, row
+from tests.records import complete, failed, make_space, row
 
-VALIDATION_IDS = ("0", "1", "2")
 COLUMNS = [
     *["trial", "state", "lr", "batch_size", "lambda", "inlier", "p", "epochs", "best_epoch"],
     *["seed", "rerun_of", "origin", "val_score", "val_auc_0", "val_pauc_0", "val_auc_1"],
@@ -34,7 +33,14 @@ def read(folder: UPath) -> list[list[str]]:
 
 
 def write(folder: UPath, *records: Record) -> None:
-    TrialsFile(folder, VALIDATION_IDS, records).write()
+    TrialsFile(folder, make_space(), records).write()
+
+
+def test_searched_options_have_columns() -> None:
+    names = columns(("0",), ("method", "mixup"))
+    assert names[names.index("lambda") : names.index("p") + 1] == [
+        *("lambda", "method", "mixup", "inlier", "p")
+    ]
 
 
 def records() -> list[Record]:
@@ -134,7 +140,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def file(local: UPath, clock: Clock) -> TrialsFile:
-    return TrialsFile(local, VALIDATION_IDS, clock=clock)
+    return TrialsFile(local, make_space(), clock=clock)
 
 
 def numbers(file: TrialsFile) -> list[int]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from raysearch.scoring.direct import ProductProbability
 from raysearch.scoring.inlier import (
     INLIERS,
     FitError,
@@ -220,7 +221,13 @@ def test_degenerate_embeddings_are_fitted_or_refused_with_a_reason(
 
 def test_what_a_library_complains_of_is_a_reason(normal: Rows) -> None:
     with pytest.raises(FitError, match=r"^gmm with p=64 could not be fitted: .*[^\n]$"):
-        fit(InlierSpec("gmm", 64), normal, seed=0, reg_covar=0.0, direct=ProductProbability(normal[0]))
+        fit(
+            InlierSpec("gmm", 64),
+            normal,
+            seed=0,
+            reg_covar=0.0,
+            direct=ProductProbability(normal[0]),
+        )
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from raysearch.config import Configuration
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.fair_share import FairShare
 from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.records import Proposal
+from raysearch.training.configuration import Configuration
 from tests.records import complete, row
 from tests.search.queues import end, make_queue, space
 

@@ -11,23 +11,30 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
 
-from raysearch.config import Configuration
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.optuna_backend import TPE_BEST, TPE_LATEST
 from raysearch.search.sampler import Sampler
 from raysearch.search.warm_start import WarmStart
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.space import Space
+from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import Epoch
 from tests.records import complete, failed, make_space, row
 
 SAMPLERS = ("tpe", "gp", "cmaes", "random", "qmc")
 QUICK = [name for name in SAMPLERS if name != "gp"]
-MODES = ("sweep", "sample")
+MODES = ("sweep", "sample", "methods")
 
 GP_TRIALS = 13
 """Trials of a search with a Gaussian process, which costs most; its model starts after ten."""
+METHODS = {
+    "method": ["serial", "proposed", "serial_aam"],
+    "mixup": ["constant", "off"],
+    "aam_margin": {"low": 0.1, "high": 0.6},
+}
+"""Searched options of the mode `methods`; two have an effect with one method only."""
 CONDITIONAL = ("tpe", "gp", "random", "grid")
 """Samplers that can choose inlier models, too."""
 KINDS = [(s, m) for s in (*SAMPLERS, "grid") for m in MODES if m == "sweep" or s in CONDITIONAL]
@@ -36,11 +43,17 @@ KINDS = [(s, m) for s in (*SAMPLERS, "grid") for m in MODES if m == "sweep" or s
 def objective(proposal: Proposal) -> float:
     """Return a score with a single optimum, which depends on all dimensions."""
     encoder, inlier = proposal.configuration, proposal.inlier
+    assert encoder.lr is not None
+    assert encoder.batch_size is not None
+    options = dict(encoder.options)
+    methods = {"proposed": 0.0, "serial_aam": -0.1, "serial": -0.2}
     return (
         0.9
+        + methods[str(options.get("method", "proposed"))]
+        + 0.05 * (options.get("mixup") == "off")
         - 0.1 * abs(math.log10(encoder.lr) + 3)
         - 0.001 * abs(encoder.batch_size - 64)
-        - 0.05 * abs(math.log10(encoder.lam))
+        - 0.05 * abs(math.log10(encoder.lam or 1.0))
         + 0.01 * (inlier is not None and inlier.name == "gmm")
         - 0.002 * (inlier.p or 0 if inlier else 0)
     )
@@ -98,7 +111,10 @@ class Search:
 
 
 def space(sampler: str, mode: str, **search: object) -> Space:
-    return make_space(strategy={"sampler": sampler, "inlier": mode, "seed": 7}, **search)
+    inlier = "sample" if mode == "sample" else "sweep"
+    if mode == "methods":
+        search |= METHODS if sampler != "grid" else METHODS | {"aam_margin": [0.1, 0.5]}
+    return make_space(strategy={"sampler": sampler, "inlier": inlier, "seed": 7}, **search)
 
 
 @pytest.mark.parametrize(("sampler", "mode"), KINDS)
@@ -160,7 +176,7 @@ def test_a_space_of_one_configuration_is_tried_once(tmp_path: Path) -> None:
 def test_an_endless_space_never_repeats(tmp_path: Path, sampler: str) -> None:
     proposals = Search(space(sampler, "sweep"), tmp_path).run(40, interrupted=False)
     assert len({proposal.key for proposal in proposals}) == 40
-    assert all(1e-4 <= proposal.configuration.lr <= 1e-2 for proposal in proposals)
+    assert all(1e-4 <= (proposal.configuration.lr or 0) <= 1e-2 for proposal in proposals)
     assert {proposal.configuration.batch_size for proposal in proposals} <= {32, 64, 128}
 
 
@@ -184,7 +200,7 @@ def test_a_range_of_batch_sizes_gives_even_sizes_within_it(
     settings = space(sampler, "sweep", batch_size={"low": 8, "high": 64, "log": log})
     trials = 30 if sampler != "gp" else GP_TRIALS
     proposals = Search(settings, tmp_path).run(trials, interrupted=False)
-    sizes = [proposal.configuration.batch_size for proposal in proposals]
+    sizes = [proposal.configuration.batch_size or 0 for proposal in proposals]
     assert all(size % 2 == 0 and 8 <= size <= 64 for size in sizes)
     assert len(set(sizes)) > 5
 
@@ -227,6 +243,36 @@ def test_tpe_learns_from_results(tmp_path: Path) -> None:
         early += scores[:10]
         late += scores[25:]
     assert sum(late) / len(late) > sum(early) / len(early) + 0.02
+
+
+def test_the_best_method_is_found(tmp_path: Path) -> None:
+    for seed in range(3):
+        strategy = {"sampler": "tpe", "seed": seed}
+        search = Search(make_space(strategy=strategy, **METHODS), tmp_path)
+        search.run(40, interrupted=False)
+        best = max(search.proposals, key=objective)
+        assert dict(best.configuration.options) == {"method": "proposed", "mixup": "off"}
+        late = [dict(p.configuration.options) for p in search.proposals[20:]]
+        assert sum(options["method"] == "proposed" for options in late) > len(late) / 2
+
+
+def test_a_configuration_has_only_what_its_method_has(tmp_path: Path) -> None:
+    proposals = Search(space("tpe", "methods"), tmp_path).run(30, interrupted=False)
+    names = {
+        (dict(p.configuration.options)["method"], *sorted(p.configuration.to_dict()))
+        for p in proposals
+    }
+    assert names == {
+        ("proposed", "batch_size", "lambda", "lr", "method", "mixup"),
+        ("serial", "batch_size", "lr", "method"),
+        ("serial_aam", "aam_margin", "batch_size", "lr", "method"),
+    }
+
+
+@pytest.mark.parametrize("sampler", ["cmaes", "qmc"])
+def test_a_sampler_of_numbers_is_refused_for_choices(sampler: str) -> None:
+    with pytest.raises(ValidationError, match=f"sampler {sampler} needs numbers, search.method"):
+        space(sampler, "methods")
 
 
 def propose_after(tmp_path: Path, scores: Sequence[float]) -> Proposal | None:
@@ -276,9 +322,8 @@ def test_optuna_reads_the_study_in_the_journal(tmp_path: Path, mode: str) -> Non
     records = {record.proposal.number: record for record in search.records}
     assert [trial.number for trial in trials] == list(range(12))
     for trial, proposal in zip(trials, search.proposals, strict=True):
-        assert trial.params["lr"] == proposal.configuration.lr
-        assert trial.params["batch_size"] == proposal.configuration.batch_size
-        assert trial.params["lambda"] == proposal.configuration.lam
+        values = proposal.configuration.to_dict()
+        assert {name: trial.params[name] for name in values} == values
         record = records.get(proposal.number)
         if record is None:
             assert trial.state is TrialState.RUNNING

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.config import Configuration
 from raysearch.errors import UserError
 from raysearch.search.trial_queue import TrialQueue, trials_since_best
 from raysearch.study.records import Proposal, Record, State
+from raysearch.training.configuration import Configuration
 from tests.records import complete, failed, make_space, row
 from tests.search.queues import end, epoch, interrupt, make_queue, space
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from raysearch.config import Configuration
 from raysearch.errors import UserError
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.warm_start import (
@@ -17,6 +16,7 @@ from raysearch.search.warm_start import (
 )
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
+from raysearch.training.configuration import Configuration
 from tests.records import complete, failed, make_manifest, row
 
 PROPOSALS = [Proposal(number, Configuration(1e-3 * (number + 1), 32, 1.0)) for number in range(6)]

@@ -8,7 +8,6 @@ import pytest
 import torch
 from upath import UPath
 
-from raysearch.config import Configuration
 from raysearch.data.dataset import TrialData
 from raysearch.scoring.metrics import machine_score
 from raysearch.study.confidence import Confidence, read_confidence, write_confidence
@@ -17,6 +16,7 @@ from raysearch.study.ranking import Ranking, rank
 from raysearch.study.records import Proposal, Record
 from raysearch.study.resampling import measure_confidence
 from raysearch.training import checkpoint
+from raysearch.training.configuration import Configuration
 from raysearch.training.network import new_encoder
 from raysearch.training.train import load_trained
 from raysearch.training.trial import score_validation_clips

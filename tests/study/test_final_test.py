@@ -12,7 +12,6 @@ import pytest
 import torch
 from upath import UPath
 
-from raysearch.config import Configuration
 from raysearch.data.dataset import Source
 from raysearch.data.index import Clip, read_ground_truth
 from raysearch.detector import Detector
@@ -22,6 +21,7 @@ from raysearch.scoring.spec import InlierSpec
 from raysearch.study.context import StudyContext
 from raysearch.study.final_test import FinalResult, Scores, final_test, score_test_clips
 from raysearch.study.winner import Winner
+from raysearch.training.configuration import Configuration
 from tests.detectors import make_detector
 from tests.records import make_space
 

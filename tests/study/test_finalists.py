@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysearch.config import Configuration
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.finalists import best_trials, reruns
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.strategy import Finalists
+from raysearch.training.configuration import Configuration
 from tests.command import Study, table
 from tests.records import complete, failed, row
 

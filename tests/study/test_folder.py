@@ -7,11 +7,11 @@ import pytest
 from upath import UPath
 
 from raysearch import storage
-from raysearch.config import Configuration, TrialConfig
 from raysearch.errors import UserError
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
+from raysearch.training.configuration import Configuration, TrialConfig
 from tests.records import complete, failed, make_manifest, row
 from tests.s3 import BUCKET, S3
 from tests.tiny import TINY

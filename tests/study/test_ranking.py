@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysearch.config import Configuration
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.study.ranking import Candidate, Ranking, caveats, rank
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.strategy import Finalists
+from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import InlierResult
 from tests.records import complete, failed, row
 

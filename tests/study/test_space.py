@@ -1,6 +1,7 @@
 """Space files: their meaning, and one line for each mistake."""
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import yaml
 from raysearch.config import Options
 from raysearch.errors import UserError
 from raysearch.scoring.inlier import INLIERS, InlierSpec
-from raysearch.study.space import Range, check_space, find_space, load_space
+from raysearch.study.searched import Range
+from raysearch.study.space import check_space, find_space, load_space
 from raysearch.study.strategy import Finalists, Strategy
 
 SHIPPED = Path(__file__).parents[2] / "search_spaces"
@@ -140,6 +142,41 @@ def test_ids_may_be_any(tmp_path: Path) -> None:
     assert space.test_ids == ()
 
 
+def test_an_option_may_be_searched() -> None:
+    searched = {"method": ["serial", "proposed"], "mixup": ["constant", False], "dropout": "1e-1"}
+    space = check_space(example(**searched), "x")
+    assert space.search.options == {
+        "method": ("serial", "proposed"),
+        "mixup": ("constant", "off"),
+        "dropout": (0.1,),
+    }
+    assert check_space(json.loads(space.model_dump_json(by_alias=True)), "x") == space
+    assert {(o.method, o.mixup, o.dropout) for o in space.trial_options()} == {
+        (method, mixup, 0.1) for method in ("serial", "proposed") for mixup in ("constant", "off")
+    }
+
+
+def test_a_method_without_lambda_needs_none() -> None:
+    content = example() | {"method": "serial"}
+    del content["search"]["lambda"]
+    assert check_space(content, "x").search.lam is None
+
+
+def test_method_may_stand_at_the_top_level() -> None:
+    content = example(**{"lambda": 1.0})
+    assert check_space(content | {"method": "serial"}, "x").fixed.method == "serial"
+    del content["method"]
+    assert check_space(content, "x").fixed.method == "proposed"
+    content["fixed"] = {"method": "serial"}
+    assert check_space(content, "x").fixed.method == "serial"
+
+
+def test_yaml_takes_off_for_false() -> None:
+    content = example() | {"fixed": yaml.safe_load("{mixup: off, machine_loss: on}")}
+    options = check_space(content, "x").fixed
+    assert (options.mixup, options.machine_loss) == ("off", True)
+
+
 def test_only_a_search_is_needed() -> None:
     space = check_space({"search": example()["search"]}, "x")
     assert space == check_space(example(), "x")
@@ -174,6 +211,14 @@ def drop(*path: str) -> Change:
         del content[path[-1]]
 
     return change
+
+
+def fixed_and_searched(content: dict[str, Any]) -> None:
+    content["search"]["dropout"], content["fixed"] = [0.1, 0.2], {"dropout": 0.1}
+
+
+def both_methods(content: dict[str, Any]) -> None:
+    content["method"], content["fixed"] = "serial", {"method": "proposed"}
 
 
 WRONG: list[tuple[str, str, Change]] = [
@@ -223,7 +268,19 @@ WRONG: list[tuple[str, str, Change]] = [
     ("inlier", "a number, a list", put("search", "inlier", value={"gmm": [[1]]})),
     ("search", "equired", drop("search")),
     ("search", "", put("search", value=[1])),
-    ("method", "'proposed'", put("method", value="parallel")),
+    ("fixed.method", "'proposed'", put("method", value="paralel")),
+    ("method", "differently, in fixed", both_methods),
+    ("search.mixup", "'constant', 'rise'", put("search", "mixup", value=["constant", "loud"])),
+    ("search.mixup", "the list is empty", put("search", "mixup", value=[])),
+    ("search.mixup", "has no range", put("search", "mixup", value={"low": 0, "high": 1})),
+    ("search.dropout", "less than 1", put("search", "dropout", value=[0.3, 1.5])),
+    ("search.dropout", "the range is empty", put("search", "dropout", value={"low": 1, "high": 0})),
+    ("search.dropout", "less than 1", put("search", "dropout", value={"low": 0.1, "high": 1.5})),
+    ("search.epochs", "cannot be searched: rungs", put("search", "epochs", value=[10, 20])),
+    ("search.options", "unknown key", put("search", "options", value=3)),
+    ("search.dropout", "is fixed at 0.1", fixed_and_searched),
+    ("search.aam_margin", "method: serial_aam", put("search", "aam_margin", value=[0.1, 0.2])),
+    ("search.lambda", "machine_loss: True", put("method", value="serial")),
     ("validation_ids", "", put("validation_ids", value=[])),
     ("validation_ids", "a list of product IDs", put("validation_ids", value=3)),
     ("validation_ids", "a list of product IDs", put("validation_ids", value=[[1]])),
@@ -355,7 +412,7 @@ def test_the_papers_grid_holds_what_the_paper_found(machine: str) -> None:
     lr, batch_size, lam, inlier, p = TABLE_ONE[machine]
     search = load_space(SHIPPED / "paper.yaml").search
     for value, choices in ((lr, search.lr), (batch_size, search.batch_size), (lam, search.lam)):
-        assert not isinstance(choices, Range)
+        assert isinstance(choices, tuple)
         assert value in choices
     assert InlierSpec(inlier, p) in search.specs
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from upath import UPath
 
-from raysearch.config import Configuration
 from raysearch.data.dataset import TrialData
 from raysearch.errors import UserError
 from raysearch.pipeline.fit_detector import build_detector
@@ -19,6 +18,7 @@ from raysearch.study.ranking import rank
 from raysearch.study.records import Proposal, Record
 from raysearch.study.winner import Winner, choose_winner, freeze_winner, read_frozen
 from raysearch.training import checkpoint
+from raysearch.training.configuration import Configuration
 from raysearch.training.network import new_encoder
 from raysearch.training.trial import clip_scores
 from tests.records import complete, failed, row

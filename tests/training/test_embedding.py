@@ -8,7 +8,7 @@ import torch
 
 from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
-from raysearch.model.encoder import Encoder
+from raysearch.model.encoder import BackboneEncoder, Encoder
 from raysearch.training.embedding import CLIPS_AT_ONCE, Embedder
 from raysearch.training.network import best_device, frontend, new_encoder
 from tests.tiny import TEN, open_valve
@@ -83,6 +83,7 @@ def test_embeddings_are_computed_without_tf32(encoder: Encoder) -> None:
     flags = convolutions, torch.backends.cuda.matmul
     before = [flag.fp32_precision for flag in flags]
     seen: list[str] = []
+    assert isinstance(encoder, BackboneEncoder)
     hook = encoder.backbone.register_forward_hook(
         lambda *_: seen.extend(flag.fp32_precision for flag in flags)
     )

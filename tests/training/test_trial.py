@@ -12,9 +12,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
 from torch import nn
 
-from raysearch.config import TrialConfig
 from raysearch.data.dataset import TrialData
+from raysearch.methods.proposed import OutlierExposureEncoder
 from raysearch.scoring.inlier import INLIERS, InlierSpec
+from raysearch.training.configuration import TrialConfig
 from raysearch.training.embedding import Embedder
 from raysearch.training.network import frontend
 from raysearch.training.outcome import Epoch, InlierResult, TrialResult
@@ -168,6 +169,7 @@ def lof(hand: ByHand, identity: str, clips: np.ndarray) -> np.ndarray:
 
 
 def none(hand: ByHand, identity: str, clips: np.ndarray) -> np.ndarray:
+    assert isinstance(hand.encoder, OutlierExposureEncoder)
     head = hand.encoder.product_head.weight.detach().double().cpu().numpy()
     probability = 1 / (1 + np.exp(-clips @ head[int(identity)]))
     return np.asarray(1 - probability.mean(axis=1))
@@ -262,6 +264,7 @@ def test_a_collapsed_encoder_is_a_row_with_its_reason(
     trained: Trained, config: TrialConfig, data: TrialData, value: float, reason: str
 ) -> None:
     collapsed = copy.deepcopy(trained.encoder)
+    assert isinstance(collapsed, OutlierExposureEncoder)
     last = collapsed.neck[-1]
     assert isinstance(last, nn.Linear)
     torch.nn.init.zeros_(last.weight)

@@ -6,6 +6,7 @@ that the charts cover all five hyperparameters.
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,13 +25,12 @@ from optuna.visualization import (
 )
 
 from raysearch.report.html.style import ACCENT, GRID, MUTED, SCALE, apply_style, shade
-from raysearch.search.dimensions import axes
+from raysearch.search.dimensions import Axis, axes
 from raysearch.search.optuna_backend import quiet_optuna
 from raysearch.study.records import Record
 from raysearch.study.space import Space
 from raysearch.training.outcome import InlierResult
 
-HYPERPARAMETERS = ("lr", "batch_size", "lambda", "inlier", "p")
 SCORE = "validation score"
 MOST_LINES, MOST_ROWS = 300, 2000
 """Limits of rows in parallel coordinates and in importances; more rows take too long."""
@@ -65,9 +65,16 @@ def varying(rows: Sequence[Row]) -> list[str]:
     """Return the hyperparameters with more than one value among rows."""
     return [
         name
-        for name in HYPERPARAMETERS
+        for name in _names(rows)
         if len({row.params[name] for row in rows if name in row.params}) > 1
     ]
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    """Return the hyperparameters of rows: those of the encoder, then the inlier model and p."""
+    names = dict.fromkeys(name for row in rows for name in row.params)
+    last = [name for name in ("inlier", "p") if name in names]
+    return [name for name in names if name not in last] + last
 
 
 def thin(rows: Sequence[Row], limit: int) -> list[Row]:
@@ -97,15 +104,24 @@ def build_study(rows: Sequence[Row], space: Space) -> Study:
 def _distributions(rows: Sequence[Row], space: Space) -> dict[str, BaseDistribution]:
     """Return a range for a sampled range of the space, else the choice of the values tried."""
     distributions: dict[str, BaseDistribution] = {}
-    ranges = {name: axis for name, axis in axes(space).items() if axis.values is None}
-    for name in HYPERPARAMETERS:
+    ranges = {
+        name: axis
+        for name, axis in axes(space).items()
+        if isinstance(axis, Axis) and axis.values is None
+    }
+    for name in _names(rows):
         values = {row.params[name] for row in rows if name in row.params}
         if name in ranges and len(values) > 1:
             low, high = min(values), max(values)
             distributions[name] = FloatDistribution(low, high, log=ranges[name].log)
         elif values:
-            distributions[name] = CategoricalDistribution(sorted(values))
+            distributions[name] = CategoricalDistribution(_sorted(values))
     return distributions
+
+
+def _sorted(values: set[Any]) -> list[Any]:
+    """Sort numbers by value, and texts after them."""
+    return sorted(values, key=lambda value: (isinstance(value, str), value))
 
 
 def plot_parallel(study: Study) -> go.Figure:
@@ -121,7 +137,7 @@ def plot_parallel(study: Study) -> go.Figure:
     ordered.update_shapes(line_color=GRID)
     ordered.update_annotations(font={"color": MUTED, "size": 11}, bgcolor="var(--halo)")
     for annotation in ordered.layout.annotations:
-        annotation.text = "no p" if annotation.text == "None" else _value_text(annotation.text)
+        annotation.text = "–" if annotation.text == "None" else _value_text(annotation.text)
     return ordered
 
 
@@ -132,9 +148,17 @@ def _sampled_names(study: Study) -> list[str]:
 def plot_importances(rows: Sequence[Row], space: Space) -> go.Figure:
     """Plot the share of the score variance that each hyperparameter explains, by fANOVA.
 
-    A row without p counts as p = 0, since fANOVA needs the same parameters in all rows.
+    fANOVA needs the same parameters in all rows. A row without p counts as p = 0. A row without
+    another hyperparameter counts as one with a usual value: a value of its own would stand for the
+    method that lacks the hyperparameter.
     """
-    filled = [Row({"p": 0, **row.params}, row.score) for row in thin(rows, MOST_ROWS)]
+    thinned = thin(rows, MOST_ROWS)
+    absent = {
+        name: 0 if name == "p" else _usual([r.params[name] for r in thinned if name in r.params])
+        for name in _names(rows)
+        if any(name not in row.params for row in thinned)
+    }
+    filled = [Row(absent | row.params, row.score) for row in thinned]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         chart = plot_param_importances(
@@ -148,6 +172,13 @@ def plot_importances(rows: Sequence[Row], space: Space) -> go.Figure:
     longest = max((value for bar in chart.data for value in bar.x), default=1.0)
     chart.update_xaxes(title_text="share of the variance of scores", range=[0, 1.15 * longest])
     return chart.update_yaxes(title_text="")
+
+
+def _usual(values: Sequence[Any]) -> Any:
+    """Return the middle one of some numbers, or the most frequent text."""
+    if all(isinstance(value, int | float) for value in values):
+        return sorted(values)[len(values) // 2]
+    return Counter(values).most_common(1)[0][0]
 
 
 def plot_scores(study: Study, name: str) -> go.Figure:

@@ -59,7 +59,7 @@ def _optuna_parts(rows: Sequence[optuna_charts.Row], results: Results) -> list[P
             optuna_charts.plot_parallel(study),
             "Each line is an encoder with one inlier model and p; the darker (on a dark page: the "
             "brighter) and thicker, the higher its score. Where strong lines meet, a value is "
-            f"good.{sample_note}",
+            f"good; – stands where a method or a model has no such hyperparameter.{sample_note}",
             min_width=640,
         ),
         Chart(

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, Tile
 from raysearch.report.html.style import ACCENT, INK, MUTED, figure
 from raysearch.report.tables import format_score
-from raysearch.report.wording import count, format_inlier, settings
+from raysearch.report.wording import count, format_inlier, format_value, settings
 from raysearch.study.ranking import Candidate, Ranking
 from raysearch.study.records import State
 from raysearch.study.results import Results
@@ -199,15 +199,18 @@ def _interval(name: str, low: float, high: float) -> go.Scatter:
 
 def _table(leaders: list[Candidate]) -> Table:
     rows = []
+    names = sorted({name for leader in leaders for name, _ in leader.configuration.options})
     for position, candidate in enumerate(leaders, start=1):
         configuration, inlier = candidate.configuration, candidate.inlier
+        values = dict(configuration.options)
         rows.append(
             [
                 str(position),
                 str(candidate.proposal.number),
-                f"{configuration.lr:.3g}",
-                str(configuration.batch_size),
-                f"{configuration.lam:.3g}",
+                format_value(configuration.lr),
+                format_value(configuration.batch_size),
+                format_value(configuration.lam),
+                *(format_value(values.get(name)) for name in names),
                 inlier.name,
                 "–" if inlier.p is None else f"{inlier.p:g}",
                 f"{candidate.mean():.4f}",
@@ -217,11 +220,11 @@ def _table(leaders: list[Candidate]) -> Table:
         )
     return Table(
         "The same in numbers",
-        ["", "trial", "lr", "batch size", "λ", "inlier", "p", "score", "±", "seeds"],
+        [*("", "trial", "lr", "batch size", "λ"), *names, *("inlier", "p", "score", "±", "seeds")],
         rows,
         "Every encoder with its best inlier model; ± is the standard deviation over seeds. All "
         "of them, with every inlier model, are in trials.csv.",
-        numbers=frozenset({1, 2, 3, 4, 6, 7, 8, 9}),
+        numbers=frozenset({1, 2, 3, 4} | {len(names) + column for column in (6, 7, 8, 9)}),
         strong=frozenset({0}),
     )
 

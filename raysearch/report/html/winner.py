@@ -51,6 +51,8 @@ def _parts(results: Results) -> list[Part]:
 
 
 def _curves(record: Record | None) -> Part:
+    if record is not None and record.epochs == 0:
+        return Absent("Training", "This method is not trained.")
     if record is None or not record.history:
         reason = "The winner's record holds no epochs, so its training cannot be drawn."
         return Absent("Training", reason)
@@ -75,9 +77,7 @@ def _curves(record: Record | None) -> Part:
         "training harder than scoring."
     )
     if len(parts) == len(LOSSES):
-        caption += (
-            " The total is the loss of the machine type plus λ times that of the product ID."
-        )
+        caption += " The total is the loss of the machine type plus λ times that of the product ID."
     return Chart("training", "Training", chart, caption, tuple(views))
 
 

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-from raysearch.config import Configuration
 from raysearch.report.html.cost import cost_section
 from raysearch.report.html.parts import Chart, Facts, Part, Table
 from raysearch.storage import to_path
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.results import read_results
+from raysearch.training.configuration import Configuration
 from tests import runs
 from tests.records import complete, row
 

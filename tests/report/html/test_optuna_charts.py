@@ -1,10 +1,11 @@
 """Optuna's charts over rows, with all five hyperparameters."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from raysearch.report.html.optuna_charts import (
-    HYPERPARAMETERS,
     Row,
     build_study,
     log_ticks,
@@ -18,6 +19,7 @@ from raysearch.report.html.optuna_charts import (
 from tests import runs
 from tests.records import make_space
 
+HYPERPARAMETERS = ("lr", "batch_size", "lambda", "inlier", "p")
 SPACE = make_space()
 ROWS = scored_rows([record for record in runs.records() if record.proposal.rerun_of is None])
 
@@ -49,6 +51,26 @@ def test_importances_tell_what_scores_follow_from() -> None:
     assert sum(bar.x) == pytest.approx(1.0)
 
 
+def test_what_a_method_lacks_is_not_taken_for_its_effect() -> None:
+    """Only the method decides, and one of two methods has a batch size."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(40):
+        trained = number % 2 == 0
+        method = "serial" if trained else "baseline"
+        params: dict[str, Any] = {"method": method, "inlier": "none"}
+        if trained:
+            params |= {"batch_size": int(rng.choice([16, 32, 64]))}
+        rows.append(Row(params, 0.5 + 0.3 * trained + rng.uniform(0, 0.01)))
+    space = make_space(method=["proposed", "serial", "baseline"], batch_size=[16, 32, 64])
+    [bar] = plot_importances(rows, space).data
+    shares = dict(zip(bar.y, bar.x, strict=True))
+    assert shares["method"] > 0.8
+    lines = plot_parallel(build_study(rows, space))
+    texts = {annotation.text for annotation in lines.layout.annotations}
+    assert {"serial", "baseline", "–"} <= texts
+
+
 def test_importances_are_the_same_each_time() -> None:
     assert plot_importances(ROWS, SPACE) == plot_importances(ROWS, SPACE)
 
@@ -63,7 +85,7 @@ def test_what_has_no_p_is_called_so() -> None:
     texts = [
         annotation.text for annotation in plot_parallel(build_study(ROWS, SPACE)).layout.annotations
     ]
-    assert "no p" in texts
+    assert "–" in texts
     assert "None" not in texts
     assert not [text for text in texts if text.endswith(".0")]
 

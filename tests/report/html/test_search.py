@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from raysearch.config import Configuration
 from raysearch.report.html.parts import Chart, Part, Table
 from raysearch.report.html.search import search_section
 from raysearch.storage import to_path
 from raysearch.study.records import Proposal, State
 from raysearch.study.results import read_results
+from raysearch.training.configuration import Configuration
 from tests import runs
 from tests.records import complete, row
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from raysearch.config import Configuration
 from raysearch.report.html.parts import Chart, Table
 from raysearch.report.html.verdict import (
     advantage,
@@ -20,6 +19,7 @@ from raysearch.study.confidence import Confidence, write_confidence
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal
 from raysearch.study.results import Results, read_results
+from raysearch.training.configuration import Configuration
 from tests import runs
 from tests.records import complete, row
 

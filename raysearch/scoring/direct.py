@@ -1,4 +1,4 @@
-"""Scores without an inlier model ("without h" of Table III): those of a classifier of product IDs.
+"""Scores without an inlier model ("without h" of Table III): those of the network itself.
 
 Apart from linear.py, which imports scikit-learn: that takes seconds.
 """
@@ -41,3 +41,12 @@ class CentreDistance:
         """Return 1 - cosine, (N,), of rows (N, D); 1 for a row of zeros."""
         lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(self.centre)
         return np.asarray(1 - (rows @ self.centre) / np.maximum(lengths, 1e-300), np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class LastDimension:
+    """The last dimension of an embedding, where a network puts a score of its own."""
+
+    def score(self, rows: Floats) -> Floats:
+        """Return the last column (N,) of rows (N, D)."""
+        return np.array(rows[:, -1], dtype=np.float64)
