@@ -9,8 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from itertools import pairwise
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import (
@@ -31,7 +30,9 @@ MACHINES = ("fan", "gearbox", "pump", "valve", "slider", "ToyCar", "ToyTrain")
 Value = float | int | str | bool
 """Value of a dimension of a search."""
 
-Method = Literal["proposed", "serial", "serial_aam", "autoencoder", "flow", "frozen", "baseline"]
+Method = Literal[
+    "proposed", "serial", "serial_aam", "ddcsad", "autoencoder", "flow", "frozen", "baseline"
+]
 """Names of the methods; each has a module in methods/."""
 
 UNTRAINED = frozenset({"baseline", "frozen"})
@@ -105,6 +106,11 @@ class Options(Strict):
             with no product ID (the first author's recipe).
         aam_margin: additive angular margin of serial_aam, radians.
         aam_scale: factor of the cosines of serial_aam.
+        ddcsad_metric: distances in the loss of ddcsad: to the centroids of both classes, or as in
+            Deep SAD to that of the product ID alone.
+        ddcsad_metric_weight: weight of these distances beside the binary cross-entropy.
+        ddcsad_score_weight: weight of the probability in the score of ddcsad; the rest is that of
+            the distance to the centroid.
         weight_decay: of AdamW.
         validation_share: share of each ID's training clips that choose the epoch and fit the
             inlier models.
@@ -143,6 +149,9 @@ class Options(Strict):
     product_mask: Literal["target", "all"] = "target"
     aam_margin: float = Field(0.5, ge=0, lt=math.pi / 2)
     aam_scale: float = Field(30.0, gt=0)
+    ddcsad_metric: Literal["centroids", "deep_sad"] = "centroids"
+    ddcsad_metric_weight: float = Field(1.0, ge=0)
+    ddcsad_score_weight: float = Field(0.5, ge=0, le=1)
     weight_decay: float = Field(0.0, ge=0)
     validation_share: float = Field(0.1, gt=0, lt=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -213,11 +222,19 @@ def _read_off(value: object) -> object:
 
 
 SCORING_ONLY = frozenset(
-    {"segments", "inlier_fit", "reg_covar", "aggregator", "threshold_quantile"}
+    {
+        *("segments", "inlier_fit", "reg_covar", "aggregator", "threshold_quantile"),
+        "ddcsad_score_weight",
+    }
 )
 """Options of scoring, which leave the encoder as it is."""
 
-LATER = frozenset({"machine_loss", "product_mask", "aam_margin", "aam_scale"})
+LATER = frozenset(
+    {
+        *("machine_loss", "product_mask", "aam_margin", "aam_scale"),
+        *("ddcsad_metric", "ddcsad_metric_weight"),
+    }
+)
 """Options that the first version did not have; a signature leaves them out at their defaults."""
 
 
@@ -238,50 +255,8 @@ def explain(error: ValidationError, where: str) -> UserError:
     return UserError(f"{where}: {key or 'top level'}: {problem}")
 
 
-TRAINED: frozenset[Value] = frozenset(get_args(Method)) - UNTRAINED
-"""Methods with a training."""
-
-WITH_BACKBONE: frozenset[Value] = TRAINED - {"autoencoder", "flow"}
-"""Trained methods with a backbone and a neck."""
-
 OUTLIER_EXPOSURE: frozenset[Value] = frozenset({"proposed"})
-"""Methods that are trained with recordings of other machine types."""
-
-CONDITIONS: Mapping[str, tuple[str, frozenset[Value]]] = {
-    "lr": ("method", TRAINED),
-    "batch_size": ("method", TRAINED),
-    "weight_decay": ("method", TRAINED),
-    "precision": ("method", TRAINED),
-    "embedding": ("method", WITH_BACKBONE),
-    "dropout": ("method", WITH_BACKBONE),
-    "backbone": ("method", WITH_BACKBONE | {"frozen"}),
-    "pretrained": ("method", WITH_BACKBONE | {"frozen"}),
-    "lambda": ("machine_loss", frozenset({True})),
-    "machine_loss": ("method", OUTLIER_EXPOSURE),
-    "product_mask": ("method", OUTLIER_EXPOSURE),
-    "amplitude": ("method", OUTLIER_EXPOSURE),
-    "mixup": ("method", OUTLIER_EXPOSURE),
-    "mixup_alpha": ("mixup", frozenset({"constant", "rise", "decay"})),
-    "divide_norm": ("machine_loss", frozenset({True})),
-    "aam_margin": ("method", frozenset({"serial_aam"})),
-    "aam_scale": ("method", frozenset({"serial_aam"})),
-}
-"""Dimension -> the option that it depends on, and the values with which it has an effect."""
-
-
-def dependences(name: str) -> list[str]:
-    """List the options that the effect of a dimension depends on, the nearest first."""
-    options: list[str] = []
-    while name in CONDITIONS:
-        name, _ = CONDITIONS[name]
-        options.append(name)
-    return options
-
-
-def has_effect(name: str, values: Mapping[str, Any]) -> bool:
-    """Return True if a dimension has an effect beside the values of all options."""
-    names = [name, *dependences(name)]
-    return all(values[option] in CONDITIONS[dependent][1] for dependent, option in pairwise(names))
+"""Methods that cannot be trained without recordings of another machine type."""
 
 
 def digest(content: Mapping[str, Any]) -> str:

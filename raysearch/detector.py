@@ -82,14 +82,14 @@ class Detector:
     @cached_property
     def embedder(self) -> Embedder:
         """Front end and encoder of the detector."""
-        return Embedder(self.encoder, self.options)
+        return Embedder(self.encoder, self.options, self.ids)
 
-    def embed(self, wave: Int16) -> NDArray[np.float32]:
+    def embed(self, wave: Int16, identity: str) -> NDArray[np.float32]:
         """Compute the embeddings (S, D) of a clip's segments from its samples (L,).
 
         One clip at a time, so that a score never depends on other clips of a batch.
         """
-        return self.embedder.clip(wave, self.mean, self.std)
+        return self.embedder.clip(wave, self.mean, self.std, identity)
 
     def score(
         self,
@@ -133,7 +133,7 @@ class Detector:
             samples = np.asarray(recording, np.float32).reshape(len(recording), -1)
             name = ""
             wave = to_pcm(samples, rate, rate=self.options.rate, channel=self.options.channel)
-        value = self.score_embeddings(self.embed(wave), identity)
+        value = self.score_embeddings(self.embed(wave, identity), identity)
         threshold = self.thresholds[identity]
         return Score(name, identity, value, threshold, value > threshold)
 
@@ -148,7 +148,7 @@ class Detector:
         Raises:
             DataError: the file cannot be used.
         """
-        score = self.score_embeddings(self.embed(self.decode(path)), identity)
+        score = self.score_embeddings(self.embed(self.decode(path), identity), identity)
         return score, score > self.thresholds[identity]
 
     def decode(self, path: AnyPath) -> Int16:

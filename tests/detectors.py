@@ -23,12 +23,13 @@ def make_detector(
     rng = np.random.default_rng(0)
     models = {}
     for number, identity in enumerate(ids):
+        normal = rng.normal(0.1 * number, 1, (40, settings.embedding))
         models[identity] = fit(
             InlierSpec(inlier, p),
-            rng.normal(0.1 * number, 1, (40, settings.embedding)),
+            normal,
             seed=0,
             reg_covar=1e-3,
-            direct=find_method(settings).direct_score(encoder, number),
+            direct=find_method(settings).direct_score(encoder, number, normal),
         )
     thresholds = {identity: float(number) for number, identity in enumerate(ids)}
     return Detector(

@@ -67,7 +67,6 @@ SHORT = {
     "raysearch/model/names.py": "backbone.py imports timm, which takes seconds",
     "raysearch/scoring/aggregate.py": "neither a model (inlier.py) nor a metric (metrics.py)",
     "raysearch/methods/frames.py": "autoencoder.py and flow.py share it; no method knows another",
-    "raysearch/methods/lookup.py": "a method is imported only where it is used",
     "raysearch/scoring/projection.py": "only reports need the import of t-SNE",
     "raysearch/search/budget.py": "callbacks of a search need no queue and no Optuna",
 }

@@ -16,6 +16,7 @@ def test_what_is_only_about_scoring_is_stated() -> None:
         "reg_covar",
         "aggregator",
         "threshold_quantile",
+        "ddcsad_score_weight",
     } == SCORING_ONLY
 
 

@@ -90,7 +90,7 @@ def test_a_detector_has_its_options_aggregator(
         "mean": lambda scores: scores.mean(),
         "above_median": lambda scores: np.sort(scores)[5:].mean(),
     }
-    embeddings = segments.embed(segments.decode(files[0]))
+    embeddings = segments.embed(segments.decode(files[0]), "0")
     scores = segments.models["0"].score(embeddings)
     assert len(set(scores)) == 10
     for how, value in expected.items():

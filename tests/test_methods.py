@@ -4,21 +4,25 @@ Only whole runs show that a method reaches its detector, and what a killed searc
 """
 
 import json
+import math
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import soundfile
 from upath import UPath
 
-from raysearch.config import TRAINED, Method
+from raysearch.config import Method
+from raysearch.data.dataset import make_source, open_data
+from raysearch.detector import load_detector, save_detector
+from raysearch.pipeline.fit_detector import build_detector
 from raysearch.search.sampler import Sampler
 from raysearch.study.folder import StudyFolder
 from raysearch.study.space import check_space, load_space
 from raysearch.study.winner import read_frozen
-from tests.command import Ended, begin, family, link, raysearch, settle, table, write_space
+from raysearch.training.conditions import TRAINED
+from tests.command import Ended, begin, family, link, settle, table, write_space
 
 pytestmark = pytest.mark.slow
 
@@ -99,26 +103,64 @@ def test_the_best_configuration_is_a_space_of_its_own(searched: Searched) -> Non
     assert (searched.folder / "report.html").is_file()
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_method_reaches_its_detector(tmp_path: Path, demo_data: Path, method: str) -> None:
-    home = settle(tmp_path / "home", demo_data, link)
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
+    """Return the folder of a search that tried each method once, for two epochs."""
+    home = settle(tmp_path_factory.mktemp("each") / "home", demo_data, link)
+    search = {"lr": [3e-3], "batch_size": [16], "lambda": [1.0], "inlier": {"gmm": [1]}}
     write_space(
         home / "tiny.yaml",
-        search={"lr": 3e-3, "batch_size": 16, "lambda": 1.0, "inlier": {"gmm": [1]}},
-        fixed={"method": method},
-        strategy={"trials": 1},
+        search=search | {"method": list(METHODS)},
+        strategy={
+            "trials": len(METHODS),
+            "sampler": "grid",
+            "finalists": "none",
+            "scheduler": "none",
+        },
     )
-    ended = begin(home, "--no-report").wait()
+    ended = begin(home, "--keep-checkpoints", "--no-report").wait()
     assert ended.code == 0, ended
-    folder = home / "runs" / "valve"
-    (record,) = (json.loads(path.read_text()) for path in folder.glob("records/*.json"))
-    assert len(record["history"]) == (2 if method in TRAINED else 0)
-    final = table(folder / "final_test.csv")
-    assert [row["id"] for row in final][:3] == ["3", "4", "5"]
-    assert all(0 <= float(row["auc"]) <= 1 for row in final[:3])
+    return home / "runs" / "valve"
+
+
+def test_each_method_is_trained_and_scored(tried: Path) -> None:
+    rows = table(tried / "trials.csv")
+    assert sorted(row["method"] for row in rows) == sorted(METHODS)
+    for row in rows:
+        assert (row["state"], row["error"]) == ("COMPLETE", "")
+        assert 0 < float(row["val_score"]) <= 1
+        record = json.loads((tried / "records" / f"{int(row['trial']):04d}.json").read_text())
+        assert len(record["history"]) == (2 if row["method"] in TRAINED else 0)
+    assert [row["id"] for row in table(tried / "final_test.csv")][:3] == ["3", "4", "5"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_reaches_its_detector(
+    tried: Path, tmp_path: Path, demo_data: Path, method: str
+) -> None:
+    study = StudyFolder(UPath(tried))
+    space = check_space(study.manifest.space, "study.json")
+    (record,) = (
+        record
+        for record in study.records()
+        if dict(record.proposal.configuration.options)["method"] == method
+    )
+    frozen = read_frozen(UPath(tried))
+    assert frozen is not None
+    assert record.best is not None
+    winner = replace(
+        frozen,
+        trial=record.proposal.number,
+        encoder=record.encoder,
+        configuration=record.proposal.configuration,
+        inlier=record.best.spec,
+    )
+    source = make_source(UPath(demo_data), "valve", ("0", "1", "2"), space.source_options)
+    detector = build_detector(winner, space.fixed, open_data(source), UPath(tried))
+    save_detector(detector, UPath(tmp_path / "detector"))
+    loaded = load_detector(UPath(tmp_path / "detector"))
     clip = next((demo_data / "dev_data" / "valve" / "source_test").glob("section_00_*.wav"))
-    samples, rate = soundfile.read(clip)
-    soundfile.write(home / "new.wav", samples, rate)
-    scored = raysearch("score", folder / "detector", "new.wav", "--id", "0", folder=home)
-    assert scored.code == 0, scored
-    assert "new.wav" in scored.out
+    (score,) = loaded.score(clip)
+    assert score.id == "0"
+    assert score.score == detector.score(clip)[0].score
+    assert math.isfinite(score.score)

@@ -61,10 +61,12 @@ class Batch:
     Attributes:
         waveforms: (B, T).
         products: (B,) position of the product ID among the target's, -1 for other machines.
+        networks: (B,) number of the network that a sample is for; None if there is one network.
     """
 
     waveforms: Float32
     products: Int64
+    networks: Int64 | None = None
 
 
 def normalise(wave: Int16, mean: float, std: float) -> Float32:

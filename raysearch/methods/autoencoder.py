@@ -21,6 +21,7 @@ from raysearch.methods.losses import at_least_float32
 from raysearch.methods.method import Labels
 from raysearch.model.encoder import Encoder
 from raysearch.scoring.direct import LastDimension
+from raysearch.scoring.fitting import Rows
 from raysearch.scoring.inlier import Formula
 
 RECONSTRUCTION = "reconstruction"
@@ -75,6 +76,7 @@ class Autoencoder:
     options: Options
 
     is_trained: ClassVar[bool] = True
+    is_per_product: ClassVar[bool] = False
     uses_others: ClassVar[bool] = False
     uses_mixup: ClassVar[bool] = False
     direct: ClassVar[type[Formula] | None] = LastDimension
@@ -96,6 +98,6 @@ class Autoencoder:
         """Return the mean squared error."""
         return {RECONSTRUCTION: outputs.sum() / labels.size}
 
-    def direct_score(self, network: Encoder, product: int) -> LastDimension:
+    def direct_score(self, network: Encoder, product: int, normal: Rows) -> LastDimension:
         """Return the error, which is the last dimension of an embedding."""
         return LastDimension()

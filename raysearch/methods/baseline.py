@@ -14,6 +14,7 @@ from raysearch.config import Options
 from raysearch.methods.losses import at_least_float32
 from raysearch.methods.method import Labels
 from raysearch.model.encoder import Encoder
+from raysearch.scoring.fitting import Rows
 from raysearch.scoring.inlier import Formula
 
 
@@ -37,6 +38,7 @@ class Baseline:
     options: Options
 
     is_trained: ClassVar[bool] = False
+    is_per_product: ClassVar[bool] = False
     uses_others: ClassVar[bool] = False
     uses_mixup: ClassVar[bool] = False
     direct: ClassVar[type[Formula] | None] = None
@@ -58,5 +60,5 @@ class Baseline:
         """Return no loss."""
         return {}
 
-    def direct_score(self, network: Encoder, product: int) -> None:
+    def direct_score(self, network: Encoder, product: int, normal: Rows) -> None:
         """Return None: without an inlier model there is no score."""

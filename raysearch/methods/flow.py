@@ -20,6 +20,7 @@ from raysearch.methods.frames import FRAMES, stack_frames
 from raysearch.methods.method import Labels
 from raysearch.model.encoder import Encoder
 from raysearch.scoring.direct import LastDimension
+from raysearch.scoring.fitting import Rows
 from raysearch.scoring.inlier import Formula
 
 LIKELIHOOD = "likelihood"
@@ -100,6 +101,7 @@ class Flow:
     options: Options
 
     is_trained: ClassVar[bool] = True
+    is_per_product: ClassVar[bool] = False
     uses_others: ClassVar[bool] = False
     uses_mixup: ClassVar[bool] = False
     direct: ClassVar[type[Formula] | None] = LastDimension
@@ -121,6 +123,6 @@ class Flow:
         """Return the mean negative log-likelihood."""
         return {LIKELIHOOD: outputs.mean(dim=1).sum() / labels.size}
 
-    def direct_score(self, network: Encoder, product: int) -> LastDimension:
+    def direct_score(self, network: Encoder, product: int, normal: Rows) -> LastDimension:
         """Return the negative log-likelihood, which is the last dimension of an embedding."""
         return LastDimension()

@@ -12,6 +12,7 @@ from torch import Tensor
 from raysearch.config import Options
 from raysearch.methods.method import Labels
 from raysearch.model.encoder import Encoder
+from raysearch.scoring.fitting import Rows
 from raysearch.scoring.inlier import Formula
 
 
@@ -51,6 +52,7 @@ class Frozen:
     options: Options
 
     is_trained: ClassVar[bool] = False
+    is_per_product: ClassVar[bool] = False
     uses_others: ClassVar[bool] = False
     uses_mixup: ClassVar[bool] = False
     direct: ClassVar[type[Formula] | None] = None
@@ -72,5 +74,5 @@ class Frozen:
         """Return no loss."""
         return {}
 
-    def direct_score(self, network: Encoder, product: int) -> None:
+    def direct_score(self, network: Encoder, product: int, normal: Rows) -> None:
         """Return None: without an inlier model there is no score."""

@@ -19,6 +19,10 @@ def find_method(options: Options) -> Method:
             from raysearch.methods.serial_aam import SerialAam
 
             return SerialAam(options)
+        case "ddcsad":
+            from raysearch.methods.ddcsad import Ddcsad
+
+            return Ddcsad(options)
         case "autoencoder":
             from raysearch.methods.autoencoder import Autoencoder
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor
 
 from raysearch.model.encoder import Encoder
+from raysearch.scoring.fitting import Rows
 from raysearch.scoring.inlier import Formula
 
 MACHINE, PRODUCT = "machine", "product"
@@ -38,12 +39,14 @@ class Method(Protocol):
 
     Attributes:
         is_trained: False for a method that scores what a fixed network returns; it has no losses.
+        is_per_product: a network is trained for each product ID, against all other sounds.
         uses_others: half of a batch is of other machine types.
         uses_mixup: the samples of a batch may be mixed.
         direct: class of the score without an inlier model; None if there is none.
     """
 
     is_trained: ClassVar[bool]
+    is_per_product: ClassVar[bool]
     uses_others: ClassVar[bool]
     uses_mixup: ClassVar[bool]
     direct: ClassVar[type[Formula] | None]
@@ -77,10 +80,11 @@ class Method(Protocol):
             labels: of these samples.
         """
 
-    def direct_score(self, network: Encoder, product: int) -> Formula | None:
+    def direct_score(self, network: Encoder, product: int, normal: Rows) -> Formula | None:
         """Return the score of embeddings without an inlier model; None if there is none.
 
         Args:
             network: trained.
             product: position of the product ID among the target's.
+            normal: embeddings (N, D) of normal segments of this ID.
         """

@@ -16,6 +16,7 @@ from raysearch.methods.losses import machine_loss, product_loss
 from raysearch.methods.method import MACHINE, PRODUCT, Labels
 from raysearch.model.encoder import BackboneEncoder, Encoder
 from raysearch.scoring.direct import ProductProbability
+from raysearch.scoring.fitting import Rows
 from raysearch.scoring.inlier import Formula
 
 Logits = tuple[Tensor, Tensor | None]
@@ -72,6 +73,7 @@ class Proposed:
     options: Options
 
     is_trained: ClassVar[bool] = True
+    is_per_product: ClassVar[bool] = False
     uses_others: ClassVar[bool] = True
     uses_mixup: ClassVar[bool] = True
     direct: ClassVar[type[Formula] | None] = ProductProbability
@@ -104,7 +106,7 @@ class Proposed:
             return product
         return {MACHINE: machine_loss(machine_logits, labels.machine, labels.size), **product}
 
-    def direct_score(self, network: Encoder, product: int) -> ProductProbability:
+    def direct_score(self, network: Encoder, product: int, normal: Rows) -> ProductProbability:
         """Return 1 minus the probability of the product ID."""
         assert isinstance(network, OutlierExposureEncoder), type(network)
         weight = network.product_head.weight[product]

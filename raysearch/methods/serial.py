@@ -18,6 +18,7 @@ from raysearch.methods.losses import product_loss
 from raysearch.methods.method import PRODUCT, Labels
 from raysearch.model.encoder import BackboneEncoder, Encoder
 from raysearch.scoring.direct import ProductProbability
+from raysearch.scoring.fitting import Rows
 from raysearch.scoring.inlier import Formula
 
 
@@ -60,6 +61,7 @@ class Serial:
     options: Options
 
     is_trained: ClassVar[bool] = True
+    is_per_product: ClassVar[bool] = False
     uses_others: ClassVar[bool] = False
     uses_mixup: ClassVar[bool] = False
     direct: ClassVar[type[Formula] | None] = ProductProbability
@@ -81,7 +83,7 @@ class Serial:
         """Return the binary cross-entropy over product IDs."""
         return {PRODUCT: product_loss(outputs, labels.products, labels.machine, labels.targets)}
 
-    def direct_score(self, network: Encoder, product: int) -> ProductProbability:
+    def direct_score(self, network: Encoder, product: int, normal: Rows) -> ProductProbability:
         """Return 1 minus the probability of the product ID."""
         assert isinstance(network, ProductEncoder), type(network)
         weight = network.product_head.weight[product]

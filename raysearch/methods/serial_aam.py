@@ -21,6 +21,7 @@ from raysearch.config import Options
 from raysearch.methods.method import PRODUCT, Labels
 from raysearch.model.encoder import BackboneEncoder, Encoder
 from raysearch.scoring.direct import CentreDistance
+from raysearch.scoring.fitting import Rows
 from raysearch.scoring.inlier import Formula
 
 
@@ -93,6 +94,7 @@ class SerialAam:
     options: Options
 
     is_trained: ClassVar[bool] = True
+    is_per_product: ClassVar[bool] = False
     uses_others: ClassVar[bool] = False
     uses_mixup: ClassVar[bool] = False
     direct: ClassVar[type[Formula] | None] = CentreDistance
@@ -118,7 +120,7 @@ class SerialAam:
         )
         return {PRODUCT: loss}
 
-    def direct_score(self, network: Encoder, product: int) -> CentreDistance:
+    def direct_score(self, network: Encoder, product: int, normal: Rows) -> CentreDistance:
         """Return the distance between an embedding's direction and that of the product ID."""
         assert isinstance(network, CentreEncoder), type(network)
         return CentreDistance(network.centres[product].detach().double().cpu().numpy())

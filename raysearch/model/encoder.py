@@ -3,12 +3,44 @@
 Shape letters: B samples, M mel bands, F frames, D dimensions of the embedding.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 
+@dataclass(frozen=True)
+class TrainingInput:
+    """Training input before the first epoch.
+
+    Attributes:
+        spectrograms: (B, 1, M, F).
+        products: (B,) position of the product ID among the target's, -1 for others.
+        networks: (B,) number of the network that a sample is for; None if there is one network.
+    """
+
+    spectrograms: Tensor
+    products: Tensor
+    networks: Tensor | None
+
+
 class Encoder(nn.Module):
-    """A network from log-mel spectrograms to embeddings."""
+    """A network from log-mel spectrograms to embeddings, or a network for each product ID.
+
+    Attributes:
+        is_per_product: True if `of_product` returns another network for each product ID.
+    """
+
+    is_per_product: ClassVar[bool] = False
+
+    def of_product(self, product: int) -> "Encoder":
+        """Return the network of a product ID, given by its position among the target's."""
+        return self
+
+    def prepare(self, batches: Iterable[TrainingInput]) -> None:
+        """Set what depends on training input before the first epoch; by default nothing."""
 
     def embed(self, spectrograms: Tensor) -> Tensor:
         """Return embeddings f (B, D), float32, of spectrograms (B, 1, M, F)."""

@@ -32,7 +32,7 @@ def build_detector(winner: Winner, options: Options, data: TrialData, folder: UP
     encoder = load_trained(
         options, len(data.ids), StudyFolder(folder).encoder(winner.encoder)
     ).encoder
-    embedder = Embedder(encoder, options)
+    embedder = Embedder(encoder, options, data.ids)
     fits = fit_embeddings(embedder, config, data)
     _, part = fit_parts(config, data)
     models, thresholds = {}, {}

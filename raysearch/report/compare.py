@@ -4,7 +4,7 @@ Both detectors are scored on the same resampled clips, so that clips that are ha
 widen the interval of the difference.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,9 @@ def compare(first: UPath, second: UPath) -> Comparison:
             f"{first} is a study of {machine}, {second} of {other_machine}: only studies of one "
             "machine type score the same clips"
         )
-    facts = [_facts(each, winner) for each, winner in zip(results, winners, strict=True)]
+    searched = {name for winner in winners for name, _ in winner.configuration.options}
+    names = ["method", *sorted(searched - {"method"})]
+    facts = [_facts(each, winner, names) for each, winner in zip(results, winners, strict=True)]
     rows = {name: (facts[0][name], facts[1][name]) for name in facts[0]}
     differences, notes = [], []
     if winners[0].data != winners[1].data:
@@ -117,15 +119,17 @@ def _winner(results: Results) -> Winner:
     return results.frozen
 
 
-def _facts(results: Results, winner: Winner) -> dict[str, str]:
+def _facts(results: Results, winner: Winner, names: Sequence[str]) -> dict[str, str]:
+    """Format a study and its winner, with the options that either study searched."""
+    options = winner.config(results.space.fixed).options
     records = results.records
     states = [record.state for record in records]
     ended = ", ".join(f"{states.count(state)} {state.lower()}" for state in State)
     values: dict[str, Any] = {
+        **{name: getattr(options, name) for name in names},
         "lr": winner.configuration.lr,
         "batch size": winner.configuration.batch_size,
         "λ": winner.configuration.lam,
-        **dict(winner.configuration.options),
         "inlier model": winner.inlier.name,
         "p": winner.inlier.p,
         "trials": ended,

@@ -189,7 +189,7 @@ def _open_row(proposal: Proposal, history: Sequence[Epoch]) -> dict[str, Any]:
     last = history[-1] if history else None
     return {
         "trial": proposal.number,
-        **proposal.configuration.to_dict(),
+        **proposal.configuration.columns,
         **proposal.inlier_columns,
         "rerun_of": proposal.rerun_of,
         "origin": proposal.origin,

@@ -130,12 +130,8 @@ def machine_order(machine: str, column: str) -> tuple[int, str]:
 
 
 def _table_one(winner: Winner, confidence: Confidence) -> dict[str, Any]:
-    configuration = winner.configuration
     return {
-        "lr": configuration.lr,
-        "batch_size": configuration.batch_size,
-        "lambda": configuration.lam,
-        **dict(configuration.options),
+        **winner.configuration.columns,
         "inlier": winner.inlier.name,
         "p": winner.inlier.p,
         "val_score": winner.val_score,

@@ -95,7 +95,7 @@ def trial_rows(record: Record) -> list[dict[str, Any]]:
     common = {
         "trial": proposal.number,
         "state": str(record.state),
-        **proposal.configuration.to_dict(),
+        **proposal.configuration.columns,
         **proposal.inlier_columns,
         "epochs": record.epochs,
         "best_epoch": record.best_epoch,

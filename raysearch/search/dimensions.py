@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from raysearch.config import Options, Value, dependences, has_effect
+from raysearch.config import Options, Value
 from raysearch.study.searched import Number, Range, Searched, SearchedOption
 from raysearch.study.space import Space
+from raysearch.training.conditions import dependences, has_effect
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

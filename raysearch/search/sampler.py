@@ -15,7 +15,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from raysearch.config import Value, default_value, dependences
+from raysearch.config import Value, default_value
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.dimensions import (
     Axis,
@@ -31,6 +31,7 @@ from raysearch.search.optuna_backend import new_sampler, new_study
 from raysearch.search.warm_start import WarmStart
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.space import Space
+from raysearch.training.conditions import dependences
 from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import Epoch
 

@@ -9,11 +9,15 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from raysearch.config import CONDITIONS, OUTLIER_EXPOSURE, Options, Strict, explain, has_effect
+from raysearch.config import OUTLIER_EXPOSURE, Options, Strict, explain
 from raysearch.data.dataset import parse_ids
 from raysearch.errors import UserError, one_line
 from raysearch.study.searched import Range, Search
 from raysearch.study.strategy import AUTO_TRIALS, GRACE, REDUCTION, Finalists, Strategy
+from raysearch.training.conditions import CONDITIONS, dependences, has_effect
+
+CHECKED_TOGETHER = {"f_min", "f_max", "segment_seconds", "n_fft"}
+"""Options whose values must fit to one another, see `Options`."""
 
 PRODUCT_IDS = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -85,14 +89,24 @@ class Space(Strict):
         return self
 
     def option_values(self) -> Iterator[dict[str, Any]]:
-        """Yield the options of trials, a range at both of its ends."""
+        """Yield options of trials that have every value, a range at both of its ends.
+
+        All combinations may be millions. Only options that others depend on, or are checked with,
+        are combined; of the rest one changes at a time.
+        """
         ends = {
             name: (searched.low, searched.high) if isinstance(searched, Range) else searched
             for name, searched in self.search.options.items()
         }
-        fixed = self.fixed.model_dump()
-        for values in itertools.product(*ends.values()):
-            yield fixed | dict(zip(ends, values, strict=True))
+        depended = {option for name in CONDITIONS for option in dependences(name)}
+        joint = [name for name in ends if name in depended | CHECKED_TOGETHER]
+        rest = [name for name in ends if name not in joint]
+        first = self.fixed.model_dump() | {name: values[0] for name, values in ends.items()}
+        for combination in itertools.product(*(ends[name] for name in joint)):
+            base = first | dict(zip(joint, combination, strict=True))
+            yield base
+            for name in rest:
+                yield from (base | {name: value} for value in ends[name][1:])
 
     @property
     def source_options(self) -> Options:

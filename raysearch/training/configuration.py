@@ -45,8 +45,13 @@ class Configuration:
 
     def to_dict(self) -> dict[str, Value]:
         """Return the hyperparameters by their names in space files and tables."""
+        return {name: value for name, value in self.columns.items() if value is not None}
+
+    @property
+    def columns(self) -> dict[str, Value | None]:
+        """Hyperparameters as columns of a table: like `to_dict`, with None for what is missing."""
         values = {"lr": self.lr, "batch_size": self.batch_size, "lambda": self.lam}
-        return {k: v for k, v in values.items() if v is not None} | dict(self.options)
+        return {**values, **dict(self.options)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -3,7 +3,7 @@
 Shape letters: C clips, S segments of a clip, T samples of a segment, D dimensions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -25,18 +25,23 @@ class Embedder:
     Attributes:
         encoder: in evaluation mode.
         options: of the encoder.
+        ids: product IDs of the target, in the order of the encoder's.
         device: of the encoder.
     """
 
-    def __init__(self, encoder: Encoder, options: Options) -> None:
+    def __init__(self, encoder: Encoder, options: Options, ids: Sequence[str] = ()) -> None:
         """Build the front end on the encoder's device."""
-        self.encoder, self.options = encoder, options
+        self.encoder, self.options, self.ids = encoder, options, tuple(ids)
         weight = next(encoder.parameters(), None)
         self.device = best_device() if weight is None else weight.device
         self.frontend = frontend(options).to(self.device)
 
-    def segments(self, waves: Float32) -> NDArray[np.float32]:
+    def segments(self, waves: Float32, product: int = 0) -> NDArray[np.float32]:
         """Embed normalised segments (N, T).
+
+        Args:
+            waves: segments.
+            product: position of their product ID, for an encoder with a network for each.
 
         Returns:
             (N, D).
@@ -44,21 +49,23 @@ class Embedder:
         # Inlier models compare small distances, and a detector may score on another device.
         with torch.inference_mode(), full_precision():
             spectrograms = self.frontend(torch.from_numpy(waves).to(self.device))
-            return self.encoder.embed(spectrograms).cpu().numpy()
+            return self.encoder.of_product(product).embed(spectrograms).cpu().numpy()
 
-    def clip(self, wave: Int16, mean: float, std: float) -> NDArray[np.float32]:
+    def clip(self, wave: Int16, mean: float, std: float, identity: str) -> NDArray[np.float32]:
         """Embed the overlapping segments of one clip.
 
         Args:
             wave: samples (L,).
             mean: of the training clips' samples.
             std: of the training clips' samples.
+            identity: product ID of the clip.
 
         Returns:
             (S, D).
         """
         options = self.options
-        return self.segments(segments(wave, options.segment, options.segments, mean, std))
+        waves = segments(wave, options.segment, options.segments, mean, std)
+        return self.segments(waves, self._product(identity))
 
     def clips(self, part: Part, clips: Sequence[int]) -> NDArray[np.float32]:
         """Embed the overlapping segments of some clips of a store.
@@ -68,15 +75,31 @@ class Embedder:
         Returns:
             (C, S, D), in the order of `clips`.
         """
-        options, shard_clips = self.options, clips[shard()]
-        embeddings: list[NDArray[np.float32]] = []
-        for start in range(0, len(shard_clips), CLIPS_AT_ONCE):
+        shard_clips = clips[shard()]
+        products = [self._product(part.store.clips[i].id) for i in shard_clips]
+        embeddings: dict[int, NDArray[np.float32]] = {}
+        for product in dict.fromkeys(products):
+            chosen = [i for i, k in zip(shard_clips, products, strict=True) if k == product]
+            embeddings |= zip(chosen, self._clips_of(part, chosen, product), strict=True)
+        return np.stack(all_gather([embeddings[i] for i in shard_clips], len(clips)))
+
+    def _clips_of(
+        self, part: Part, clips: Sequence[int], product: int
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the embeddings (S, D) of clips by one network."""
+        options = self.options
+        for start in range(0, len(clips), CLIPS_AT_ONCE):
             waves = [
                 segments(
                     part.store.waveform(i), options.segment, options.segments, part.mean, part.std
                 )
-                for i in shard_clips[start : start + CLIPS_AT_ONCE]
+                for i in clips[start : start + CLIPS_AT_ONCE]
             ]
-            batch = self.segments(np.concatenate(waves))
-            embeddings += [*batch.reshape(len(waves), options.segments, -1)]
-        return np.stack(all_gather(embeddings, len(clips)))
+            batch = self.segments(np.concatenate(waves), product)
+            yield from batch.reshape(len(waves), options.segments, -1)
+
+    def _product(self, identity: str) -> int:
+        """Return the number of the network of a product ID; 0 for an ID of another machine."""
+        if not self.encoder.is_per_product or identity not in self.ids:
+            return 0
+        return self.ids.index(identity)

@@ -7,6 +7,7 @@ the trial, and losses and gradients are those of the whole batch.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,23 +15,17 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from raysearch.config import derive_seed
-from raysearch.data.batches import (
-    Batch,
-    ClipSet,
-    Part,
-    batch_count,
-    prefetch,
-    training_batches,
-    validation_batches,
-)
+from raysearch.data.batches import Batch, prefetch
 from raysearch.data.dataset import TrialData
 from raysearch.errors import TrialError
 from raysearch.methods.lookup import find_method
 from raysearch.methods.method import Labels
 from raysearch.methods.mixup import mixup
+from raysearch.model.encoder import TrainingInput
 from raysearch.training import checkpoint
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import all_reduce_sum, rank, shard, world_size
+from raysearch.training.feed import Feed
 from raysearch.training.network import best_device, frontend, full_precision, new_encoder
 from raysearch.training.sync_layers import wrap_encoder
 
@@ -70,21 +65,8 @@ class Learner:
         self.method = find_method(options)
         self.weights = self.method.weights(config.configuration.lam)
         self.device = best_device()
-        self.target, self.validation_target = data.target_parts(
-            options.validation_share, config.seed
-        )
-        self.others: tuple[Part, ...] = ()
-        held_out: tuple[Part, ...] = ()
-        if self.method.uses_others:
-            self.others, held_out = data.other_parts(
-                options.amplitude, options.validation_share, config.seed
-            )
-        # With one clip an ID none is held out: a biased loss is better than one without others.
-        has_held_out = any(part.clips.size for part in held_out)
-        self.validation_others = held_out if has_held_out else self.others
-        with_others, clips = bool(self.others), self.target.clips.size
-        steps = batch_count(clips, config.batch_size, with_others=with_others)
-        _check_batches(config, clips // steps * (2 if with_others else 1))
+        self.feed = Feed(config, data)
+        _check_batches(config, self.feed.smallest_batch)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, _WEIGHTS))
             self.encoder = new_encoder(options, len(data.ids), pretrained=pretrained)
@@ -95,7 +77,7 @@ class Learner:
             self.encoder.parameters(), lr=config.lr, weight_decay=options.weight_decay
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, max_lr=config.lr, total_steps=steps * options.epochs
+            self.optimiser, max_lr=config.lr, total_steps=self.feed.steps * options.epochs
         )
 
     @property
@@ -127,15 +109,6 @@ class Learner:
     def train(self, number: int) -> Means:
         """Train one epoch, counted from 0. Collective."""
         config = self.config
-        # Each worker cuts all crops of a batch and keeps its shard: at 14,400 clips/s they cost
-        # next to nothing, and all workers draw the same.
-        batches = training_batches(
-            ClipSet(self.target, self.data.products, self.others),
-            batch_size=config.batch_size,
-            segment=config.options.segment,
-            seed=config.seed,
-            epoch=number,
-        )
         # The generators of an epoch follow from (seed, epoch): resuming needs only its number.
         generator = torch.Generator().manual_seed(derive_seed(config.seed, _MIXUP, number))
         self.network.train()
@@ -143,7 +116,9 @@ class Learner:
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(derive_seed(config.seed, _DROPOUT, number))
-            for batch in prefetch(batches):
+            # Each worker cuts all crops of a batch and keeps its shard: at 14,400 clips/s they cost
+            # next to nothing, and all workers draw the same.
+            for batch in prefetch(self.feed.training(number)):
                 losses, count = self._losses(batch, generator, number)
                 self.optimiser.zero_grad(set_to_none=True)
                 # Workers' losses add up to that of the batch, but their gradients are averaged.
@@ -158,14 +133,9 @@ class Learner:
         """Compute the losses of the held-out clips. Collective."""
         self.network.eval()
         meter = _Meter(self.weights, self.device)
-        batches = validation_batches(
-            ClipSet(self.validation_target, self.data.products, self.validation_others),
-            batch_size=_EVALUATION_BATCH,
-            segment=self.config.options.segment,
-        )
         # Validation selects the epoch, so it computes in full precision, as scoring does.
         with torch.inference_mode(), full_precision():
-            for batch in batches:
+            for batch in self.feed.validation():
                 size, targets = len(batch.products), int((batch.products >= 0).sum())
                 counts = {
                     name: targets if name in self.method.over_targets else size
@@ -199,8 +169,26 @@ class Learner:
         # the encoder without its wrapper.
         network = self.encoder if generator is None else self.network
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=use_bf16):
-            outputs = network(self.frontend(waves))
+            outputs = network(self.frontend(waves), *self._networks(batch))
         return dict(self.method.losses(outputs, labels)), labels.size
+
+    def _networks(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return the numbers of the networks of this worker's samples, if there are several."""
+        # They stay on the CPU, where selecting the samples of a network waits for no GPU.
+        return () if batch.networks is None else (torch.from_numpy(batch.networks)[shard()],)
+
+    def prepare(self) -> None:
+        """Let the encoder depend on the recordings before its first epoch."""
+        self.encoder.eval()
+        with torch.inference_mode():
+            self.encoder.prepare(
+                TrainingInput(
+                    self.frontend(torch.from_numpy(batch.waveforms).to(self.device)),
+                    torch.from_numpy(batch.products),
+                    None if batch.networks is None else torch.from_numpy(batch.networks),
+                )
+                for batch in islice(self.feed.training(0), _PREPARING)
+            )
 
     def _mixes(self, number: int, generator: torch.Generator) -> bool:
         """Draw if a batch of an epoch is mixed."""
@@ -212,7 +200,8 @@ class Learner:
         return bool(torch.rand((), generator=generator) < chance[options.mixup])
 
 
-_EVALUATION_BATCH = 128
+_PREPARING = 16
+"""Batches that an encoder may depend on before its first epoch."""
 _WEIGHTS, _MIXUP, _DROPOUT = range(3)
 
 

@@ -5,11 +5,12 @@ from contextlib import contextmanager
 
 import torch
 
-from raysearch.config import Options, has_effect
+from raysearch.config import Options
 from raysearch.methods.lookup import find_method
 from raysearch.methods.method import Labels
 from raysearch.model.encoder import Encoder
 from raysearch.model.frontend import LogMel, MelScale
+from raysearch.training.conditions import has_effect
 
 
 def best_device() -> torch.device:

@@ -155,7 +155,9 @@ class _Run:
         self.learner = Learner(config, data, pretrained=pretrained)
         self.history: list[Epoch] = []
         self.resumes: list[int] = []
-        if state is not None:
+        if state is None:
+            self.learner.prepare()
+        else:
             self._resume(*state)
 
     def _load_last(self) -> Checkpoint | None:

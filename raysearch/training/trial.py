@@ -68,7 +68,7 @@ def score_inlier_models(
 
     Collective: the workers share the models, and all return the whole result.
     """
-    embedder = Embedder(encoder, config.options)
+    embedder = Embedder(encoder, config.options, data.ids)
     fits = fit_embeddings(embedder, config, data)
     tests = _validation_embeddings(embedder, data)
     rows = [_score_inlier(spec, encoder, config, data, fits, tests) for spec in inliers[shard()]]
@@ -86,7 +86,7 @@ def score_validation_clips(
     Raises:
         FitError: the model cannot be fitted to the embeddings of an ID.
     """
-    embedder = Embedder(encoder, config.options)
+    embedder = Embedder(encoder, config.options, data.ids)
     fits = fit_embeddings(embedder, config, data)
     scored = {}
     tests = _validation_embeddings(embedder, data)
@@ -161,7 +161,7 @@ def fit_inlier(
         fits[identity],
         seed=config.seed,
         reg_covar=config.options.reg_covar,
-        direct=method.direct_score(encoder, data.ids.index(identity)),
+        direct=method.direct_score(encoder, data.ids.index(identity), fits[identity]),
     )
 
 

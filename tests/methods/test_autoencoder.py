@@ -63,6 +63,8 @@ def test_loss_and_score_are_those_of_the_transcription() -> None:
         embeddings = model.embed(spectrograms).numpy()
         labels = Labels(torch.eye(6)[:3], torch.ones(3), 3, torch.tensor(3))
         loss = method.losses(model(spectrograms), labels)["reconstruction"]
-    np.testing.assert_allclose(method.direct_score(model, 0).score(embeddings), expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        method.direct_score(model, 0, embeddings).score(embeddings), expected, rtol=1e-9
+    )
     assert embeddings.shape == (3, 9)
     np.testing.assert_allclose(float(loss), np.mean(expected), rtol=1e-9)

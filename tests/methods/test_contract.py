@@ -11,8 +11,9 @@ from raysearch import config
 from raysearch.config import Options
 from raysearch.methods.lookup import find_method
 from raysearch.methods.method import Labels
-from raysearch.model.encoder import BackboneEncoder
+from raysearch.model.encoder import BackboneEncoder, Encoder
 from raysearch.scoring.direct import LastDimension
+from raysearch.training import conditions
 from tests.methods.labels import one_hot_batch
 from tests.tiny import TINY
 
@@ -23,6 +24,8 @@ SETTINGS: dict[str, dict[str, object]] = {
     "proposed with all in the product loss": {"product_mask": "all"},
     "serial": {"method": "serial"},
     "serial_aam": {"method": "serial_aam"},
+    "ddcsad": {"method": "ddcsad"},
+    "ddcsad as Deep SAD": {"method": "ddcsad", "ddcsad_metric": "deep_sad"},
     "autoencoder": {"method": "autoencoder"},
     "flow": {"method": "flow"},
     "frozen": {"method": "frozen"},
@@ -46,12 +49,25 @@ def trained(request: pytest.FixtureRequest) -> Options:
     return options_of(request.param)
 
 
+NETWORKS = torch.arange(K).repeat_interleave(SIZE // K)
+"""Numbers of the networks of the samples of a batch, for a method with several."""
+
+
 def labels_of(options: Options) -> Labels:
     """Labels of a batch as the method sees it in training."""
+    if find_method(options).is_per_product:
+        machine = (torch.arange(SIZE) % 2 == 0).float()
+        products = torch.eye(K)[NETWORKS] * machine[:, None]
+        return Labels(products, machine, SIZE, (machine > 0).sum())
     products, machine = (tensor.float() for tensor in one_hot_batch(SIZE, K, 0))
     if not find_method(options).uses_others:
         products, machine = torch.eye(K).repeat(SIZE // K, 1), torch.ones(SIZE)
     return Labels(products, machine, SIZE, (machine > 0).sum())
+
+
+def run(network: Encoder, images: Tensor) -> object:
+    """Return the outputs of a network for a batch."""
+    return network(images, NETWORKS) if network.is_per_product else network(images)
 
 
 def part(labels: Labels, rows: slice) -> Labels:
@@ -80,7 +96,8 @@ def test_every_method_is_under_contract() -> None:
 
 def test_the_embedding_of_a_backbone_has_the_dimensions_of_the_options(trained: Options) -> None:
     network = find_method(trained).network(K, pretrained=False).eval()
-    assert isinstance(network, BackboneEncoder) == (trained.method in config.WITH_BACKBONE)
+    network = network.of_product(0)
+    assert isinstance(network, BackboneEncoder) == (trained.method in conditions.WITH_BACKBONE)
     if isinstance(network, BackboneEncoder):
         with torch.inference_mode():
             assert network.embed(spectrograms()).shape == (SIZE, trained.embedding)
@@ -89,7 +106,7 @@ def test_the_embedding_of_a_backbone_has_the_dimensions_of_the_options(trained: 
 def test_embeddings_are_finite_rows(options: Options) -> None:
     network = find_method(options).network(K, pretrained=False).eval()
     with torch.inference_mode():
-        embeddings = network.embed(spectrograms())
+        embeddings = network.of_product(0).embed(spectrograms())
     assert embeddings.ndim == 2
     assert len(embeddings) == SIZE
     assert embeddings.dtype == torch.float32
@@ -99,7 +116,7 @@ def test_embeddings_are_finite_rows(options: Options) -> None:
 def test_losses_are_finite_and_weighted(trained: Options) -> None:
     method, labels = find_method(trained), labels_of(trained)
     network = method.network(K, pretrained=False)
-    losses = method.losses(network(spectrograms()), labels)
+    losses = method.losses(run(network, spectrograms()), labels)
     assert losses.keys() == method.weights(LAM).keys()
     assert method.over_targets <= losses.keys()
     for loss in losses.values():
@@ -113,7 +130,7 @@ def test_the_loss_has_a_gradient_in_every_parameter(trained: Options) -> None:
     method, labels = find_method(trained), labels_of(trained)
     network = method.network(K, pretrained=False)
     weights = method.weights(LAM)
-    losses = method.losses(network(spectrograms()), labels)
+    losses = method.losses(run(network, spectrograms()), labels)
     torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()  # type: ignore[no-untyped-call]
     missing = [name for name, value in network.named_parameters() if value.grad is None]
     assert missing == []
@@ -124,7 +141,7 @@ def test_losses_of_workers_add_up_to_that_of_the_batch(trained: Options) -> None
     method, labels = find_method(trained), labels_of(trained)
     network = method.network(K, pretrained=False).eval()
     with torch.inference_mode():
-        outputs = network(spectrograms())
+        outputs = run(network, spectrograms())
         whole = method.losses(outputs, labels)
         workers = [
             method.losses(take(outputs, rows), part(labels, rows))
@@ -149,9 +166,9 @@ def test_the_direct_score_survives_its_arrays(options: Options) -> None:
     method = find_method(options)
     network = method.network(K, pretrained=False).eval()
     with torch.inference_mode():
-        embeddings = network.embed(spectrograms()).double().numpy()
+        embeddings = network.of_product(0).embed(spectrograms()).double().numpy()
     for product in range(K):
-        score = method.direct_score(network, product)
+        score = method.direct_score(network, product, embeddings)
         assert (score is None) == (method.direct is None)
         if score is None or method.direct is None:
             continue
@@ -163,20 +180,20 @@ def test_the_direct_score_survives_its_arrays(options: Options) -> None:
 
 def test_a_trained_network_scores_another_product_id_as_more_anomalous(trained: Options) -> None:
     method, labels = find_method(trained), labels_of(trained)
-    if method.direct is LastDimension:
-        pytest.skip("its score is the same for every product ID")
+    if method.direct is LastDimension or method.is_per_product:
+        pytest.skip("an embedding has the score of one product ID")
     torch.manual_seed(0)
     network, images = method.network(K, pretrained=False), spectrograms()
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
     weights = method.weights(LAM)
     for _ in range(30):
         optimiser.zero_grad()
-        losses = method.losses(network(images), labels)
+        losses = method.losses(run(network, images), labels)
         torch.stack([weights[n] * loss for n, loss in losses.items()]).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     with torch.inference_mode():
         embeddings = network.embed(images).double().numpy()
-    formulas = [method.direct_score(network, k) for k in range(K)]
+    formulas = [method.direct_score(network, k, embeddings) for k in range(K)]
     scores = np.array([formula.score(embeddings) for formula in formulas if formula is not None])
     products = labels.products.numpy()
     true, other = products.argmax(axis=1), (products.argmax(axis=1) + 1) % K

@@ -78,7 +78,7 @@ def test_the_likelihood_is_that_of_the_transcription() -> None:
     with torch.inference_mode():
         values, embeddings = model(spectrograms), model.embed(spectrograms).numpy()
     np.testing.assert_allclose(values.numpy(), expected, rtol=1e-9)
-    scores = method.direct_score(model, 0).score(embeddings)
+    scores = method.direct_score(model, 0, embeddings).score(embeddings)
     np.testing.assert_allclose(scores, expected.mean(axis=1), rtol=1e-9)
     np.testing.assert_allclose(embeddings[:, 0], expected.max(axis=1), rtol=1e-9)
     labels = Labels(torch.eye(6)[:2], torch.ones(2), 2, torch.tensor(2))

@@ -30,5 +30,5 @@ def test_the_direct_score_is_the_probability_of_other_product_ids() -> None:
     network = method.network(K, pretrained=False).eval()
     embeddings = torch.randn(5, TINY.embedding)
     logits = (embeddings.double() @ network.product_head.weight[2].double()).detach().numpy()
-    scores = method.direct_score(network, 2).score(embeddings.double().numpy())
+    scores = method.direct_score(network, 2, embeddings.numpy()).score(embeddings.double().numpy())
     np.testing.assert_allclose(scores, 1 - expit(logits), atol=1e-9)

@@ -88,7 +88,9 @@ def test_the_direct_score_is_one_minus_the_cosine_to_the_centre() -> None:
         spectrograms = torch.randn(3, 1, 32, 63)
         embeddings, cosines = network.embed(spectrograms), network(spectrograms)
     for product in range(K):
-        scores = method.direct_score(network, product).score(embeddings.double().numpy())
+        scores = method.direct_score(network, product, embeddings.numpy()).score(
+            embeddings.double().numpy()
+        )
         np.testing.assert_allclose(scores, 1 - cosines[:, product].double().numpy(), atol=1e-6)
 
 

@@ -82,12 +82,12 @@ def test_configurations_and_costs_stand_side_by_side(tmp_path: Path) -> None:
     first, second = study(tmp_path / "a", 0.5), study(tmp_path / "b", 0.5)
     lines = printed(compare(first.path, second.path)).splitlines()
     assert lines[0].split() == [str(first.path), str(second.path)]
-    named = [line.split("  ")[0] for line in lines[1:10]]
+    named = [line.split("  ")[0] for line in lines[1:11]]
     assert named == [
-        *("lr", "batch size", "λ", "inlier model", "p", "trials", "epochs trained"),
+        *("method", "lr", "batch size", "λ", "inlier model", "p", "trials", "epochs trained"),
         *("device hours", "validation score"),
     ]
-    assert "8 complete, 1 pruned, 1 fail" in lines[6]
+    assert "8 complete, 1 pruned, 1 fail" in lines[7]
 
 
 def test_labels_that_are_unknown_are_left_out(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysearch.config import dependences
 from raysearch.search.dimensions import (
     Axis,
     Choice,
@@ -18,6 +17,7 @@ from raysearch.search.dimensions import (
     is_exhausted,
     p_axes,
 )
+from raysearch.training.conditions import dependences
 from raysearch.training.configuration import Configuration
 from tests.records import make_space
 

@@ -156,6 +156,23 @@ def test_an_option_may_be_searched() -> None:
     }
 
 
+def test_many_searched_options_are_checked_one_at_a_time() -> None:
+    searched: dict[str, Any] = {
+        "dropout": {"low": 0.01, "high": 0.5},
+        "weight_decay": {"low": 0.01, "high": 0.5},
+        "embedding": list(range(2, 100)),
+        "n_mels": list(range(20, 60)),
+        "segments": list(range(2, 50)),
+        "n_fft": [512, 1024, 2048],
+    }
+    space = check_space(example(**searched, method=["serial", "proposed"]), "x")
+    options = space.trial_options()
+    assert len(options) == 2 * 3 * (1 + 1 + 1 + 97 + 39 + 47)
+    for name, values in searched.items():
+        expected = set(values.values() if isinstance(values, dict) else values)
+        assert {getattr(each, name) for each in options} == expected
+
+
 def test_a_method_without_lambda_needs_none() -> None:
     content = example() | {"method": "serial"}
     del content["search"]["lambda"]

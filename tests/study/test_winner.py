@@ -135,7 +135,7 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
     for identity in ("0", "5"):
         clips = [n for n in train.clips if data.target.clips[n].id == identity]
         assert len(clips) == TRAIN_CLIPS - 1
-        embeddings = np.stack([detector.embed(data.target.waveform(n)) for n in clips])
+        embeddings = np.stack([detector.embed(data.target.waveform(n), identity) for n in clips])
         scores = clip_scores(chosen.inlier, detector.models[identity], embeddings, detector.options)
         assert detector.thresholds[identity] == pytest.approx(
             gamma_threshold(scores, TEN.threshold_quantile), rel=1e-4
@@ -151,7 +151,7 @@ def test_a_model_of_an_id_is_fitted_on_that_ids_held_clips(
         (clip,) = [n for n in held_out.clips if data.target.clips[n].id == identity]
         np.testing.assert_allclose(
             detector.models[identity].arrays()["embeddings"],
-            detector.embed(data.target.waveform(clip)),
+            detector.embed(data.target.waveform(clip), identity),
             rtol=1e-4,
             atol=1e-5,
         )

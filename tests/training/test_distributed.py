@@ -25,7 +25,8 @@ from raysearch.data.dataset import TrialData
 from raysearch.errors import UserError
 from raysearch.model.encoder import Encoder
 from raysearch.scoring.inlier import InlierSpec
-from raysearch.training import checkpoint, learner, train
+from raysearch.training import checkpoint, feed, learner, train
+from raysearch.training.conditions import TRAINED
 from raysearch.training.distributed import (
     all_gather,
     all_reduce_sum,
@@ -57,6 +58,7 @@ CURVE: dict[str, Any] = {
     "segment_seconds": 2.0,
 }
 CLIPS = [7, 2, 30, 11, 5]
+METHODS = sorted(set(map(str, TRAINED)) - {"proposed"})
 
 
 # What the workers do. Each function runs on every worker and returns what the tests look at.
@@ -117,6 +119,7 @@ def pair(data: TrialData, folder: Path) -> dict[str, Any]:
         "embeddings": embeddings(data, new_encoder_of_seed(), CLIPS),
         "begun": interrupted(data, folder / "begun"),
         "moments": broadcast(lambda: moments(folder / "begun")),
+        "methods": {name: of_method(data, folder / name, name) for name in METHODS},
         "diverged": failure(lambda: history(data, folder / "diverged", lr=1e30)),
         "foreign": failure(lambda: history(data, folder / "plain", dropout=0.0, seed=1)),
         "wrapped": sorted(wrapped_state()),
@@ -125,7 +128,7 @@ def pair(data: TrialData, folder: Path) -> dict[str, Any]:
 
 def three(data: TrialData, folder: Path) -> dict[str, Any]:
     """Run the work of each of three workers."""
-    learner._EVALUATION_BATCH = 5  # of twelve clips two are left for the last batch
+    feed.EVALUATION_BATCH = 5  # of twelve clips two are left for the last batch
     return {
         **dropped(),
         "norms": {name: norm_of_shards(name, [1, 5, 2]) for name in NORMS},
@@ -161,6 +164,12 @@ def ignore(_: Epoch) -> None:
 
 def history(data: TrialData, folder: Path, **settings: Any) -> tuple[Epoch, ...]:
     return train.train(tiny_config(data, **CURVE | settings), data, ignore, folder).history
+
+
+def of_method(data: TrialData, folder: Path, method: str) -> list[tuple[float, float]]:
+    """Return training and validation losses of another method than the proposed one."""
+    epochs = history(data, folder, dropout=0.0, method=method, batch_size=16, segment_seconds=0.5)
+    return [(epoch.train_loss, epoch.val_loss) for epoch in epochs]
 
 
 def interrupted(data: TrialData, folder: Path) -> list[int]:
@@ -427,6 +436,16 @@ def test_the_loss_curve_does_not_depend_on_the_workers(
     assert [e.lr for e in workers[0].plain] == [e.lr for e in plain]
     for worker in workers[1:]:  # to the last bit, and the second
         assert worker.plain == workers[0].plain
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_depends_on_the_workers(
+    two: list[SimpleNamespace], data: TrialData, tmp_path: Path, method: str
+) -> None:
+    expected = of_method(data, tmp_path, method)
+    for worker in two:
+        np.testing.assert_allclose(worker.methods[method], expected, rtol=1e-3)
 
 
 @pytest.mark.slow

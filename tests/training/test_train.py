@@ -16,6 +16,7 @@ from raysearch.errors import TrialError, UserError
 from raysearch.methods.proposed import OutlierExposureEncoder
 from raysearch.model.encoder import Encoder
 from raysearch.training import checkpoint, learner
+from raysearch.training.conditions import TRAINED
 from raysearch.training.learner import Learner
 from raysearch.training.network import frontend
 from raysearch.training.outcome import Epoch
@@ -131,6 +132,21 @@ def test_an_interrupted_training_ends_with_the_same_numbers(
     assert resumed.resumes == (stopped,)
     assert timeless(resumed) == timeless(whole)
     assert same_weights(resumed, whole)
+
+
+@pytest.mark.parametrize("method", sorted(set(map(str, TRAINED)) - {"proposed"}))
+def test_every_method_resumes_to_the_same_numbers(
+    data: TrialData, tmp_path: Path, method: str
+) -> None:
+    config = tiny_config(data, epochs=2, batch_size=16, method=method)
+    whole = train(config, data, ignore, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, stop_after(1), tmp_path / "resumed")
+    resumed = train(config, data, ignore, tmp_path / "resumed")
+    assert resumed.resumes == (1,)
+    assert timeless(resumed) == timeless(whole)
+    assert same_weights(resumed, whole)
+    assert whole.history[1].train_loss != whole.history[0].train_loss
 
 
 def test_an_epoch_that_was_broken_off_is_trained_from_its_start(
@@ -283,7 +299,7 @@ def test_losses_of_the_kept_epoch_follow_from_its_weights(
     data: TrialData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Batches of targets only, of both and of others only: means are over samples, not batches.
-    monkeypatch.setattr("raysearch.training.learner._EVALUATION_BATCH", 5)
+    monkeypatch.setattr("raysearch.training.feed.EVALUATION_BATCH", 5)
     config = tiny_config(data, epochs=1, lam=0.5)
     trained = train(config, data, ignore, tmp_path)
     target, held_out = data.target_parts(0.1, config.seed)
