@@ -63,7 +63,8 @@ def noise_loss(options: Options, encoder: Encoder, spectrograms: torch.Tensor) -
     products = torch.rand(size, _NOISE_PRODUCTS, device=device)
     machine = torch.rand(size, device=device)
     labels = Labels(products, machine, size, torch.tensor(size, device=device))
-    losses = find_method(options).losses(encoder(spectrograms), labels)
+    networks = (torch.arange(size) % _NOISE_PRODUCTS,) if encoder.is_per_product else ()
+    losses = find_method(options).losses(encoder(spectrograms, *networks), labels)
     return torch.stack([*losses.values()]).sum()
 
 
