@@ -12,6 +12,9 @@ TRAINED: frozenset[Value] = frozenset(get_args(Method)) - UNTRAINED
 WITH_BACKBONE: frozenset[Value] = TRAINED - {"autoencoder", "flow"}
 """Trained methods with a backbone and a neck."""
 
+PER_PRODUCT: frozenset[Value] = frozenset({"ddcsad"})
+"""Methods with a network for each product ID."""
+
 CONDITIONS: Mapping[str, tuple[str, frozenset[Value]]] = {
     "lr": ("method", TRAINED),
     "batch_size": ("method", TRAINED),

@@ -24,6 +24,7 @@ from raysearch.report.html.style import (
 from raysearch.report.wording import score
 from raysearch.study.records import Record
 from raysearch.study.results import Results
+from raysearch.training.conditions import PER_PRODUCT
 from raysearch.training.outcome import Epoch
 
 LOSSES = (
@@ -154,6 +155,13 @@ def _embeddings(results: Results) -> Part:
         "t-SNE: near dots are alike, distances between groups mean little. A good encoder keeps "
         "product IDs apart and anomalies away from the normal clips of their ID."
     )
+    winner = results.winner
+    assert winner is not None
+    if winner.config(results.space.fixed).options.method in PER_PRODUCT:
+        caption += (
+            " Here each product ID has a network of its own, so only the dots of one ID compare; "
+            "those of other machine types are by the network of the first."
+        )
     return Chart("plane", "Embeddings", chart, caption, tuple(views))
 
 
