@@ -99,7 +99,7 @@ class Embedder:
             yield from batch.reshape(len(waves), options.segments, -1)
 
     def _product(self, identity: str) -> int:
-        """Return the number of the network of a product ID; 0 for an ID of another machine."""
+        """Return the number of the network of a product ID; 0 for an ID that has none."""
         if not self.encoder.is_per_product or identity not in self.ids:
             return 0
         return self.ids.index(identity)

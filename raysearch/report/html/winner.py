@@ -160,7 +160,7 @@ def _embeddings(results: Results) -> Part:
     if winner.config(results.space.fixed).options.method in PER_PRODUCT:
         caption += (
             " Here each product ID has a network of its own, so only the dots of one ID compare; "
-            "those of other machine types are by the network of the first."
+            "those of other machine types are by any of these networks."
         )
     return Chart("plane", "Embeddings", chart, caption, tuple(views))
 
