@@ -57,12 +57,7 @@ class CentroidEncoder(BackboneEncoder):
         Raises:
             UserError: as `BackboneEncoder`.
         """
-        super().__init__(
-            backbone=options.backbone,
-            pretrained=pretrained,
-            embedding=options.embedding,
-            dropout=options.dropout,
-        )
+        super().__init__(options, pretrained=pretrained)
         self.class_head = nn.Linear(options.embedding, 1)
         self.register_buffer("centroid", torch.zeros(options.embedding))
         self.register_buffer("other_centroid", torch.zeros(options.embedding))

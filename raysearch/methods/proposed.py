@@ -37,12 +37,7 @@ class OutlierExposureEncoder(BackboneEncoder):
         Raises:
             UserError: as `BackboneEncoder`.
         """
-        super().__init__(
-            backbone=options.backbone,
-            pretrained=pretrained,
-            embedding=options.embedding,
-            dropout=options.dropout,
-        )
+        super().__init__(options, pretrained=pretrained)
         self.product_head = nn.Linear(options.embedding, products, bias=False)
         self.machine_head = nn.Linear(1, 1) if options.machine_loss else None
         self.norm_divisor = float(options.embedding) if options.divide_norm else 1.0

@@ -36,12 +36,7 @@ class ProductEncoder(BackboneEncoder):
         Raises:
             UserError: as `BackboneEncoder`.
         """
-        super().__init__(
-            backbone=options.backbone,
-            pretrained=pretrained,
-            embedding=options.embedding,
-            dropout=options.dropout,
-        )
+        super().__init__(options, pretrained=pretrained)
         self.product_head = nn.Linear(options.embedding, products, bias=False)
 
     def forward(self, spectrograms: Tensor) -> Tensor:

@@ -39,12 +39,7 @@ class CentreEncoder(BackboneEncoder):
         Raises:
             UserError: as `BackboneEncoder`.
         """
-        super().__init__(
-            backbone=options.backbone,
-            pretrained=pretrained,
-            embedding=options.embedding,
-            dropout=options.dropout,
-        )
+        super().__init__(options, pretrained=pretrained)
         self.centres = nn.Parameter(torch.empty(products, options.embedding))
         nn.init.xavier_uniform_(self.centres)
 

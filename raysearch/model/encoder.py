@@ -10,6 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from raysearch.config import Options
+
 
 @dataclass(frozen=True)
 class TrainingInput:
@@ -53,21 +55,12 @@ class BackboneEncoder(Encoder):
     The neck is that of the first author's recipes: Dropout, Linear, BatchNorm, PReLU, Linear.
     """
 
-    def __init__(
-        self,
-        *,
-        backbone: str,
-        pretrained: bool | str,
-        embedding: int = 128,
-        dropout: float = 0.3,
-    ) -> None:
+    def __init__(self, options: Options, *, pretrained: bool | str) -> None:
         """Build the network.
 
         Args:
-            backbone: name of a timm model.
+            options: of the encoder.
             pretrained: True for timm's weights, False for random ones, a path for a file.
-            embedding: D.
-            dropout: probability, on the pooled features.
 
         Raises:
             UserError: timm has no such backbone, or its weights cannot be loaded.
@@ -76,13 +69,13 @@ class BackboneEncoder(Encoder):
         from raysearch.model.backbone import features, new_backbone
 
         super().__init__()
-        self.backbone = new_backbone(backbone, pretrained)
+        self.backbone = new_backbone(options.backbone, pretrained)
         self.neck = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(features(self.backbone), embedding),
-            nn.BatchNorm1d(embedding),
+            nn.Dropout(options.dropout),
+            nn.Linear(features(self.backbone), options.embedding),
+            nn.BatchNorm1d(options.embedding),
             nn.PReLU(),
-            nn.Linear(embedding, embedding),
+            nn.Linear(options.embedding, options.embedding),
         )
         self.to(memory_format=torch.channels_last)
 

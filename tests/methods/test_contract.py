@@ -93,6 +93,8 @@ def test_every_method_is_under_contract() -> None:
         assert find_method(options).is_trained == (options.method not in config.UNTRAINED)
         assert (options.epochs > 0) == find_method(options).is_trained
         assert find_method(options).is_per_product == (options.method in conditions.PER_PRODUCT)
+        network = find_method(options).network(K, pretrained=False)
+        assert network.is_per_product == find_method(options).is_per_product
 
 
 def test_the_embedding_of_a_backbone_has_the_dimensions_of_the_options(trained: Options) -> None:

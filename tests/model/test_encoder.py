@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from raysearch.config import Options
 from raysearch.model.encoder import BackboneEncoder
 
 D = 12
@@ -15,7 +16,7 @@ D = 12
 
 def encoder(backbone: str = "test_resnet", pretrained: bool | str = False) -> BackboneEncoder:
     torch.manual_seed(0)
-    return BackboneEncoder(backbone=backbone, pretrained=pretrained, embedding=D).eval()
+    return BackboneEncoder(Options(backbone=backbone, embedding=D), pretrained=pretrained).eval()
 
 
 def spectrograms(batch: int = 3, bands: int = 32, frames: int = 63) -> Tensor:
@@ -45,7 +46,7 @@ def test_any_family_of_backbones_fits(backbone: str) -> None:
 
 
 def test_the_default_backbone_is_known_and_its_neck_is_that_of_the_recipes() -> None:
-    model = BackboneEncoder(backbone="tf_efficientnet_b0.ns_jft_in1k", pretrained=False)
+    model = BackboneEncoder(Options(), pretrained=False)
     dropout, first, norm, activation, second = model.neck
     assert isinstance(dropout, nn.Dropout)
     assert dropout.p == 0.3
