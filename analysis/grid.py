@@ -93,7 +93,7 @@ def _train(task: tuple[Point, Path, Path]) -> str:
     from raysearch.data.dataset import make_source, open_data
     from raysearch.model.encoder import Encoder
     from raysearch.storage import to_path
-    from raysearch.study.space import find_space, load_space
+    from raysearch.study.space_files import find_space, load_space
     from raysearch.training.configuration import Configuration, TrialConfig
     from raysearch.training.train import train
     from raysearch.training.trial import score_inlier_models

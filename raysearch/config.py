@@ -31,9 +31,20 @@ Value = float | int | str | bool
 """Value of a dimension of a search."""
 
 Method = Literal[
-    "proposed", "serial", "serial_aam", "ddcsad", "autoencoder", "flow", "frozen", "baseline"
+    "proposed",
+    "serial",
+    "serial_aam",
+    "ddcsad",
+    "autoencoder",
+    "flow",
+    "frozen",
+    "baseline",
+    "parallel",
 ]
-"""Names of the methods; each has a module in methods/."""
+"""Names of the methods; each but `PARALLEL` has a module in methods/."""
+
+PARALLEL = "parallel"
+"""Method of several detectors whose scores are averaged; each is found by a study."""
 
 UNTRAINED = frozenset({"baseline", "frozen"})
 """Methods without a training: they score what a fixed network returns."""

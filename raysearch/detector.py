@@ -1,11 +1,6 @@
-"""A detector: encoder, inlier models and thresholds that score recordings, in one folder.
+"""A detector scores recordings of one machine type, by an encoder and its inlier models."""
 
-detector.json        options, product IDs, normalisation, inlier model and p, thresholds
-encoder.safetensors  weights
-inlier.safetensors   arrays of the inlier model of each product ID, named `<ID>/<array>`
-"""
-
-import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,22 +9,23 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from upath import UPath
 
-from raysearch import __version__
 from raysearch.config import Options, id_order
+from raysearch.data.batches import Part
 from raysearch.data.decode import Int16, decode, to_pcm
 from raysearch.data.index import parse, product_id
 from raysearch.errors import DataError, UserError
 from raysearch.methods.lookup import find_method
 from raysearch.model.encoder import Encoder
-from raysearch.scoring.inlier import InlierModel, InlierSpec, aggregate, restore
-from raysearch.storage import AnyPath, write_text
-from raysearch.training import checkpoint
+from raysearch.scoring.fitting import Rows
+from raysearch.scoring.inlier import InlierModel, InlierSpec, restore
+from raysearch.storage import AnyPath
 from raysearch.training.embedding import Embedder
-from raysearch.training.network import best_device, new_encoder
+from raysearch.training.trial import clip_scores
+
+Embeddings: TypeAlias = NDArray[Any]
+"""Embeddings of segments, as floats."""
 
 Recording: TypeAlias = str | PathLike[str] | NDArray[Any]
 """A file or samples."""
@@ -55,13 +51,13 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Detector:
+class Detector(ABC):
     """Scorer of the recordings of one machine type.
 
     Attributes:
+        options: sampling rate, channel and segments of the recordings.
         mean: of the training clips, in int16 units.
         std: of the training clips, in int16 units.
-        models: product ID -> fitted inlier model.
         thresholds: product ID -> score above which a clip is called anomalous.
     """
 
@@ -69,27 +65,31 @@ class Detector:
     options: Options
     mean: float
     std: float
-    spec: InlierSpec
-    encoder: Encoder
-    models: Mapping[str, InlierModel]
     thresholds: Mapping[str, float]
 
     @property
     def ids(self) -> list[str]:
-        """Product IDs with an inlier model, in ascending order."""
-        return sorted(self.models, key=id_order)
+        """Product IDs that the detector knows, in ascending order."""
+        return sorted(self.thresholds, key=id_order)
 
-    @cached_property
-    def embedder(self) -> Embedder:
-        """Front end and encoder of the detector."""
-        return Embedder(self.encoder, self.options, self.ids)
-
-    def embed(self, wave: Int16, identity: str) -> NDArray[np.float32]:
+    @abstractmethod
+    def embed(self, wave: Int16, identity: str) -> Embeddings:
         """Compute the embeddings (S, D) of a clip's segments from its samples (L,).
 
         One clip at a time, so that a score never depends on other clips of a batch.
         """
-        return self.embedder.clip(wave, self.mean, self.std, identity)
+
+    @abstractmethod
+    def embed_clips(self, part: Part, clips: Sequence[int]) -> Embeddings:
+        """Compute the embeddings (C, S, D) of some clips of a store, in the order of `clips`."""
+
+    @abstractmethod
+    def score_clips(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
+        """Return the anomaly scores (C,), higher = more anomalous, of clips (C, S, D)."""
+
+    def score_embeddings(self, embeddings: Embeddings, identity: str) -> float:
+        """Return the anomaly score, higher = more anomalous, of a clip's (S, D) embeddings."""
+        return float(self.score_clips(embeddings[None], identity)[0])
 
     def score(
         self,
@@ -137,11 +137,6 @@ class Detector:
         threshold = self.thresholds[identity]
         return Score(name, identity, value, threshold, value > threshold)
 
-    def score_embeddings(self, embeddings: NDArray[np.float32], identity: str) -> float:
-        """Return the anomaly score, higher = more anomalous, of a clip's (S, D) embeddings."""
-        segment_scores = self.models[identity].score(embeddings)
-        return float(aggregate(self.spec.name, segment_scores[None], self.options.aggregator)[0])
-
     def score_file(self, path: AnyPath, identity: str) -> tuple[float, bool]:
         """Return a recording's anomaly score, and True if it is above the threshold.
 
@@ -175,7 +170,7 @@ class Detector:
         """
         if id is not None:
             identity = product_id(id)
-        elif len(self.models) == 1:
+        elif len(self.thresholds) == 1:
             identity = self.ids[0]
         elif path is None:
             raise UserError(f"samples have no product ID; pass id= (one of {', '.join(self.ids)})")
@@ -187,81 +182,53 @@ class Detector:
                     f"{', '.join(self.ids)})"
                 )
             identity = clip.id
-        if identity not in self.models:
+        if identity not in self.thresholds:
             name = "samples" if path is None else path
             raise UserError(f"{name}: ID {identity} is not one of {', '.join(self.ids)}; see --id")
         return identity
 
 
-def save_detector(detector: Detector, folder: UPath) -> None:
-    """Save a detector; `detector.json` comes last, so an incomplete folder is no detector."""
-    (folder / "detector.json").unlink(missing_ok=True)
-    checkpoint.save(folder / "encoder.safetensors", detector.encoder.state_dict(), {})
-    arrays = {
-        f"{identity}/{name}": torch.from_numpy(np.array(array, order="C"))
-        for identity, model in detector.models.items()
-        for name, array in model.arrays().items()
-    }
-    checkpoint.save(folder / "inlier.safetensors", arrays, {})
-    facts = {
-        "raysearch": __version__,
-        "machine": detector.machine,
-        "ids": detector.ids,
-        "products": len(detector.models),
-        "inlier": detector.spec.name,
-        "p": detector.spec.p,
-        "mean": detector.mean,
-        "std": detector.std,
-        "thresholds": dict(detector.thresholds),
-        "options": detector.options.model_dump(),
-    }
-    write_text(folder / "detector.json", json.dumps(facts, indent=2) + "\n")
+@dataclass(frozen=True)
+class EncoderDetector(Detector):
+    """The detector of a winner.
 
-
-def load_detector(folder: UPath) -> Detector:
-    """Load a detector.
-
-    Raises:
-        UserError: the folder has no detector, or a damaged detector.
+    Attributes:
+        spec: inlier model and p.
+        encoder: in evaluation mode.
+        models: product ID -> fitted inlier model.
     """
-    path = folder / "detector.json"
-    if not path.is_file():
-        raise UserError(f"{folder} holds no detector (no detector.json); a run writes one")
-    try:
-        return _load(folder, json.loads(path.read_text()))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: damaged or of another version: {reason}") from error
+
+    spec: InlierSpec
+    encoder: Encoder
+    models: Mapping[str, InlierModel]
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """Front end and encoder of the detector."""
+        return Embedder(self.encoder, self.options, self.ids)
+
+    def embed(self, wave: Int16, identity: str) -> Embeddings:
+        """Compute the embeddings (S, D) of a clip's segments from its samples (L,)."""
+        return self.embedder.clip(wave, self.mean, self.std, identity)
+
+    def embed_clips(self, part: Part, clips: Sequence[int]) -> Embeddings:
+        """Compute the embeddings (C, S, D) of some clips of a store, in the order of `clips`."""
+        return self.embedder.clips(part, clips)
+
+    def score_clips(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
+        """Return the anomaly scores (C,), higher = more anomalous, of clips (C, S, D)."""
+        return clip_scores(self.spec, self.models[identity], embeddings, self.options)
 
 
-def _load(folder: UPath, facts: Mapping[str, Any]) -> Detector:
-    options = Options(**facts["options"])
-    spec = InlierSpec(facts["inlier"], facts["p"])
-    encoder = new_encoder(options, facts["products"], pretrained=False)
-    weights, _ = checkpoint.load(folder / "encoder.safetensors")
-    encoder.load_state_dict(weights)
-    arrays, _ = checkpoint.load(folder / "inlier.safetensors")
-    return Detector(
-        facts["machine"],
-        options,
-        facts["mean"],
-        facts["std"],
-        spec,
-        encoder.to(best_device()).eval(),
-        {i: _restore(spec, options, i, arrays) for i in facts["ids"]},
-        {i: facts["thresholds"][i] for i in facts["ids"]},
-    )
+def restore_model(spec: InlierSpec, options: Options, arrays: Mapping[str, Rows]) -> InlierModel:
+    """Rebuild a fitted inlier model from its arrays.
 
-
-def _restore(
-    spec: InlierSpec, options: Options, identity: str, arrays: Mapping[str, torch.Tensor]
-) -> InlierModel:
-    model_arrays = {
-        name.removeprefix(f"{identity}/"): tensor.numpy()
-        for name, tensor in arrays.items()
-        if name.startswith(f"{identity}/")
-    }
-    return restore(spec.name, spec.p, model_arrays, direct=find_method(options).direct)
+    Args:
+        spec: inlier model and p.
+        options: of the detector.
+        arrays: of the model, by name.
+    """
+    return restore(spec.name, spec.p, arrays, direct=find_method(options).direct)
 
 
 def _recording(recording: Recording) -> Path | NDArray[Any]:

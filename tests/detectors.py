@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from raysearch.config import Options
-from raysearch.detector import Detector
+from raysearch.detector import EncoderDetector
 from raysearch.methods.lookup import find_method
 from raysearch.scoring.inlier import InlierSpec, fit
 from raysearch.training.network import new_encoder
@@ -15,7 +15,7 @@ IDS = ("0", "3", "10")
 
 def make_detector(
     inlier: str = "gmm", p: float | None = 2, ids: tuple[str, ...] = IDS, **options: object
-) -> Detector:
+) -> EncoderDetector:
     """A detector of valves for some product IDs."""
     settings = Options.model_validate(TINY.model_dump() | {"segments": 3} | options)
     torch.manual_seed(0)
@@ -32,6 +32,6 @@ def make_detector(
             direct=find_method(settings).direct_score(encoder, number, normal),
         )
     thresholds = {identity: float(number) for number, identity in enumerate(ids)}
-    return Detector(
-        "valve", settings, 3.5, 1234.5, InlierSpec(inlier, p), encoder, models, thresholds
+    return EncoderDetector(
+        "valve", settings, 3.5, 1234.5, thresholds, InlierSpec(inlier, p), encoder, models
     )

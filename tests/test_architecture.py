@@ -42,7 +42,11 @@ HOMES = {
     "mlflow": ("raysearch/backend/mlflow_runs.py",),
     "jinja2": ("raysearch/report/html/page.py",),
     # Above training and detector nothing depends on what a method is.
-    "raysearch.methods": ("raysearch/methods/", "raysearch/training/", "raysearch/detector.py"),
+    "raysearch.methods": (
+        "raysearch/methods/",
+        "raysearch/training/",
+        "raysearch/detector.py",
+    ),
 }
 
 # Where private parts of other libraries may be used: a module for each of these, whose tests name

@@ -13,20 +13,21 @@ from typing import Any, get_args
 import pytest
 from upath import UPath
 
-from raysearch.config import Method
+from raysearch.config import PARALLEL, Method
 from raysearch.data.dataset import make_source, open_data
-from raysearch.detector import load_detector, save_detector
 from raysearch.pipeline.fit_detector import build_detector
 from raysearch.search.sampler import Sampler
+from raysearch.study.bundle import load_detector, save_detector
 from raysearch.study.folder import StudyFolder
-from raysearch.study.space import check_space, load_space
+from raysearch.study.space import check_space
+from raysearch.study.space_files import load_space
 from raysearch.study.winner import read_frozen
 from raysearch.training.conditions import TRAINED
 from tests.command import Ended, begin, family, link, settle, table, write_space
 
 pytestmark = pytest.mark.slow
 
-METHODS: tuple[str, ...] = get_args(Method)
+METHODS = tuple(name for name in get_args(Method) if name != PARALLEL)
 SEARCH: dict[str, Any] = {
     "lr": [3e-3],
     "batch_size": [16, 32],

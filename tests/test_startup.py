@@ -37,7 +37,7 @@ def loaded(*modules: str) -> set[str]:
         (["raysearch.report.tables"], {"pandas", "pyarrow"}),
         # Importances take scikit-learn, and Optuna's charts come with matplotlib.
         (["raysearch.report.html.overview"], HEAVY - {"torch", "timm", "torchaudio", "ray"}),
-        (["raysearch.detector"], {"torch", "torchaudio"}),
+        (["raysearch.study.bundle"], {"torch", "torchaudio"}),
         # The process of a trial until its first score.
         (
             ["raysearch.backend.trainable", "raysearch.backend.worker"],

@@ -29,7 +29,8 @@ from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
 from raysearch.study.manifest import Manifest, library_versions
 from raysearch.study.records import Proposal, Record, State
-from raysearch.study.space import Space, load_space
+from raysearch.study.space import Space
+from raysearch.study.space_files import load_space
 from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import Epoch, InlierResult
 

@@ -4,56 +4,28 @@ import gc
 import os
 import signal
 import sys
-from dataclasses import replace
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from raysearch import __version__
-from raysearch.backend.resources import Resources
 from raysearch.cli.cluster import attach, fetch, run_on_cluster, stop
 from raysearch.cli.data import app as data_app
-from raysearch.cli.data import init, need_data
-from raysearch.cli.options import (
-    Address,
-    AllowDefects,
-    Channel,
-    ClusterFile,
-    Concurrent,
-    CpusPerTrial,
-    Dashboard,
-    Data,
-    Epochs,
-    Fresh,
-    GpuHours,
-    GpusPerTrial,
-    GroundTruth,
-    KeepCheckpoints,
-    Machine,
-    Name,
-    NoFinal,
-    NoReport,
-    Out,
-    Seed,
-    Space,
-    TimeBudget,
-    Trials,
-    WarmStart,
-    WorkersPerTrial,
-    parse_gpus,
-    parse_hours,
-    parse_time,
-    typed_command,
+from raysearch.cli.data import init
+from raysearch.cli.options import Address, ClusterFile, Data, Out, find_address
+from raysearch.cli.results import (
+    compare,
+    dashboard,
+    ensemble,
+    export,
+    final,
+    report,
+    score,
+    status,
 )
-from raysearch.cli.results import compare, dashboard, export, final, report, score, status
+from raysearch.cli.search import reproduce, run
 from raysearch.errors import NoResultError, StoppedError, UserError
-
-if TYPE_CHECKING:
-    from upath import UPath
-
-    from raysearch.pipeline.request import Request
-    from raysearch.storage import AnyPath
 
 GARBAGE = 200_000
 """New objects after which Python collects garbage; by default 700."""
@@ -66,94 +38,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
-
-
-@app.command()
-def run(
-    machine: Machine,
-    data: Data = "data",
-    out: Out = "runs",
-    space: Space = None,
-    trials: Trials = None,
-    epochs: Epochs = None,
-    seed: Seed = None,
-    concurrent: Concurrent = None,
-    gpus_per_trial: GpusPerTrial = None,
-    workers_per_trial: WorkersPerTrial = 1,
-    cpus_per_trial: CpusPerTrial = None,
-    address: Address = None,
-    dashboard: Dashboard = True,
-    cluster: ClusterFile = None,
-    time_budget: TimeBudget = None,
-    gpu_hours: GpuHours = None,
-    warm_start: WarmStart = None,
-    name: Name = None,
-    channel: Channel = None,
-    ground_truth: GroundTruth = None,
-    allow_defects: AllowDefects = False,
-    keep_checkpoints: KeepCheckpoints = False,
-    fresh: Fresh = False,
-    no_final: NoFinal = False,
-    no_report: NoReport = False,
-) -> None:
-    """Search the best configuration for a machine type, and test it once.
-
-    The same command again resumes. With --cluster it runs on a cluster.
-
-    Example: raysearch run --machine valve --data data --trials 50
-    """
-    limit, hours, gpus = parse_time(time_budget), parse_hours(gpu_hours), parse_gpus(gpus_per_trial)
-    if cluster is not None:
-        return run_on_cluster(cluster, sys.argv[1:])
-    from raysearch.pipeline.request import Request
-
-    request = Request(
-        *_folders(data, out),
-        Resources(gpus, cpus_per_trial, concurrent, workers_per_trial),
-        space=space,
-        trials=trials,
-        epochs=epochs,
-        seed=seed,
-        channel=channel,
-        name=name,
-        ground_truth=_to_path(ground_truth) if ground_truth else None,
-        time_budget=limit,
-        gpu_hours=hours,
-        warm_start=tuple(_to_path(folder) for folder in warm_start or ()),
-        address=_address(address),
-        dashboard=dashboard,
-        keep_checkpoints=keep_checkpoints,
-        allow_defects=allow_defects,
-        fresh=fresh,
-        final=not no_final,
-        report=not no_report,
-    )
-    _run(request, machine)
-
-
-def _folders(data: str, out: str) -> "tuple[UPath, UPath]":
-    """Return the folders of recordings and results; the first must exist."""
-    folder = _to_path(data)
-    need_data(folder)
-    return folder, _to_path(out)
-
-
-def _to_path(text: str) -> "UPath":
-    from raysearch.storage import to_path
-
-    return to_path(text)
-
-
-def _run(request: "Request", machines: list[str]) -> None:
-    from raysearch.pipeline.run import run as run_studies
-    from raysearch.report.live import show_on_console
-
-    request = replace(request, command=typed_command())
-    try:
-        with show_on_console() as (view, bars):
-            run_studies(request, _machine_types(machines, request.data), [view], bars)
-    except KeyboardInterrupt:
-        raise StoppedError("stopped; the same command resumes from here") from None
 
 
 @app.command()
@@ -178,13 +62,18 @@ def doctor(
     from raysearch.storage import to_path
 
     if not examine_all(
-        to_path(data).absolute(), to_path(out).absolute(), _address(address), Console()
+        to_path(data).absolute(), to_path(out).absolute(), find_address(address), Console()
     ):
         raise typer.Exit(1)
 
 
+app.command()(run)
+app.command()(reproduce)
 app.command()(init)
-for _command in (status, report, compare, final, score, export, dashboard, attach, stop, fetch):
+for _command in (
+    *(status, report, compare, ensemble, final, score, export, dashboard),
+    *(attach, stop, fetch),
+):
     app.command()(_command)
 
 
@@ -201,24 +90,6 @@ def _main(
     ] = False,
 ) -> None:
     pass
-
-
-def _machine_types(machines: list[str], data: "AnyPath") -> list[str]:
-    if "all" not in machines:
-        return list(dict.fromkeys(machines))
-    from raysearch.data.index import read_index
-
-    return read_index(data).machines
-
-
-def _address(option: str | None) -> str:
-    """Return the address of the cluster to join; empty for none."""
-    from raysearch.backend.address import find_local_ray
-
-    if option == "local":
-        os.environ.pop("RAY_ADDRESS", None)
-        return ""
-    return option or find_local_ray()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -39,6 +39,15 @@ Machine = Annotated[
         show_default=False,
     ),
 ]
+Machines = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--machine",
+        metavar="TYPE",
+        help="Machine type; again for more.",
+        show_default="all of the data set",
+    ),
+]
 Space = Annotated[
     Path | None,
     typer.Option(
@@ -215,3 +224,13 @@ def typed_command() -> str:
     from raysearch.storage import redact
 
     return redact(shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))
+
+
+def find_address(option: str | None) -> str:
+    """Return the address of the cluster to join; empty for none."""
+    from raysearch.backend.address import find_local_ray
+
+    if option == "local":
+        os.environ.pop("RAY_ADDRESS", None)
+        return ""
+    return option or find_local_ray()

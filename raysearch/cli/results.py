@@ -2,12 +2,19 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from raysearch.cli.cluster import status_on_cluster
-from raysearch.cli.options import ClusterFile, Out, typed_command
+from raysearch.cli.options import (
+    ClusterFile,
+    Fresh,
+    NoFinal,
+    NoReport,
+    Out,
+    typed_command,
+)
 from raysearch.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,12 +62,52 @@ def final(
 ) -> None:
     """Repeat the final test of a run's frozen configuration (noted in its ledger)."""
     folder = _run(run)
-    from raysearch.pipeline.finish import repeat_final
+    from raysearch.pipeline.final import repeat_final
     from raysearch.report.live import show_on_console
     from raysearch.storage import to_path
 
     with show_on_console() as (_, bars):
         repeat_final(folder, to_path(data) if data else None, typed_command(), bars)
+
+
+def ensemble(
+    runs: Annotated[
+        list[str], typer.Argument(help="Folders of finished runs on the same recordings.")
+    ],
+    weights: Annotated[
+        Literal["equal", "validation"],
+        typer.Option(help="Weights of the runs: all equal, or chosen on the validation IDs."),
+    ] = "equal",
+    data: Annotated[
+        str | None, typer.Option(help="Folder of the data set.", show_default="the runs'")
+    ] = None,
+    out: Out = "runs",
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the ensemble's folder.", show_default="ensemble-<machine>"),
+    ] = None,
+    fresh: Fresh = False,
+    no_final: NoFinal = False,
+    no_report: NoReport = False,
+) -> None:
+    """Combine finished runs to an ensemble, and test it once.
+
+    Its score is the average of theirs, standardised by normal training clips. It is a run like
+    others, with a report, a detector that scores recordings, and a final test.
+
+    Example: raysearch ensemble runs/valve runs/valve-serial --weights validation
+    """
+    folders = [_run(run) for run in runs]
+    from raysearch.pipeline.ensemble import EnsembleRequest, make_ensemble, plan_ensemble
+    from raysearch.pipeline.request import Ending
+    from raysearch.report.live import show_on_console
+    from raysearch.storage import to_path
+
+    planned = plan_ensemble(folders, to_path(out), name, weights)
+    ending = Ending(typed_command(), final=not no_final, report=not no_report)
+    request = EnsembleRequest(planned, ending, to_path(data) if data else None, fresh)
+    with show_on_console() as (_, bars):
+        make_ensemble(request, bars)
 
 
 def score(
@@ -82,7 +129,7 @@ def score(
     for path in files:
         if not path.is_file():
             raise UserError(f"there is no file {path}")
-    from raysearch.detector import load_detector
+    from raysearch.study.bundle import load_detector
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     scores = load_detector(folder).score(files, id=id)

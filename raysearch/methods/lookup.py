@@ -1,11 +1,16 @@
 """The methods by name."""
 
 from raysearch.config import Options
+from raysearch.errors import UserError
 from raysearch.methods.method import Method
 
 
 def find_method(options: Options) -> Method:
-    """Return the method that the options name."""
+    """Return the method that the options name.
+
+    Raises:
+        UserError: the method is made of several studies.
+    """
     match options.method:
         case "proposed":
             from raysearch.methods.proposed import Proposed
@@ -39,3 +44,8 @@ def find_method(options: Options) -> Method:
             from raysearch.methods.frozen import Frozen
 
             return Frozen(options)
+        case "parallel":
+            raise UserError(
+                "method: parallel is no method of a single trial; `raysearch run` searches its "
+                "members, `raysearch ensemble` combines finished runs"
+            )

@@ -14,7 +14,8 @@ from raysearch.pipeline.study import Study
 from raysearch.report.live import show_on_console
 from raysearch.storage import to_path
 from raysearch.study.folder import study_name
-from raysearch.study.space import Space, find_space, load_space
+from raysearch.study.space import Space
+from raysearch.study.space_files import find_space, load_space
 from raysearch.training.configuration import Configuration, TrialConfig
 from raysearch.training.outcome import Epoch, TrialResult
 

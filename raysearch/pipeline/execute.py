@@ -36,7 +36,7 @@ def execute(
     connection: RayConnection,
     request: Request,
     callbacks: Sequence[SearchCallback],
-) -> None:
+) -> bool:
     """Search until the studies are finished or a budget is spent.
 
     Args:
@@ -46,13 +46,16 @@ def execute(
         request: of the run.
         callbacks: receive the events of the search.
 
+    Returns:
+        True if all studies are finished.
+
     Raises:
         StoppedError: by Ctrl-C.
         UserError: the cluster or the first trial's process refuses the request.
     """
     queues = [_queue(context, starts) for context in contexts]
     if all(queue.is_finished for queue in queues):
-        return
+        return True
     for queue in queues:
         if queue.proposals:
             progress = f"{len(queue.records)} of {queue.total} trials are done"
@@ -64,8 +67,10 @@ def execute(
         if queue.is_finished:
             logger.info("%s: the search has ended: %s", queue.name, queue.stop_reason)
     spent = budget.spent(_device_seconds(queues))
-    if spent and not all(queue.is_finished for queue in queues):
+    is_finished = all(queue.is_finished for queue in queues)
+    if spent and not is_finished:
         logger.info("%s %s; the same command with more resumes", spent, _progress(queues))
+    return is_finished
 
 
 def _search(

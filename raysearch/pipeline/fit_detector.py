@@ -4,7 +4,7 @@ from upath import UPath
 
 from raysearch.config import Options
 from raysearch.data.dataset import TrialData
-from raysearch.detector import Detector
+from raysearch.detector import EncoderDetector
 from raysearch.errors import UserError
 from raysearch.scoring.inlier import FitError
 from raysearch.scoring.threshold import gamma_threshold
@@ -15,7 +15,9 @@ from raysearch.training.train import load_trained
 from raysearch.training.trial import clip_scores, fit_embeddings, fit_inlier, fit_parts
 
 
-def build_detector(winner: Winner, options: Options, data: TrialData, folder: UPath) -> Detector:
+def build_detector(
+    winner: Winner, options: Options, data: TrialData, folder: UPath
+) -> EncoderDetector:
     """Fit the winner's inlier model for every product ID and set the thresholds.
 
     Args:
@@ -45,6 +47,6 @@ def build_detector(winner: Winner, options: Options, data: TrialData, folder: UP
         embeddings = embedder.clips(part, clips)
         scores = clip_scores(winner.inlier, models[identity], embeddings, options)
         thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)
-    return Detector(
-        winner.machine, options, part.mean, part.std, winner.inlier, encoder, models, thresholds
+    return EncoderDetector(
+        winner.machine, options, part.mean, part.std, thresholds, winner.inlier, encoder, models
     )

@@ -16,6 +16,7 @@ from raysearch.data.dataset import Source, TrialData, open_data, search_index
 from raysearch.data.index import PLAIN_RULE, Index
 from raysearch.errors import DataError, UserError
 from raysearch.model.names import is_written
+from raysearch.pipeline.plan import PlannedEnsemble, PlannedStudy
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import LEDGER, StudyFolder
@@ -28,18 +29,24 @@ class Prepared:
     """A checked study, not yet written.
 
     Attributes:
-        folder: of the study.
-        space_file: that the space was read from.
-        space: that is searched.
+        planned: the study.
         source: of the recordings.
         index: of the recordings.
     """
 
-    folder: UPath
-    space_file: Path
-    space: Space
+    planned: PlannedStudy
     source: Source
     index: Index
+
+    @property
+    def folder(self) -> UPath:
+        """Folder of the study."""
+        return self.planned.folder
+
+    @property
+    def space(self) -> Space:
+        """Space that is searched."""
+        return self.planned.space
 
 
 @contextmanager
@@ -127,24 +134,26 @@ def _check_test_ids(index: Index, source: Source, space: Space) -> None:
         )
 
 
-def create_study(prepared: Prepared, data: TrialData, *, command: str, fresh: bool) -> StudyContext:
+def create_study(
+    context: StudyContext, data: TrialData, *, space_file: str, command: str, fresh: bool = False
+) -> None:
     """Create a study in its folder, or check that the study in the folder is the same.
 
     Args:
-        prepared: study.
+        context: of the study.
         data: recordings of the search.
+        space_file: path as the user wrote it.
         command: as it was typed.
         fresh: delete an earlier study in the folder.
 
     Raises:
         UserError: the folder holds another study, or other files.
     """
-    folder, space, source = prepared.folder, prepared.space, prepared.source
-    study = StudyFolder(folder)
+    space, source, study = context.space, context.source, context.study
     if fresh and study.exists():
-        _clear(folder)
-    check_same_space(folder, space)
-    check_same_recordings(folder, data.fingerprint)
+        clear_study(context.folder)
+    check_same_space(context.folder, space)
+    check_same_recordings(context.folder, data.fingerprint)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     study.create(
         Manifest(
@@ -158,7 +167,7 @@ def create_study(prepared: Prepared, data: TrialData, *, command: str, fresh: bo
             fingerprint=data.fingerprint,
             clips=_counts(data),
             plain_layout_rule=f"{PLAIN_RULE}; seed 0",
-            space_file=str(prepared.space_file),
+            space_file=space_file,
             space=space.model_dump(mode="json", by_alias=True),
             seed=space.strategy.seed,
             command=command,
@@ -166,7 +175,6 @@ def create_study(prepared: Prepared, data: TrialData, *, command: str, fresh: bo
             versions=library_versions(),
         )
     )
-    return StudyContext(folder, source, data.fingerprint, space)
 
 
 def _counts(data: TrialData) -> ClipCounts:
@@ -194,12 +202,12 @@ def discard_new_study(study: StudyFolder, *, new: bool) -> None:
     """
     if new and not study.records():
         study.publish_journal()
-        _clear(study.path)
+        clear_study(study.path)
         if not storage.children(study.path):
             storage.remove_tree(study.path)
 
 
-def _clear(folder: UPath) -> None:
+def clear_study(folder: UPath) -> None:
     """Remove a study except its ledger, which must keep every opening of the test IDs."""
     for path in storage.children(folder):
         if path.is_dir():
@@ -227,8 +235,7 @@ def check_same_space(folder: UPath, space: Space) -> None:
     """
     study = StudyFolder(folder)
     if not study.exists():
-        if folder.exists() and any(path.name != LEDGER for path in storage.children(folder)):
-            raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
+        _check_empty(folder)
         return
     # Parsed, since an older version wrote fewer options.
     stored = check_space(study.manifest.space, str(study.path / "study.json"))
@@ -240,6 +247,31 @@ def check_same_space(folder: UPath, space: Space) -> None:
                 f"{study.path} was begun with {key} = {before.get(key)}, now it is "
                 f"{now.get(key)}; {REMEDY}"
             )
+
+
+def _check_empty(folder: UPath) -> None:
+    if folder.exists() and any(path.name != LEDGER for path in storage.children(folder)):
+        raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
+
+
+def check_ensemble_folder(planned: PlannedEnsemble, *, fresh: bool) -> None:
+    """Refuse a folder that holds anything but an ensemble of the same members.
+
+    Args:
+        planned: the ensemble.
+        fresh: an earlier study in the folder is deleted.
+
+    Raises:
+        UserError: the folder holds another study, or other files.
+    """
+    study = StudyFolder(planned.folder)
+    if not study.exists():
+        _check_empty(planned.folder)
+    elif not fresh:
+        stored = study.manifest.space
+        earlier = list(stored.get("members", {})), stored.get("weights")
+        if earlier != (list(planned.members), planned.weights):
+            raise UserError(f"{planned.folder} holds another study; {REMEDY}")
 
 
 def check_same_recordings(folder: UPath, fingerprint: str) -> None:

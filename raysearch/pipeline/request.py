@@ -10,6 +10,23 @@ from raysearch.storage import AnyPath
 
 
 @dataclass(frozen=True)
+class Ending:
+    """Options of a run about its end.
+
+    Attributes:
+        command: as it was typed, for the ledger.
+        final: run the final test unless it was run.
+        report: draw report.html.
+        keep_checkpoints: of the trials that did not win.
+    """
+
+    command: str
+    final: bool = True
+    report: bool = True
+    keep_checkpoints: bool = False
+
+
+@dataclass(frozen=True)
 class Request:
     """Options of a run; None takes the value of the space file or of the machine.
 
@@ -47,3 +64,8 @@ class Request:
     report: bool = True
     keep_checkpoints: bool = False
     command: str = ""
+
+    @property
+    def ending(self) -> Ending:
+        """Options of the end of each study."""
+        return Ending(self.command, self.final, self.report, self.keep_checkpoints)

@@ -1,9 +1,9 @@
 """A run from its checks to the final tests; the same call again resumes."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import replace
 
 from upath import UPath
 
@@ -14,8 +14,10 @@ from raysearch.backend.search_callback import SearchCallback
 from raysearch.data.dataset import TrialData, make_source
 from raysearch.errors import NoResultError, UserError
 from raysearch.pipeline.execute import execute
+from raysearch.pipeline.plan import Plan, PlannedEnsemble, PlannedStudy, plan_run
 from raysearch.pipeline.prepare import (
     Prepared,
+    check_ensemble_folder,
     check_networks,
     check_recordings,
     check_same_recordings,
@@ -29,8 +31,8 @@ from raysearch.pipeline.request import Request
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.search.warm_start import merge_starts, paper_start, read_warm_starts
 from raysearch.study.context import StudyContext
-from raysearch.study.folder import StudyFolder, study_name
-from raysearch.study.space import Space, find_space, load_space
+from raysearch.study.folder import StudyFolder
+from raysearch.study.winner import read_frozen
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +56,34 @@ def run(
         StoppedError: by Ctrl-C.
         NoResultError: every trial of a study failed; the other studies have their results.
     """
-    several = len(machines) > 1
-    prepared = [_prepare(request, machine, several=several) for machine in machines]
+    run_plan(plan_run(request, machines), request, callbacks, bars)
+
+
+def run_plan(
+    plan: Plan,
+    request: Request,
+    callbacks: Sequence[SearchCallback] = (),
+    bars: ProgressBars = no_progress,
+) -> bool:
+    """Run or resume the studies and ensembles of a plan.
+
+    Args:
+        plan: of the studies.
+        request: of the run.
+        callbacks: receive the events of the search.
+        bars: show the progress of everything but the search.
+
+    Returns:
+        True if every search has ended; False if a budget stopped one.
+
+    Raises:
+        UserError: as `run`.
+        StoppedError: as `run`.
+        NoResultError: as `run`.
+    """
+    prepared = [_prepare(request, planned) for planned in plan.studies]
+    for ensemble in plan.ensembles:
+        check_ensemble_folder(ensemble, fresh=request.fresh)
     check_gpus(request.resources, request.address)
     check_address(request.address)
     starts = merge_starts([read_warm_starts(folder) for folder in request.warm_start])
@@ -75,20 +103,20 @@ def run(
 
                 contexts = [context for context, _ in studies]
                 with quiet_optuna():
-                    execute(contexts, starts, connection, request, callbacks)
+                    is_finished = execute(contexts, starts, connection, request, callbacks)
             except UserError:
                 # The process of the first trial or the cluster refused the request.
                 for context, _ in studies:
                     new = request.fresh or context.folder not in existing
                     discard_new_study(context.study, new=new)
                 raise
-        _finish(studies, request, bars)
+        _finish(plan, studies, request, bars, is_finished=is_finished)
+    return is_finished
 
 
-def _prepare(request: Request, machine: str, *, several: bool) -> Prepared:
+def _prepare(request: Request, planned: PlannedStudy) -> Prepared:
     """Check a study before anything is written."""
-    path = find_space(machine, request.space)
-    space = _override(load_space(path), request)
+    machine, space = planned.machine, planned.space
     if space.strategy.warm_start == "paper":
         paper_start(machine)
     if space.tracking == "mlflow":
@@ -105,9 +133,9 @@ def _prepare(request: Request, machine: str, *, several: bool) -> Prepared:
         allow_defects=request.allow_defects,
     )
     index = check_recordings(source, space)
-    folder = request.out / study_name(machine, request.name, several=several)
-    check_networks(space, thoroughly=request.fresh and StudyFolder(folder).exists())
-    return Prepared(folder, path, space, source, index)
+    fresh = request.fresh and StudyFolder(planned.folder).exists()
+    check_networks(space, thoroughly=fresh)
+    return Prepared(planned, source, index)
 
 
 def _create(
@@ -120,7 +148,7 @@ def _create(
     recordings = []
     for study in prepared:
         data = read_recordings(study, bars)
-        logger.info("%s: %s; space %s", data.machine, _summary(data), study.space_file)
+        logger.info("%s: %s; space %s", data.machine, _summary(data), study.planned.space_file)
         for defect in data.defects:
             logger.info("left out: %s: %s", defect.path, defect.reason)
         if not request.fresh:
@@ -131,25 +159,27 @@ def _create(
         import raysearch.search.sampler  # noqa: F401
 
         connection.check()
-    return [
-        (create_study(study, data, command=request.command, fresh=request.fresh), data)
-        for study, data in zip(prepared, recordings, strict=True)
-    ]
+    studies = []
+    for study, data in zip(prepared, recordings, strict=True):
+        context = StudyContext(study.folder, study.source, data.fingerprint, study.space)
+        create_study(
+            context,
+            data,
+            space_file=str(study.planned.space_file),
+            command=request.command,
+            fresh=request.fresh,
+        )
+        if study.planned.encoder_from is not None:
+            _copy_encoder(study.planned.encoder_from, context.study)
+        studies.append((context, data))
+    return studies
 
 
-def _override(space: Space, request: Request) -> Space:
-    fixed: dict[str, Any] = {"epochs": request.epochs, "channel": request.channel}
-    strategy: dict[str, Any] = {"trials": request.trials, "seed": request.seed}
-    return space.model_copy(
-        update={
-            "fixed": space.fixed.model_copy(update=_without_none(fixed)),
-            "strategy": space.strategy.model_copy(update=_without_none(strategy)),
-        }
-    )
-
-
-def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+def _copy_encoder(origin: UPath, study: StudyFolder) -> None:
+    """Copy the encoder of a study's winner, so that a trial of the same encoder trains nothing."""
+    winner = read_frozen(origin)
+    assert winner is not None, origin
+    study.copy_encoder(StudyFolder(origin), winner.encoder)
 
 
 def _summary(data: TrialData) -> str:
@@ -161,23 +191,44 @@ def _summary(data: TrialData) -> str:
 
 
 def _finish(
-    studies: Sequence[tuple[StudyContext, TrialData]], request: Request, bars: ProgressBars
+    plan: Plan,
+    studies: Sequence[tuple[StudyContext, TrialData]],
+    request: Request,
+    bars: ProgressBars,
+    *,
+    is_finished: bool,
 ) -> None:
-    """Finish every study, also if other studies have no result."""
+    """Finish every study, also if other studies have no result, then the ensembles of them."""
     # Imported here: modules that train, score and draw would delay the first trial by seconds.
-    from raysearch.pipeline.finish import draw_report, finish_study
+    from raysearch.pipeline.drawing import draw_report
+    from raysearch.pipeline.finish import SearchConclusion, finish_study
 
-    without_result = []
-    for context, data in studies:
+    without_result = {}
+    for planned, (context, data) in zip(plan.studies, studies, strict=True):
+        ending = replace(request.ending, final=request.final and planned.final)
         try:
-            finish_study(context, data, request, bars)
+            finish_study(SearchConclusion(context, data), context, data, ending, bars)
         except NoResultError as error:
-            study = f"{context.source.machine}: " if len(studies) > 1 else ""
-            without_result.append(f"{study}{error}")
+            without_result[context.folder] = str(error)
+    for ensemble in plan.ensembles:
+        if not is_finished:
+            logger.info("%s: no ensemble yet, as its members are not finished", ensemble.folder)
+        elif not without_result.keys() & set(ensemble.members.values()):
+            _make_ensemble(ensemble, request, bars)
     if len(studies) > 1 and request.report:
         draw_report(request.out, _write_overview)
     if without_result:
-        raise NoResultError("; ".join(without_result))
+        reasons = [
+            f"{folder.name}: {error}" if len(studies) > 1 else error
+            for folder, error in without_result.items()
+        ]
+        raise NoResultError("; ".join(reasons))
+
+
+def _make_ensemble(planned: PlannedEnsemble, request: Request, bars: ProgressBars) -> None:
+    from raysearch.pipeline.ensemble import EnsembleRequest, make_ensemble
+
+    make_ensemble(EnsembleRequest(planned, request.ending, request.data, request.fresh), bars)
 
 
 def _write_overview(folder: UPath) -> UPath:

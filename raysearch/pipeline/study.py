@@ -106,7 +106,7 @@ class Study:
 
     @cached_property
     def _detector(self) -> "Detector":
-        from raysearch.detector import load_detector
+        from raysearch.study.bundle import load_detector
 
         return load_detector(self.folder / "detector")
 

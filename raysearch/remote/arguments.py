@@ -8,7 +8,7 @@ from pathlib import Path
 from raysearch.errors import UserError
 from raysearch.storage import is_uri, redact
 from raysearch.study.folder import study_name
-from raysearch.study.space import find_space, load_space
+from raysearch.study.space_files import find_space, load_space
 
 SPACES = Path("search_spaces")
 

@@ -40,18 +40,14 @@ def format_score(winner: Winner, confidence: Confidence) -> str:
 
 
 def _space_yaml(winner: Winner, confidence: Confidence, space: Space) -> str:
-    configuration = winner.configuration
-    options = dict(configuration.options)
     content = {
         "validation_ids": list(space.validation_ids),
         "test_ids": list(space.test_ids),
-        "search": {
-            **{k: v for k, v in configuration.to_dict().items() if k not in options},
-            "inlier": {winner.inlier.name: [] if winner.inlier.p is None else [winner.inlier.p]},
-        },
-        "fixed": winner.config(space.fixed).options.model_dump(),
-        "strategy": {"trials": 1, "finalists": "none", "seed": winner.seed},
+        **winner.space_content(space.fixed),
     }
+    if space.members:
+        fixed = space.fixed.model_dump(exclude_defaults=True)
+        content |= {"fixed": fixed, "members": space.members, "weights": space.weights}
     score = format_score(winner, confidence)
     title = f"# Best configuration for {winner.machine}: validation score {score}.\n"
     note = f"# Note: {confidence.note}.\n" if confidence.note else ""
@@ -162,7 +158,8 @@ def _table_two(studies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     table: dict[str, dict[str, float | None]] = {}
     for study in studies:
         series = _series(study["run"], study["machine"])
-        row = f"{study['method']} ({series})" if series else study["method"]
+        named = series and series != study["method"]
+        row = f"{study['method']} ({series})" if named else study["method"]
         table.setdefault(row, {})[study["machine"]] = study["final_score"]
     machines = list(dict.fromkeys(study["machine"] for study in studies))
     tested = {m for scores in table.values() for m, score in scores.items() if score is not None}
@@ -204,17 +201,37 @@ def _write_all(
     format_cell: Callable[[Any], str],
     bold: Bold | None = None,
 ) -> list[UPath]:
-    exact = pd.DataFrame(rows, dtype=object)
+    path = stem.with_suffix(".csv")
+    write_text(path, pd.DataFrame(rows, dtype=object).to_csv(index=False))
     cells = [[format_cell(value) for value in row.values()] for row in rows]
-    marks = bold(cells) if bold else [[False] * len(row) for row in cells]
-    texts = {
-        ".csv": exact.to_csv(index=False),
-        ".md": _markdown(cells, list(rows[0]), marks),
-        ".tex": _latex(cells, list(rows[0]), marks),
-    }
-    for suffix, text in texts.items():
-        write_text(stem.with_suffix(suffix), text)
-    return [stem.with_suffix(suffix) for suffix in texts]
+    return [path, *write_people(stem, list(rows[0]), cells, bold(cells) if bold else None)]
+
+
+def write_people(
+    stem: UPath,
+    header: list[str],
+    cells: list[list[str]],
+    bold: list[list[bool]] | None = None,
+    notes: Sequence[str] = (),
+) -> list[UPath]:
+    """Write a table as Markdown and as LaTeX.
+
+    Args:
+        stem: path of the files without suffix.
+        header: of the columns.
+        cells: texts of the rows.
+        bold: marks of bold cells.
+        notes: sentences below the table.
+
+    Returns:
+        Paths of the files.
+    """
+    marks = bold or [[False] * len(row) for row in cells]
+    markdown = _markdown(cells, header, marks) + "".join(f"\n{note}\n" for note in notes)
+    latex = _latex(cells, header, marks) + "".join(f"% {note}\n" for note in notes)
+    write_text(stem.with_suffix(".md"), markdown)
+    write_text(stem.with_suffix(".tex"), latex)
+    return [stem.with_suffix(".md"), stem.with_suffix(".tex")]
 
 
 def _markdown(cells: list[list[str]], headers: list[str], bold: list[list[bool]]) -> str:

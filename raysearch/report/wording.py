@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from raysearch.backend.resources import Share
-from raysearch.config import Value
+from raysearch.config import PARALLEL, Value
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.records import Proposal, Record
 from raysearch.training.configuration import Configuration
@@ -38,9 +38,11 @@ class Configured(Protocol):
 
 def settings(configured: Configured) -> str:
     """Format all hyperparameters as a short text."""
-    text = format_encoder(configured.configuration)
-    inlier = configured.inlier
-    return text if inlier is None else f"{text}, {format_inlier(inlier)}"
+    parts = [format_encoder(configured.configuration)]
+    is_ensemble = ("method", PARALLEL) in configured.configuration.options
+    if configured.inlier is not None and not is_ensemble:
+        parts.append(format_inlier(configured.inlier))
+    return ", ".join(filter(None, parts))
 
 
 def format_encoder(configuration: Configuration) -> str:

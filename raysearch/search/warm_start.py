@@ -10,6 +10,7 @@ from raysearch.errors import UserError
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.finalists import best_trials
 from raysearch.study.folder import StudyFolder, studies_at
+from raysearch.study.paper import TABLE_ONE
 from raysearch.study.records import Record
 from raysearch.training.configuration import Configuration
 
@@ -31,30 +32,18 @@ class WarmStart:
     inlier: InlierSpec | None = None
 
 
-_PAPER = {
-    "fan": (1e-3, 32, 0.1, "gmm", 16),
-    "gearbox": (1e-3, 128, 10.0, "gmm", 64),
-    "pump": (1e-3, 128, 10.0, "gmm", 2),
-    "valve": (5e-4, 128, 10.0, "gmm", 32),
-    "slider": (1e-3, 128, 10.0, "gmm", 2),
-    "ToyCar": (1e-3, 128, 10.0, "lof", 16),
-    "ToyTrain": (5e-4, 32, 0.1, "lof", 8),
-}
-"""Table I of Kuroyanagi et al. 2022: lr, batch size, lambda, inlier model, p."""
-
-
 def paper_start(machine: str) -> WarmStart:
     """Return the machine type's best configuration in the paper.
 
     Raises:
         UserError: the paper has none.
     """
-    if machine not in _PAPER:
+    if machine not in TABLE_ONE:
         raise UserError(
-            f"warm_start: paper: Table I has no {machine} (only {', '.join(_PAPER)}); "
+            f"warm_start: paper: Table I has no {machine} (only {', '.join(TABLE_ONE)}); "
             "leave the key out of the space file"
         )
-    lr, batch_size, lam, inlier, p = _PAPER[machine]
+    lr, batch_size, lam, inlier, p = TABLE_ONE[machine]
     return WarmStart(Configuration(lr, batch_size, lam), "paper", InlierSpec(inlier, p))
 
 

@@ -9,7 +9,8 @@ from raysearch.config import id_order
 from raysearch.data.index import Clip, Index
 from raysearch.data.store import read_header
 from raysearch.errors import DataError
-from raysearch.study.space import check_space, shipped_folder
+from raysearch.study.space import check_space
+from raysearch.study.space_files import shipped_folder
 
 MIN_BATCHES = 8
 """Least number of batches per epoch."""

@@ -66,7 +66,7 @@ def final_test(
     """
     source, folder, test_ids = context.source, context.folder, context.space.test_ids
     clips = read_index(source.root, domain=source.domain).test(winner.machine, test_ids)
-    testable = [clip for clip in clips if clip.id in detector.models]
+    testable = [clip for clip in clips if clip.id in detector.thresholds]
     if not testable:
         return FinalResult(None, ("no final test: there are no test clips of the test IDs",))
     _append_to_ledger(context, winner, len(testable), command)

@@ -84,6 +84,13 @@ class StudyFolder:
             if path.suffix == ".safetensors":
                 path.unlink()
 
+    def copy_encoder(self, origin: "StudyFolder", signature: str) -> None:
+        """Copy the checkpoints of an encoder from another study, unless they are here."""
+        target = self.encoder(signature)
+        if not (target / "best.safetensors").is_file():
+            content = (origin.encoder(signature) / "best.safetensors").read_bytes()
+            storage.write_bytes(target / "best.safetensors", content)
+
     def propose(self, proposal: Proposal) -> None:
         """Write a proposal, so that a killed search can resume its trial.
 

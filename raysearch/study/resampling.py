@@ -46,7 +46,7 @@ def measure_confidence(
         trainings = candidate.trainings[: len(members)] if candidate else ()
         return _validation_scores(trainings, options, data, study, on_encoder)
 
-    confidence = _intervals(scores(winner, of), scores(second, against))
+    confidence = resample_scores(scores(winner, of), scores(second, against))
     return replace(confidence, of=of, against=against)
 
 
@@ -88,8 +88,13 @@ def _validation_scores(
     return scores
 
 
-def _intervals(winner: Sequence[ClipScores], second: Sequence[ClipScores]) -> Confidence:
-    """Compute the intervals of the score and of the lead, as far as there are scores."""
+def resample_scores(winner: Sequence[ClipScores], second: Sequence[ClipScores]) -> Confidence:
+    """Compute the intervals of a score and of its lead, as far as there are scores.
+
+    Args:
+        winner: scores of the validation clips for each seed of the winner.
+        second: likewise of the second, for the first of these seeds.
+    """
     if not winner:
         return Confidence()
     scores = resampled_scores([*winner, *second], SEED)

@@ -2,11 +2,13 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 
+import numpy as np
 from upath import UPath
 
+from raysearch.scoring.bootstrap import ClipScores
 from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_text
 
@@ -65,3 +67,16 @@ def final_score(path: UPath) -> float | None:
     rows = csv.DictReader(io.StringIO(path.read_text("utf-8")))
     ids = [row for row in rows if row["id"] != "hmean"]
     return harmonic_mean(float(row[kind]) for row in ids for kind in ("auc", "pauc"))
+
+
+def clip_scores_by_id(scores: Sequence[FinalScore], ids: Iterable[str]) -> ClipScores:
+    """Return labels and scores of the labelled clips of some IDs; empty without clips."""
+    clips = {i: [each for each in scores if each.id == i and each.label is not None] for i in ids}
+    return {
+        identity: (
+            np.array([clip.label for clip in chosen], np.int64),
+            np.array([clip.score for clip in chosen]),
+        )
+        for identity, chosen in clips.items()
+        if chosen
+    }

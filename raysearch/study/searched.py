@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from raysearch.config import Options, Strict, Value, parse_option
+from raysearch.config import PARALLEL, Options, Strict, Value, parse_option
 from raysearch.scoring.spec import INLIERS, InlierSpec
 
 Number = int | float
@@ -87,6 +87,8 @@ def check_option(name: str, searched: object) -> SearchedOption:
     entries = searched if isinstance(searched, list | tuple) else [searched]
     if not entries:
         raise ValueError(f"{name}: the list is empty")
+    if name == "method" and PARALLEL in entries:
+        raise ValueError(f"{name}: {PARALLEL} has studies of its own; set it in fixed")
     try:
         return tuple(dict.fromkeys(parse_option(name, entry) for entry in entries))
     except ValidationError as error:

@@ -1,23 +1,30 @@
 """Space files, search_spaces/*.yaml: the fixed options, the searched dimensions, the strategy."""
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from raysearch.config import OUTLIER_EXPOSURE, Options, Strict, explain
+from raysearch.config import OUTLIER_EXPOSURE, PARALLEL, Options, Strict, explain
 from raysearch.data.dataset import parse_ids
-from raysearch.errors import UserError, one_line
+from raysearch.study.members import Members, Weights, default_members, member_content
 from raysearch.study.searched import Range, Search
 from raysearch.study.strategy import AUTO_TRIALS, GRACE, REDUCTION, Finalists, Strategy
 from raysearch.training.conditions import CONDITIONS, dependences, has_effect
 
 CHECKED_TOGETHER = {"f_min", "f_max", "segment_seconds", "n_fft"}
 """Options whose values must fit to one another, see `Options`."""
+
+NAME = re.compile(r"[^/.][^/]*")
+"""Name of a member, which is a part of a folder's name."""
 
 PRODUCT_IDS = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -30,6 +37,9 @@ class Space(Strict):
     """The content of a space file.
 
     Attributes:
+        members: with `method: parallel` the studies whose detectors are averaged, by name; each
+            has the values by which its space differs from this space.
+        weights: of the members.
         tracking: further tracker of trials.
     """
 
@@ -38,6 +48,8 @@ class Space(Strict):
     search: Search
     fixed: Options = Options()
     strategy: Strategy = Strategy()
+    members: Members = Field(default_factory=dict, validate_default=True)
+    weights: Weights = "equal"
     tracking: Literal["none", "mlflow"] = "none"
 
     @model_validator(mode="before")
@@ -54,6 +66,43 @@ class Space(Strict):
             raise ValueError("method: is set at the top level and, differently, in fixed")
         return rest | {"fixed": {**fixed, "method": content["method"]}}
 
+    @field_validator("members", mode="after")
+    @classmethod
+    def _members(cls, value: Members, info: ValidationInfo) -> Members:
+        """Set the default members of the method `parallel`; refuse members of another method."""
+        fixed = info.data.get("fixed")
+        if fixed is None:  # It is refused.
+            return value
+        if fixed.method != PARALLEL and value:
+            raise ValueError(f"only `method: {PARALLEL}` has members")
+        return value if fixed.method != PARALLEL or value else default_members()
+
+    @model_validator(mode="after")
+    def _members_fit(self) -> "Space":
+        """Check the space of each member."""
+        for name, part in self.members.items():
+            if unknown := sorted(part.keys() - {"search", "fixed", "strategy"}):
+                raise ValueError(f"members.{name}.{unknown[0]}: unknown key")
+            if not NAME.fullmatch(name):
+                raise ValueError(f"members.{name}: no name of a folder")
+            if self.member(name).fixed.method == PARALLEL:
+                raise ValueError(f"members.{name}.fixed.method: a member has another method")
+        return self
+
+    def member(self, name: str) -> "Space":
+        """Return the space of a member.
+
+        Raises:
+            ValueError: it is not valid.
+        """
+        content = self.model_dump(mode="json", by_alias=True)
+        try:
+            return Space.model_validate(member_content(content, self.members[name]))
+        except ValidationError as error:
+            raise ValueError(
+                str(explain(error, f"members.{name}")).replace(": ", ".", 1)
+            ) from error
+
     @model_validator(mode="after")
     def _fixed_or_searched(self) -> "Space":
         for name in self.search.options:
@@ -69,7 +118,7 @@ class Space(Strict):
         """Require the dimensions of the methods, and refuse those without an effect."""
         for name in ("lr", "batch_size", "lambda", *self.search.options):
             effective = any(has_effect(name, values) for values in self.option_values())
-            if effective and self.search.get(name) is None:
+            if effective and self.search.get(name) is None and not self.members:
                 raise ValueError(f"search.{name}: Field required")
             if not effective and self.search.varies(name):
                 parent, allowed = CONDITIONS[name]
@@ -94,6 +143,10 @@ class Space(Strict):
         All combinations may be millions. Only options that others depend on, or are checked with,
         are combined; of the rest one changes at a time.
         """
+        if self.members:
+            for name in self.members:
+                yield from self.member(name).option_values()
+            return
         ends = {
             name: (searched.low, searched.high) if isinstance(searched, Range) else searched
             for name, searched in self.search.options.items()
@@ -191,24 +244,6 @@ class Space(Strict):
         return Finalists() if finalists == "auto" and self.strategy.trials >= AUTO_TRIALS else None
 
 
-def load_space(path: Path) -> Space:
-    """Read and validate a space file.
-
-    Raises:
-        UserError: the file is invalid; the message names file and key.
-    """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problem = one_line(error)
-        raise UserError(f"{path}: is no YAML: {problem}") from error
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path}: a mapping with the key `search` is expected")
-    return check_space(content, str(path))
-
-
 def check_space(content: Mapping[str, Any], where: str) -> Space:
     """Validate the content of a space file.
 
@@ -219,30 +254,3 @@ def check_space(content: Mapping[str, Any], where: str) -> Space:
         return Space.model_validate(dict(content))
     except ValidationError as error:
         raise explain(error, where) from error
-
-
-def find_space(machine: str, requested: Path | None) -> Path:
-    """Find the space file of a machine type.
-
-    The requested file; else `<machine>.yaml`, else `default.yaml`, of ./search_spaces first and
-    then of the package.
-
-    Raises:
-        UserError: the requested file does not exist.
-    """
-    if requested is not None:
-        for path in (requested, shipped_folder() / requested.name):
-            if path.is_file():
-                return path
-        raise UserError(f"--space: there is no file {requested}")
-    for name in (f"{machine}.yaml", "default.yaml"):
-        for folder in (Path("search_spaces"), shipped_folder()):
-            if (folder / name).is_file():
-                return folder / name
-    raise AssertionError("the package ships default.yaml")
-
-
-def shipped_folder() -> Path:
-    """Return the folder of the space files shipped with the package."""
-    packed = Path(str(resources.files("raysearch"))) / "search_spaces"
-    return packed if packed.is_dir() else packed.parent.parent / "search_spaces"

@@ -61,6 +61,23 @@ class Winner:
             options=options.replace(dict(self.configuration.options)),
         )
 
+    def space_content(self, options: Options) -> dict[str, Any]:
+        """Return the part of a space file that holds this single configuration.
+
+        Args:
+            options: fixed ones of the study.
+        """
+        searched = self.configuration.to_dict()
+        ps = [] if self.inlier.p is None else [self.inlier.p]
+        return {
+            "search": {
+                **{k: v for k, v in searched.items() if k not in dict(self.configuration.options)},
+                "inlier": {self.inlier.name: ps},
+            },
+            "fixed": self.config(options).options.model_dump(),
+            "strategy": {"trials": 1, "finalists": "none", "seed": self.seed},
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return the winner flat, as in `frozen.json` and the ledger."""
         return {

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, get_args
 
-from raysearch.config import OUTLIER_EXPOSURE, UNTRAINED, Method, Value
+from raysearch.config import OUTLIER_EXPOSURE, PARALLEL, UNTRAINED, Method, Value
 
-TRAINED: frozenset[Value] = frozenset(get_args(Method)) - UNTRAINED
+TRAINED: frozenset[Value] = frozenset(get_args(Method)) - UNTRAINED - {PARALLEL}
 """Methods with a training."""
 
 WITH_BACKBONE: frozenset[Value] = TRAINED - {"autoencoder", "flow"}

@@ -19,7 +19,7 @@ from upath import UPath
 from raysearch import __version__
 from raysearch.cli.main import main
 from raysearch.cli.options import parse_gpus, parse_hours, parse_time
-from raysearch.detector import save_detector
+from raysearch.study.bundle import save_detector
 from tests.command import write_space
 from tests.detectors import make_detector
 from tests.records import make_manifest
@@ -34,6 +34,8 @@ COMMANDS = (
     "fetch",
     "status",
     "compare",
+    "ensemble",
+    "reproduce",
     "final",
     "score",
     "export",

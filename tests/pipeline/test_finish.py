@@ -14,13 +14,14 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch import storage
-from raysearch.backend.resources import Resources, Share
+from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
-from raysearch.data.dataset import TrialData, make_source, search_index
+from raysearch.data.dataset import TrialData, make_source
 from raysearch.errors import DataError, NoResultError
-from raysearch.pipeline.finish import finish_study, repeat_final
-from raysearch.pipeline.prepare import Prepared, create_study
-from raysearch.pipeline.request import Request
+from raysearch.pipeline.final import repeat_final
+from raysearch.pipeline.finish import SearchConclusion, finish_study
+from raysearch.pipeline.prepare import create_study
+from raysearch.pipeline.request import Ending
 from raysearch.report.progress import show_log
 from raysearch.report.tables import format_score
 from raysearch.scoring.inlier import InlierSpec
@@ -87,8 +88,9 @@ def opening(
     """A study in which nothing has happened yet."""
     source = make_source(root, "valve", VALIDATION_IDS, space.fixed, allow_defects=allow_defects)
     data = open_valve(root)
-    prepared = Prepared(folder, Path("tiny.yaml"), space, source, search_index(source))
-    return Begun(create_study(prepared, data, command="raysearch run", fresh=False), data)
+    context = StudyContext(folder, source, data.fingerprint, space)
+    create_study(context, data, space_file="tiny.yaml", command="raysearch run")
+    return Begun(context, data)
 
 
 def ended(trained_winner: Path, root: Path, folder: UPath, *, allow_defects: bool = False) -> Begun:
@@ -112,14 +114,8 @@ def ended(trained_winner: Path, root: Path, folder: UPath, *, allow_defects: boo
 
 
 def close(opened: Begun, **how: bool) -> None:
-    request = Request(
-        opened.context.source.root,
-        opened.context.folder.parent,
-        Resources(),
-        command="raysearch run",
-        **how,  # type: ignore[arg-type]
-    )
-    finish_study(opened.context, opened.data, request)
+    conclusion = SearchConclusion(opened.context, opened.data)
+    finish_study(conclusion, opened.context, opened.data, Ending("raysearch run", **how))
 
 
 def test_only_what_is_still_needed_keeps_its_checkpoints(

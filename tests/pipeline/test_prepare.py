@@ -8,19 +8,19 @@ import pytest
 from upath import UPath
 
 from raysearch import storage
-from raysearch.data.dataset import Source, search_index
+from raysearch.data.dataset import Source
 from raysearch.errors import DataError, UserError
 from raysearch.pipeline import prepare
 from raysearch.pipeline.prepare import (
-    Prepared,
-    _clear,
     check_recordings,
     check_same_recordings,
     check_same_space,
+    clear_study,
     discard_new_study,
     study_lock,
 )
 from raysearch.storage import to_path
+from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal
 from raysearch.study.space import Space
@@ -62,7 +62,7 @@ def test_what_begins_anew_keeps_its_ledger_only_and_leaves_other_studies_alone(
     curves = [tune / name / "events" for name in (f"{folder.name}_0003", "run_0003", "other")]
     for path in (folder / "records" / "0000.json", folder / "test_ledger.jsonl", *curves):
         storage.write_text(path, "{}")
-    _clear(folder)
+    clear_study(folder)
     assert [path.name for path in storage.children(folder)] == ["test_ledger.jsonl"]
     assert [path.exists() for path in curves] == [False, True, True]
 
@@ -169,12 +169,9 @@ def test_a_study_is_called_what_its_user_called_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     source = Source(demo_data, "valve", ("0", "1", "2"))
-    prepared = Prepared(
-        to_path("runs/valve"), Path("tiny.yaml"), make_space(), source, search_index(source)
-    )
     data = open_valve(demo_data)
-    context = prepare.create_study(prepared, data, command="raysearch run", fresh=False)
-    assert str(context.folder) == "runs/valve"
+    context = StudyContext(to_path("runs/valve"), source, data.fingerprint, make_space())
+    prepare.create_study(context, data, space_file="tiny.yaml", command="raysearch run")
     assert (tmp_path / "runs" / "valve" / "study.json").exists()
 
 

@@ -18,7 +18,8 @@ from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_text
 from raysearch.study.confidence import Confidence, write_confidence
 from raysearch.study.folder import StudyFolder
-from raysearch.study.space import Space, load_space
+from raysearch.study.space import Space
+from raysearch.study.space_files import load_space
 from raysearch.study.winner import Winner, freeze_winner
 from tests.records import SPACE, make_manifest
 

@@ -10,7 +10,8 @@ import yaml
 from raysearch.data.index import read_index
 from raysearch.errors import DataError
 from raysearch.study.draft import draft
-from raysearch.study.space import Space, load_space, shipped_folder
+from raysearch.study.space import Space
+from raysearch.study.space_files import load_space, shipped_folder
 
 
 def write(folder: Path, names: list[str], *, rate: int = 16000, seconds: float = 0.1) -> None:

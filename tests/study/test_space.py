@@ -13,7 +13,8 @@ from raysearch.config import Options
 from raysearch.errors import UserError
 from raysearch.scoring.inlier import INLIERS, InlierSpec
 from raysearch.study.searched import Range
-from raysearch.study.space import check_space, find_space, load_space
+from raysearch.study.space import check_space
+from raysearch.study.space_files import find_space, load_space
 from raysearch.study.strategy import Finalists, Strategy
 
 SHIPPED = Path(__file__).parents[2] / "search_spaces"

@@ -19,7 +19,6 @@ from raysearch.report.clips.shown import Part, ShownClip, evidence_folder, write
 from raysearch.scoring.metrics import Floats
 from raysearch.scoring.projection import project
 from raysearch.storage import remove_tree
-from raysearch.training.trial import clip_scores
 
 MAX_CLIPS = {Part.VALIDATION: 1000, Part.HELD_OUT: 300, Part.OTHER: 50}
 """Maximum number of embedded clips per machine type, so that a large data set takes a minute."""
@@ -87,7 +86,7 @@ def _embed(
 ) -> NDArray[np.float32]:
     """Return the embeddings (C, S, D) of the segments of a group's clips."""
     clips = group.clips.tolist()
-    embeddings = detector.embedder.clips(group.recordings, clips)
+    embeddings = detector.embed_clips(group.recordings, clips)
     on_clips(len(clips))
     return embeddings
 
@@ -101,8 +100,7 @@ def _scored_clips(
     if group.part is not Part.OTHER:
         for identity in dict.fromkeys(clip.id for clip in clips):
             indices = [k for k, clip in enumerate(clips) if clip.id == identity]
-            model = detector.models[identity]
-            values = clip_scores(detector.spec, model, embeddings[indices], detector.options)
+            values = detector.score_clips(embeddings[indices], identity)
             for k, score in zip(indices, values.tolist(), strict=True):
                 scores[k] = score
     return [

@@ -14,6 +14,7 @@ from raysearch import __version__
 from raysearch.report.html.cost import cost_section
 from raysearch.report.html.facts import facts_section
 from raysearch.report.html.final_test import final_section
+from raysearch.report.html.members import members_section
 from raysearch.report.html.parts import Chart, Page
 from raysearch.report.html.search import search_section
 from raysearch.report.html.verdict import breadcrumb, lead, lead_section, notes, tiles, title
@@ -37,20 +38,23 @@ def write_report(folder: UPath) -> UPath:
 
 def study_page(results: Results) -> Page:
     """Return the page of a study: first the results, then their explanation."""
+    if results.space.members:
+        sections = [members_section(results), final_section(results), winner_section(results)]
+    else:
+        sections = [
+            lead_section(results),
+            final_section(results),
+            search_section(results),
+            winner_section(results),
+            cost_section(results),
+        ]
     return Page(
         breadcrumb(results),
         title(results),
         lead(results),
         tiles(results),
         notes(results),
-        [
-            lead_section(results),
-            final_section(results),
-            search_section(results),
-            winner_section(results),
-            cost_section(results),
-            facts_section(results),
-        ],
+        [*sections, facts_section(results)],
     )
 
 

@@ -1,26 +1,21 @@
 """The winner in detail: training curves, embeddings, misclassified clips."""
 
 from base64 import b64encode
-from collections.abc import Callable, Hashable, Sequence
-from html import escape
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
 from raysearch.report.clips.misclassified import MisclassifiedClip, read_misclassified
-from raysearch.report.clips.shown import Part as Origin
-from raysearch.report.clips.shown import ShownClip, has_evidence, read_clips
-from raysearch.report.html.parts import Absent, Chart, Part, Section, Sound, Sounds, View
-from raysearch.report.html.style import (
-    ACCENT,
-    ANOMALOUS,
-    GRID,
-    MUTED,
-    NORMAL,
-    OTHER,
-    figure,
-    hue,
-    symbol,
+from raysearch.report.clips.shown import has_evidence, read_clips
+from raysearch.report.html.embeddings import (
+    KINDS,
+    by_label,
+    by_machine,
+    by_product,
+    hide_scales,
 )
+from raysearch.report.html.parts import Absent, Chart, Part, Section, Sound, Sounds, View
+from raysearch.report.html.style import ACCENT, GRID, MUTED, figure
 from raysearch.report.wording import score
 from raysearch.study.records import Record
 from raysearch.study.results import Results
@@ -48,10 +43,12 @@ def _parts(results: Results) -> list[Part]:
     if winner is None:
         return [Absent("Training, embeddings, misclassified clips", "There is no winner yet.")]
     record = results.record(winner.trial)
-    return [_curves(record), _embeddings(results), _misclassified(results)]
+    return [_curves(results, record), _embeddings(results), _misclassified(results)]
 
 
-def _curves(record: Record | None) -> Part:
+def _curves(results: Results, record: Record | None) -> Part:
+    if results.space.members:
+        return Absent("Training", "The members of an ensemble are trained by their own studies.")
     if record is not None and record.epochs == 0:
         return Absent("Training", "This method is not trained.")
     if record is None or not record.history:
@@ -111,43 +108,17 @@ def _embeddings(results: Results) -> Part:
     clips = read_clips(results.folder)
     if not clips:
         return Absent("Embeddings", _no_clips_reason(results))
-    machine = results.machine
-    machine_clips = [clip for clip in clips if clip.part is not Origin.OTHER]
-    other_clips = [clip for clip in clips if clip.part is Origin.OTHER]
-    validation_clips = [clip for clip in clips if clip.part is Origin.VALIDATION]
-    held_out_clips = [clip for clip in clips if clip.part is Origin.HELD_OUT]
-    colourings: list[tuple[str, list[go.Scatter]]] = [
-        (
-            "product ID",
-            [_cloud("other machine types", other_clips, OTHER), *_clouds(machine_clips, _identity)],
-        ),
-        (
-            "normal or anomalous",
-            [
-                _cloud("other machine types", other_clips, OTHER),
-                _cloud("held-out training", held_out_clips, "var(--c5)"),
-                _cloud("normal", [clip for clip in validation_clips if not clip.label], NORMAL),
-                _cloud(
-                    "anomalous",
-                    [clip for clip in validation_clips if clip.label],
-                    ANOMALOUS,
-                    "diamond",
-                ),
-            ],
-        ),
-        (
-            "machine type",
-            [*_clouds(other_clips, _machine, 1), _cloud(machine, machine_clips, hue(0))],
-        ),
+    colourings = [
+        ("product ID", by_product(clips)),
+        ("normal or anomalous", by_label(clips)),
+        ("machine type", by_machine(clips)),
     ]
     traces: list[go.Scatter] = []
     views = []
     for label, clouds in colourings:
         views.append(View(label, tuple(range(len(traces), len(traces) + len(clouds)))))
         traces += clouds
-    chart = figure(traces, x="", y="", height=520)
-    chart.update_xaxes(showticklabels=False, showgrid=False)
-    chart.update_yaxes(showticklabels=False, showgrid=False)
+    chart = hide_scales(figure(traces, x="", y="", height=520))
     for k, trace in enumerate(chart.data):
         trace.visible = k in views[0].traces
     caption = (
@@ -157,56 +128,14 @@ def _embeddings(results: Results) -> Part:
     )
     winner = results.winner
     assert winner is not None
-    if winner.config(results.space.fixed).options.method in PER_PRODUCT:
+    if results.space.members:
+        caption += " The embedding of an ensemble is the vector of its members' scores."
+    elif winner.config(results.space.fixed).options.method in PER_PRODUCT:
         caption += (
             " Here each product ID has a network of its own, so only the dots of one ID compare; "
             "those of other machine types are by any of these networks."
         )
     return Chart("plane", "Embeddings", chart, caption, tuple(views))
-
-
-def _identity(clip: ShownClip) -> str:
-    return f"ID {clip.id}"
-
-
-def _machine(clip: ShownClip) -> str:
-    return clip.machine
-
-
-def _clouds(
-    clips: Sequence[ShownClip], group: Callable[[ShownClip], Hashable], first: int = 0
-) -> list[go.Scatter]:
-    """Return a trace for each group, in order of first appearance."""
-    groups: dict[Hashable, list[ShownClip]] = {}
-    for clip in clips:
-        groups.setdefault(group(clip), []).append(clip)
-    return [
-        _cloud(str(name), members, hue(first + k), symbol(first + k))
-        for k, (name, members) in enumerate(groups.items())
-    ]
-
-
-def _cloud(name: str, clips: Sequence[ShownClip], colour: str, shape: str = "circle") -> go.Scatter:
-    return go.Scatter(
-        x=[clip.x for clip in clips],
-        y=[clip.y for clip in clips],
-        mode="markers",
-        name=escape(name),
-        marker={"color": colour, "symbol": shape, "size": 6, "opacity": 0.75},
-        text=[_hover_text(clip) for clip in clips],
-        hovertemplate="%{text}<extra></extra>",
-    )
-
-
-def _hover_text(clip: ShownClip) -> str:
-    lines = [clip.clip, f"{clip.machine}, ID {clip.id}, {clip.part}"]
-    if clip.score is not None and clip.threshold is not None:
-        kind = KINDS[clip.label]
-        lines.append(f"{kind}, score {score(clip.score)}, threshold {score(clip.threshold)}")
-    return "<br>".join(map(escape, lines))
-
-
-KINDS = ("normal", "anomalous")
 
 
 def _misclassified(results: Results) -> Part:

@@ -8,7 +8,7 @@ import pytest
 from upath import UPath
 
 from raysearch.data.dataset import TrialData
-from raysearch.detector import Detector
+from raysearch.detector import EncoderDetector
 from raysearch.report.clips import collect
 from raysearch.report.clips.collect import collect_clips
 from raysearch.report.clips.misclassified import read_misclassified
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Gathered:
-    detector: Detector
+    detector: EncoderDetector
     data: TrialData
     run: UPath
     clips: list[ShownClip]

@@ -13,10 +13,11 @@ import soundfile
 import torch
 from upath import UPath
 
-from raysearch.detector import Detector, load_detector, save_detector
+from raysearch.detector import Detector
 from raysearch.errors import UserError
 from raysearch.scoring.inlier import INLIERS, InlierModel
 from raysearch.scoring.metrics import Floats
+from raysearch.study.bundle import load_detector, save_detector
 from tests.detectors import IDS, make_detector
 
 RATE = 16000
@@ -25,7 +26,7 @@ RATE = 16000
 @pytest.fixture(autouse=True)
 def _cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     # Bit for bit the same is promised for a CPU.
-    monkeypatch.setattr("raysearch.detector.best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("raysearch.study.bundle.best_device", lambda: torch.device("cpu"))
 
 
 @pytest.fixture

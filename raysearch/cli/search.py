@@ -1,0 +1,224 @@
+"""Commands that search: run, and reproduce for the paper's tables."""
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from raysearch.backend.resources import Resources
+from raysearch.cli.cluster import run_on_cluster
+from raysearch.cli.data import need_data
+from raysearch.cli.options import (
+    Address,
+    AllowDefects,
+    Channel,
+    ClusterFile,
+    Concurrent,
+    CpusPerTrial,
+    Dashboard,
+    Data,
+    Epochs,
+    Fresh,
+    GpuHours,
+    GpusPerTrial,
+    GroundTruth,
+    KeepCheckpoints,
+    Machine,
+    Machines,
+    Name,
+    NoFinal,
+    NoReport,
+    Out,
+    Seed,
+    Space,
+    TimeBudget,
+    Trials,
+    WarmStart,
+    WorkersPerTrial,
+    find_address,
+    parse_gpus,
+    parse_hours,
+    parse_time,
+    typed_command,
+)
+from raysearch.errors import StoppedError
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+    from raysearch.pipeline.request import Request
+    from raysearch.storage import AnyPath
+    from raysearch.study.systems import Target
+
+
+def run(
+    machine: Machine,
+    data: Data = "data",
+    out: Out = "runs",
+    space: Space = None,
+    trials: Trials = None,
+    epochs: Epochs = None,
+    seed: Seed = None,
+    concurrent: Concurrent = None,
+    gpus_per_trial: GpusPerTrial = None,
+    workers_per_trial: WorkersPerTrial = 1,
+    cpus_per_trial: CpusPerTrial = None,
+    address: Address = None,
+    dashboard: Dashboard = True,
+    cluster: ClusterFile = None,
+    time_budget: TimeBudget = None,
+    gpu_hours: GpuHours = None,
+    warm_start: WarmStart = None,
+    name: Name = None,
+    channel: Channel = None,
+    ground_truth: GroundTruth = None,
+    allow_defects: AllowDefects = False,
+    keep_checkpoints: KeepCheckpoints = False,
+    fresh: Fresh = False,
+    no_final: NoFinal = False,
+    no_report: NoReport = False,
+) -> None:
+    """Search the best configuration for a machine type, and test it once.
+
+    The same command again resumes. With --cluster it runs on a cluster.
+
+    Example: raysearch run --machine valve --data data --trials 50
+    """
+    limit, hours, gpus = parse_time(time_budget), parse_hours(gpu_hours), parse_gpus(gpus_per_trial)
+    if cluster is not None:
+        return run_on_cluster(cluster, sys.argv[1:])
+    from raysearch.pipeline.request import Request
+
+    request = Request(
+        *_folders(data, out),
+        Resources(gpus, cpus_per_trial, concurrent, workers_per_trial),
+        space=space,
+        trials=trials,
+        epochs=epochs,
+        seed=seed,
+        channel=channel,
+        name=name,
+        ground_truth=_to_path(ground_truth) if ground_truth else None,
+        time_budget=limit,
+        gpu_hours=hours,
+        warm_start=tuple(_to_path(folder) for folder in warm_start or ()),
+        address=find_address(address),
+        dashboard=dashboard,
+        keep_checkpoints=keep_checkpoints,
+        allow_defects=allow_defects,
+        fresh=fresh,
+        final=not no_final,
+        report=not no_report,
+    )
+    _run(request, machine)
+
+
+def reproduce(
+    target: Annotated[
+        Literal["table1", "table2", "table3", "figure3"],
+        typer.Argument(help="Table or figure of Kuroyanagi et al. 2022."),
+    ],
+    machine: Machines = None,
+    data: Data = "data",
+    out: Out = "runs",
+    space: Space = None,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Repetitions of each search, with other seeds.")
+    ] = 1,
+    trials: Trials = None,
+    epochs: Epochs = None,
+    concurrent: Concurrent = None,
+    gpus_per_trial: GpusPerTrial = None,
+    workers_per_trial: WorkersPerTrial = 1,
+    cpus_per_trial: CpusPerTrial = None,
+    address: Address = None,
+    dashboard: Dashboard = True,
+    cluster: ClusterFile = None,
+    time_budget: TimeBudget = None,
+    gpu_hours: GpuHours = None,
+    channel: Channel = None,
+    ground_truth: GroundTruth = None,
+    allow_defects: AllowDefects = False,
+    fresh: Fresh = False,
+    no_report: NoReport = False,
+) -> None:
+    """Search the systems of a table or a figure of the paper, and write it, theirs beside ours.
+
+    table1: best configurations. table2: four systems. table3: ablations. figure3: embeddings.
+    They share their studies in the folder of the results. The same command again resumes.
+
+    Example: raysearch reproduce table2 --data data --out runs/paper --seeds 3
+    """
+    gpus = parse_gpus(gpus_per_trial)
+    if cluster is not None:
+        return run_on_cluster(cluster, sys.argv[1:])
+    from raysearch.pipeline.request import Request
+
+    request = Request(
+        *_folders(data, out),
+        Resources(gpus, cpus_per_trial, concurrent, workers_per_trial),
+        space=space,
+        trials=trials,
+        epochs=epochs,
+        channel=channel,
+        ground_truth=_to_path(ground_truth) if ground_truth else None,
+        time_budget=parse_time(time_budget),
+        gpu_hours=parse_hours(gpu_hours),
+        address=find_address(address),
+        dashboard=dashboard,
+        allow_defects=allow_defects,
+        fresh=fresh,
+        report=not no_report,
+        command=typed_command(),
+    )
+    _reproduce(target, request, machine or ["all"], seeds)
+
+
+def _reproduce(target: "Target", request: "Request", machines: list[str], seeds: int) -> None:
+    from raysearch.pipeline.reproduce import reproduce as reproduce_target
+    from raysearch.report.live import show_on_console
+
+    types = _machine_types(machines, request.data)
+    try:
+        with show_on_console() as (view, bars):
+            paths = reproduce_target(target, request, types, seeds, [view], bars)
+    except KeyboardInterrupt:
+        raise StoppedError("stopped; the same command resumes from here") from None
+    for path in paths:
+        if path.suffix == ".md":
+            typer.echo(path.read_text("utf-8"))
+        typer.echo(path)
+
+
+def _folders(data: str, out: str) -> "tuple[UPath, UPath]":
+    """Return the folders of recordings and results; the first must exist."""
+    folder = _to_path(data)
+    need_data(folder)
+    return folder, _to_path(out)
+
+
+def _to_path(text: str) -> "UPath":
+    from raysearch.storage import to_path
+
+    return to_path(text)
+
+
+def _run(request: "Request", machines: list[str]) -> None:
+    from raysearch.pipeline.run import run as run_studies
+    from raysearch.report.live import show_on_console
+
+    request = replace(request, command=typed_command())
+    try:
+        with show_on_console() as (view, bars):
+            run_studies(request, _machine_types(machines, request.data), [view], bars)
+    except KeyboardInterrupt:
+        raise StoppedError("stopped; the same command resumes from here") from None
+
+
+def _machine_types(machines: list[str], data: "AnyPath") -> list[str]:
+    if "all" not in machines:
+        return list(dict.fromkeys(machines))
+    from raysearch.data.index import read_index
+
+    return read_index(data).machines

@@ -1,0 +1,253 @@
+"""An ensemble of finished studies: a study of the method `parallel`, with a single trial."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from upath import UPath
+
+from raysearch.config import PARALLEL, Options, digest
+from raysearch.data.dataset import TrialData
+from raysearch.errors import UserError
+from raysearch.pipeline.finish import finish_study
+from raysearch.pipeline.finished import FinishedStudy, open_recordings, read_finished
+from raysearch.pipeline.plan import PlannedEnsemble
+from raysearch.pipeline.prepare import (
+    check_ensemble_folder,
+    clear_study,
+    create_study,
+    study_lock,
+)
+from raysearch.pipeline.request import Ending
+from raysearch.report.progress import ProgressBars, no_progress
+from raysearch.scoring.spec import InlierSpec
+from raysearch.storage import AnyPath
+from raysearch.study.confidence import Confidence
+from raysearch.study.context import StudyContext
+from raysearch.study.folder import study_name
+from raysearch.study.manifest import read_manifest
+from raysearch.study.members import NO_INLIER, Weights
+from raysearch.study.ranking import Ranking
+from raysearch.study.records import Proposal, Record, State
+from raysearch.study.resampling import resample_scores
+from raysearch.study.space import Space
+from raysearch.study.strategy import Strategy
+from raysearch.study.winner import Winner
+from raysearch.training.configuration import Configuration
+from raysearch.training.outcome import InlierResult
+
+if TYPE_CHECKING:
+    from raysearch.detector import Detector
+    from raysearch.pipeline.combine import Combination
+
+NO_MODEL = InlierSpec("none", None)
+EQUAL_OPTIONS = ("rate", "channel", "domain")
+"""Options that members share: they select and decode the recordings."""
+
+
+@dataclass(frozen=True)
+class EnsembleRequest:
+    """Request of an ensemble.
+
+    Attributes:
+        planned: the ensemble.
+        ending: final test, report.
+        data: folder of the data set; None takes the one of the first member.
+        fresh: delete another study that is in the folder.
+    """
+
+    planned: PlannedEnsemble
+    ending: Ending
+    data: AnyPath | None = None
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class EnsembleConclusion:
+    """The conclusion of an ensemble: nothing is trained.
+
+    Attributes:
+        studies: members by name.
+        data: recordings of the members.
+        weights: of the members.
+    """
+
+    studies: Mapping[str, FinishedStudy]
+    data: TrialData
+    weights: Weights
+
+    @cached_property
+    def combination(self) -> "Combination":
+        """The members' detectors with their weights, and the scores of the validation clips."""
+        # Now: torch takes seconds to import, and a finished ensemble needs none of it.
+        from raysearch.pipeline.combine import combine
+
+        return combine(self.studies, self.data, self.weights)
+
+    @property
+    def signature(self) -> str:
+        """Signature of the members and of the rule of their weights."""
+        members = {
+            name: [study.winner.encoder, study.winner.inlier.name, study.winner.inlier.p]
+            for name, study in self.studies.items()
+        }
+        return digest({"members": members, "weights": self.weights})
+
+    def record(self) -> Record:
+        """Score the validation IDs and make the record of the only trial."""
+        start = time.perf_counter()
+        score = self.combination.validation_score
+        row = InlierResult(
+            NO_MODEL.name,
+            NO_MODEL.p,
+            score.hmean,
+            {identity: auc for identity, (auc, _) in score.per_id.items()},
+            {identity: pauc for identity, (_, pauc) in score.per_id.items()},
+        )
+        return Record(
+            Proposal(0, Configuration(None, None, None, (("method", PARALLEL),))),
+            State.COMPLETE,
+            self.signature,
+            epochs=0,
+            seed=0,
+            host="",
+            score_seconds=time.perf_counter() - start,
+            rows=(row,),
+        )
+
+    def detector(self, winner: Winner) -> "Detector":
+        """Return the ensemble."""
+        return self.combination.ensemble
+
+    def confidence(
+        self, ranking: Ranking, previous: Confidence, on_encoder: Callable[[int], None]
+    ) -> Confidence:
+        """Resample the validation clips."""
+        members = ((self.signature, NO_MODEL.name, NO_MODEL.p),)
+        if previous.of == members:
+            return previous
+        scores = [self.combination.validation_clips]
+        on_encoder(1)
+        return replace(resample_scores(scores, []), of=members)
+
+
+def plan_ensemble(
+    folders: Sequence[UPath], out: UPath, name: str | None, weights: Weights
+) -> PlannedEnsemble:
+    """Plan an ensemble of runs, whose names are those of their folders.
+
+    Args:
+        folders: of finished studies.
+        out: folder of the results.
+        name: of the ensemble's folder; None is `ensemble-<machine>`.
+        weights: of the members.
+
+    Raises:
+        UserError: two folders have the same name.
+    """
+    names = [folder.name for folder in folders]
+    if twice := sorted({each for each in names if names.count(each) > 1}):
+        raise UserError(f"{twice[0]} is named twice; the members of an ensemble differ in name")
+    machine = read_manifest(folders[0]).machine
+    folder = out / (name or study_name(machine, "ensemble", several=True))
+    return PlannedEnsemble(folder, dict(zip(names, folders, strict=True)), weights)
+
+
+def make_ensemble(request: EnsembleRequest, bars: ProgressBars = no_progress) -> None:
+    """Combine the detectors of finished studies, and test the ensemble once.
+
+    The same call again finishes what is missing; if a member has another winner by now, the
+    ensemble is made anew.
+
+    Args:
+        request: of the ensemble.
+        bars: show the progress.
+
+    Raises:
+        UserError: the studies do not fit together, or the folder holds another study.
+    """
+    planned = request.planned
+    studies = {name: read_finished(folder) for name, folder in planned.members.items()}
+    check_members(list(studies.values()))
+    space = ensemble_space(studies, planned.weights)
+    check_ensemble_folder(planned, fresh=request.fresh)
+    with study_lock(planned.folder):
+        opened, data = open_recordings(next(iter(studies.values())), request.data)
+        source = replace(opened.source, needs_others=False)
+        context = StudyContext(planned.folder, source, data.fingerprint, space)
+        conclusion = EnsembleConclusion(studies, data, planned.weights)
+        _write(context, conclusion, request)
+        finish_study(conclusion, context, data, request.ending, bars)
+
+
+def check_members(studies: Sequence[FinishedStudy]) -> None:
+    """Check that studies can be the members of an ensemble.
+
+    Raises:
+        UserError: they cannot; the message names the first that does not fit.
+    """
+    if len(studies) < 2:
+        raise UserError("an ensemble needs at least two runs")
+    first = studies[0]
+    for study in studies:
+        where = study.folder
+        if study.space.members:
+            raise UserError(f"{where} is an ensemble; name its members instead")
+        if not (where / "detector" / "detector.json").is_file():
+            raise UserError(f"{where} has no detector yet; let its run end first")
+        if study.manifest.machine != first.manifest.machine:
+            raise UserError(
+                f"{where} is of {study.manifest.machine}, {first.folder} of "
+                f"{first.manifest.machine}; an ensemble is of one machine type"
+            )
+        if study.winner.data != first.winner.data:
+            raise UserError(f"{where} was searched on other recordings than {first.folder}")
+        for key in ("validation_ids", "test_ids"):
+            values = getattr(study.space, key), getattr(first.space, key)
+            if values[0] != values[1]:
+                raise UserError(
+                    f"{where} has {key} {', '.join(values[0])}, {first.folder} has "
+                    f"{', '.join(values[1])}; the members of an ensemble share them"
+                )
+
+
+def ensemble_space(studies: Mapping[str, FinishedStudy], weights: Weights) -> Space:
+    """Return the space of an ensemble: each member has a single configuration, its winner."""
+    first = next(iter(studies.values())).space
+    shared = {name: getattr(first.fixed, name) for name in EQUAL_OPTIONS}
+    members = {
+        name: study.winner.space_content(study.space.fixed) for name, study in studies.items()
+    }
+    return Space.model_validate(
+        {
+            "validation_ids": first.validation_ids,
+            "test_ids": first.test_ids,
+            "search": NO_INLIER,
+            "fixed": Options(method=PARALLEL).replace(shared),
+            "strategy": Strategy(trials=1, finalists="none"),
+            "members": members,
+            "weights": weights,
+        }
+    )
+
+
+def _write(context: StudyContext, conclusion: EnsembleConclusion, request: EnsembleRequest) -> None:
+    """Write the study with its only trial, unless it is there with the same members."""
+    study = context.study
+    earlier = study.record(0) if study.exists() else None
+    if earlier is not None and earlier.encoder == conclusion.signature:
+        return
+    record = conclusion.record()
+    if study.exists():
+        clear_study(context.folder)
+    folders = ", ".join(str(folder) for folder in request.planned.members.values())
+    create_study(
+        context,
+        conclusion.data,
+        space_file=f"ensemble of {folders}",
+        command=request.ending.command,
+    )
+    study.propose(record.proposal)
+    study.add(record)

@@ -1,0 +1,144 @@
+"""A detector on disk, in one folder.
+
+detector.json        options, product IDs, normalisation, inlier model and p, thresholds
+encoder.safetensors  weights
+inlier.safetensors   arrays of the inlier model of each product ID, named `<ID>/<array>`
+
+The folder of an ensemble holds a detector.json with weights, and its detectors in members/0, ...
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from upath import UPath
+
+from raysearch import __version__
+from raysearch.config import Options
+from raysearch.detector import Detector, EncoderDetector, restore_model
+from raysearch.errors import UserError
+from raysearch.scoring.inlier import InlierModel, InlierSpec
+from raysearch.storage import write_text
+from raysearch.study.ensemble import Ensemble, Member
+from raysearch.training import checkpoint
+from raysearch.training.network import best_device, new_encoder
+
+
+def save_detector(detector: Detector, folder: UPath) -> None:
+    """Save a detector; `detector.json` comes last, so an incomplete folder is no detector."""
+    (folder / "detector.json").unlink(missing_ok=True)
+    facts = {
+        "raysearch": __version__,
+        "machine": detector.machine,
+        "ids": detector.ids,
+        "mean": detector.mean,
+        "std": detector.std,
+        "thresholds": dict(detector.thresholds),
+        "options": detector.options.model_dump(),
+    }
+    if isinstance(detector, Ensemble):
+        facts |= _save_members(detector, folder)
+    else:
+        assert isinstance(detector, EncoderDetector), detector
+        facts |= _save_encoder(detector, folder)
+    write_text(folder / "detector.json", json.dumps(facts, indent=2) + "\n")
+
+
+def _save_encoder(detector: EncoderDetector, folder: UPath) -> dict[str, Any]:
+    checkpoint.save(folder / "encoder.safetensors", detector.encoder.state_dict(), {})
+    arrays = {
+        f"{identity}/{name}": torch.from_numpy(np.array(array, order="C"))
+        for identity, model in detector.models.items()
+        for name, array in model.arrays().items()
+    }
+    checkpoint.save(folder / "inlier.safetensors", arrays, {})
+    return {
+        "products": len(detector.models),
+        "inlier": detector.spec.name,
+        "p": detector.spec.p,
+    }
+
+
+def _save_members(ensemble: Ensemble, folder: UPath) -> dict[str, Any]:
+    for number, member in enumerate(ensemble.members):
+        save_detector(member.detector, folder / "members" / str(number))
+    return {
+        "members": [
+            {"name": member.name, "weight": member.weight, "normal": dict(member.normal)}
+            for member in ensemble.members
+        ]
+    }
+
+
+def load_detector(folder: UPath) -> Detector:
+    """Load a detector.
+
+    Raises:
+        UserError: the folder has no detector, or a damaged detector.
+    """
+    path = folder / "detector.json"
+    if not path.is_file():
+        raise UserError(f"{folder} holds no detector (no detector.json); a run writes one")
+    try:
+        facts = json.loads(path.read_text())
+        load = _load_ensemble if "members" in facts else _load_encoder_detector
+        return load(folder, facts)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: damaged or of another version: {reason}") from error
+
+
+def _load_ensemble(folder: UPath, facts: Mapping[str, Any]) -> Ensemble:
+    members = [
+        Member(
+            entry["name"],
+            load_detector(folder / "members" / str(number)),
+            entry["weight"],
+            {identity: (mean, std) for identity, (mean, std) in entry["normal"].items()},
+        )
+        for number, entry in enumerate(facts["members"])
+    ]
+    return Ensemble(
+        facts["machine"],
+        Options(**facts["options"]),
+        facts["mean"],
+        facts["std"],
+        _thresholds(facts),
+        tuple(members),
+    )
+
+
+def _load_encoder_detector(folder: UPath, facts: Mapping[str, Any]) -> EncoderDetector:
+    options = Options(**facts["options"])
+    spec = InlierSpec(facts["inlier"], facts["p"])
+    encoder = new_encoder(options, facts["products"], pretrained=False)
+    weights, _ = checkpoint.load(folder / "encoder.safetensors")
+    encoder.load_state_dict(weights)
+    arrays, _ = checkpoint.load(folder / "inlier.safetensors")
+    return EncoderDetector(
+        facts["machine"],
+        options,
+        facts["mean"],
+        facts["std"],
+        _thresholds(facts),
+        spec,
+        encoder.to(best_device()).eval(),
+        {i: _restore(spec, options, i, arrays) for i in facts["ids"]},
+    )
+
+
+def _thresholds(facts: Mapping[str, Any]) -> dict[str, float]:
+    return {identity: facts["thresholds"][identity] for identity in facts["ids"]}
+
+
+def _restore(
+    spec: InlierSpec, options: Options, identity: str, arrays: Mapping[str, torch.Tensor]
+) -> InlierModel:
+    model_arrays = {
+        name.removeprefix(f"{identity}/"): tensor.numpy()
+        for name, tensor in arrays.items()
+        if name.startswith(f"{identity}/")
+    }
+    return restore_model(spec, options, model_arrays)

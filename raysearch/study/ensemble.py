@@ -1,0 +1,74 @@
+"""An ensemble: detectors in parallel, whose standardised scores are averaged."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysearch.data.batches import Part
+from raysearch.data.decode import Int16
+from raysearch.detector import Detector, Embeddings
+
+
+@dataclass(frozen=True)
+class Member:
+    """A detector of an ensemble.
+
+    Attributes:
+        name: of the detector's study.
+        weight: of its standardised score in the average.
+        normal: product ID -> mean and standard deviation of the scores of normal training clips.
+    """
+
+    name: str
+    detector: Detector
+    weight: float
+    normal: Mapping[str, tuple[float, float]]
+
+    def score_clips(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
+        """Return standardised scores (C,) from the detector's embeddings (C, S, D) of clips."""
+        mean, std = self.normal[identity]
+        return (self.detector.score_clips(embeddings, identity) - mean) / std
+
+
+@dataclass(frozen=True)
+class Ensemble(Detector):
+    """A detector whose score is the weighted average of its members' standardised scores.
+
+    The embedding of a clip is the vector (M,) of the members' standardised scores.
+
+    Attributes:
+        members: M detectors of the same recordings.
+    """
+
+    members: tuple[Member, ...]
+
+    def embed(self, wave: Int16, identity: str) -> Embeddings:
+        """Compute the standardised scores (1, M) of a clip from its samples (L,)."""
+        return np.concatenate(
+            [
+                member.score_clips(member.detector.embed(wave, identity)[None], identity)
+                for member in self.members
+            ]
+        )[None]
+
+    def embed_clips(self, part: Part, clips: Sequence[int]) -> Embeddings:
+        """Compute the standardised scores (C, 1, M) of some clips of a store.
+
+        A clip of another machine type is scored as if it were of the same or of the first ID.
+        """
+        names = [part.store.clips[i].id for i in clips]
+        ids = np.array([name if name in self.thresholds else self.ids[0] for name in names])
+        scores = np.empty((len(clips), 1, len(self.members)))
+        for column, member in enumerate(self.members):
+            embeddings = member.detector.embed_clips(part, clips)
+            for identity in dict.fromkeys(ids.tolist()):
+                chosen = ids == identity
+                scores[chosen, 0, column] = member.score_clips(embeddings[chosen], identity)
+        return scores
+
+    def score_clips(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
+        """Return the averages (C,), higher = more anomalous, of standardised scores (C, 1, M)."""
+        weights = np.array([member.weight for member in self.members])
+        return np.asarray(embeddings[:, 0, :] @ weights)

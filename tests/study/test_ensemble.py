@@ -1,0 +1,89 @@
+"""An ensemble of detectors: its score is the average of their standardised scores."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from upath import UPath
+
+from raysearch.data.batches import Part
+from raysearch.data.dataset import TrialData
+from raysearch.study.bundle import load_detector, save_detector
+from raysearch.study.ensemble import Ensemble, Member
+from tests.detectors import make_detector
+from tests.tiny import open_valve
+
+RATE = 16000
+IDS = ("0", "1", "2", "3", "4", "5")
+WEIGHTS = (0.5, 0.3, 0.2)
+
+
+@pytest.fixture(scope="module")
+def data(demo_data: Path) -> TrialData:
+    return open_valve(demo_data)
+
+
+@pytest.fixture(scope="module")
+def ensemble(data: TrialData) -> Ensemble:
+    mean, std = data.target.mean, data.target.std
+    detectors = [
+        replace(detector, mean=mean, std=std)
+        for detector in (
+            make_detector(ids=IDS),
+            make_detector("knn", 2, ids=IDS),
+            make_detector("none", None, ids=IDS, method="autoencoder"),
+        )
+    ]
+    members = tuple(
+        Member(f"member{k}", detector, weight, {i: (float(k), 2.0 + int(i)) for i in IDS})
+        for k, (detector, weight) in enumerate(zip(detectors, WEIGHTS, strict=True))
+    )
+    thresholds = {identity: 0.1 * int(identity) for identity in IDS}
+    return Ensemble("valve", detectors[0].options, mean, std, thresholds, members)
+
+
+def wave() -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, 3 * RATE)
+
+
+@pytest.mark.parametrize("identity", IDS)
+def test_the_score_is_the_weighted_average(ensemble: Ensemble, identity: str) -> None:
+    (result,) = ensemble.score(wave(), id=identity, rate=RATE)
+    expected = 0.0
+    for k, member in enumerate(ensemble.members):
+        (alone,) = member.detector.score(wave(), id=identity, rate=RATE)
+        expected += WEIGHTS[k] * (alone.score - k) / (2 + int(identity))
+    assert result.score == pytest.approx(expected, rel=1e-9)
+    assert result.anomalous == (result.score > 0.1 * int(identity))
+
+
+def test_clips_of_a_store_have_the_scores_of_single_clips(
+    ensemble: Ensemble, data: TrialData
+) -> None:
+    part = Part(data.validation, np.arange(6), ensemble.mean, ensemble.std)
+    chosen = [0, 3, len(data.validation.clips) - 1]
+    together = ensemble.embed_clips(part, chosen)
+    assert together.shape == (3, 1, 3)
+    for row, index in zip(together, chosen, strict=True):
+        identity = data.validation.clips[index].id
+        alone = ensemble.embed(data.validation.waveform(index), identity)
+        np.testing.assert_allclose(row, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_clips_of_another_machine_type_have_scores_too(ensemble: Ensemble, data: TrialData) -> None:
+    store = data.others[0]
+    few = replace(ensemble, thresholds={"0": 0.0})
+    values = few.embed_clips(Part(store, np.arange(2), store.mean, store.std), [0, 1])
+    assert np.isfinite(values).all()
+
+
+def test_a_saved_ensemble_scores_as_before(ensemble: Ensemble, tmp_path: Path) -> None:
+    save_detector(ensemble, UPath(tmp_path / "detector"))
+    loaded = load_detector(UPath(tmp_path / "detector"))
+    assert isinstance(loaded, Ensemble)
+    assert [member.name for member in loaded.members] == ["member0", "member1", "member2"]
+    for identity in IDS:
+        assert loaded.score(wave(), id=identity, rate=RATE) == ensemble.score(
+            wave(), id=identity, rate=RATE
+        )
