@@ -1,0 +1,171 @@
+"""The tables and figures of the paper, from the studies that they need."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from upath import UPath
+
+from raysearch.backend.search_callback import SearchCallback
+from raysearch.pipeline.finished import read_finished
+from raysearch.pipeline.plan import Plan, PlannedEnsemble, PlannedStudy, override
+from raysearch.pipeline.request import Request
+from raysearch.pipeline.run import run_plan
+from raysearch.report.progress import ProgressBars, no_progress
+from raysearch.report.tables import machine_order
+from raysearch.study.members import NO_INLIER
+from raysearch.study.space import Space
+from raysearch.study.space_files import find_space, load_space
+from raysearch.study.systems import SYSTEMS, System, Target, system_folder, system_space
+
+logger = logging.getLogger(__name__)
+
+
+def reproduce(
+    target: Target,
+    request: Request,
+    machines: Sequence[str],
+    seeds: int,
+    callbacks: Sequence[SearchCallback] = (),
+    bars: ProgressBars = no_progress,
+) -> list[UPath]:
+    """Search the systems of a table or a figure of the paper, then draw it.
+
+    All targets share their studies in the folder of the results: a study of an earlier target is
+    not searched again. The same call again resumes.
+
+    Args:
+        target: table or figure.
+        request: of the run; its name has no effect.
+        machines: machine types.
+        seeds: number of repetitions of each study with another seed.
+        callbacks: receive the events of the search.
+        bars: show the progress of everything but the search.
+
+    Returns:
+        Paths of the files; empty if a budget stopped a search.
+
+    Raises:
+        UserError: bad input; nothing was written.
+        StoppedError: by Ctrl-C.
+        NoResultError: every trial of a study failed.
+    """
+    machines = sorted(machines, key=lambda machine: machine_order(machine, machine))
+    if not run_plan(plan_searches(target, request, machines, seeds), request, callbacks, bars):
+        return []
+    rescored = plan_rescored(target, request, machines, seeds)
+    if rescored.studies and not run_plan(rescored, request, callbacks, bars):
+        return []
+    return draw(target, request.out, machines, seeds)
+
+
+def draw(target: Target, out: UPath, machines: Sequence[str], seeds: int) -> list[UPath]:
+    """Draw a table or a figure from the studies in a folder.
+
+    Args:
+        target: table or figure.
+        out: folder of the results.
+        machines: machine types.
+        seeds: number of repetitions of each study.
+
+    Returns:
+        Paths of the files.
+    """
+    # Imported here: tables and figures would delay the first trial by seconds.
+    from raysearch.report.html.figure3 import write_figure_three
+    from raysearch.report.paper_tables import write_table, write_table_one
+
+    match target:
+        case "table1":
+            return write_table_one(out, machines, seeds)
+        case "figure3":
+            return write_figure_three(out, machines, seeds)
+        case _:
+            return write_table(target, out, machines, seeds)
+
+
+def plan_searches(target: Target, request: Request, machines: Sequence[str], seeds: int) -> Plan:
+    """Plan the studies of a target's systems, and the ensembles of them.
+
+    Args:
+        target: table or figure.
+        request: of the run.
+        machines: machine types.
+        seeds: number of repetitions.
+
+    Raises:
+        UserError: a space file is missing or invalid.
+    """
+    studies: dict[UPath, PlannedStudy] = {}
+    ensembles = []
+    for machine in machines:
+        path = find_space(machine, request.space)
+        base = override(load_space(path), request)
+        for seed in range(seeds):
+            for system in SYSTEMS[target]:
+                if system.encoder_of:
+                    continue
+                space = system_space(base, system, seed)
+                folder = system_folder(request.out, system.name, machine, seed)
+                if not space.members:
+                    studies[folder] = PlannedStudy(folder, machine, space, path)
+                    continue
+                members = {
+                    name: system_folder(request.out, name, machine, seed) for name in space.members
+                }
+                for name, member_folder in members.items():
+                    member = PlannedStudy(
+                        member_folder, machine, _member(space, base, name, seed), path, final=False
+                    )
+                    studies.setdefault(member_folder, member)
+                ensembles.append(PlannedEnsemble(folder, members, space.weights))
+    return Plan(tuple(studies.values()), tuple(ensembles))
+
+
+def _member(space: Space, base: Space, name: str, seed: int) -> Space:
+    """Return the space of a member: that of the system of this name, if there is one."""
+    systems = [system for each in SYSTEMS.values() for system in each if system.name == name]
+    return system_space(base, systems[0], seed) if systems else space.member(name)
+
+
+def plan_rescored(target: Target, request: Request, machines: Sequence[str], seeds: int) -> Plan:
+    """Plan the studies of systems that score another system's encoder; nothing is trained.
+
+    Args:
+        target: table or figure.
+        request: of the run.
+        machines: machine types.
+        seeds: number of repetitions.
+
+    Raises:
+        UserError: the other system has no winner.
+    """
+    return Plan(
+        tuple(
+            _rescored(system, request.out, machine, seed)
+            for system in SYSTEMS[target]
+            if system.encoder_of
+            for machine in machines
+            for seed in range(seeds)
+        )
+    )
+
+
+def _rescored(system: System, out: UPath, machine: str, seed: int) -> PlannedStudy:
+    origin = read_finished(system_folder(out, system.encoder_of, machine, seed))
+    content = origin.winner.space_content(origin.space.fixed)
+    content["search"] |= NO_INLIER
+    space = Space.model_validate(
+        {
+            "validation_ids": origin.space.validation_ids,
+            "test_ids": origin.space.test_ids,
+            **content,
+        }
+    )
+    return PlannedStudy(
+        system_folder(out, system.name, machine, seed),
+        machine,
+        space,
+        Path(f"winner of {origin.folder}"),
+        encoder_from=origin.folder,
+    )

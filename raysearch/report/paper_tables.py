@@ -1,0 +1,262 @@
+"""Tables I, II and III of the paper, ours beside the paper's, as csv, md and tex."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from upath import UPath
+
+from raysearch.report.tables import number, write_people
+from raysearch.scoring.bootstrap import RESAMPLES, ClipScores, interval, resampled_scores
+from raysearch.scoring.metrics import Floats, harmonic_mean
+from raysearch.storage import write_text
+from raysearch.study.paper import TABLE_ONE, PaperRow
+from raysearch.study.results import Results, read_results
+from raysearch.study.scores import clip_scores_by_id
+from raysearch.study.space import Space
+from raysearch.study.systems import SYSTEMS, System, Target, system_folder
+from raysearch.study.winner import Winner
+from raysearch.training.conditions import PER_PRODUCT
+
+SEED = 0
+"""Seed of the resampling."""
+
+OVER_ALL = "All"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A score of a system: a machine type's, or the harmonic mean over all.
+
+    Attributes:
+        score: mean over the seeds; None without a final test.
+        low: lower bound, with 97.5 % confidence, over other clips and other seeds.
+        high: upper bound.
+        paper: score in the paper; None for a machine type that it does not have.
+    """
+
+    score: float | None
+    low: float | None
+    high: float | None
+    paper: float | None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A system in a table.
+
+    Attributes:
+        cells: by machine type, and `OVER_ALL`.
+        models: number of networks that score the test IDs of a machine type.
+    """
+
+    system: System
+    cells: Mapping[str, Cell]
+    models: int
+
+
+def write_table_one(out: UPath, machines: Sequence[str], seeds: int) -> list[UPath]:
+    """Write the best configurations beside those of Table I.
+
+    Args:
+        out: folder of the results.
+        machines: machine types.
+        seeds: number of repetitions of each study.
+
+    Returns:
+        Paths of the files.
+    """
+    names = ("lr", "batch_size", "lambda", "h", "p")
+    (system,) = SYSTEMS["table1"]
+    winners: dict[str, list[tuple[str, ...]]] = {}
+    for machine in machines:
+        folders = [system_folder(out, system.name, machine, seed) for seed in range(seeds)]
+        winners[machine] = [_configuration(read_results(folder).winner) for folder in folders]
+    rows = []
+    for k, name in enumerate(names):
+        for seed in range(seeds):
+            label = name if seeds == 1 else f"{name}, seed {seed}"
+            rows.append([label, *(winners[machine][seed][k] for machine in machines)])
+        paper = [number(TABLE_ONE[m][k]) if m in TABLE_ONE else "-" for m in machines]
+        rows.append([f"{name}, paper", *paper])
+    header = ["parameter", *machines]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    write_text(out / "table1.csv", text.getvalue())
+    return [out / "table1.csv", *write_people(out / "table1", header, rows)]
+
+
+def _configuration(winner: Winner | None) -> tuple[str, ...]:
+    assert winner is not None
+    configuration = winner.configuration
+    values = (configuration.lr, configuration.batch_size, configuration.lam)
+    return (*map(number, values), winner.inlier.name, number(winner.inlier.p))
+
+
+def table_rows(target: Target, out: UPath, machines: Sequence[str], seeds: int) -> list[TableRow]:
+    """Read the rows of Table II or III from the folders of the studies.
+
+    Args:
+        target: table.
+        out: folder of the results.
+        machines: machine types.
+        seeds: number of repetitions of each study.
+    """
+    rows = []
+    for system in SYSTEMS[target]:
+        results = {
+            machine: [
+                read_results(system_folder(out, system.name, machine, seed))
+                for seed in range(seeds)
+            ]
+            for machine in machines
+        }
+        first = results[machines[0]][0]
+        rows.append(TableRow(system, _cells(system.paper, results), count_models(first)))
+    return rows
+
+
+def _cells(paper: PaperRow, results: Mapping[str, Sequence[Results]]) -> dict[str, Cell]:
+    scores = {machine: _mean_score(repeated) for machine, repeated in results.items()}
+    draws = {machine: _draws(repeated) for machine, repeated in results.items()}
+    cells = {
+        machine: Cell(scores[machine], *_bounds(draws[machine]), _share(paper.scores.get(machine)))
+        for machine in results
+    }
+    values = [score for score in scores.values() if score is not None]
+    known = [paper.scores[machine] for machine in results if machine in paper.scores]
+    whole = len(known) == len(paper.scores) == len(results)
+    compared = (
+        paper.over_all if whole else harmonic_mean(known) if len(known) == len(results) else None
+    )
+    if len(values) < len(results):
+        cells[OVER_ALL] = Cell(None, None, None, _share(compared))
+        return cells
+    all_draws = [each for each in draws.values() if each is not None]
+    over_all = None
+    if len(all_draws) == len(draws):
+        over_all = len(all_draws) / np.sum([1 / each for each in all_draws], axis=0)
+    cells[OVER_ALL] = Cell(harmonic_mean(values), *_bounds(over_all), _share(compared))
+    return cells
+
+
+def _share(percent: float | None) -> float | None:
+    return None if percent is None else percent / 100
+
+
+def _mean_score(repeated: Sequence[Results]) -> float | None:
+    """Return the mean final score over the seeds; None if one has none."""
+    scores = [results.final_score for results in repeated if results.final_score is not None]
+    return float(np.mean(scores)) if len(scores) == len(repeated) else None
+
+
+def _draws(repeated: Sequence[Results]) -> Floats | None:
+    """Resample the mean final score (R,) over seeds and, of each, over clips."""
+    runs: list[ClipScores] = [
+        clip_scores_by_id(results.scores, [areas.id for areas in results.final])
+        for results in repeated
+    ]
+    if not all(runs):
+        return None
+    scores = resampled_scores(runs, SEED)
+    generator = np.random.default_rng([SEED, len(runs)])
+    drawn = generator.integers(len(runs), size=(len(runs), RESAMPLES))
+    return np.asarray(scores[drawn, np.arange(RESAMPLES)].mean(axis=0))
+
+
+def _bounds(draws: Floats | None) -> tuple[float | None, float | None]:
+    return (None, None) if draws is None else interval(draws)
+
+
+def count_models(results: Results) -> int:
+    """Count the networks that score the test IDs of a study's machine type."""
+    space, winner = results.space, results.winner
+    if space.members:
+        return sum(_count(space.member(name), space.test_ids) for name in space.members)
+    assert winner is not None
+    return _count_method(winner.config(space.fixed).options.method, space.test_ids)
+
+
+def _count(space: Space, test_ids: Sequence[str]) -> int:
+    return _count_method(space.fixed.method, test_ids)
+
+
+def _count_method(method: str, test_ids: Sequence[str]) -> int:
+    return len(test_ids) if method in PER_PRODUCT else 1
+
+
+def write_table(target: Target, out: UPath, machines: Sequence[str], seeds: int) -> list[UPath]:
+    """Write Table II or III.
+
+    The csv has a line for each system and machine type, in full precision; md and tex have the
+    shape of the paper's table, in percent.
+
+    Args:
+        target: table.
+        out: folder of the results.
+        machines: machine types.
+        seeds: number of repetitions of each study.
+
+    Returns:
+        Paths of the files.
+    """
+    rows = table_rows(target, out, machines, seeds)
+    write_text(out / f"{target}.csv", _csv(rows, seeds))
+    columns = [*machines, OVER_ALL]
+    header = ["system", *columns, "models"]
+    lines, strong = [], []
+    for row in rows:
+        cells = [row.cells[column] for column in columns]
+        models = row.system.paper.models
+        lines += [
+            [row.system.label, *(_percent(cell.score) for cell in cells), str(row.models)],
+            ["95 % interval", *map(_interval, cells), ""],
+            ["paper", *(_percent(cell.paper) for cell in cells), str(models or "")],
+            ["difference", *map(_difference, cells), ""],
+        ]
+        strong += [True, False, False, False]
+    marks = [[mark and column == 0 for column in range(len(header))] for mark in strong]
+    paths = write_people(out / target, header, lines, marks, notes=_notes(rows, seeds))
+    return [out / f"{target}.csv", *paths]
+
+
+def _notes(rows: Sequence[TableRow], seeds: int) -> list[str]:
+    repeated = "one seed" if seeds == 1 else f"means over {seeds} seeds"
+    notes = [
+        f"Harmonic means of AUC and pAUC over the test IDs in percent, {repeated}; intervals are "
+        + ("over other clips." if seeds == 1 else "over other clips and other seeds.")
+    ]
+    return notes + [f"{row.system.label}: {row.system.note}." for row in rows if row.system.note]
+
+
+def _csv(rows: Sequence[TableRow], seeds: int) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["system", "machine", "ours", "low", "high", "seeds", "paper", "difference", "models"]
+    )
+    for row in rows:
+        for machine, cell in row.cells.items():
+            gap = None if cell.score is None or cell.paper is None else cell.score - cell.paper
+            numbers = (cell.score, cell.low, cell.high, seeds, cell.paper, gap, row.models)
+            exact = ["" if value is None else repr(value) for value in numbers]
+            writer.writerow([row.system.label, machine, *exact])
+    return text.getvalue()
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _interval(cell: Cell) -> str:
+    if cell.low is None or cell.high is None:
+        return "-"
+    return f"{100 * cell.low:.1f} to {100 * cell.high:.1f}"
+
+
+def _difference(cell: Cell) -> str:
+    if cell.score is None or cell.paper is None:
+        return "-"
+    return f"{100 * (cell.score - cell.paper):+.2f}"
