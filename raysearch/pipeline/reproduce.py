@@ -51,12 +51,41 @@ def reproduce(
         NoResultError: every trial of a study failed.
     """
     machines = sorted(machines, key=lambda machine: machine_order(machine, machine))
-    if not run_plan(plan_searches(target, request, machines, seeds), request, callbacks, bars):
-        return []
-    rescored = plan_rescored(target, request, machines, seeds)
-    if rescored.studies and not run_plan(rescored, request, callbacks, bars):
+    if not search_systems(SYSTEMS[target], request, machines, seeds, callbacks, bars):
         return []
     return draw(target, request.out, machines, seeds)
+
+
+def search_systems(
+    systems: Sequence[System],
+    request: Request,
+    machines: Sequence[str],
+    seeds: int,
+    callbacks: Sequence[SearchCallback] = (),
+    bars: ProgressBars = no_progress,
+) -> bool:
+    """Search systems up to their final tests; the same call again resumes.
+
+    Args:
+        systems: to search.
+        request: of the run; its name has no effect.
+        machines: machine types.
+        seeds: number of repetitions of each study with another seed.
+        callbacks: receive the events of the search.
+        bars: show the progress of everything but the search.
+
+    Returns:
+        True if every search has ended; False if a budget stopped one.
+
+    Raises:
+        UserError: as `reproduce`.
+        StoppedError: as `reproduce`.
+        NoResultError: as `reproduce`.
+    """
+    if not run_plan(plan_searches(systems, request, machines, seeds), request, callbacks, bars):
+        return False
+    rescored = plan_rescored(systems, request, machines, seeds)
+    return not rescored.studies or run_plan(rescored, request, callbacks, bars)
 
 
 def draw(target: Target, out: UPath, machines: Sequence[str], seeds: int) -> list[UPath]:
@@ -81,14 +110,16 @@ def draw(target: Target, out: UPath, machines: Sequence[str], seeds: int) -> lis
         case "figure3":
             return write_figure_three(out, machines, seeds)
         case _:
-            return write_table(target, out, machines, seeds)
+            return write_table(out / target, SYSTEMS[target], machines, seeds)
 
 
-def plan_searches(target: Target, request: Request, machines: Sequence[str], seeds: int) -> Plan:
-    """Plan the studies of a target's systems, and the ensembles of them.
+def plan_searches(
+    systems: Sequence[System], request: Request, machines: Sequence[str], seeds: int
+) -> Plan:
+    """Plan the studies of systems, and the ensembles of them.
 
     Args:
-        target: table or figure.
+        systems: to search.
         request: of the run.
         machines: machine types.
         seeds: number of repetitions.
@@ -102,7 +133,7 @@ def plan_searches(target: Target, request: Request, machines: Sequence[str], see
         path = find_space(machine, request.space)
         base = override(load_space(path), request)
         for seed in range(seeds):
-            for system in SYSTEMS[target]:
+            for system in systems:
                 if system.encoder_of:
                     continue
                 space = system_space(base, system, seed)
@@ -128,11 +159,13 @@ def _member(space: Space, base: Space, name: str, seed: int) -> Space:
     return system_space(base, systems[0], seed) if systems else space.member(name)
 
 
-def plan_rescored(target: Target, request: Request, machines: Sequence[str], seeds: int) -> Plan:
+def plan_rescored(
+    systems: Sequence[System], request: Request, machines: Sequence[str], seeds: int
+) -> Plan:
     """Plan the studies of systems that score another system's encoder; nothing is trained.
 
     Args:
-        target: table or figure.
+        systems: to search.
         request: of the run.
         machines: machine types.
         seeds: number of repetitions.
@@ -143,7 +176,7 @@ def plan_rescored(target: Target, request: Request, machines: Sequence[str], see
     return Plan(
         tuple(
             _rescored(system, request.out, machine, seed)
-            for system in SYSTEMS[target]
+            for system in systems
             if system.encoder_of
             for machine in machines
             for seed in range(seeds)

@@ -16,7 +16,7 @@ from raysearch.study.paper import TABLE_ONE, PaperRow
 from raysearch.study.results import Results, read_results
 from raysearch.study.scores import clip_scores_by_id
 from raysearch.study.space import Space
-from raysearch.study.systems import SYSTEMS, System, Target, system_folder
+from raysearch.study.systems import SYSTEMS, System, system_folder
 from raysearch.study.winner import Winner
 from raysearch.training.conditions import PER_PRODUCT
 
@@ -95,17 +95,19 @@ def _configuration(winner: Winner | None) -> tuple[str, ...]:
     return (*map(number, values), winner.inlier.name, number(winner.inlier.p))
 
 
-def table_rows(target: Target, out: UPath, machines: Sequence[str], seeds: int) -> list[TableRow]:
-    """Read the rows of Table II or III from the folders of the studies.
+def table_rows(
+    systems: Sequence[System], out: UPath, machines: Sequence[str], seeds: int
+) -> list[TableRow]:
+    """Read the rows of a table from the folders of the studies.
 
     Args:
-        target: table.
+        systems: a row each.
         out: folder of the results.
         machines: machine types.
         seeds: number of repetitions of each study.
     """
     rows = []
-    for system in SYSTEMS[target]:
+    for system in systems:
         results = {
             machine: [
                 read_results(system_folder(out, system.name, machine, seed))
@@ -118,32 +120,31 @@ def table_rows(target: Target, out: UPath, machines: Sequence[str], seeds: int) 
     return rows
 
 
-def _cells(paper: PaperRow, results: Mapping[str, Sequence[Results]]) -> dict[str, Cell]:
+def _cells(paper: PaperRow | None, results: Mapping[str, Sequence[Results]]) -> dict[str, Cell]:
     scores = {machine: _mean_score(repeated) for machine, repeated in results.items()}
     draws = {machine: _draws(repeated) for machine, repeated in results.items()}
     cells = {
-        machine: Cell(scores[machine], *_bounds(draws[machine]), _share(paper.scores.get(machine)))
+        machine: Cell(scores[machine], *_bounds(draws[machine]), _in_paper(paper, [machine]))
         for machine in results
     }
     values = [score for score in scores.values() if score is not None]
-    known = [paper.scores[machine] for machine in results if machine in paper.scores]
-    whole = len(known) == len(paper.scores) == len(results)
-    compared = (
-        paper.over_all if whole else harmonic_mean(known) if len(known) == len(results) else None
-    )
-    if len(values) < len(results):
-        cells[OVER_ALL] = Cell(None, None, None, _share(compared))
-        return cells
-    all_draws = [each for each in draws.values() if each is not None]
-    over_all = None
-    if len(all_draws) == len(draws):
-        over_all = len(all_draws) / np.sum([1 / each for each in all_draws], axis=0)
-    cells[OVER_ALL] = Cell(harmonic_mean(values), *_bounds(over_all), _share(compared))
+    drawn = [each for each in draws.values() if each is not None]
+    # Means over different machine types do not compare.
+    score = harmonic_mean(values) if len(values) == len(results) else None
+    over_all = len(drawn) / np.sum([1 / each for each in drawn], axis=0) if drawn else None
+    bounds = _bounds(over_all if len(drawn) == len(results) else None)
+    cells[OVER_ALL] = Cell(score, *bounds, _in_paper(paper, list(results)))
     return cells
 
 
-def _share(percent: float | None) -> float | None:
-    return None if percent is None else percent / 100
+def _in_paper(paper: PaperRow | None, machines: Sequence[str]) -> float | None:
+    """Return the paper's harmonic mean over machine types, as printed if they are all of them."""
+    if paper is None:
+        return None
+    if set(machines) == set(paper.scores):
+        return paper.over_all / 100
+    known = [paper.scores[machine] / 100 for machine in machines if machine in paper.scores]
+    return harmonic_mean(known) if len(known) == len(machines) else None
 
 
 def _mean_score(repeated: Sequence[Results]) -> float | None:
@@ -187,39 +188,52 @@ def _count_method(method: str, test_ids: Sequence[str]) -> int:
     return len(test_ids) if method in PER_PRODUCT else 1
 
 
-def write_table(target: Target, out: UPath, machines: Sequence[str], seeds: int) -> list[UPath]:
-    """Write Table II or III.
+def write_table(
+    stem: UPath, systems: Sequence[System], machines: Sequence[str], seeds: int
+) -> list[UPath]:
+    """Write Table II, Table III or another table of systems.
 
     The csv has a line for each system and machine type, in full precision; md and tex have the
     shape of the paper's table, in percent.
 
     Args:
-        target: table.
-        out: folder of the results.
+        stem: path of the files without suffix, in the folder of the results.
+        systems: a row each.
         machines: machine types.
         seeds: number of repetitions of each study.
 
     Returns:
         Paths of the files.
     """
-    rows = table_rows(target, out, machines, seeds)
-    write_text(out / f"{target}.csv", _csv(rows, seeds))
+    rows = table_rows(systems, stem.parent, machines, seeds)
+    write_text(stem.with_suffix(".csv"), _csv(rows, seeds))
     columns = [*machines, OVER_ALL]
     header = ["system", *columns, "models"]
     lines, strong = [], []
     for row in rows:
-        cells = [row.cells[column] for column in columns]
-        models = row.system.paper.models
-        lines += [
-            [row.system.label, *(_percent(cell.score) for cell in cells), str(row.models)],
-            ["95 % interval", *map(_interval, cells), ""],
-            ["paper", *(_percent(cell.paper) for cell in cells), str(models or "")],
-            ["difference", *map(_difference, cells), ""],
-        ]
-        strong += [True, False, False, False]
+        block = _lines(row, columns)
+        lines += block
+        strong += [True] + [False] * (len(block) - 1)
     marks = [[mark and column == 0 for column in range(len(header))] for mark in strong]
-    paths = write_people(out / target, header, lines, marks, notes=_notes(rows, seeds))
-    return [out / f"{target}.csv", *paths]
+    paths = write_people(stem, header, lines, marks, notes=_notes(rows, seeds))
+    return [stem.with_suffix(".csv"), *paths]
+
+
+def _lines(row: TableRow, columns: Sequence[str]) -> list[list[str]]:
+    """Return the lines of a system: its scores, their intervals, and the paper's scores."""
+    cells = [row.cells[column] for column in columns]
+    lines = [
+        [row.system.label, *(_percent(cell.score) for cell in cells), str(row.models)],
+        ["95 % interval", *map(_interval, cells), ""],
+    ]
+    paper = row.system.paper
+    if paper is None:
+        return lines
+    return [
+        *lines,
+        ["paper", *(_percent(cell.paper) for cell in cells), str(paper.models or "")],
+        ["difference", *map(_difference, cells), ""],
+    ]
 
 
 def _notes(rows: Sequence[TableRow], seeds: int) -> list[str]:

@@ -25,7 +25,7 @@ class System:
         name: of its studies.
         label: as the paper calls it.
         part: part of a space file, by which its space differs from the space of all systems.
-        paper: its scores in the paper.
+        paper: its scores in the paper; None for a system of ours.
         note: difference between the paper's system and this one; empty if none is known.
         encoder_of: name of the system whose winner's encoder is scored without an inlier model;
             empty for a system that is searched.
@@ -34,7 +34,7 @@ class System:
     name: str
     label: str
     part: Content
-    paper: PaperRow
+    paper: PaperRow | None = None
     note: str = ""
     encoder_of: str = ""
 

@@ -19,6 +19,7 @@ from tests.command import table
 from tests.records import make_space
 
 MACHINES = ("fan", "valve")
+TABLE_THREE = SYSTEMS["table3"]
 SEEDS = 2
 
 
@@ -27,7 +28,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> UPath:
     """Studies of all systems of Table III, each with a final test of its own."""
     out = to_path(tmp_path_factory.mktemp("paper"))
     number = 0
-    for system in SYSTEMS["table3"]:
+    for system in TABLE_THREE:
         for machine in MACHINES:
             for seed in range(SEEDS):
                 number += 1
@@ -62,9 +63,9 @@ def final_scores(out: UPath, name: str) -> Mapping[str, Sequence[float]]:
 
 
 def test_the_csv_has_every_cell_and_its_difference_from_the_paper(out: UPath) -> None:
-    write_table("table3", out, MACHINES, SEEDS)
+    write_table(out / "table3", TABLE_THREE, MACHINES, SEEDS)
     rows = table(Path(str(out / "table3.csv")))
-    systems = {system.label: system for system in SYSTEMS["table3"]}
+    systems = {system.label: system for system in TABLE_THREE}
     assert [(row["system"], row["machine"]) for row in rows] == [
         (label, machine) for label in systems for machine in (*MACHINES, "All")
     ]
@@ -72,6 +73,7 @@ def test_the_csv_has_every_cell_and_its_difference_from_the_paper(out: UPath) ->
         system = systems[row["system"]]
         scores = final_scores(out, system.name)
         means = {machine: float(np.mean(scores[machine])) for machine in MACHINES}
+        assert system.paper is not None
         known = system.paper.scores
         whole, paper = harmonic_mean(means.values()), harmonic_mean(known[m] for m in MACHINES)
         expected = means.get(row["machine"], whole)
@@ -85,21 +87,21 @@ def test_the_csv_has_every_cell_and_its_difference_from_the_paper(out: UPath) ->
 
 
 def test_seeds_that_differ_widen_the_interval(out: UPath) -> None:
-    both = table_rows("table3", out, MACHINES, SEEDS)[3].cells["valve"]
-    first = table_rows("table3", out, MACHINES, 1)[3].cells["valve"]
+    both = table_rows(TABLE_THREE, out, MACHINES, SEEDS)[3].cells["valve"]
+    first = table_rows(TABLE_THREE, out, MACHINES, 1)[3].cells["valve"]
     assert None not in (both.low, both.high, first.low, first.high)
-    scores = final_scores(out, SYSTEMS["table3"][3].name)["valve"]
+    scores = final_scores(out, TABLE_THREE[3].name)["valve"]
     assert (both.low or 0) < min(scores)
     assert (both.high or 0) > max(scores)
 
 
 def test_people_read_percent_and_what_stands_in(out: UPath) -> None:
-    paths = write_table("table3", out, MACHINES, SEEDS)
+    paths = write_table(out / "table3", TABLE_THREE, MACHINES, SEEDS)
     assert [path.name for path in paths] == ["table3.csv", "table3.md", "table3.tex"]
     text = paths[1].read_text("utf-8")
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     cells = {row[0]: row[1:] for row in lines if row}
-    row = table_rows("table3", out, MACHINES, SEEDS)[0]
+    row = table_rows(TABLE_THREE, out, MACHINES, SEEDS)[0]
     assert cells["**Proposed**"][:3] == [
         f"{100 * (row.cells[column].score or 0):.2f}" for column in (*MACHINES, "All")
     ]
@@ -111,9 +113,9 @@ def test_people_read_percent_and_what_stands_in(out: UPath) -> None:
 
 def test_a_machine_type_that_the_paper_lacks_has_no_difference(tmp_path: Path) -> None:
     out = to_path(tmp_path)
-    for system in SYSTEMS["table3"]:
+    for system in TABLE_THREE:
         conclude(out, system.name, "press", 0, 3)
-    write_table("table3", out, ["press"], 1)
+    write_table(out / "table3", TABLE_THREE, ["press"], 1)
     for row in table(tmp_path / "table3.csv"):
         assert row["ours"]
         assert (row["paper"], row["difference"]) == ("", "")
@@ -121,13 +123,13 @@ def test_a_machine_type_that_the_paper_lacks_has_no_difference(tmp_path: Path) -
 
 def test_a_study_without_a_final_test_leaves_its_cells_empty(tmp_path: Path) -> None:
     out = to_path(tmp_path)
-    for system in SYSTEMS["table3"]:
+    for system in TABLE_THREE:
         for machine in MACHINES:
             conclude(out, system.name, machine, 0, 3)
     folder = system_folder(out, "proposed", "fan", 0)
     for name in ("final_test.csv", "final_scores.csv"):
         (folder / name).unlink()
-    write_table("table3", out, MACHINES, 1)
+    write_table(out / "table3", TABLE_THREE, MACHINES, 1)
     rows = {(row["system"], row["machine"]): row for row in table(tmp_path / "table3.csv")}
     for machine in ("fan", "All"):
         assert rows["Proposed", machine]["ours"] == ""
