@@ -89,7 +89,8 @@ class Options(Strict):
         method: system that is trained and scored.
         epochs: passes over the target machine's training clips; 0 for a method that is not
             trained.
-        backbone: any timm model.
+        backbone: any timm model; `hf-hub:NAME` for a model of a hub, `local-dir:FOLDER` of a
+            folder.
         pretrained: True loads timm's weights, False starts at random, a path loads that file.
         embedding: dimensions of the embedding, D.
         dropout: probability, before the neck.
@@ -197,6 +198,11 @@ class Options(Strict):
     def segment(self) -> int:
         """Length of a segment in samples, T."""
         return round(self.segment_seconds * self.rate)
+
+    @property
+    def spectrogram(self) -> tuple[int, int]:
+        """Mel bands and frames of a segment's spectrogram."""
+        return self.n_mels, self.segment // self.hop + 1
 
     def replace(self, values: Mapping[str, Any]) -> "Options":
         """Return the options with other values, which are checked.

@@ -72,6 +72,11 @@ class Detector(ABC):
         """Product IDs that the detector knows, in ascending order."""
         return sorted(self.thresholds, key=id_order)
 
+    @property
+    @abstractmethod
+    def parameters(self) -> int:
+        """Number of weights of all networks."""
+
     @abstractmethod
     def embed(self, wave: Int16, identity: str) -> Embeddings:
         """Compute the embeddings (S, D) of a clip's segments from its samples (L,).
@@ -206,6 +211,11 @@ class EncoderDetector(Detector):
     def embedder(self) -> Embedder:
         """Front end and encoder of the detector."""
         return Embedder(self.encoder, self.options, self.ids)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights of the encoder."""
+        return sum(weight.numel() for weight in self.encoder.parameters())
 
     def embed(self, wave: Int16, identity: str) -> Embeddings:
         """Compute the embeddings (S, D) of a clip's segments from its samples (L,)."""

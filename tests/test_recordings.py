@@ -65,7 +65,7 @@ def test_machine_types_and_ids_never_seen(abroad: tuple[Path, Ended]) -> None:
         f"{kind}_kettle_section_{i}_test.csv"
         for kind in ("anomaly_score", "decision_result")
         for i in (10, 13, 20)
-    }
+    } | {"task2_1.meta.yaml"}
     clip = "data/kettle/id_10/abnormal/00000000.wav"
     score = raysearch("score", "runs/kettle/detector", clip, folder=home)
     assert score.out.splitlines()[1].startswith(f"{clip},10,")

@@ -116,7 +116,7 @@ def test_run_writes_every_file(plain: Study) -> None:
         f"submission/{kind}_valve_section_0{i}_source_test.csv"
         for kind in ("anomaly_score", "decision_result")
         for i in (3, 4, 5)
-    }
+    } | {"submission/task2_1.meta.yaml"}
     expected = {
         *("study.json", "study.journal", "trials.csv", "final_test.csv", "test_ledger.jsonl"),
         *("report.html", "final_scores.csv", "evidence/clips.csv", "evidence/wrong/wrong.json"),

@@ -5,6 +5,7 @@ Shape letters: B samples, M mel bands, F frames, H pooled features of the backbo
 
 from torch import Tensor
 
+from raysearch.config import Options
 from raysearch.methods.untrained import Untrained
 from raysearch.model.encoder import Encoder
 
@@ -12,11 +13,11 @@ from raysearch.model.encoder import Encoder
 class Backbone(Encoder):
     """A backbone without a neck."""
 
-    def __init__(self, name: str, *, pretrained: bool | str) -> None:
+    def __init__(self, options: Options, *, pretrained: bool | str) -> None:
         """Build the network.
 
         Args:
-            name: of a timm model.
+            options: of the encoder.
             pretrained: as `BackboneEncoder`.
 
         Raises:
@@ -26,7 +27,7 @@ class Backbone(Encoder):
         from raysearch.model.backbone import new_backbone
 
         super().__init__()
-        self.backbone = new_backbone(name, pretrained)
+        self.backbone = new_backbone(options.backbone, pretrained, options.spectrogram)
 
     def embed(self, spectrograms: Tensor) -> Tensor:
         """Return pooled features (B, H) of spectrograms (B, 1, M, F)."""
@@ -39,4 +40,4 @@ class Frozen(Untrained):
 
     def network(self, products: int, *, pretrained: bool | str) -> Backbone:
         """Build the network."""
-        return Backbone(self.options.backbone, pretrained=pretrained)
+        return Backbone(self.options, pretrained=pretrained)

@@ -3,32 +3,77 @@
 Shape letters: B samples, M mel bands, F frames.
 """
 
+import json
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from raysearch.errors import UserError, one_line
 from raysearch.model.eager import postpone_compiler
+from raysearch.model.names import is_on_hub
 
 # Before timm, which imports torchvision and with it the compiler.
 postpone_compiler()
 
 import timm  # noqa: E402
+from huggingface_hub import hf_hub_download  # noqa: E402
+
+Size = tuple[int, int]
+"""Mel bands and frames of a spectrogram."""
 
 
-def new_backbone(name: str, pretrained: bool | str) -> nn.Module:
+class FixedSize(nn.Module):
+    """A network of a fixed input size, fitted to spectrograms of another size."""
+
+    def __init__(self, network: nn.Module, size: Size) -> None:
+        """Set the network's size, and interpolate its positions.
+
+        Args:
+            network: of timm, with `set_input_size`.
+            size: of the spectrograms, (M, F).
+        """
+        super().__init__()
+        self.network = network
+        self.head_hidden_size = features(network)
+        config: Any = network.pretrained_cfg
+        _, height, width = config["input_size"]
+        # As audio transformers have it.
+        self.is_turned = width == size[0] and height != size[0]
+        height, width = size[::-1] if self.is_turned else size
+        patches: Any = getattr(network, "patch_embed", None)
+        patch = (1, 1) if patches is None else patches.patch_size
+        self.padding = (-width % patch[1], -height % patch[0])
+        resize: Any = network.set_input_size
+        resize(img_size=(height + self.padding[1], width + self.padding[0]))
+
+    def forward(self, spectrograms: Tensor) -> Tensor:
+        """Return the features of spectrograms (B, 1, M, F)."""
+        images = spectrograms.transpose(2, 3) if self.is_turned else spectrograms
+        right, below = self.padding
+        # Patches are whole, so the last column and row are repeated.
+        values: Tensor = self.network(functional.pad(images, (0, right, 0, below), "replicate"))
+        return values
+
+
+def new_backbone(name: str, pretrained: bool | str, size: Size) -> nn.Module:
     """Build a network of timm, (B, 1, M, F) -> (B, `features`).
 
+    A network of a fixed input size is fitted to the spectrograms, see `FixedSize`. If its input is
+    as wide as they have bands, the frames come first.
+
     Args:
-        name: of a timm model.
-        pretrained: True for timm's weights, False for random ones, a path for a file.
+        name: of a timm model; `hf-hub:...` for a model of a hub, `local-dir:...` of a folder.
+        pretrained: True for the model's weights, False for random ones, a path for a file.
+        size: of the spectrograms, (M, F).
 
     Raises:
-        UserError: timm has no such model, or its weights cannot be loaded.
+        UserError: there is no such model, or its weights cannot be loaded.
     """
-    if not _exists(name):
+    if not is_on_hub(name) and not _exists(name):
         similar = _similar_names(name)
         hint = f", for example {', '.join(similar)}" if similar else "; see timm.list_models()"
         raise UserError(f"backbone: timm has no model {name!r}{hint}")
@@ -47,9 +92,11 @@ def new_backbone(name: str, pretrained: bool | str) -> nn.Module:
             num_classes=0,
         )
     except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if is_on_hub(name):
+            raise UserError(f"backbone: {name} cannot be loaded ({reason[:200]})") from error
         if not pretrained:
             raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"pretrained: the weights of {name} cannot be loaded ({reason[:120]}); download them "
             "where there is a network and set `pretrained: FILE` in the space file, or "
@@ -59,7 +106,20 @@ def new_backbone(name: str, pretrained: bool | str) -> nn.Module:
         raise UserError(
             f"pretrained: {pretrained} does not hold the weights of {name} ({missing} is missing)"
         )
-    return model
+    return FixedSize(model, size) if hasattr(model, "set_input_size") else model
+
+
+def read_architecture(name: str) -> dict[str, Any] | None:
+    """Return the config.json of a network on a hub or in a folder; None for timm's own."""
+    if not is_on_hub(name):
+        return None
+    source, _, model = name.partition(":")
+    if source == "local-dir":
+        path = Path(model) / "config.json"
+    else:
+        path = Path(hf_hub_download(model, "config.json"))
+    content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return content
 
 
 def features(backbone: nn.Module) -> int:
@@ -79,7 +139,8 @@ def check_backbone(backbone: str, pretrained: bool | str, spectrograms: Tensor) 
     Raises:
         UserError: as `new_backbone`; the backbone does not take such spectrograms.
     """
-    model = new_backbone(backbone, pretrained).eval()
+    size = spectrograms.shape[2], spectrograms.shape[3]
+    model = new_backbone(backbone, pretrained, size).eval()
     try:
         with torch.inference_mode():
             model(spectrograms)

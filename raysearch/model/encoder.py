@@ -69,7 +69,7 @@ class BackboneEncoder(Encoder):
         from raysearch.model.backbone import features, new_backbone
 
         super().__init__()
-        self.backbone = new_backbone(options.backbone, pretrained)
+        self.backbone = new_backbone(options.backbone, pretrained, options.spectrogram)
         self.neck = nn.Sequential(
             nn.Dropout(options.dropout),
             nn.Linear(features(self.backbone), options.embedding),

@@ -131,9 +131,8 @@ def _cells(paper: PaperRow | None, results: Mapping[str, Sequence[Results]]) -> 
     drawn = [each for each in draws.values() if each is not None]
     # Means over different machine types do not compare.
     score = harmonic_mean(values) if len(values) == len(results) else None
-    over_all = len(drawn) / np.sum([1 / each for each in drawn], axis=0) if drawn else None
-    bounds = _bounds(over_all if len(drawn) == len(results) else None)
-    cells[OVER_ALL] = Cell(score, *bounds, _in_paper(paper, list(results)))
+    over_all = _harmonic_means(drawn) if len(drawn) == len(results) else None
+    cells[OVER_ALL] = Cell(score, *_bounds(over_all), _in_paper(paper, list(results)))
     return cells
 
 
@@ -165,6 +164,12 @@ def _draws(repeated: Sequence[Results]) -> Floats | None:
     generator = np.random.default_rng([SEED, len(runs)])
     drawn = generator.integers(len(runs), size=(len(runs), RESAMPLES))
     return np.asarray(scores[drawn, np.arange(RESAMPLES)].mean(axis=0))
+
+
+def _harmonic_means(draws: Sequence[Floats]) -> Floats:
+    """Return the harmonic mean of each resample (R,) over machine types."""
+    with np.errstate(divide="ignore"):  # A score of 0 makes a mean of 0.
+        return np.asarray(len(draws) / np.sum([1 / each for each in draws], axis=0))
 
 
 def _bounds(draws: Floats | None) -> tuple[float | None, float | None]:

@@ -19,6 +19,7 @@ from raysearch import __version__
 from raysearch.config import Options
 from raysearch.detector import Detector, EncoderDetector, restore_model
 from raysearch.errors import UserError
+from raysearch.model.names import architecture_folder, is_on_hub
 from raysearch.scoring.inlier import InlierModel, InlierSpec
 from raysearch.storage import write_text
 from raysearch.study.ensemble import Ensemble, Member
@@ -29,24 +30,31 @@ from raysearch.training.network import best_device, new_encoder
 def save_detector(detector: Detector, folder: UPath) -> None:
     """Save a detector; `detector.json` comes last, so an incomplete folder is no detector."""
     (folder / "detector.json").unlink(missing_ok=True)
+    if isinstance(detector, Ensemble):
+        special = _save_members(detector, folder)
+    else:
+        assert isinstance(detector, EncoderDetector), detector
+        special = _save_encoder(detector, folder)
     facts = {
         "raysearch": __version__,
         "machine": detector.machine,
         "ids": detector.ids,
+        **special,
         "mean": detector.mean,
         "std": detector.std,
         "thresholds": dict(detector.thresholds),
         "options": detector.options.model_dump(),
     }
-    if isinstance(detector, Ensemble):
-        facts |= _save_members(detector, folder)
-    else:
-        assert isinstance(detector, EncoderDetector), detector
-        facts |= _save_encoder(detector, folder)
     write_text(folder / "detector.json", json.dumps(facts, indent=2) + "\n")
 
 
 def _save_encoder(detector: EncoderDetector, folder: UPath) -> dict[str, Any]:
+    # Imported here: timm takes seconds, and most detectors need no file of a hub.
+    architecture = None
+    if is_on_hub(detector.options.backbone):
+        from raysearch.model.backbone import read_architecture
+
+        architecture = read_architecture(detector.options.backbone)
     checkpoint.save(folder / "encoder.safetensors", detector.encoder.state_dict(), {})
     arrays = {
         f"{identity}/{name}": torch.from_numpy(np.array(array, order="C"))
@@ -58,6 +66,7 @@ def _save_encoder(detector: EncoderDetector, folder: UPath) -> dict[str, Any]:
         "products": len(detector.models),
         "inlier": detector.spec.name,
         "p": detector.spec.p,
+        **({"architecture": architecture} if architecture else {}),
     }
 
 
@@ -113,7 +122,9 @@ def _load_ensemble(folder: UPath, facts: Mapping[str, Any]) -> Ensemble:
 def _load_encoder_detector(folder: UPath, facts: Mapping[str, Any]) -> EncoderDetector:
     options = Options(**facts["options"])
     spec = InlierSpec(facts["inlier"], facts["p"])
-    encoder = new_encoder(options, facts["products"], pretrained=False)
+    with architecture_folder(options.backbone, facts.get("architecture")) as backbone:
+        network = options.replace({"backbone": backbone})
+        encoder = new_encoder(network, facts["products"], pretrained=False)
     weights, _ = checkpoint.load(folder / "encoder.safetensors")
     encoder.load_state_dict(weights)
     arrays, _ = checkpoint.load(folder / "inlier.safetensors")

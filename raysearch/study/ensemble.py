@@ -44,6 +44,11 @@ class Ensemble(Detector):
 
     members: tuple[Member, ...]
 
+    @property
+    def parameters(self) -> int:
+        """Number of weights of the members' networks."""
+        return sum(member.detector.parameters for member in self.members)
+
     def embed(self, wave: Int16, identity: str) -> Embeddings:
         """Compute the standardised scores (1, M) of a clip from its samples (L,)."""
         return np.concatenate(

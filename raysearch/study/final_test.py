@@ -22,6 +22,8 @@ from raysearch.storage import append_line, write_text
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import LEDGER
 from raysearch.study.scores import FinalScore, write_scores
+from raysearch.study.submission import write_meta
+from raysearch.study.submission import write_scores as write_submission
 from raysearch.study.winner import Winner
 
 Scores = dict[str, list[tuple[Clip, float]]]
@@ -71,7 +73,8 @@ def final_test(
         return FinalResult(None, ("no final test: there are no test clips of the test IDs",))
     _append_to_ledger(context, winner, len(testable), command)
     scores, remarks = _score(testable, detector, source.allow_defects, on_clips)
-    _write_submission(folder / "submission", winner.machine, detector, scores)
+    write_submission(folder / "submission", winner.machine, detector.thresholds, scores)
+    _write_meta(folder / "submission", winner, detector, context)
     labels = read_ground_truth(source.ground_truth or source.root, winner.machine, test_ids)
     _write_scores(folder / "final_scores.csv", detector, scores, labels)
     result = score_test_clips(scores, labels, test_ids)
@@ -155,19 +158,19 @@ def _append_to_ledger(context: StudyContext, winner: Winner, clips: int, command
     append_line(context.folder / LEDGER, json.dumps(entry))
 
 
-def _write_submission(folder: UPath, machine: str, detector: Detector, scores: Scores) -> None:
-    """Write a pair of files for each product ID and domain."""
-    for identity, rows in scores.items():
-        section = f"{int(identity):02d}" if identity.isdecimal() else identity
-        threshold = detector.thresholds[identity]
-        for domain in sorted({clip.domain for clip, _ in rows}):
-            part = [(clip.name, score) for clip, score in rows if clip.domain == domain]
-            kind = "test" if domain == "unknown" else f"{domain}_test"
-            stem = f"{machine}_section_{section}_{kind}.csv"
-            values = "".join(f"{name},{score!r}\n" for name, score in part)
-            decisions = "".join(f"{name},{int(score > threshold)}\n" for name, score in part)
-            write_text(folder / f"anomaly_score_{stem}", values)
-            write_text(folder / f"decision_result_{stem}", decisions)
+def _write_meta(folder: UPath, winner: Winner, detector: Detector, context: StudyContext) -> None:
+    """Write the meta information of the submission."""
+    record = context.study.record(winner.trial)
+    rows = record.rows if record is not None else ()
+    options = winner.config(context.space.fixed).options
+    write_meta(
+        folder,
+        winner,
+        options,
+        next((row for row in rows if row.spec == winner.inlier), None),
+        parameters=detector.parameters,
+        members=len(context.space.members),
+    )
 
 
 def _write_scores(

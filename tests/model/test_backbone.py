@@ -7,10 +7,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models import save_for_hf
 from torch import Tensor
 
 from raysearch.errors import UserError
-from raysearch.model.backbone import check_backbone
+from raysearch.model.backbone import check_backbone, features, new_backbone
 
 
 def spectrograms(bands: int = 32, frames: int = 63) -> Tensor:
@@ -82,10 +83,40 @@ def test_an_unknown_backbone_is_answered_with_near_names(
     assert "\n" not in message
 
 
-def test_a_backbone_of_one_size_is_refused_for_another() -> None:
-    with pytest.raises(UserError) as caught:
-        check_backbone("test_vit", False, spectrograms(bands=32, frames=63))
-    message = str(caught.value)
-    assert message.startswith("backbone: test_vit does not take spectrograms of 32 bands and 63 fr")
-    assert "\n" not in message
-    check_backbone("test_vit", False, spectrograms(bands=160, frames=160))
+@pytest.mark.parametrize(("bands", "frames"), [(160, 160), (32, 63), (64, 47)])
+def test_a_transformer_takes_spectrograms_of_any_size(bands: int, frames: int) -> None:
+    check_backbone("test_vit", False, spectrograms(bands=bands, frames=frames))
+
+
+@pytest.fixture
+def transformer(tmp_path: Path) -> Path:
+    """Save an audio transformer as a hub has it: 128 frames of 32 mel bands."""
+    torch.manual_seed(0)
+    model = timm.create_model("test_vit", in_chans=1, num_classes=3, img_size=(128, 32))
+    arguments = {"img_size": [128, 32], "in_chans": 1, "num_classes": 3}
+    config = {"input_size": [1, 128, 32], "num_classes": 3}
+    folder = tmp_path / "transformer"
+    save_for_hf(model, str(folder), {"pretrained_cfg": config}, arguments, safe_serialization=True)
+    return folder
+
+
+def test_a_transformer_of_a_folder_hears_frames_first(transformer: Path) -> None:
+    network = new_backbone(f"local-dir:{transformer}", True, (32, 128)).eval()
+    saved = timm.create_model(f"local-dir:{transformer}", pretrained=True, num_classes=0).eval()
+    batch = torch.randn(2, 1, 32, 128)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(batch), saved(batch.transpose(2, 3)))
+    assert features(network) == network(batch).shape[1]
+
+
+def test_its_positions_are_interpolated_for_shorter_segments(transformer: Path) -> None:
+    network = new_backbone(f"local-dir:{transformer}", True, (32, 63)).eval()
+    with torch.inference_mode():
+        assert torch.isfinite(network(torch.randn(2, 1, 32, 63))).all()
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_folder_without_a_network_is_refused(tmp_path: Path, pretrained: bool) -> None:
+    with pytest.raises(UserError, match=r"^backbone: local-dir:.*/nothing cannot be loaded") as e:
+        check_backbone(f"local-dir:{tmp_path}/nothing", pretrained, spectrograms())
+    assert "\n" not in str(e.value)

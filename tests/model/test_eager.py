@@ -25,7 +25,7 @@ def step():
     optimiser.step()
     schedule.step()
 
-model = new_backbone("test_efficientnet", False)
+model = new_backbone("test_efficientnet", False, (64, 63))
 optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=1e-3, total_steps=9)
 step()

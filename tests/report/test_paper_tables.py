@@ -11,6 +11,7 @@ from upath import UPath
 
 from raysearch.report.paper_tables import count_models, table_rows, write_table, write_table_one
 from raysearch.storage import to_path
+from raysearch.study.folder import StudyFolder
 from raysearch.study.paper import TABLE_ONE
 from raysearch.study.results import read_results
 from raysearch.study.systems import SYSTEMS, system_folder, system_space
@@ -93,6 +94,19 @@ def test_seeds_that_differ_widen_the_interval(out: UPath) -> None:
     scores = final_scores(out, TABLE_THREE[3].name)["valve"]
     assert (both.low or 0) < min(scores)
     assert (both.high or 0) > max(scores)
+
+
+def test_a_score_of_zero_makes_a_mean_of_zero(tmp_path: Path) -> None:
+    out = to_path(tmp_path)
+    for machine in MACHINES:
+        conclude(out, "proposed", machine, 0, 3)
+    folder = system_folder(out, "proposed", "fan", 0)
+    study = StudyFolder(folder)
+    wrong = [replace(score, score=-float(score.label or 0)) for score in runs.final_scores()]
+    runs.take_final_test(study, wrong)
+    (row,) = table_rows(TABLE_THREE[:1], out, MACHINES, 1)
+    whole = row.cells["All"]
+    assert (whole.score, whole.low, whole.high) == (0, 0, 0)
 
 
 def test_people_read_percent_and_what_stands_in(out: UPath) -> None:

@@ -10,7 +10,9 @@ from typing import NoReturn
 import numpy as np
 import pytest
 import soundfile
+import timm
 import torch
+from timm.models import save_for_hf
 from upath import UPath
 
 from raysearch.detector import Detector
@@ -357,3 +359,19 @@ def test_samples_need_a_rate_and_an_id(files: list[Path]) -> None:
         make_detector().score(samples, id="4", rate=rate)
     [only] = make_detector(ids=("7",)).score(samples, rate=rate)
     assert only.id == "7"
+
+
+def test_a_detector_of_a_folders_network_does_without_the_folder(
+    local: UPath, tmp_path: Path, files: list[Path]
+) -> None:
+    network = tmp_path / "network"
+    model = timm.create_model("test_vit", in_chans=1, num_classes=2, img_size=(32, 32))
+    arguments = {"img_size": [32, 32], "in_chans": 1, "num_classes": 2}
+    save_for_hf(model, str(network), model_args=arguments, safe_serialization=True)
+    detector = make_detector(
+        "knn", 1, ids=IDS, method="frozen", backbone=f"local-dir:{network}", embedding=64
+    )
+    save_detector(detector, local / "detector")
+    expected = detector.score(files)
+    shutil.rmtree(network)
+    assert load_detector(local / "detector").score(files) == expected

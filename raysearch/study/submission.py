@@ -1,0 +1,131 @@
+"""The files of a DCASE Task 2 submission: scores, decisions, and the system's meta information."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from upath import UPath
+
+from raysearch.config import PARALLEL, Options
+from raysearch.data.index import Clip
+from raysearch.scoring.metrics import harmonic_mean
+from raysearch.storage import write_text
+from raysearch.study.winner import Winner
+from raysearch.training.conditions import has_effect
+from raysearch.training.outcome import InlierResult
+
+Scores = Mapping[str, Sequence[tuple[Clip, float]]]
+"""Product ID -> clips and their anomaly scores, higher = more anomalous."""
+
+META = "task2_1.meta.yaml"
+
+HEAD = """\
+# Meta information of a DCASE Task 2 submission. What is null is yours to fill in, beginning with
+# the label; compare the keys with the template of your year's challenge.
+"""
+
+
+def write_scores(
+    folder: UPath, machine: str, thresholds: Mapping[str, float], scores: Scores
+) -> None:
+    """Write a pair of files for each product ID and domain.
+
+    Args:
+        folder: of the submission.
+        machine: machine type.
+        thresholds: product ID -> score above which a clip is called anomalous.
+        scores: of the test clips.
+    """
+    for identity, rows in scores.items():
+        section = f"{int(identity):02d}" if identity.isdecimal() else identity
+        for domain in sorted({clip.domain for clip, _ in rows}):
+            part = [(clip.name, score) for clip, score in rows if clip.domain == domain]
+            kind = "test" if domain == "unknown" else f"{domain}_test"
+            stem = f"{machine}_section_{section}_{kind}.csv"
+            values = "".join(f"{name},{score!r}\n" for name, score in part)
+            decisions = "".join(
+                f"{name},{int(score > thresholds[identity])}\n" for name, score in part
+            )
+            write_text(folder / f"anomaly_score_{stem}", values)
+            write_text(folder / f"decision_result_{stem}", decisions)
+
+
+def write_meta(
+    folder: UPath,
+    winner: Winner,
+    options: Options,
+    row: InlierResult | None,
+    *,
+    parameters: int,
+    members: int,
+) -> None:
+    """Write the meta information.
+
+    Args:
+        folder: of the submission.
+        winner: frozen configuration.
+        options: of the winner.
+        row: validation result of the winner.
+        parameters: number of trained or pretrained weights of the detector.
+        members: number of detectors of an ensemble; 0 for another system.
+    """
+    results = {} if row is None or not row.auc else {winner.machine: _areas(row)}
+    content = {
+        "submission": {
+            "label": None,
+            "name": f"raysearch, {options.method}",
+            "abbreviation": options.method[:10],
+            "authors": [
+                {
+                    "lastname": None,
+                    "firstname": None,
+                    "email": None,
+                    "corresponding": True,
+                    "affiliation": {"institution": None, "department": None, "location": None},
+                }
+            ],
+        },
+        "system": {
+            "description": _description(winner, options, members),
+            "complexity": {"total_parameters": parameters},
+            "source_code": None,
+        },
+        "results": {"development_dataset": results},
+    }
+    write_text(folder / META, HEAD + yaml.safe_dump(content, sort_keys=False))
+
+
+def _description(winner: Winner, options: Options, members: int) -> dict[str, Any]:
+    has_mixup = has_effect("mixup", options.model_dump()) and options.mixup != "off"
+    inlier = "" if winner.inlier.name == "none" else f", {winner.inlier.name}"
+    uses_backbone = has_effect("backbone", options.model_dump())
+    is_pretrained = uses_backbone and bool(options.pretrained)
+    return {
+        "input_sampling_rate": f"{options.rate / 1000:g}kHz",
+        "acoustic_features": {
+            "log": "log-mel energies",
+            "db": "log-mel energies",
+            "none": "mel energies",
+        }[options.compression],
+        "data_augmentation": "mixup" if has_mixup else None,
+        "embeddings": options.backbone if is_pretrained else None,
+        "machine_learning_method": f"{options.method}{inlier}",
+        "ensemble_method_subsystem_count": members or None,
+        "decision_making": "average" if options.method == PARALLEL else None,
+        "external_data_usage": "pretrained weights" if is_pretrained else None,
+    }
+
+
+def _areas(row: InlierResult) -> dict[str, Any]:
+    """Return AUC and pAUC in percent, harmonic means over the validation IDs and of each."""
+    return {
+        "averaged_auc": round(100 * harmonic_mean(row.auc.values()), 2),
+        "averaged_pauc": round(100 * harmonic_mean(row.pauc.values()), 2),
+        "sections": {
+            identity: {
+                "auc": round(100 * row.auc[identity], 2),
+                "pauc": round(100 * row.pauc[identity], 2),
+            }
+            for identity in row.auc
+        },
+    }
