@@ -11,7 +11,8 @@ from raysearch.backend.address import check_address
 from raysearch.backend.connection import RayConnection, connect_to_ray
 from raysearch.backend.resources import check_gpus
 from raysearch.backend.search_callback import SearchCallback
-from raysearch.data.dataset import TrialData, make_source
+from raysearch.data.dataset import Source, TrialData, make_source
+from raysearch.data.index import Index
 from raysearch.errors import NoResultError, UserError
 from raysearch.pipeline.execute import execute
 from raysearch.pipeline.plan import Plan, PlannedEnsemble, PlannedStudy, plan_run
@@ -81,7 +82,7 @@ def run_plan(
         StoppedError: as `run`.
         NoResultError: as `run`.
     """
-    prepared = [_prepare(request, planned) for planned in plan.studies]
+    prepared = _prepare(request, plan.studies)
     for ensemble in plan.ensembles:
         check_ensemble_folder(ensemble, fresh=request.fresh)
     check_gpus(request.resources, request.address)
@@ -114,28 +115,34 @@ def run_plan(
     return is_finished
 
 
-def _prepare(request: Request, planned: PlannedStudy) -> Prepared:
-    """Check a study before anything is written."""
-    machine, space = planned.machine, planned.space
-    if space.strategy.warm_start == "paper":
-        paper_start(machine)
-    if space.tracking == "mlflow":
-        # Only here: MLflow takes seconds to import.
-        from raysearch.backend.mlflow_runs import check_tracking
+def _prepare(request: Request, studies: Sequence[PlannedStudy]) -> list[Prepared]:
+    """Check studies before anything is written; recordings that they share are indexed once."""
+    indices: dict[tuple[Source, tuple[str, ...]], Index] = {}
+    prepared = []
+    for planned in studies:
+        space = planned.space
+        if space.strategy.warm_start == "paper":
+            paper_start(planned.machine)
+        if space.tracking == "mlflow":
+            # Only here: MLflow takes seconds to import.
+            from raysearch.backend.mlflow_runs import check_tracking
 
-        check_tracking()
-    source = make_source(
-        request.data,
-        machine,
-        space.validation_ids,
-        space.source_options,
-        ground_truth=request.ground_truth,
-        allow_defects=request.allow_defects,
-    )
-    index = check_recordings(source, space)
-    fresh = request.fresh and StudyFolder(planned.folder).exists()
-    check_networks(space, thoroughly=fresh)
-    return Prepared(planned, source, index)
+            check_tracking()
+        source = make_source(
+            request.data,
+            planned.machine,
+            space.validation_ids,
+            space.source_options,
+            ground_truth=request.ground_truth,
+            allow_defects=request.allow_defects,
+        )
+        key = source, space.test_ids
+        if key not in indices:
+            indices[key] = check_recordings(source, space)
+        fresh = request.fresh and StudyFolder(planned.folder).exists()
+        check_networks(space, thoroughly=fresh)
+        prepared.append(Prepared(planned, source, indices[key]))
+    return prepared
 
 
 def _create(
@@ -145,22 +152,23 @@ def _create(
     # A study with a winner most likely needs no further search.
     if request.fresh or not all((study.folder / "frozen.json").is_file() for study in prepared):
         connection.start()
-    recordings = []
+    opened: dict[Source, TrialData] = {}
     for study in prepared:
-        data = read_recordings(study, bars)
-        logger.info("%s: %s; space %s", data.machine, _summary(data), study.planned.space_file)
-        for defect in data.defects:
-            logger.info("left out: %s: %s", defect.path, defect.reason)
+        if study.source not in opened:
+            data = opened[study.source] = read_recordings(study, bars)
+            logger.info("%s: %s; space %s", data.machine, _summary(data), study.planned.space_file)
+            for defect in data.defects:
+                logger.info("left out: %s: %s", defect.path, defect.reason)
         if not request.fresh:
-            check_same_recordings(study.folder, data.fingerprint)
-        recordings.append(data)
+            check_same_recordings(study.folder, opened[study.source].fingerprint)
     if connection.is_started:
         # Optuna is imported while Ray starts.
         import raysearch.search.sampler  # noqa: F401
 
         connection.check()
     studies = []
-    for study, data in zip(prepared, recordings, strict=True):
+    for study in prepared:
+        data = opened[study.source]
         context = StudyContext(study.folder, study.source, data.fingerprint, study.space)
         create_study(
             context,

@@ -11,6 +11,8 @@ from raysearch.study.folder import study_name
 from raysearch.study.space_files import find_space, load_space
 
 SPACES = Path("search_spaces")
+SEARCHES = ("run", "reproduce")
+"""Commands that search."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,12 @@ def remote_command(argv: Sequence[str], environ: Mapping[str, str]) -> RemoteCom
         for value in option_values(rest, flag):
             shared_path(value, flag)
     machines = option_values(rest, "--machine")
+    is_whole = argv[0] == "reproduce" and not machines
     space, files = _space(machines, options["--space"])
     arguments = [*rest, "--data", data, "--out", out, *(["--space", space] if space else [])]
     metadata = {
-        "kind": argv[0],
-        "machine": ",".join(dict.fromkeys(machines)),
+        "kind": "run" if argv[0] in SEARCHES else argv[0],
+        "machine": "all" if is_whole else ",".join(dict.fromkeys(machines)),
         "out": redact(out.rstrip("/")),
         "data": redact(data),
         "name": (option_values(rest, "--name") or [""])[-1],
@@ -63,14 +66,14 @@ def remote_command(argv: Sequence[str], environ: Mapping[str, str]) -> RemoteCom
 
 
 def run_folders(entrypoint: str) -> list[str]:
-    """List the run folders that a command writes; for `--machine all` their parent folder."""
+    """List the run folders that a command writes; their parent folder if they are many."""
     arguments = shlex.split(entrypoint)
     # The endpoint of an object store follows a URI.
     folder, mark, endpoint = (option_values(arguments, "--out") or [""])[-1].partition("?")
     out = folder.rstrip("/")
     machines = list(dict.fromkeys(option_values(arguments, "--machine")))
     name = (option_values(arguments, "--name") or [""])[-1]
-    if "all" in machines:
+    if "all" in machines or "reproduce" in arguments[:2]:
         folders = [out]
     else:
         several = len(machines) > 1

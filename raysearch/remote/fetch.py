@@ -29,6 +29,8 @@ RESULTS = (
     "test_ledger.jsonl",
 )
 """Files of a run's folder that are fetched if they exist."""
+TABLES = ("table?.*", "figure3.html", "report.html")
+"""Files of a folder of runs that are fetched if they exist."""
 HEAVY = ("encoders/", "tune/", "records/", "proposals/", "study.journal*")
 """Files that rsync leaves out."""
 
@@ -71,6 +73,10 @@ def _keep(folder: UPath, source: str, to: Path) -> list[Path]:
         for pattern in RESULTS:
             for path in sorted(run.glob(pattern), key=str):
                 _copy(path, to / run.name / path.name)
+    if folder not in runs:
+        for pattern in TABLES:
+            for path in sorted(folder.glob(pattern), key=str):
+                _copy(path, to / path.name)
     return [to / run.name for run in runs]
 
 

@@ -15,7 +15,7 @@ from raysearch.errors import UserError
 from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_bytes, write_text
 from raysearch.study.confidence import Confidence, read_confidence
-from raysearch.study.folder import studies_in
+from raysearch.study.folder import series, studies_in
 from raysearch.study.manifest import read_manifest
 from raysearch.study.scores import final_score
 from raysearch.study.space import Space, check_space
@@ -157,9 +157,9 @@ def _table_two(studies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Build a row per method and series; the studies of a series differ in machine type only."""
     table: dict[str, dict[str, float | None]] = {}
     for study in studies:
-        series = _series(study["run"], study["machine"])
-        named = series and series != study["method"]
-        row = f"{study['method']} ({series})" if named else study["method"]
+        name = series(study["run"], study["machine"])
+        is_named = name and name != study["method"]
+        row = f"{study['method']} ({name})" if is_named else study["method"]
         table.setdefault(row, {})[study["machine"]] = study["final_score"]
     machines = list(dict.fromkeys(study["machine"] for study in studies))
     tested = {m for scores in table.values() for m, score in scores.items() if score is not None}
@@ -170,11 +170,6 @@ def _table_two(studies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         mean = harmonic_mean(values) if values and len(values) == len(tested) else None
         rows.append({"method": name, **{m: scores.get(m) for m in machines}, "All": mean})
     return rows
-
-
-def _series(run: str, machine: str) -> str:
-    """Return the `--name` of a run, which the runs of one command share; empty without it."""
-    return "" if run == machine else run.removesuffix(f"-{machine}")
 
 
 def _best_cells(rows: Sequence[Sequence[str]]) -> list[list[bool]]:

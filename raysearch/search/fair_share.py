@@ -10,7 +10,8 @@ class FairShare:
     """A scheduler that serves the study with the fewest running trials first.
 
     At most as many studies are active as trials run concurrently, so that every active study makes
-    progress. A waiting study is warm-started from the studies finished by then.
+    progress. A waiting study is warm-started from the studies of its series that are finished by
+    then: those of other machine types, not those of other methods or repetitions.
     """
 
     def __init__(self, queues: Sequence[TrialQueue], concurrent: int) -> None:
@@ -72,7 +73,7 @@ class FairShare:
         if not self.waiting:
             return False
         queue = self.waiting.pop(0)
-        queue.warm_start(self.finished)
+        queue.warm_start([other for other in self.finished if other.series == queue.series])
         self.active.append(queue)
         return True
 

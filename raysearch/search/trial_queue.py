@@ -11,6 +11,7 @@ from raysearch.search.dimensions import is_exhausted
 from raysearch.search.warm_start import best_starts, merge_starts, paper_start
 from raysearch.study.context import StudyContext, pruned_record
 from raysearch.study.finalists import reruns
+from raysearch.study.folder import series
 from raysearch.study.records import Proposal, Record, State, StudyTrials
 from raysearch.study.space import Space
 from raysearch.training.outcome import Epoch
@@ -73,6 +74,11 @@ class TrialQueue:
     def name(self) -> str:
         """Name of the study."""
         return self.context.name
+
+    @property
+    def series(self) -> str:
+        """Name that the study shares with those of other machine types."""
+        return series(self.name, self.context.source.machine)
 
     @property
     def epochs(self) -> int:

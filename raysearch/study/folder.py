@@ -156,6 +156,16 @@ def study_name(machine: str, name: str | None, *, several: bool) -> str:
     return f"{name}-{machine}" if several else name
 
 
+def series(name: str, machine: str) -> str:
+    """Return the part of a study's name that the studies of a command share; may be empty.
+
+    Args:
+        name: of the study's folder.
+        machine: machine type of the study.
+    """
+    return "" if name == machine else name.removesuffix(f"-{machine}")
+
+
 def studies_in(folder: UPath) -> list[UPath]:
     """List the studies in a folder."""
     return [path for path in storage.children(folder) if StudyFolder(path).exists()]

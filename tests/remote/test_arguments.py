@@ -1,3 +1,4 @@
+import shlex
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,16 @@ def test_taking_a_flag_leaves_the_others_in_order(argv: list[str]) -> None:
 def _is_value(argv: list[str], index: int) -> bool:
     """Return True if an argument is the value of the `--a` before it."""
     return index > 0 and argv[index - 1] == "--a" and not _is_value(argv, index - 1)
+
+
+@pytest.mark.parametrize(
+    ("typed", "machine"), [([], "all"), (["--machine", "fan", "--machine", "valve"], "fan,valve")]
+)
+def test_a_table_of_the_paper_is_a_run_of_many_studies(typed: list[str], machine: str) -> None:
+    argv = ["reproduce", "table2", *typed, "--data", "/d", "--out", "/o"]
+    command = remote_command(argv, {})
+    assert command.arguments[:2] == ("reproduce", "table2")
+    assert (command.metadata["kind"], command.metadata["machine"]) == ("run", machine)
+    assert run_folders(shlex.join(["raysearch", *command.arguments])) == ["/o"]
+    valve = remote_command(["run", "--machine", "valve", "--data", "/d", "--out", "/o"], {})
+    assert same_run(command.metadata, valve.metadata)

@@ -41,6 +41,8 @@ def test_the_results_on_a_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for machine in ("valve", "fan"):
         write_run(runs / machine)
     (runs / "notes").mkdir()
+    for name in ("table2.md", "other.md"):
+        (runs / name).write_text("a table")
     here = tmp_path / "here"
     # What an earlier fetch brought is replaced.
     (here / "valve" / "detector").mkdir(parents=True)
@@ -50,6 +52,7 @@ def test_the_results_on_a_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert contents(here / "valve") == FETCHED
         assert fetch(file, f"{runs}/", here) == [here / "fan", here / "valve"]
         assert contents(here / "fan") == FETCHED
+        assert [path.name for path in here.glob("*.md")] == ["table2.md"]
         with pytest.raises(UserError, match="notes holds no run"):
             fetch(file, str(runs / "notes"), here)
 

@@ -58,6 +58,24 @@ def test_a_waiting_study_is_warm_started_from_finished_ones(tmp_path: Path) -> N
     assert proposal.key == fan.records[1].proposal.key
 
 
+def test_a_study_of_another_method_or_repetition_is_no_warm_start(tmp_path: Path) -> None:
+    folders = ("serial-fan", "serial-seed1-fan", "serial-valve")
+    machines = ("fan", "fan", "valve")
+    fan, again, valve = (
+        make_queue(tmp_path / name, space(trials=1), machine)
+        for name, machine in zip(folders, machines, strict=True)
+    )
+    share = FairShare([fan, again, valve], 1)
+    _, proposal = take(share, "a")
+    end(fan, proposal, 0.7)
+    share.release("a")
+    name, other = take(share, "b")
+    assert (name, other.origin) == ("serial-seed1-fan", "")
+    end(again, other, 0.9)
+    share.release("b")
+    assert take(share, "c")[1].origin == "serial-fan trial 0"
+
+
 def test_a_study_that_waits_for_its_last_trial_leaves_its_slots(tmp_path: Path) -> None:
     share = FairShare(queues(tmp_path, "fan", "valve", trials=1), 1)
     assert take(share, "a")[0] == "fan"
