@@ -67,6 +67,12 @@ class Results:
             return self.frozen
         return choose_winner(self.machine, self.manifest.fingerprint, self.ranking)
 
+    @property
+    def method(self) -> str:
+        """Method of the winner; of the space as long as there is none."""
+        fixed = self.space.fixed
+        return (fixed if self.winner is None else self.winner.config(fixed).options).method
+
     @cached_property
     def is_current(self) -> bool:
         """True if the records still rank the winner first."""

@@ -22,10 +22,13 @@ def breadcrumb(results: Results) -> str:
 
 
 def title(results: Results) -> str:
-    """Return the machine type and its configuration."""
-    if results.winner is None:
+    """Return the machine type, its method unless it is the proposed one, and its configuration."""
+    winner = results.winner
+    if winner is None:
         return f"{results.machine}: no result yet"
-    return f"{results.machine}: {settings(results.winner)}"
+    is_named = results.method == "proposed" or "method" in dict(winner.configuration.options)
+    method = "" if is_named else f"{results.method}, "
+    return f"{results.machine}: {method}{settings(winner)}"
 
 
 def lead(results: Results) -> str:

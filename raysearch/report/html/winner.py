@@ -19,7 +19,7 @@ from raysearch.report.html.style import ACCENT, GRID, MUTED, figure
 from raysearch.report.wording import score
 from raysearch.study.records import Record
 from raysearch.study.results import Results
-from raysearch.training.conditions import PER_PRODUCT
+from raysearch.training.conditions import PER_PRODUCT, WITH_BACKBONE
 from raysearch.training.outcome import Epoch
 
 LOSSES = (
@@ -71,9 +71,12 @@ def _curves(results: Results, record: Record | None) -> Part:
     caption = (
         f"Losses of trial {record.proposal.number} over its {len(history)} epochs. The validation "
         f"loss is on held-out training clips; its least, at epoch {record.best_epoch} (dashed), "
-        "is the encoder that was kept. Training losses are higher where Mixup and dropout make "
-        "training harder than scoring."
+        "is the encoder that was kept."
     )
+    if results.method in WITH_BACKBONE:
+        caption += (
+            " Training losses are higher where Mixup and dropout make training harder than scoring."
+        )
     if len(parts) == len(LOSSES):
         caption += " The total is the loss of the machine type plus λ times that of the product ID."
     return Chart("training", "Training", chart, caption, tuple(views))
@@ -121,16 +124,15 @@ def _embeddings(results: Results) -> Part:
     chart = hide_scales(figure(traces, x="", y="", height=520))
     for k, trace in enumerate(chart.data):
         trace.visible = k in views[0].traces
+    kept = "product IDs apart and " if results.method in WITH_BACKBONE else ""
     caption = (
         f"Each of {len(clips)} dots is a clip, the mean of its segments' embeddings, placed by "
         "t-SNE: near dots are alike, distances between groups mean little. A good encoder keeps "
-        "product IDs apart and anomalies away from the normal clips of their ID."
+        f"{kept}anomalies away from the normal clips of their ID."
     )
-    winner = results.winner
-    assert winner is not None
     if results.space.members:
         caption += " The embedding of an ensemble is the vector of its members' scores."
-    elif winner.config(results.space.fixed).options.method in PER_PRODUCT:
+    elif results.method in PER_PRODUCT:
         caption += (
             " Here each product ID has a network of its own, so only the dots of one ID compare; "
             "those of other machine types are by any of these networks."

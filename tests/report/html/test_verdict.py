@@ -19,9 +19,10 @@ from raysearch.study.confidence import Confidence, write_confidence
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal
 from raysearch.study.results import Results, read_results
+from raysearch.study.space import Space
 from raysearch.training.configuration import Configuration
 from tests import runs
-from tests.records import complete, row
+from tests.records import complete, make_space, row
 
 
 def results(tmp_path: Path, *, concluded: bool = True) -> Results:
@@ -55,6 +56,26 @@ def test_the_answer_names_configuration_score_lead_and_doubt(tmp_path: Path) -> 
     assert study_results.ranking is not None
     assert advantage(study_results.ranking) == pytest.approx(0.72 - 0.69)
     assert notes(study_results) == ["Within noise of the second"]
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("flow", "valve: flow, lr 0.001, batch size 32, none"),
+        ("proposed", "valve: lr 0.001, batch size 32, none"),
+    ],
+)
+def test_the_title_names_another_method_than_the_proposed(
+    tmp_path: Path, method: str, expected: str
+) -> None:
+    content = make_space(inlier={"none": []}).model_dump(mode="json", by_alias=True)
+    search = {k: v for k, v in content["search"].items() if k != "lambda" or method == "proposed"}
+    space = Space.model_validate(content | {"search": search, "fixed": {"method": method}})
+    study = runs.begin(to_path(tmp_path / "valve"), space)
+    proposal = Proposal(0, Configuration(1e-3, 32, None))
+    runs.add(study, [complete(proposal, row("none", None, 0.7))])
+    runs.conclude(study)
+    assert title(read_results(study.path)) == expected
 
 
 def test_the_numbers_that_are_read_first(tmp_path: Path) -> None:
