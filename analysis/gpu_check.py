@@ -3,8 +3,8 @@
     python analysis/gpu_check.py --out DIR           # at most 5 minutes on one GPU
     python analysis/gpu_check.py --out DIR --tiny    # a small network, seconds, on a CPU as well
 
-It synthesises recordings and needs neither network, pretrained weights, Ray nor Optuna. Sections,
-the most important first:
+It synthesises recordings and needs neither network, pretrained weights, Ray nor Optuna, but the
+packages of `NEEDED`. Sections, the most important first:
 
 - training: `run_trial` in bf16 and fp32 at two batch sizes: losses, scores, memory;
 - speed: clips/s of raysearch's epochs against the bare step on a constant batch;
@@ -16,6 +16,7 @@ Prints a table per section and writes gpu_check.json. The exit code is 1 if a ch
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 import tempfile
@@ -24,9 +25,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
-from gpu import packing, resume, scores, speed, training
-from gpu.outcome import (
+NEEDED = {
+    **{name: name for name in ("torch", "torchaudio", "timm", "pydantic", "safetensors")},
+    **{name: name for name in ("soundfile", "tabulate", "threadpoolctl")},
+    "sklearn": "scikit-learn",
+    "upath": "universal-pathlib",
+}
+"""Modules that this program imports -> their packages."""
+missing = [NEEDED[name] for name in NEEDED if importlib.util.find_spec(name) is None]
+if missing:
+    sys.exit(f"gpu_check.py needs {', '.join(missing)}: pip install {' '.join(missing)}")
+
+import torch  # noqa: E402
+from gpu import packing, resume, scores, speed, training  # noqa: E402
+from gpu.outcome import (  # noqa: E402
     Section,
     all_checks,
     elapsed,
@@ -36,7 +48,15 @@ from gpu.outcome import (
     table,
     write,
 )
-from gpu.plan import FULL, TINY, Plan, machine, machine_line, open_recordings, write_recordings
+from gpu.plan import (  # noqa: E402
+    FULL,
+    TINY,
+    Plan,
+    machine,
+    machine_line,
+    open_recordings,
+    write_recordings,
+)
 
 Fill = Callable[[Section], None]
 

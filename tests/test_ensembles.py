@@ -193,6 +193,23 @@ def test_weights_may_be_chosen_on_the_validation_ids(run: Run) -> None:
     assert "optimistic" in (folder / "report.html").read_text()
 
 
+def test_fresh_makes_an_ensemble_anew(run: Run, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(run.home, home, ignore=shutil.ignore_patterns("data", "*.out", "*.err"))
+    link(run.home / "data", home / "data")
+    started = json.loads((home / "runs/pair/study.json").read_text())["command"]
+    pair = ("runs/proposed-valve", "runs/autoencoder-valve", "--name", "pair")
+    ended = raysearch("ensemble", *pair, "--fresh", "--no-report", folder=home)
+    assert ended.code == 0, ended
+    assert json.loads((home / "runs/pair/study.json").read_text())["command"] != started
+    facts = json.loads((home / "runs/pair/detector/detector.json").read_text())
+    assert [member["name"] for member in facts["members"]] == [
+        *("proposed-valve", "autoencoder-valve")
+    ]
+    ledger = (home / "runs/pair/test_ledger.jsonl").read_text().splitlines()
+    assert len(ledger) == 2  # What was opened before stays on record.
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

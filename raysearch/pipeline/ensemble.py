@@ -237,7 +237,8 @@ def _write(context: StudyContext, conclusion: EnsembleConclusion, request: Ensem
     """Write the study with its only trial, unless it is there with the same members."""
     study = context.study
     earlier = study.record(0) if study.exists() else None
-    if earlier is not None and earlier.encoder == conclusion.signature:
+    is_same = earlier is not None and earlier.encoder == conclusion.signature
+    if is_same and not request.fresh:
         return
     record = conclusion.record()
     if study.exists():

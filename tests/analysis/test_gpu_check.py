@@ -234,3 +234,15 @@ def test_the_tiny_program_runs_whole(tmp_path: Path) -> None:
     assert [row["resumes"] for row in tables["resume"][0]] == [0, 1]
     assert [row["trials"] for row in tables["packing"][0]] == list(TINY.packed)
     assert all(row["clips_per_s"] > 0 for row in tables["packing"][0])
+
+
+def test_packages_that_are_missing_are_one_line(tmp_path: Path) -> None:
+    """On a bare machine with a GPU: site-packages hold neither these nor others."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-I", PROGRAM, "--out", tmp_path], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("gpu_check.py needs torch, ")
+    assert "pip install torch " in done.stderr
+    assert "universal-pathlib" in done.stderr
+    assert done.stderr.count("\n") == 1
