@@ -175,7 +175,7 @@ class Options(Strict):
     @model_validator(mode="before")
     @classmethod
     def _no_epochs(cls, content: object) -> object:
-        if isinstance(content, Mapping) and content.get("method") in UNTRAINED:
+        if isinstance(content, Mapping) and content.get("method") in list(UNTRAINED):
             return {**content, "epochs": 0}
         return content
 

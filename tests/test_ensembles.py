@@ -64,7 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Run:
     text = (home / "tiny.yaml").read_text()
     (home / "tiny.yaml").write_text(text + f"members: {json.dumps(PARTS)}\n")
     ended = begin(home).wait()
-    pair = ("runs/proposed-valve", "runs/baseline-valve")
+    pair = ("runs/baseline-valve", "runs/proposed-valve")
     weighted = ("--weights", "validation", "--name", "pair")
     combined = raysearch("ensemble", *pair, *weighted, folder=home)
     return Run(home, ended, combined)
@@ -182,7 +182,7 @@ def test_weights_may_be_chosen_on_the_validation_ids(run: Run) -> None:
     folder = run.home / "runs" / "pair"
     facts = json.loads((folder / "detector" / "detector.json").read_text())
     weights = [member["weight"] for member in facts["members"]]
-    assert [member["name"] for member in facts["members"]] == ["proposed-valve", "baseline-valve"]
+    assert [member["name"] for member in facts["members"]] == ["baseline-valve", "proposed-valve"]
     assert sum(weights) == pytest.approx(1)
     single = [
         float(table(run.member(name) / "trials.csv")[0]["val_score"])
@@ -222,8 +222,22 @@ def test_fresh_makes_an_ensemble_anew(run: Run, tmp_path: Path) -> None:
             "runs/pair holds another study; use --fresh",
         ),
         (
-            ["runs/proposed-valve", "runs/autoencoder-valve", "--name", "proposed-valve"],
-            "runs/proposed-valve holds another study; use --fresh",
+            ["runs/proposed-valve", "runs/autoencoder-valve", "--name", "baseline-valve"],
+            "runs/baseline-valve holds another study; use --fresh",
+        ),
+        (
+            ["runs/proposed-valve", "runs/flow/../baseline-valve", "--name", "baseline-valve"],
+            "is a member; choose another --name",
+        ),
+        (
+            [
+                "runs/proposed-valve",
+                "runs/autoencoder-valve",
+                "--name",
+                "proposed-valve",
+                "--fresh",
+            ],
+            "runs/proposed-valve is a member; choose another --name",
         ),
     ],
 )

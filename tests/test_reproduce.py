@@ -121,3 +121,20 @@ def test_a_second_seed_is_a_repetition(reproduced: Reproduced, tmp_path: Path) -
     (second,) = table(home / "paper" / "proposed-seed1-valve" / "trials.csv")
     assert (first["seed"], second["seed"]) == ("0", "1")
     assert first["encoder"] != second["encoder"]
+
+
+def test_an_ablation_follows_a_new_winner(reproduced: Reproduced, tmp_path: Path) -> None:
+    """More trials may find another winner, whose encoder is scored instead."""
+    home = tmp_path / "home"
+    shutil.copytree(reproduced.home, home, ignore=shutil.ignore_patterns("data", "*.out", "*.err"))
+    link(reproduced.home / "data", home / "data")
+    folder = home / "paper" / "without-h-valve"
+    for path in (folder / "study.json", folder / "frozen.json"):
+        path.write_text(path.read_text().replace("0.003", "0.005"))
+    arguments = (*ARGUMENTS[2:], "--machine", "valve", "--no-report")
+    ended = Started(["reproduce", "table3", *arguments], home).wait()
+    assert ended.code == 0, ended
+    (origin,) = table(home / "paper" / "proposed-valve" / "trials.csv")
+    (row,) = table(folder / "trials.csv")
+    assert (row["lr"], row["encoder"]) == (origin["lr"], origin["encoder"])
+    assert len((folder / "test_ledger.jsonl").read_text().splitlines()) == 2

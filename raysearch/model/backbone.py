@@ -45,7 +45,8 @@ class FixedSize(nn.Module):
         self.is_turned = width == size[0] and height != size[0]
         height, width = size[::-1] if self.is_turned else size
         patches: Any = getattr(network, "patch_embed", None)
-        patch = (1, 1) if patches is None else patches.patch_size
+        edges = getattr(patches, "patch_size", 1)
+        patch = edges if isinstance(edges, tuple) else (edges, edges)
         self.padding = (-width % patch[1], -height % patch[0])
         resize: Any = network.set_input_size
         resize(img_size=(height + self.padding[1], width + self.padding[0]))
@@ -106,7 +107,19 @@ def new_backbone(name: str, pretrained: bool | str, size: Size) -> nn.Module:
         raise UserError(
             f"pretrained: {pretrained} does not hold the weights of {name} ({missing} is missing)"
         )
-    return FixedSize(model, size) if hasattr(model, "set_input_size") else model
+    if not hasattr(model, "set_input_size"):
+        return model
+    try:
+        return FixedSize(model, size)
+    except Exception as error:
+        raise _size_error(name, size, error) from error
+
+
+def _size_error(name: str, size: Size, error: Exception) -> UserError:
+    return UserError(
+        f"backbone: {name} does not take spectrograms of {size[0]} bands and {size[1]} frames "
+        f"({one_line(error)[:120]}); choose one that takes any size, such as an efficientnet"
+    )
 
 
 def read_architecture(name: str) -> dict[str, Any] | None:
@@ -117,7 +130,8 @@ def read_architecture(name: str) -> dict[str, Any] | None:
     if source == "local-dir":
         path = Path(model) / "config.json"
     else:
-        path = Path(hf_hub_download(model, "config.json"))
+        repository, _, revision = model.partition("@")
+        path = Path(hf_hub_download(repository, "config.json", revision=revision or None))
     content: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return content
 
@@ -145,12 +159,7 @@ def check_backbone(backbone: str, pretrained: bool | str, spectrograms: Tensor) 
         with torch.inference_mode():
             model(spectrograms)
     except Exception as error:
-        reason = one_line(error)[:120]
-        raise UserError(
-            f"backbone: {backbone} does not take spectrograms of {spectrograms.shape[2]} bands and "
-            f"{spectrograms.shape[3]} frames ({reason}); choose one that takes any size, such as "
-            "an efficientnet"
-        ) from error
+        raise _size_error(backbone, size, error) from error
 
 
 def _exists(name: str) -> bool:

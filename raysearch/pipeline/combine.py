@@ -61,7 +61,8 @@ def combine(studies: Mapping[str, FinishedStudy], data: TrialData, weights: Weig
     """
     members = [_member(name, study, data, 1 / len(studies)) for name, study in studies.items()]
     first = members[0].detector
-    options = first.options.replace({"method": PARALLEL})
+    epochs = first.options.epochs or 1  # A method without a training has none.
+    options = first.options.replace({"method": PARALLEL, "epochs": epochs})
     unset = dict.fromkeys(data.ids, 0.0)
     ensemble = Ensemble(first.machine, options, first.mean, first.std, unset, tuple(members))
     embeddings = _validation_embeddings(ensemble, data)
@@ -80,17 +81,16 @@ def combine(studies: Mapping[str, FinishedStudy], data: TrialData, weights: Weig
 
 
 def _member(name: str, study: FinishedStudy, data: TrialData, weight: float) -> Member:
-    """Load a detector and measure the scores of normal clips that its models were not fitted on.
+    """Load a detector and measure the scores of normal clips that it was not fitted on.
 
     Where these are too few, all training clips of the ID are scored.
     """
     detector = load_detector(study.folder / "detector")
-    fitted, _ = fit_parts(study.winner.config(study.space.fixed), data)
     part = _training_clips(data)
     embeddings = detector.embed_clips(part, part.clips.tolist())
     normal = {}
     for identity in data.ids:
-        clips = _unseen(data, identity, set(fitted.clips.tolist()))
+        clips = _unseen(data, identity, _fitted(study, data))
         scores = detector.score_clips(embeddings[clips], identity)
         normal[identity] = float(scores.mean()), float(scores.std())
         if not normal[identity][1] > 0:
@@ -99,6 +99,16 @@ def _member(name: str, study: FinishedStudy, data: TrialData, weight: float) -> 
                 "cannot be standardised; leave the run out"
             )
     return Member(name, detector, weight, normal)
+
+
+def _fitted(study: FinishedStudy, data: TrialData) -> set[int]:
+    """Return the training clips that a winner's inlier models, or its network, were fitted on."""
+    config = study.winner.config(study.space.fixed)
+    if study.winner.inlier.name == "none":
+        part, _ = data.target_parts(config.options.validation_share, config.seed)
+    else:
+        part, _ = fit_parts(config, data)
+    return set(part.clips.tolist())
 
 
 def _training_clips(data: TrialData) -> Part:
@@ -131,14 +141,10 @@ def _validation_embeddings(
 def _thresholds(
     ensemble: Ensemble, studies: Mapping[str, FinishedStudy], data: TrialData
 ) -> dict[str, float]:
-    """Return the threshold of each ID, by normal clips that no member's models were fitted on."""
+    """Return the threshold of each ID, by normal clips that no member was fitted on."""
     part = _training_clips(data)
     embeddings = ensemble.embed_clips(part, part.clips.tolist())
-    fitted = {
-        int(clip)
-        for study in studies.values()
-        for clip in fit_parts(study.winner.config(study.space.fixed), data)[0].clips
-    }
+    fitted = set[int]().union(*(_fitted(study, data) for study in studies.values()))
     thresholds = {}
     for identity in data.ids:
         clips = _unseen(data, identity, fitted)

@@ -8,18 +8,14 @@ from typing import TYPE_CHECKING
 
 from upath import UPath
 
-from raysearch.config import PARALLEL, Options, digest
+from raysearch.config import PARALLEL, digest
 from raysearch.data.dataset import TrialData
 from raysearch.errors import UserError
+from raysearch.pipeline.earlier_study import check_ensemble_folder, clear_study
 from raysearch.pipeline.finish import finish_study
 from raysearch.pipeline.finished import FinishedStudy, open_recordings, read_finished
 from raysearch.pipeline.plan import PlannedEnsemble
-from raysearch.pipeline.prepare import (
-    check_ensemble_folder,
-    clear_study,
-    create_study,
-    study_lock,
-)
+from raysearch.pipeline.prepare import create_study, study_lock
 from raysearch.pipeline.request import Ending
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.scoring.spec import InlierSpec
@@ -32,8 +28,7 @@ from raysearch.study.members import NO_INLIER, Weights
 from raysearch.study.ranking import Ranking
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.resampling import resample_scores
-from raysearch.study.space import Space
-from raysearch.study.strategy import Strategy
+from raysearch.study.space import Space, check_space
 from raysearch.study.winner import Winner
 from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import InlierResult
@@ -88,12 +83,14 @@ class EnsembleConclusion:
 
     @property
     def signature(self) -> str:
-        """Signature of the members and of the rule of their weights."""
+        """Signature of the members, the rule of their weights, and all IDs."""
         members = {
-            name: [study.winner.encoder, study.winner.inlier.name, study.winner.inlier.p]
+            name: [study.winner.to_json(), study.winner.space_content(study.space.fixed)]
             for name, study in self.studies.items()
         }
-        return digest({"members": members, "weights": self.weights})
+        space = next(iter(self.studies.values())).space
+        ids = [space.validation_ids, space.test_ids]
+        return digest({"members": members, "weights": self.weights, "ids": ids})
 
     def record(self) -> Record:
         """Score the validation IDs and make the record of the only trial."""
@@ -147,7 +144,7 @@ def plan_ensemble(
     Raises:
         UserError: two folders have the same name.
     """
-    names = [folder.name for folder in folders]
+    names = [folder.absolute().name for folder in folders]
     if twice := sorted({each for each in names if names.count(each) > 1}):
         raise UserError(f"{twice[0]} is named twice; the members of an ensemble differ in name")
     machine = read_manifest(folders[0]).machine
@@ -169,6 +166,8 @@ def make_ensemble(request: EnsembleRequest, bars: ProgressBars = no_progress) ->
         UserError: the studies do not fit together, or the folder holds another study.
     """
     planned = request.planned
+    if planned.folder.absolute() in [folder.absolute() for folder in planned.members.values()]:
+        raise UserError(f"{planned.folder} is a member; choose another --name for the ensemble")
     studies = {name: read_finished(folder) for name, folder in planned.members.items()}
     check_members(list(studies.values()))
     space = ensemble_space(studies, planned.weights)
@@ -220,17 +219,16 @@ def ensemble_space(studies: Mapping[str, FinishedStudy], weights: Weights) -> Sp
     members = {
         name: study.winner.space_content(study.space.fixed) for name, study in studies.items()
     }
-    return Space.model_validate(
-        {
-            "validation_ids": first.validation_ids,
-            "test_ids": first.test_ids,
-            "search": NO_INLIER,
-            "fixed": Options(method=PARALLEL).replace(shared),
-            "strategy": Strategy(trials=1, finalists="none"),
-            "members": members,
-            "weights": weights,
-        }
-    )
+    content = {
+        "validation_ids": list(first.validation_ids),
+        "test_ids": list(first.test_ids),
+        "search": NO_INLIER,
+        "fixed": {"method": PARALLEL, **shared},
+        "strategy": {"trials": 1, "finalists": "none"},
+        "members": members,
+        "weights": weights,
+    }
+    return check_space(content, f"ensemble of {', '.join(studies)}")
 
 
 def _write(context: StudyContext, conclusion: EnsembleConclusion, request: EnsembleRequest) -> None:

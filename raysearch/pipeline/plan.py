@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from upath import UPath
@@ -32,7 +31,7 @@ class PlannedStudy:
     folder: UPath
     machine: str
     space: Space
-    space_file: Path
+    space_file: str
     final: bool = True
     encoder_from: UPath | None = None
 
@@ -80,13 +79,13 @@ def plan_run(request: Request, machines: Sequence[str]) -> Plan:
         space = override(load_space(path), request)
         folder = request.out / study_name(machine, request.name, several=several)
         if space.fixed.method != PARALLEL:
-            studies.append(PlannedStudy(folder, machine, space, path))
+            studies.append(PlannedStudy(folder, machine, space, str(path)))
             continue
         members = {
             name: request.out / _member_name(machine, request, name) for name in space.members
         }
         studies += [
-            PlannedStudy(members[name], machine, space.member(name), path, final=False)
+            PlannedStudy(members[name], machine, space.member(name), str(path), final=False)
             for name in members
         ]
         ensembles.append(PlannedEnsemble(folder, members, space.weights))

@@ -1,12 +1,11 @@
 """Start of a run: input is checked, recordings are opened, then the study is written."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import Timeout
 from upath import UPath
@@ -16,12 +15,16 @@ from raysearch.data.dataset import Source, TrialData, open_data, search_index
 from raysearch.data.index import PLAIN_RULE, Index
 from raysearch.errors import DataError, UserError
 from raysearch.model.names import is_written
-from raysearch.pipeline.plan import PlannedEnsemble, PlannedStudy
+from raysearch.pipeline.earlier_study import (
+    check_same_recordings,
+    check_same_space,
+    clear_study,
+)
+from raysearch.pipeline.plan import PlannedStudy
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.study.context import StudyContext
-from raysearch.study.folder import LEDGER, StudyFolder
 from raysearch.study.manifest import ClipCounts, Manifest, TestClips, library_versions
-from raysearch.study.space import Space, check_space
+from raysearch.study.space import Space
 
 
 @dataclass(frozen=True)
@@ -191,105 +194,3 @@ def _counts(data: TrialData) -> ClipCounts:
         others={store.clips[0].machine: len(store.clips) for store in data.others},
         left_out=len(data.defects),
     )
-
-
-def discard_new_study(study: StudyFolder, *, new: bool) -> None:
-    """Remove a study that this command created, if no trial has ended.
-
-    Args:
-        study: that was created or resumed.
-        new: True if this command created it.
-    """
-    if new and not study.records():
-        study.publish_journal()
-        clear_study(study.path)
-        if not storage.children(study.path):
-            storage.remove_tree(study.path)
-
-
-def clear_study(folder: UPath) -> None:
-    """Remove a study except its ledger, which must keep every opening of the test IDs."""
-    for path in storage.children(folder):
-        if path.is_dir():
-            storage.remove_tree(path)
-        elif path.name != LEDGER:
-            path.unlink()
-    # Tune's curves of a search of several studies.
-    for path in storage.children(folder.parent / "tune"):
-        study, _, number = path.name.rpartition("_")
-        if study == folder.name and number.isdecimal():
-            storage.remove_tree(path)
-
-
-CHANGEABLE = {"strategy.trials", "strategy.patience", "strategy.warm_start", "tracking"}
-"""Keys of a space that may change when a study is resumed: length, warm start, tracking."""
-
-REMEDY = "use --fresh to start anew or --name to keep both"
-
-
-def check_same_space(folder: UPath, space: Space) -> None:
-    """Refuse to mix two studies with different spaces in one folder.
-
-    Raises:
-        UserError: the folder holds another study, or other files.
-    """
-    study = StudyFolder(folder)
-    if not study.exists():
-        _check_empty(folder)
-        return
-    # Parsed, since an older version wrote fewer options.
-    stored = check_space(study.manifest.space, str(study.path / "study.json"))
-    before, now = (_flat(each.model_dump(mode="json", by_alias=True)) for each in (stored, space))
-    for key in sorted(before.keys() | now.keys()):
-        changeable = key in CHANGEABLE or key.startswith("strategy.finalists")
-        if not changeable and before.get(key) != now.get(key):
-            raise UserError(
-                f"{study.path} was begun with {key} = {before.get(key)}, now it is "
-                f"{now.get(key)}; {REMEDY}"
-            )
-
-
-def _check_empty(folder: UPath) -> None:
-    if folder.exists() and any(path.name != LEDGER for path in storage.children(folder)):
-        raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
-
-
-def check_ensemble_folder(planned: PlannedEnsemble, *, fresh: bool) -> None:
-    """Refuse a folder that holds anything but an ensemble of the same members.
-
-    Args:
-        planned: the ensemble.
-        fresh: an earlier study in the folder is deleted.
-
-    Raises:
-        UserError: the folder holds another study, or other files.
-    """
-    study = StudyFolder(planned.folder)
-    if not study.exists():
-        _check_empty(planned.folder)
-    elif not fresh:
-        stored = study.manifest.space
-        earlier = list(stored.get("members", {})), stored.get("weights")
-        if earlier != (list(planned.members), planned.weights):
-            raise UserError(f"{planned.folder} holds another study; {REMEDY}")
-
-
-def check_same_recordings(folder: UPath, fingerprint: str) -> None:
-    """Refuse to mix two studies with different recordings in one folder.
-
-    Raises:
-        UserError: the study in the folder was searched on other recordings.
-    """
-    study = StudyFolder(folder)
-    if study.exists() and study.manifest.fingerprint != fingerprint:
-        raise UserError(f"{study.path} was searched on other recordings; {REMEDY}")
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 from upath import UPath
 
@@ -14,7 +13,7 @@ from raysearch.pipeline.run import run_plan
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.report.tables import machine_order
 from raysearch.study.members import NO_INLIER
-from raysearch.study.space import Space
+from raysearch.study.space import Space, check_space
 from raysearch.study.space_files import find_space, load_space
 from raysearch.study.systems import SYSTEMS, System, Target, system_folder, system_space
 
@@ -131,7 +130,7 @@ def plan_searches(
     ensembles = []
     for machine in machines:
         path = find_space(machine, request.space)
-        base = override(load_space(path), request)
+        base, where = override(load_space(path), request), str(path)
         for seed in range(seeds):
             for system in systems:
                 if system.encoder_of:
@@ -139,14 +138,14 @@ def plan_searches(
                 space = system_space(base, system, seed)
                 folder = system_folder(request.out, system.name, machine, seed)
                 if not space.members:
-                    studies[folder] = PlannedStudy(folder, machine, space, path)
+                    studies[folder] = PlannedStudy(folder, machine, space, where)
                     continue
                 members = {
                     name: system_folder(request.out, name, machine, seed) for name in space.members
                 }
                 for name, member_folder in members.items():
                     member = PlannedStudy(
-                        member_folder, machine, _member(space, base, name, seed), path, final=False
+                        member_folder, machine, _member(space, base, name, seed), where, final=False
                     )
                     studies.setdefault(member_folder, member)
                 ensembles.append(PlannedEnsemble(folder, members, space.weights))
@@ -188,17 +187,19 @@ def _rescored(system: System, out: UPath, machine: str, seed: int) -> PlannedStu
     origin = read_finished(system_folder(out, system.encoder_of, machine, seed))
     content = origin.winner.space_content(origin.space.fixed)
     content["search"] |= NO_INLIER
-    space = Space.model_validate(
+    where = f"winner of {origin.folder}"
+    space = check_space(
         {
-            "validation_ids": origin.space.validation_ids,
-            "test_ids": origin.space.test_ids,
+            "validation_ids": list(origin.space.validation_ids),
+            "test_ids": list(origin.space.test_ids),
             **content,
-        }
+        },
+        where,
     )
     return PlannedStudy(
         system_folder(out, system.name, machine, seed),
         machine,
         space,
-        Path(f"winner of {origin.folder}"),
+        where,
         encoder_from=origin.folder,
     )

@@ -14,17 +14,20 @@ from raysearch.backend.search_callback import SearchCallback
 from raysearch.data.dataset import Source, TrialData, make_source
 from raysearch.data.index import Index
 from raysearch.errors import NoResultError, UserError
+from raysearch.pipeline.earlier_study import (
+    check_ensemble_folder,
+    check_same_recordings,
+    check_same_space,
+    clear_other_space,
+    discard_new_study,
+)
 from raysearch.pipeline.execute import execute
 from raysearch.pipeline.plan import Plan, PlannedEnsemble, PlannedStudy, plan_run
 from raysearch.pipeline.prepare import (
     Prepared,
-    check_ensemble_folder,
     check_networks,
     check_recordings,
-    check_same_recordings,
-    check_same_space,
     create_study,
-    discard_new_study,
     read_recordings,
     study_lock,
 )
@@ -92,6 +95,8 @@ def run_plan(
     with ExitStack() as locks:
         for study in prepared:
             locks.enter_context(study_lock(study.folder))
+            if study.planned.encoder_from is not None:
+                clear_other_space(study.folder, study.space)
             if not (request.fresh and StudyFolder(study.folder).exists()):
                 check_same_space(study.folder, study.space)
         with connect_to_ray(
@@ -173,7 +178,7 @@ def _create(
         create_study(
             context,
             data,
-            space_file=str(study.planned.space_file),
+            space_file=study.planned.space_file,
             command=request.command,
             fresh=request.fresh,
         )
@@ -222,7 +227,10 @@ def _finish(
         if not is_finished:
             logger.info("%s: no ensemble yet, as its members are not finished", ensemble.folder)
         elif not without_result.keys() & set(ensemble.members.values()):
-            _make_ensemble(ensemble, request, bars)
+            try:
+                _make_ensemble(ensemble, request, bars)
+            except UserError as error:  # Its members are searched: the other results stand.
+                without_result[ensemble.folder] = str(error)
     if len(studies) > 1 and request.report:
         draw_report(request.out, _write_overview)
     if without_result:

@@ -15,7 +15,6 @@ from raysearch.storage import write_text
 from raysearch.study.paper import TABLE_ONE, PaperRow
 from raysearch.study.results import Results, read_results
 from raysearch.study.scores import clip_scores_by_id
-from raysearch.study.space import Space
 from raysearch.study.systems import SYSTEMS, System, system_folder
 from raysearch.study.winner import Winner
 from raysearch.training.conditions import PER_PRODUCT
@@ -32,7 +31,7 @@ class Cell:
 
     Attributes:
         score: mean over the seeds; None without a final test.
-        low: lower bound, with 97.5 % confidence, over other clips and other seeds.
+        low: lower bound, with 97.5 % confidence, over other clips and, with several, other seeds.
         high: upper bound.
         paper: score in the paper; None for a machine type that it does not have.
     """
@@ -122,7 +121,10 @@ def table_rows(
 
 def _cells(paper: PaperRow | None, results: Mapping[str, Sequence[Results]]) -> dict[str, Cell]:
     scores = {machine: _mean_score(repeated) for machine, repeated in results.items()}
-    draws = {machine: _draws(repeated) for machine, repeated in results.items()}
+    draws = {
+        machine: _draws(repeated, SEED + number)
+        for number, (machine, repeated) in enumerate(results.items())
+    }
     cells = {
         machine: Cell(scores[machine], *_bounds(draws[machine]), _in_paper(paper, [machine]))
         for machine in results
@@ -152,18 +154,31 @@ def _mean_score(repeated: Sequence[Results]) -> float | None:
     return float(np.mean(scores)) if len(scores) == len(repeated) else None
 
 
-def _draws(repeated: Sequence[Results]) -> Floats | None:
-    """Resample the mean final score (R,) over seeds and, of each, over clips."""
+def _draws(repeated: Sequence[Results], seed: int) -> Floats | None:
+    """Resample the mean final score (R,) over clips, and spread it as the seeds' scores spread.
+
+    The error of a mean of n seeds is that of Student's t with n - 1 degrees of freedom: to draw a
+    few seeds again with replacement would make intervals too narrow.
+    """
     runs: list[ClipScores] = [
         clip_scores_by_id(results.scores, [areas.id for areas in results.final])
         for results in repeated
     ]
     if not all(runs):
         return None
-    scores = resampled_scores(runs, SEED)
-    generator = np.random.default_rng([SEED, len(runs)])
-    drawn = generator.integers(len(runs), size=(len(runs), RESAMPLES))
-    return np.asarray(scores[drawn, np.arange(RESAMPLES)].mean(axis=0))
+    means = resampled_scores(runs, seed).mean(axis=0)
+    count = len(runs)
+    if count == 1:
+        return np.asarray(means)
+    finals = [results.final_score for results in repeated if results.final_score is not None]
+    spread = np.std(finals, ddof=1)
+    # Imported here: it takes long, and tables of one seed need none of it.
+    from scipy.stats import t
+
+    # Evenly spread over the distribution: random draws of its tails would vary too much.
+    errors = t.ppf((np.arange(RESAMPLES) + 0.5) / RESAMPLES, count - 1)
+    errors = np.random.default_rng([seed, count]).permutation(errors)
+    return np.asarray(np.clip(means + spread / np.sqrt(count) * errors, 0, 1))
 
 
 def _harmonic_means(draws: Sequence[Floats]) -> Floats:
@@ -178,19 +193,10 @@ def _bounds(draws: Floats | None) -> tuple[float | None, float | None]:
 
 def count_models(results: Results) -> int:
     """Count the networks that score the test IDs of a study's machine type."""
-    space, winner = results.space, results.winner
-    if space.members:
-        return sum(_count(space.member(name), space.test_ids) for name in space.members)
-    assert winner is not None
-    return _count_method(winner.config(space.fixed).options.method, space.test_ids)
-
-
-def _count(space: Space, test_ids: Sequence[str]) -> int:
-    return _count_method(space.fixed.method, test_ids)
-
-
-def _count_method(method: str, test_ids: Sequence[str]) -> int:
-    return len(test_ids) if method in PER_PRODUCT else 1
+    space = results.space
+    members = [space.member(name).fixed.method for name in space.members]
+    methods: list[str] = [*members] or [results.method]
+    return sum(len(space.test_ids) if method in PER_PRODUCT else 1 for method in methods)
 
 
 def write_table(

@@ -156,10 +156,12 @@ def _transposed(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
 def _table_two(studies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Build a row per method and series; the studies of a series differ in machine type only."""
     table: dict[str, dict[str, float | None]] = {}
+    unnamed = {study["method"] for study in studies if not series(study["run"], study["machine"])}
     for study in studies:
         name = series(study["run"], study["machine"])
-        is_named = name and name != study["method"]
-        row = f"{study['method']} ({name})" if is_named else study["method"]
+        # A series that is called as its method needs no second name, if it is the only one.
+        is_plain = not name or (name == study["method"] and name not in unnamed)
+        row = study["method"] if is_plain else f"{study['method']} ({name})"
         table.setdefault(row, {})[study["machine"]] = study["final_score"]
     machines = list(dict.fromkeys(study["machine"] for study in studies))
     tested = {m for scores in table.values() for m, score in scores.items() if score is not None}

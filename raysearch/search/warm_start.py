@@ -6,6 +6,7 @@ from itertools import zip_longest
 
 from upath import UPath
 
+from raysearch.config import PARALLEL
 from raysearch.errors import UserError
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.finalists import best_trials
@@ -57,6 +58,8 @@ def best_starts(records: Sequence[Record], name: str) -> list[WarmStart]:
     starts = []
     for record in best_trials(records, STARTS_PER_STUDY):
         proposal, row = record.proposal, record.best
+        if ("method", PARALLEL) in proposal.configuration.options:
+            continue  # An ensemble has no hyperparameters.
         assert row is not None
         origin = f"{name} trial {proposal.number}"
         starts.append(WarmStart(proposal.configuration, origin, row.spec))

@@ -24,6 +24,7 @@ from raysearch.scoring.inlier import InlierModel, InlierSpec
 from raysearch.storage import write_text
 from raysearch.study.ensemble import Ensemble, Member
 from raysearch.training import checkpoint
+from raysearch.training.conditions import has_effect
 from raysearch.training.network import best_device, new_encoder
 
 
@@ -51,7 +52,8 @@ def save_detector(detector: Detector, folder: UPath) -> None:
 def _save_encoder(detector: EncoderDetector, folder: UPath) -> dict[str, Any]:
     # Imported here: timm takes seconds, and most detectors need no file of a hub.
     architecture = None
-    if is_on_hub(detector.options.backbone):
+    has_backbone = has_effect("backbone", detector.options.model_dump())
+    if has_backbone and is_on_hub(detector.options.backbone):
         from raysearch.model.backbone import read_architecture
 
         architecture = read_architecture(detector.options.backbone)

@@ -22,12 +22,9 @@ from raysearch.storage import append_line, write_text
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import LEDGER
 from raysearch.study.scores import FinalScore, write_scores
-from raysearch.study.submission import write_meta
+from raysearch.study.submission import Scores, write_meta
 from raysearch.study.submission import write_scores as write_submission
 from raysearch.study.winner import Winner
-
-Scores = dict[str, list[tuple[Clip, float]]]
-"""Product ID -> clips and their anomaly scores, higher = more anomalous."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def _score(
     Raises:
         DataError: more than 1 % are defective, the limit of a search's stores.
     """
-    scores: Scores = {}
+    scores: dict[str, list[tuple[Clip, float]]] = {}
     defects = []
     for clip in clips:
         try:
@@ -162,14 +159,14 @@ def _write_meta(folder: UPath, winner: Winner, detector: Detector, context: Stud
     """Write the meta information of the submission."""
     record = context.study.record(winner.trial)
     rows = record.rows if record is not None else ()
-    options = winner.config(context.space.fixed).options
+    space = context.space
+    members = [space.member(name).fixed for name in space.members]
     write_meta(
         folder,
         winner,
-        options,
+        members or [winner.config(space.fixed).options],
         next((row for row in rows if row.spec == winner.inlier), None),
         parameters=detector.parameters,
-        members=len(context.space.members),
     )
 
 

@@ -3,7 +3,7 @@
 A member is a part of a space file: what its space has other than that of all members.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Literal
 
 from raysearch.config import PARALLEL, Options
@@ -15,7 +15,7 @@ Weights = Literal["equal", "validation"]
 Content = Mapping[str, Any]
 """Content of a space file, or of a part of it."""
 
-Members = dict[str, dict[str, Any]]
+Members = dict[str, dict[str, dict[str, Any]]]
 """Members by name, each a part of a space file."""
 
 NO_INLIER: Content = {"inlier": {"none": []}}
@@ -36,7 +36,7 @@ Its parts are not published in detail, so these are five complementary detectors
 
 def default_members() -> Members:
     """Return the members of a space that names none."""
-    return {name: dict(part) for name, part in DEFAULT.items()}
+    return {name: {k: dict(v) for k, v in part.items()} for name, part in DEFAULT.items()}
 
 
 def member_content(content: Content, member: Content) -> dict[str, Any]:
@@ -51,7 +51,9 @@ def member_content(content: Content, member: Content) -> dict[str, Any]:
     """
     parts = {key: {**content.get(key, {}), **member.get(key, {})} for key in ("fixed", "strategy")}
     # Not validated here: the space of the member names a mistake with its key.
-    options = Options().model_dump() | parts["fixed"]
+    options = Options().model_dump() | {
+        name: value for name, value in parts["fixed"].items() if isinstance(value, Hashable)
+    }
     has_members = options["method"] == PARALLEL
     common = content.get("search", {})
     fixed = member.get("fixed", {})

@@ -17,6 +17,7 @@ from raysearch.training.outcome import InlierResult
 Scores = Mapping[str, Sequence[tuple[Clip, float]]]
 """Product ID -> clips and their anomaly scores, higher = more anomalous."""
 
+FEATURES = {"log": "log-mel energies", "db": "log-mel energies", "none": "mel energies"}
 META = "task2_1.meta.yaml"
 
 HEAD = """\
@@ -53,28 +54,27 @@ def write_scores(
 def write_meta(
     folder: UPath,
     winner: Winner,
-    options: Options,
+    options: Sequence[Options],
     row: InlierResult | None,
     *,
     parameters: int,
-    members: int,
 ) -> None:
     """Write the meta information.
 
     Args:
         folder: of the submission.
         winner: frozen configuration.
-        options: of the winner.
+        options: of the winner; of an ensemble those of its members.
         row: validation result of the winner.
         parameters: number of trained or pretrained weights of the detector.
-        members: number of detectors of an ensemble; 0 for another system.
     """
+    method = options[0].method if len(options) == 1 else PARALLEL
     results = {} if row is None or not row.auc else {winner.machine: _areas(row)}
     content = {
         "submission": {
             "label": None,
-            "name": f"raysearch, {options.method}",
-            "abbreviation": options.method[:10],
+            "name": f"raysearch, {method}",
+            "abbreviation": method[:10],
             "authors": [
                 {
                     "lastname": None,
@@ -86,7 +86,7 @@ def write_meta(
             ],
         },
         "system": {
-            "description": _description(winner, options, members),
+            "description": _description(method, winner, options),
             "complexity": {"total_parameters": parameters},
             "source_code": None,
         },
@@ -95,25 +95,25 @@ def write_meta(
     write_text(folder / META, HEAD + yaml.safe_dump(content, sort_keys=False))
 
 
-def _description(winner: Winner, options: Options, members: int) -> dict[str, Any]:
-    has_mixup = has_effect("mixup", options.model_dump()) and options.mixup != "off"
+def _description(method: str, winner: Winner, options: Sequence[Options]) -> dict[str, Any]:
     inlier = "" if winner.inlier.name == "none" else f", {winner.inlier.name}"
-    uses_backbone = has_effect("backbone", options.model_dump())
-    is_pretrained = uses_backbone and bool(options.pretrained)
+    pretrained = [each.backbone for each in options if _uses("backbone", each) and each.pretrained]
+    has_mixup = any(_uses("mixup", each) and each.mixup != "off" for each in options)
+    is_ensemble = len(options) > 1
     return {
-        "input_sampling_rate": f"{options.rate / 1000:g}kHz",
-        "acoustic_features": {
-            "log": "log-mel energies",
-            "db": "log-mel energies",
-            "none": "mel energies",
-        }[options.compression],
+        "input_sampling_rate": f"{options[0].rate / 1000:g}kHz",
+        "acoustic_features": FEATURES[options[0].compression],
         "data_augmentation": "mixup" if has_mixup else None,
-        "embeddings": options.backbone if is_pretrained else None,
-        "machine_learning_method": f"{options.method}{inlier}",
-        "ensemble_method_subsystem_count": members or None,
-        "decision_making": "average" if options.method == PARALLEL else None,
-        "external_data_usage": "pretrained weights" if is_pretrained else None,
+        "embeddings": ", ".join(dict.fromkeys(pretrained)) or None,
+        "machine_learning_method": f"{method}{inlier}",
+        "ensemble_method_subsystem_count": len(options) if is_ensemble else None,
+        "decision_making": "average" if is_ensemble else None,
+        "external_data_usage": "pretrained weights" if pretrained else None,
     }
+
+
+def _uses(option: str, options: Options) -> bool:
+    return has_effect(option, options.model_dump())
 
 
 def _areas(row: InlierResult) -> dict[str, Any]:

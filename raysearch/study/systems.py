@@ -6,12 +6,13 @@ from typing import Literal
 
 from upath import UPath
 
+from raysearch.config import PARALLEL as PARALLEL_METHOD
 from raysearch.errors import UserError
 from raysearch.study import paper
 from raysearch.study.folder import study_name
 from raysearch.study.members import NO_INLIER, Content, member_content
 from raysearch.study.paper import PaperRow
-from raysearch.study.space import Space
+from raysearch.study.space import Space, check_space
 
 Target = Literal["table1", "table2", "table3", "figure3"]
 """Tables and figures of the paper that can be reproduced."""
@@ -101,7 +102,7 @@ def system_space(space: Space, system: System, seed: int) -> Space:
         seed: added to the seed of the space.
 
     Raises:
-        UserError: the space has no inlier model.
+        UserError: the space lacks what the system needs.
     """
     content = space.model_dump(mode="json", by_alias=True)
     # "Without h" is a system of its own.
@@ -110,7 +111,10 @@ def system_space(space: Space, system: System, seed: int) -> Space:
         raise UserError("search.inlier: the paper's systems need an inlier model other than none")
     content["search"]["inlier"] = inliers
     content["strategy"]["seed"] += seed
-    return Space.model_validate(member_content(content, system.part))
+    part = member_content(content, system.part)
+    if space.members and part["fixed"]["method"] == PARALLEL_METHOD:
+        part |= {"members": content["members"], "weights": content["weights"]}
+    return check_space(part, f"the space of {system.name}")
 
 
 def system_folder(out: UPath, system: str, machine: str, seed: int) -> UPath:

@@ -88,6 +88,21 @@ def test_a_transformer_takes_spectrograms_of_any_size(bands: int, frames: int) -
     check_backbone("test_vit", False, spectrograms(bands=bands, frames=frames))
 
 
+@pytest.mark.parametrize("name", ["efficientvit_m0", "test_resnet", "test_vit"])
+def test_networks_of_every_kind_of_patch_are_fitted(name: str) -> None:
+    check_backbone(name, False, spectrograms(bands=64, frames=63))
+
+
+def test_a_network_that_cannot_be_resized_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **sizes: object) -> None:
+        raise ValueError("no such size\nat all")
+
+    monkeypatch.setattr("timm.models.vision_transformer.VisionTransformer.set_input_size", refuse)
+    with pytest.raises(UserError, match=r"^backbone: test_vit does not take spectrograms") as e:
+        check_backbone("test_vit", False, spectrograms())
+    assert "\n" not in str(e.value)
+
+
 @pytest.fixture
 def transformer(tmp_path: Path) -> Path:
     """Save an audio transformer as a hub has it: 128 frames of 32 mel bands."""

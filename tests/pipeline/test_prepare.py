@@ -11,14 +11,13 @@ from raysearch import storage
 from raysearch.data.dataset import Source
 from raysearch.errors import DataError, UserError
 from raysearch.pipeline import prepare
-from raysearch.pipeline.prepare import (
-    check_recordings,
+from raysearch.pipeline.earlier_study import (
     check_same_recordings,
     check_same_space,
     clear_study,
     discard_new_study,
-    study_lock,
 )
+from raysearch.pipeline.prepare import check_recordings, study_lock
 from raysearch.storage import to_path
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder

@@ -7,9 +7,16 @@ from statistics import harmonic_mean
 
 import numpy as np
 import pytest
+from scipy import stats
 from upath import UPath
 
-from raysearch.report.paper_tables import count_models, table_rows, write_table, write_table_one
+from raysearch.report.paper_tables import (
+    _draws,
+    count_models,
+    table_rows,
+    write_table,
+    write_table_one,
+)
 from raysearch.storage import to_path
 from raysearch.study.folder import StudyFolder
 from raysearch.study.paper import TABLE_ONE
@@ -22,6 +29,8 @@ from tests.records import make_space
 MACHINES = ("fan", "valve")
 TABLE_THREE = SYSTEMS["table3"]
 SEEDS = 2
+TRUE_MEAN = 0.6735
+"""Mean final score of the distribution of a test, over 3,000 draws."""
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +96,39 @@ def test_the_csv_has_every_cell_and_its_difference_from_the_paper(out: UPath) ->
         assert (row["seeds"], row["models"]) == ("2", "1")
 
 
-def test_seeds_that_differ_widen_the_interval(out: UPath) -> None:
-    both = table_rows(TABLE_THREE, out, MACHINES, SEEDS)[3].cells["valve"]
-    first = table_rows(TABLE_THREE, out, MACHINES, 1)[3].cells["valve"]
-    assert None not in (both.low, both.high, first.low, first.high)
+def test_intervals_over_seeds_are_those_of_students_t(out: UPath) -> None:
+    cell = table_rows(TABLE_THREE, out, MACHINES, SEEDS)[3].cells["valve"]
+    alone = table_rows(TABLE_THREE, out, MACHINES, 1)[3].cells["valve"]
     scores = final_scores(out, TABLE_THREE[3].name)["valve"]
-    assert (both.low or 0) < min(scores)
-    assert (both.high or 0) > max(scores)
+    half = stats.t.ppf(0.975, 1) * np.std(scores, ddof=1) / np.sqrt(2)
+    assert None not in (cell.low, cell.high, cell.score, alone.low, alone.high)
+    low, high = cell.low or 0, cell.high or 0
+    # Clips are drawn again as well, and no score is beyond 0 and 1.
+    assert low <= max(0, (cell.score or 0) - 0.9 * half)
+    assert high >= min(1, (cell.score or 0) + 0.9 * half)
+    assert high - low > (alone.high or 0) - (alone.low or 0)
+
+
+def test_intervals_over_seeds_cover_the_mean(tmp_path: Path) -> None:
+    """Draw three seeds from a known distribution again and again."""
+    covered = 0
+    for trial in range(30):
+        rng = np.random.default_rng(trial)
+        repeated = []
+        for seed in range(3):
+            shift = float(rng.normal(1, 0.5))
+            study = runs.begin(to_path(tmp_path / f"{trial}-{seed}"))
+            scores = [
+                replace(score, score=float(rng.normal(shift * (score.label or 0))))
+                for score in runs.final_scores()
+            ]
+            runs.take_final_test(study, scores)
+            repeated.append(read_results(study.path))
+        draws = _draws(repeated, 0)
+        assert draws is not None
+        low, high = np.quantile(draws, [0.025, 0.975])
+        covered += bool(low <= TRUE_MEAN <= high)
+    assert covered >= 27
 
 
 def test_a_score_of_zero_makes_a_mean_of_zero(tmp_path: Path) -> None:

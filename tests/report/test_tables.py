@@ -279,6 +279,24 @@ def test_results_have_a_row_for_each_series(series: UPath) -> None:
     assert [bool(row[3]) for row in rows] == [True, False, True]
 
 
+@pytest.mark.parametrize(
+    ("others", "rows"),
+    [
+        ((), ["proposed"]),
+        (("fan",), ["proposed", "proposed (proposed)"]),
+    ],
+)
+def test_a_series_called_as_its_method_is_named_once(
+    local: UPath, others: tuple[str, ...], rows: list[str]
+) -> None:
+    for name in others:
+        make_study(local, name, winner("fan"), id3=(0.6, 0.6))
+    make_study(local, "proposed-fan", winner("fan"))
+    make_study(local, "proposed-valve", winner("valve"), id3=(0.9, 0.9))
+    export(local)
+    assert [row[0] for row in read(local / "results.csv")[1:]] == rows
+
+
 def test_the_best_of_a_column_is_bold_as_are_equals_of_what_is_shown(series: UPath) -> None:
     assert [row[1:] for row in cells(series / "results.tex")[1:]] == [
         ["60.00", r"\textbf{90.00}", "72.00"],

@@ -101,3 +101,9 @@ def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
     write_study(tmp_path / "fan", failed(PROPOSALS[0]))
     with pytest.raises(UserError, match=r"--warm-start .*fan: no finished trial there"):
         read_warm_starts(UPath(tmp_path / "fan"))
+
+
+def test_an_ensemble_is_no_warm_start() -> None:
+    configuration = Configuration(None, None, None, (("method", "parallel"),))
+    ended = complete(Proposal(0, configuration), row("none", None, 0.9))
+    assert best_starts([ended], "valve") == []

@@ -19,7 +19,7 @@ from raysearch.errors import DataError, UserError
 from raysearch.scoring.metrics import auc_pauc, harmonic_mean
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.context import StudyContext
-from raysearch.study.final_test import FinalResult, Scores, final_test, score_test_clips
+from raysearch.study.final_test import FinalResult, final_test, score_test_clips
 from raysearch.study.winner import Winner
 from raysearch.training.configuration import Configuration
 from tests.detectors import make_detector
@@ -31,7 +31,7 @@ WINNER = Winner(
 )
 
 
-def scored(identity: str, *rows: tuple[int | None, float]) -> Scores:
+def scored(identity: str, *rows: tuple[int | None, float]) -> dict[str, list[tuple[Clip, float]]]:
     """Make scored clips a, b, c ... of an ID; None is a name without a label."""
     return {
         identity: [
@@ -94,7 +94,9 @@ def test_clips_without_a_label_are_left_out_of_the_judgement() -> None:
         (scored("4", (1, 0.1), (None, 0.2)), "ID 4: labelled clips are all of one kind"),
     ],
 )
-def test_an_untestable_id_is_a_remark(scores: Scores, remark: str) -> None:
+def test_an_untestable_id_is_a_remark(
+    scores: dict[str, list[tuple[Clip, float]]], remark: str
+) -> None:
     assert score_test_clips(scores, {}, ["4"]) == FinalResult(None, (remark,))
     both = score_test_clips(scores | scored("3", *ROWS), {}, ["3", "4"])
     assert both.score is not None

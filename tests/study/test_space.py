@@ -287,6 +287,7 @@ WRONG: list[tuple[str, str, Change]] = [
     ("search", "equired", drop("search")),
     ("search", "", put("search", value=[1])),
     ("fixed.method", "'proposed'", put("method", value="paralel")),
+    ("fixed.method", "'proposed'", put("method", value=["serial"])),
     ("method", "differently, in fixed", both_methods),
     ("search.mixup", "'constant', 'rise'", put("search", "mixup", value=["constant", "loud"])),
     ("search.mixup", "the list is empty", put("search", "mixup", value=[])),

@@ -22,7 +22,7 @@ def meta(folder: UPath, inlier: str = "gmm", members: int = 0, **options: Any) -
     winner = Winner("valve", 0, "e", Configuration(1e-3, 32, 1.0), SPECS[inlier], 0.7, 0, "d")
     row = InlierResult(inlier, SPECS[inlier].p, 0.65, AUC, PAUC)
     settings = Options.model_validate(options)
-    write_meta(folder, winner, settings, row, parameters=1234, members=members)
+    write_meta(folder, winner, [settings] * (members or 1), row, parameters=1234)
     content: dict[str, Any] = yaml.safe_load((folder / META).read_text())
     return content
 
@@ -64,10 +64,12 @@ def test_what_a_method_does_without_is_null(
 
 
 def test_an_ensemble_counts_its_detectors(local: UPath) -> None:
-    description = meta(local, "none", 5, method="parallel")["system"]["description"]
+    description = meta(local, "none", 5)["system"]["description"]
     assert description["ensemble_method_subsystem_count"] == 5
     assert description["decision_making"] == "average"
     assert description["machine_learning_method"] == "parallel"
+    assert description["data_augmentation"] == "mixup"
+    assert description["embeddings"] == "tf_efficientnet_b0.ns_jft_in1k"
 
 
 def test_results_are_those_of_the_validation_ids_in_percent(local: UPath) -> None:

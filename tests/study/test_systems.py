@@ -6,6 +6,7 @@ import pytest
 
 from raysearch.errors import UserError
 from raysearch.storage import to_path
+from raysearch.study.space import Space
 from raysearch.study.systems import SYSTEMS, System, Target, system_folder, system_space
 from tests.records import make_space
 
@@ -59,6 +60,25 @@ def test_repetitions_have_other_seeds_and_folders() -> None:
 def test_a_space_without_an_inlier_model_is_refused() -> None:
     with pytest.raises(UserError, match=r"search\.inlier: the paper's systems need"):
         system_space(make_space(inlier={"none": []}), SEARCHED["proposed"], 0)
+
+
+def test_a_space_that_lacks_what_a_system_needs_is_refused() -> None:
+    content = make_space(inlier=INLIERS).model_dump(mode="json", by_alias=True)
+    del content["search"]["lambda"]
+    serial = Space.model_validate(content | {"fixed": {"method": "serial"}})
+    assert system_space(serial, SEARCHED["serial"], 0).search.lam is None
+    with pytest.raises(UserError, match=r"the space of proposed: search\.lambda: Field required"):
+        system_space(serial, SEARCHED["proposed"], 0)
+
+
+def test_members_of_ones_choice_are_the_parallel_system() -> None:
+    content = make_space(inlier=INLIERS).model_dump(mode="json", by_alias=True)
+    members = {name: {"fixed": {"method": name}} for name in ("proposed", "flow")}
+    changed = {"fixed": {"method": "parallel"}, "members": members, "weights": "validation"}
+    space = system_space(Space.model_validate(content | changed), SEARCHED["parallel"], 0)
+    assert (list(space.members), space.weights) == (["proposed", "flow"], "validation")
+    proposed = system_space(Space.model_validate(content | changed), SEARCHED["proposed"], 0)
+    assert not proposed.members
 
 
 def test_a_searched_option_that_a_system_fixes_is_not_searched() -> None:
