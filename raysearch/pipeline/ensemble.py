@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from raysearch.pipeline.combine import Combination
 
 NO_MODEL = InlierSpec("none", None)
-EQUAL_OPTIONS = ("rate", "channel", "domain")
-"""Options that members share: they select and decode the recordings."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +213,8 @@ def check_members(studies: Sequence[FinishedStudy]) -> None:
 def ensemble_space(studies: Mapping[str, FinishedStudy], weights: Weights) -> Space:
     """Return the space of an ensemble: each member has a single configuration, its winner."""
     first = next(iter(studies.values())).space
-    shared = {name: getattr(first.fixed, name) for name in EQUAL_OPTIONS}
+    # Of the options only those matter that select and decode recordings; they must fit together.
+    fixed = first.fixed.model_dump() | {"method": PARALLEL, "epochs": first.fixed.epochs or 1}
     members = {
         name: study.winner.space_content(study.space.fixed) for name, study in studies.items()
     }
@@ -223,7 +222,7 @@ def ensemble_space(studies: Mapping[str, FinishedStudy], weights: Weights) -> Sp
         "validation_ids": list(first.validation_ids),
         "test_ids": list(first.test_ids),
         "search": NO_INLIER,
-        "fixed": {"method": PARALLEL, **shared},
+        "fixed": fixed,
         "strategy": {"trials": 1, "finalists": "none"},
         "members": members,
         "weights": weights,

@@ -61,7 +61,10 @@ def test_a_stored_space_is_the_same_space() -> None:
         ({"members": {"a": {"fixed": {"method": "serial", "hops": 2}}}}, "fixed.hops: unknown key"),
         ({"members": {"a": {"fixed": None}}}, "members.a.fixed: Input should be a valid dict"),
         ({"members": {"a": {"search": 3}}}, "members.a.search: Input should be a valid dict"),
-        ({"members": {"a": {"fixed": {"method": ["serial"]}}}}, "members.a.fixed.method: Input should"),
+        (
+            {"members": {"a": {"fixed": {"method": ["serial"]}}}},
+            "members.a.fixed.method: Input should",
+        ),
         ({"members": [1]}, "x.yaml: members: Input should be a valid dict"),
         ({"weights": "best"}, "x.yaml: weights: "),
         ({"search": SEARCH | {"method": ["serial", "parallel"]}, "fixed": {}}, "search.method"),
