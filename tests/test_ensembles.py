@@ -226,10 +226,6 @@ def test_fresh_makes_an_ensemble_anew(run: Run, tmp_path: Path) -> None:
             "runs/baseline-valve holds another study; use --fresh",
         ),
         (
-            ["runs/proposed-valve", "runs/flow/../baseline-valve", "--name", "baseline-valve"],
-            "is a member; choose another --name",
-        ),
-        (
             [
                 "runs/proposed-valve",
                 "runs/autoencoder-valve",
