@@ -37,7 +37,10 @@ SPACE = {
 PARTS = {
     "proposed": {"fixed": {"method": "proposed"}},
     "autoencoder": {"fixed": {"method": "autoencoder"}, "search": {"inlier": {"none": []}}},
-    "baseline": {"fixed": {"method": "baseline"}},
+    "baseline": {
+        "fixed": {"method": "baseline", "inlier_fit": "all"},
+        "search": {"inlier": {"knn": [1]}},
+    },
 }
 
 
@@ -121,6 +124,18 @@ def test_a_member_is_standardised_by_normal_training_clips(run: Run) -> None:
     assert len(scores) > 4
     assert mean == pytest.approx(scores.mean(), abs=scores.std())
     assert std == pytest.approx(scores.std(), rel=0.5)
+
+
+def test_a_model_does_not_judge_the_clips_it_was_fitted_on(run: Run) -> None:
+    """A clip that is its own nearest neighbour has a score of 0, and all of them no spread."""
+    ensemble = load_detector(UPath(run.folder / "detector"))
+    assert isinstance(ensemble, Ensemble)
+    member = ensemble.members[2]
+    assert member.name == "baseline"
+    path = sorted((run.home / "data/dev_data/valve/train").glob("section_00_source*.wav"))[0]
+    assert member.detector.score(path)[0].score == pytest.approx(0, abs=1e-3)
+    for mean, std in member.normal.values():
+        assert mean > std > 1e-3
 
 
 def test_an_outlier_among_the_test_clips_changes_no_other_score(

@@ -3,7 +3,8 @@
 Shape letters: C clips, M members.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,16 +13,22 @@ from numpy.typing import NDArray
 from raysearch.config import PARALLEL
 from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
+from raysearch.detector import Embeddings, EncoderDetector
 from raysearch.errors import UserError
 from raysearch.pipeline.finished import FinishedStudy
 from raysearch.scoring.bootstrap import ClipScores
-from raysearch.scoring.metrics import MachineScore, machine_score
+from raysearch.scoring.fitting import FitError
+from raysearch.scoring.metrics import Floats, MachineScore, machine_score
 from raysearch.scoring.threshold import FEWEST_SCORES, gamma_threshold
 from raysearch.scoring.weights import choose_weights
 from raysearch.study.bundle import load_detector
 from raysearch.study.ensemble import Ensemble, Member
 from raysearch.study.members import Weights
-from raysearch.training.trial import fit_parts
+from raysearch.training.configuration import TrialConfig
+from raysearch.training.trial import clip_scores, fit_inlier, fit_parts
+
+FOLDS = 5
+"""Parts of the clips that an inlier model was fitted on, each scored without it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,8 @@ def combine(studies: Mapping[str, FinishedStudy], data: TrialData, weights: Weig
     Raises:
         UserError: the scores of a member cannot be standardised.
     """
-    members = [_member(name, study, data, 1 / len(studies)) for name, study in studies.items()]
+    measured = [_measure(name, study, data, 1 / len(studies)) for name, study in studies.items()]
+    members = [each.member for each in measured]
     first = members[0].detector
     epochs = first.options.epochs or 1  # A method without a training has none.
     options = first.options.replace({"method": PARALLEL, "epochs": epochs})
@@ -72,7 +80,7 @@ def combine(studies: Mapping[str, FinishedStudy], data: TrialData, weights: Weig
         chosen = choose_weights(labels, scores).tolist()
         members = [replace(m, weight=w) for m, w in zip(members, chosen, strict=True)]
         ensemble = replace(ensemble, members=tuple(members))
-    ensemble = replace(ensemble, thresholds=_thresholds(ensemble, studies, data))
+    ensemble = replace(ensemble, thresholds=_thresholds(ensemble, measured, data))
     clips = {
         identity: (truth, ensemble.score_clips(values, identity))
         for identity, (truth, values) in embeddings.items()
@@ -80,35 +88,70 @@ def combine(studies: Mapping[str, FinishedStudy], data: TrialData, weights: Weig
     return Combination(ensemble, clips)
 
 
-def _member(name: str, study: FinishedStudy, data: TrialData, weight: float) -> Member:
-    """Load a detector and measure the scores of normal clips that it was not fitted on.
+@dataclass(frozen=True)
+class _Measured:
+    """A member with its scores (C,) of all training clips, each by a model not fitted on it."""
 
-    Where these are too few, all training clips of the ID are scored.
-    """
+    member: Member
+    scores: Floats
+
+
+def _measure(name: str, study: FinishedStudy, data: TrialData, weight: float) -> _Measured:
+    """Load a detector, score the training clips, and take mean and standard deviation by ID."""
     detector = load_detector(study.folder / "detector")
+    assert isinstance(detector, EncoderDetector), study.folder
+    config = study.winner.config(study.space.fixed)
     part = _training_clips(data)
     embeddings = detector.embed_clips(part, part.clips.tolist())
-    normal = {}
+    _, held_out = data.target_parts(config.options.validation_share, config.seed)
+    scores, normal = np.empty(len(embeddings)), {}
     for identity in data.ids:
-        clips = _unseen(data, identity, _fitted(study, data))
-        scores = detector.score_clips(embeddings[clips], identity)
-        normal[identity] = float(scores.mean()), float(scores.std())
+        clips = _clips_of(data, identity)
+        scores[clips] = detector.score_clips(embeddings[clips], identity)
+        judged = clips
+        if detector.spec.name == "none":
+            # The network itself is fitted: to all but the held-out clips.
+            few = [clip for clip in clips if clip in set(held_out.clips.tolist())]
+            judged = few if len(few) >= FEWEST_SCORES else clips
+        else:
+            fitted = set(fit_parts(config, data)[0].clips.tolist())
+            inside = [clip for clip in clips if clip in fitted]
+            scores[inside] = _leave_out(detector, config, data, embeddings[inside], identity)
+        normal[identity] = float(scores[judged].mean()), float(scores[judged].std())
         if not normal[identity][1] > 0:
             raise UserError(
                 f"{study.folder} scores all normal clips of ID {identity} alike, so its scores "
                 "cannot be standardised; leave the run out"
             )
-    return Member(name, detector, weight, normal)
+    return _Measured(Member(name, detector, weight, normal), scores)
 
 
-def _fitted(study: FinishedStudy, data: TrialData) -> set[int]:
-    """Return the training clips that a winner's inlier models, or its network, were fitted on."""
-    config = study.winner.config(study.space.fixed)
-    if study.winner.inlier.name == "none":
-        part, _ = data.target_parts(config.options.validation_share, config.seed)
-    else:
-        part, _ = fit_parts(config, data)
-    return set(part.clips.tolist())
+def _leave_out(
+    detector: EncoderDetector,
+    config: TrialConfig,
+    data: TrialData,
+    embeddings: Embeddings,
+    identity: str,
+) -> Floats:
+    """Score the clips (C, S, D) that a model was fitted on by models of the same kind without them.
+
+    A model scores its own clips too well, some kinds all of them alike.
+    """
+    scores = detector.score_clips(embeddings, identity)
+    for fold in range(FOLDS):
+        left_out = np.arange(len(embeddings)) % FOLDS == fold
+        if left_out.all() or not left_out.any():
+            continue
+        rest = embeddings[~left_out].reshape(-1, embeddings.shape[2])
+        # Too few clips are left for the model: the scores of the whole model stay.
+        with suppress(FitError):
+            model = fit_inlier(
+                detector.spec, identity, detector.encoder, config, data, {identity: rest}
+            )
+            scores[left_out] = clip_scores(
+                detector.spec, model, embeddings[left_out], detector.options
+            )
+    return scores
 
 
 def _training_clips(data: TrialData) -> Part:
@@ -116,11 +159,8 @@ def _training_clips(data: TrialData) -> Part:
     return Part(store, np.arange(len(store.clips)), store.mean, store.std)
 
 
-def _unseen(data: TrialData, identity: str, fitted: set[int]) -> list[int]:
-    """Return the training clips of an ID that are not fitted on; all where these are too few."""
-    clips = [i for i, clip in enumerate(data.target.clips) if clip.id == identity]
-    unseen = [i for i in clips if i not in fitted]
-    return unseen if len(unseen) >= FEWEST_SCORES else clips
+def _clips_of(data: TrialData, identity: str) -> list[int]:
+    return [i for i, clip in enumerate(data.target.clips) if clip.id == identity]
 
 
 def _validation_embeddings(
@@ -139,15 +179,15 @@ def _validation_embeddings(
 
 
 def _thresholds(
-    ensemble: Ensemble, studies: Mapping[str, FinishedStudy], data: TrialData
+    ensemble: Ensemble, measured: Sequence[_Measured], data: TrialData
 ) -> dict[str, float]:
-    """Return the threshold of each ID, by normal clips that no member was fitted on."""
-    part = _training_clips(data)
-    embeddings = ensemble.embed_clips(part, part.clips.tolist())
-    fitted = set[int]().union(*(_fitted(study, data) for study in studies.values()))
+    """Return the threshold of each ID, by the averaged scores of its training clips."""
     thresholds = {}
     for identity in data.ids:
-        clips = _unseen(data, identity, fitted)
-        scores = ensemble.score_clips(embeddings[clips], identity)
-        thresholds[identity] = gamma_threshold(scores, ensemble.options.threshold_quantile)
+        clips = _clips_of(data, identity)
+        average = np.zeros(len(clips))
+        for each, member in zip(measured, ensemble.members, strict=True):
+            mean, std = member.normal[identity]
+            average += member.weight * (each.scores[clips] - mean) / std
+        thresholds[identity] = gamma_threshold(average, ensemble.options.threshold_quantile)
     return thresholds
