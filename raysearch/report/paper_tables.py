@@ -196,7 +196,10 @@ def count_models(results: Results) -> int:
     space = results.space
     members = [space.member(name).fixed.method for name in space.members]
     methods: list[str] = [*members] or [results.method]
-    return sum(len(space.test_ids) if method in PER_PRODUCT else 1 for method in methods)
+    return sum(
+        len(space.test_ids) if method in PER_PRODUCT else int(method != "baseline")
+        for method in methods
+    )
 
 
 def write_table(
