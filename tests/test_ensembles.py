@@ -10,7 +10,9 @@ import pytest
 import soundfile
 from upath import UPath
 
+from raysearch import storage
 from raysearch.scoring.metrics import machine_score
+from raysearch.storage import to_path
 from raysearch.study.bundle import load_detector
 from raysearch.study.ensemble import Ensemble
 from raysearch.study.space_files import load_space
@@ -206,6 +208,14 @@ def test_weights_may_be_chosen_on_the_validation_ids(run: Run) -> None:
     score = float(table(folder / "trials.csv")[0]["val_score"])
     assert score >= max(single) - 1e-6
     assert "optimistic" in (folder / "report.html").read_text()
+
+
+def test_a_member_that_is_searched_meanwhile_is_waited_for(run: Run) -> None:
+    with storage.lock(to_path(run.member("proposed")), timeout=1):
+        ended = raysearch("ensemble", "runs/proposed-valve", "runs/baseline-valve", folder=run.home)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "another raysearch is running runs/proposed-valve" in ended.err
+    assert not (run.home / "runs" / "ensemble-valve").exists()
 
 
 def test_fresh_makes_an_ensemble_anew(run: Run, tmp_path: Path) -> None:

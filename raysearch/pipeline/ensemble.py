@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -49,12 +50,14 @@ class EnsembleRequest:
         ending: final test, report.
         data: folder of the data set; None takes the one of the first member.
         fresh: delete another study that is in the folder.
+        are_locked: the members are locked by the run that searched them.
     """
 
     planned: PlannedEnsemble
     ending: Ending
     data: AnyPath | None = None
     fresh: bool = False
+    are_locked: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,16 +164,20 @@ def make_ensemble(request: EnsembleRequest, bars: ProgressBars = no_progress) ->
         bars: show the progress.
 
     Raises:
-        UserError: the studies do not fit together, or the folder holds another study.
+        UserError: the studies do not fit together, a run searches one of them, or the folder holds
+            another study.
     """
     planned = request.planned
     if planned.folder.absolute() in [folder.absolute() for folder in planned.members.values()]:
         raise UserError(f"{planned.folder} is a member; choose another --name for the ensemble")
-    studies = {name: read_finished(folder) for name, folder in planned.members.items()}
-    check_members(list(studies.values()))
-    space = ensemble_space(studies, planned.weights)
-    check_ensemble_folder(planned, fresh=request.fresh)
-    with study_lock(planned.folder):
+    with ExitStack() as locks:
+        for folder in [] if request.are_locked else planned.members.values():
+            locks.enter_context(study_lock(folder))
+        studies = {name: read_finished(folder) for name, folder in planned.members.items()}
+        check_members(list(studies.values()))
+        space = ensemble_space(studies, planned.weights)
+        check_ensemble_folder(planned, fresh=request.fresh)
+        locks.enter_context(study_lock(planned.folder))
         opened, data = open_recordings(next(iter(studies.values())), request.data)
         source = replace(opened.source, needs_others=False)
         context = StudyContext(planned.folder, source, data.fingerprint, space)

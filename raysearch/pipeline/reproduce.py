@@ -1,6 +1,5 @@
 """The tables and figures of the paper, from the studies that they need."""
 
-import logging
 from collections.abc import Sequence
 
 from upath import UPath
@@ -16,8 +15,6 @@ from raysearch.study.members import NO_INLIER
 from raysearch.study.space import Space, check_space
 from raysearch.study.space_files import find_space, load_space
 from raysearch.study.systems import SYSTEMS, System, Target, system_folder, system_space
-
-logger = logging.getLogger(__name__)
 
 
 def reproduce(
@@ -140,22 +137,25 @@ def plan_searches(
                 if not space.members:
                     studies[folder] = PlannedStudy(folder, machine, space, where)
                     continue
-                members = {
-                    name: system_folder(request.out, name, machine, seed) for name in space.members
-                }
-                for name, member_folder in members.items():
-                    member = PlannedStudy(
-                        member_folder, machine, _member(space, base, name, seed), where, final=False
-                    )
-                    studies.setdefault(member_folder, member)
+                members = {}
+                for name in space.members:
+                    shared, member_space = _member(space, base, name, seed)
+                    members[name] = system_folder(request.out, shared, machine, seed)
+                    study = PlannedStudy(members[name], machine, member_space, where, final=False)
+                    studies.setdefault(members[name], study)
                 ensembles.append(PlannedEnsemble(folder, members, space.weights))
     return Plan(tuple(studies.values()), tuple(ensembles))
 
 
-def _member(space: Space, base: Space, name: str, seed: int) -> Space:
-    """Return the space of a member: that of the system of this name, if there is one."""
+def _member(space: Space, base: Space, name: str, seed: int) -> tuple[str, Space]:
+    """Return the name of a member's studies, and its space.
+
+    A default member is the system of its name, if there is one: both share a study.
+    """
+    if base.members:
+        return f"parallel-{name}", space.member(name)
     systems = [system for each in SYSTEMS.values() for system in each if system.name == name]
-    return system_space(base, systems[0], seed) if systems else space.member(name)
+    return name, system_space(base, systems[0], seed) if systems else space.member(name)
 
 
 def plan_rescored(

@@ -244,7 +244,9 @@ def _finish(
 def _make_ensemble(planned: PlannedEnsemble, request: Request, bars: ProgressBars) -> None:
     from raysearch.pipeline.ensemble import EnsembleRequest, make_ensemble
 
-    make_ensemble(EnsembleRequest(planned, request.ending, request.data, request.fresh), bars)
+    make_ensemble(
+        EnsembleRequest(planned, request.ending, request.data, request.fresh, are_locked=True), bars
+    )
 
 
 def _write_overview(folder: UPath) -> UPath:

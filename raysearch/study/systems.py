@@ -6,7 +6,7 @@ from typing import Literal
 
 from upath import UPath
 
-from raysearch.config import PARALLEL as PARALLEL_METHOD
+from raysearch.config import PARALLEL
 from raysearch.errors import UserError
 from raysearch.study import paper
 from raysearch.study.folder import study_name
@@ -41,7 +41,7 @@ class System:
 
 
 PROPOSED = System("proposed", "Proposed", {"fixed": {"method": "proposed"}}, paper.PROPOSED_ROW)
-PARALLEL = System(
+PARALLEL_SYSTEM = System(
     "parallel",
     "Parallel",
     {"fixed": {"method": "parallel"}},
@@ -86,7 +86,7 @@ PRODUCT_IDS = System(
 
 SYSTEMS: Mapping[Target, tuple[System, ...]] = {
     "table1": (PROPOSED,),
-    "table2": (PARALLEL, SERIAL, DDCSAD, PROPOSED),
+    "table2": (PARALLEL_SYSTEM, SERIAL, DDCSAD, PROPOSED),
     "table3": (PROPOSED, WITHOUT_MIXUP, WITHOUT_INLIER, PRODUCT_IDS),
     "figure3": (DDCSAD, PROPOSED, PRODUCT_IDS),
 }
@@ -112,7 +112,7 @@ def system_space(space: Space, system: System, seed: int) -> Space:
     content["search"]["inlier"] = inliers
     content["strategy"]["seed"] += seed
     part = member_content(content, system.part)
-    if space.members and part["fixed"]["method"] == PARALLEL_METHOD:
+    if space.members and part["fixed"]["method"] == PARALLEL:
         part |= {"members": content["members"], "weights": content["weights"]}
     return check_space(part, f"the space of {system.name}")
 
