@@ -375,3 +375,15 @@ def test_a_detector_of_a_folders_network_does_without_the_folder(
     expected = detector.score(files)
     shutil.rmtree(network)
     assert load_detector(local / "detector").score(files) == expected
+
+
+def test_no_score_of_ddcsad_uses_the_network_of_another_id(files: list[Path]) -> None:
+    detector = make_detector("none", None, method="ddcsad")
+    networks = [detector.encoder.of_product(number) for number in range(len(IDS))]
+    assert len({id(network) for network in networks}) == len(IDS)
+    before = {identity: detector.score(files, id=identity) for identity in IDS}
+    with torch.no_grad():
+        for weight in networks[1].parameters():
+            weight.mul_(1.5)
+    after = {identity: detector.score(files, id=identity) for identity in IDS}
+    assert [identity for identity in IDS if after[identity] != before[identity]] == [IDS[1]]
