@@ -105,7 +105,7 @@ def test_the_results_are_those_of_a_local_run(run: Run) -> None:
     assert table(run.copy / "final_test.csv") == table(run.local / "final_test.csv")
     local, copied = digests(run.local / "submission"), digests(run.copy / "submission")
     assert local == copied
-    assert len(local) == 6
+    assert len(local) == 7  # Two files for each test ID, and the meta information.
 
 
 def test_every_file_is_there_and_losers_left_no_checkpoint(run: Run) -> None:

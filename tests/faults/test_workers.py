@@ -156,8 +156,11 @@ def test_each_trial_comes_to_its_rung_or_its_end(together: Path) -> None:
     records = [record(together, number) for number in range(TRIALS)]
     assert {trial_record["state"] for trial_record in records} == {"COMPLETE", "PRUNED"}
     for trial_record in records:
-        epochs = EPOCHS if trial_record["state"] == "COMPLETE" else RUNG
-        assert [epoch["epoch"] for epoch in trial_record["history"]] == list(range(1, epochs + 1))
+        epochs = [epoch["epoch"] for epoch in trial_record["history"]]
+        assert epochs == list(range(1, len(epochs) + 1))
+        # Ray Train passes a report on while its workers go on: they may be ahead of the pruner.
+        ends = {EPOCHS} if trial_record["state"] == "COMPLETE" else set(range(RUNG, EPOCHS))
+        assert len(epochs) in ends
     assert {row["state"] for row in table(together / "trials.csv")} == {"COMPLETE", "PRUNED"}
 
 
