@@ -104,6 +104,9 @@ def _measure(name: str, study: FinishedStudy, data: TrialData, weight: float) ->
     part = _training_clips(data)
     embeddings = detector.embed_clips(part, part.clips.tolist())
     _, held_out = data.target_parts(config.options.validation_share, config.seed)
+    untrained, fitted = (
+        set(each.clips.tolist()) for each in (held_out, fit_parts(config, data)[0])
+    )
     scores, normal = np.empty(len(embeddings)), {}
     for identity in data.ids:
         clips = _clips_of(data, identity)
@@ -111,10 +114,9 @@ def _measure(name: str, study: FinishedStudy, data: TrialData, weight: float) ->
         judged = clips
         if detector.spec.name == "none":
             # The network itself is fitted: to all but the held-out clips.
-            few = [clip for clip in clips if clip in set(held_out.clips.tolist())]
+            few = [clip for clip in clips if clip in untrained]
             judged = few if len(few) >= FEWEST_SCORES else clips
         else:
-            fitted = set(fit_parts(config, data)[0].clips.tolist())
             inside = [clip for clip in clips if clip in fitted]
             scores[inside] = _leave_out(detector, config, data, embeddings[inside], identity)
         normal[identity] = float(scores[judged].mean()), float(scores[judged].std())
