@@ -42,7 +42,7 @@ def build_detector(
         try:
             models[identity] = fit_inlier(winner.inlier, identity, encoder, config, data, fits)
         except FitError as error:
-            raise UserError(f"no detector: ID {identity} of {winner.machine}: {error}") from error
+            raise UserError(f"no detector of {winner.machine}: {error}") from error
         clips = [i for i in part.clips.tolist() if data.target.clips[i].id == identity]
         embeddings = embedder.clips(part, clips)
         scores = clip_scores(winner.inlier, models[identity], embeddings, options)

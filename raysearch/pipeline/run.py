@@ -211,33 +211,32 @@ def _finish(
     *,
     is_finished: bool,
 ) -> None:
-    """Finish every study, also if other studies have no result, then the ensembles of them."""
+    """Finish every study, also if others cannot be finished, then the ensembles of them."""
     # Imported here: modules that train, score and draw would delay the first trial by seconds.
     from raysearch.pipeline.drawing import draw_report
     from raysearch.pipeline.finish import SearchConclusion, finish_study
 
-    without_result = {}
+    failures: dict[UPath, UserError | NoResultError] = {}
     for planned, (context, data) in zip(plan.studies, studies, strict=True):
         ending = replace(request.ending, final=request.final and planned.final)
         try:
             finish_study(SearchConclusion(context, data), context, data, ending, bars)
-        except NoResultError as error:
-            without_result[context.folder] = str(error)
+        except (UserError, NoResultError) as error:
+            failures[context.folder] = error
     for ensemble in plan.ensembles:
         if not is_finished:
             logger.info("%s: no ensemble yet, as its members are not finished", ensemble.folder)
-        elif not without_result.keys() & set(ensemble.members.values()):
+        elif not failures.keys() & set(ensemble.members.values()):
             try:
                 _make_ensemble(ensemble, request, bars)
-            except UserError as error:  # Its members are searched: the other results stand.
-                without_result[ensemble.folder] = str(error)
+            except UserError as error:
+                failures[ensemble.folder] = error
     if len(studies) > 1 and request.report:
         draw_report(request.out, _write_overview)
-    if without_result:
-        reasons = [
-            f"{folder.name}: {error}" if len(studies) > 1 else error
-            for folder, error in without_result.items()
-        ]
+    if len(failures) == 1 and len(studies) == 1:
+        raise next(iter(failures.values()))
+    if failures:
+        reasons = [f"{folder.name}: {error}" for folder, error in failures.items()]
         raise NoResultError("; ".join(reasons))
 
 

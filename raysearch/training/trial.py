@@ -153,16 +153,20 @@ def fit_inlier(
     """Fit an inlier model for one product ID.
 
     Raises:
-        FitError: the model cannot be fitted to these embeddings.
+        FitError: the model cannot be fitted to these embeddings; the message names the ID.
     """
     method = find_method(config.options)
-    return fit(
-        spec,
-        fits[identity],
-        seed=config.seed,
-        reg_covar=config.options.reg_covar,
-        direct=method.direct_score(encoder, data.ids.index(identity), fits[identity]),
-    )
+    direct = method.direct_score(encoder, data.ids.index(identity), fits[identity])
+    try:
+        return fit(
+            spec,
+            fits[identity],
+            seed=config.seed,
+            reg_covar=config.options.reg_covar,
+            direct=direct,
+        )
+    except FitError as error:
+        raise FitError(f"ID {identity}: {error}") from error
 
 
 def _validation_embeddings(
@@ -190,10 +194,14 @@ def _score_inlier(
 ) -> InlierResult:
     scores, remarks = {}, []
     try:
-        for identity, (embeddings, _) in tests.items():
+        # A detector needs a model of every ID, so a model that cannot be fitted for a test ID has
+        # no score; only its training clips tell.
+        for identity in data.ids:
             model = fit_inlier(spec, identity, encoder, config, data, fits)
-            scores[identity] = clip_scores(spec, model, embeddings, config.options)
             remarks.append(remark(spec, *fits[identity].shape))
+            if identity in tests:
+                embeddings, _ = tests[identity]
+                scores[identity] = clip_scores(spec, model, embeddings, config.options)
         score = machine_score({k: labels for k, (_, labels) in tests.items()}, scores)
     except (FitError, ValueError) as error:
         return InlierResult(spec.name, spec.p, error=str(error))

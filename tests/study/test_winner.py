@@ -160,7 +160,7 @@ def test_a_model_of_an_id_is_fitted_on_that_ids_held_clips(
 def test_a_model_that_cannot_be_fitted_is_named(
     study: UPath, data: TrialData, winner: Winner
 ) -> None:
-    with pytest.raises(UserError, match=r"no detector: ID 0 of valve: gmm with p=64 .*has 10"):
+    with pytest.raises(UserError, match=r"no detector of valve: ID 0: gmm with p=64 .*has 10"):
         build_detector(replace(winner, inlier=InlierSpec("gmm", 64)), TEN, data, study)
 
 

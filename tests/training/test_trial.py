@@ -1,6 +1,8 @@
 """The whole walk of a trial, without a scheduler."""
 
 import copy
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,8 +100,8 @@ def test_what_cannot_be_fitted_is_a_row_with_its_reason(result: TrialResult) -> 
     for row in failed.values():
         assert row.val_score is None
         assert row.auc == row.pauc == {}
-    assert failed["gmm", 64].error == "gmm with p=64 needs at least 64 segments, has 10"
-    assert failed["lof", 16].error == "lof with p=16 needs at least 17 segments, has 10"
+    assert failed["gmm", 64].error == "ID 0: gmm with p=64 needs at least 64 segments, has 10"
+    assert failed["lof", 16].error == "ID 0: lof with p=16 needs at least 17 segments, has 10"
 
 
 def test_a_degenerate_fit_is_remarked(result: TrialResult) -> None:
@@ -252,7 +254,7 @@ def test_whatever_cannot_be_fitted_is_a_row_with_its_reason(
     assert ended.best == kept
     for spec, row in zip(TOO_WIDE, failed, strict=True):
         assert (row.inlier, row.p, row.val_score) == (spec.name, spec.p, None)
-        assert row.error.startswith(f"{spec} needs at least 11 segments, has 10") or (
+        assert row.error.startswith(f"ID 0: {spec} needs at least 11 segments, has 10") or (
             spec.name == "mahalanobis" and "is singular" in row.error
         )
 
@@ -271,11 +273,29 @@ def test_a_collapsed_encoder_is_a_row_with_its_reason(
     torch.nn.init.constant_(last.bias, value)
     *fitted, none = score_inlier_models(collapsed, config, data, WIDE)
     for spec, row in zip(WIDE, fitted, strict=False):
-        assert row.error.startswith(f"{spec}: ")
+        assert row.error.startswith(f"ID 0: {spec}: ")
         assert reason in row.error
         assert row.val_score is None
     # Without an inlier model equal embeddings do have a score: that of chance.
     assert none.val_score == (None if np.isnan(value) else pytest.approx(0.5))
+
+
+def test_a_model_that_cannot_be_fitted_for_a_test_id_has_no_score(
+    trained: Trained, config: TrialConfig, demo_data: Path, tmp_path: Path
+) -> None:
+    """No detector could be made of such a model; the reason is seen in training clips alone."""
+    root = shutil.copytree(demo_data, tmp_path / "data", copy_function=os.link)
+    clips = sorted((root / "eval_data/valve/train").glob("section_03_source*.wav"))
+    for clip in clips[2:]:
+        clip.unlink()
+    options = config.options.model_copy(update={"validation_share": 0.5})
+    halved = config.model_copy(update={"options": options})
+    specs = InlierSpec("knn", 16), InlierSpec("knn", 10)
+    failed, fitted = score_inlier_models(trained.encoder, halved, open_valve(root), specs)
+    assert failed.val_score is None
+    assert failed.error == "ID 3: knn with p=16 needs at least 16 segments, has 10"
+    assert fitted.val_score is not None
+    assert tuple(fitted.auc) == VALIDATION_IDS
 
 
 @pytest.mark.parametrize("inlier", ["gmm", "lof"])
