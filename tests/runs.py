@@ -1,6 +1,5 @@
 """Hand-made folders of runs, for tests of reports."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,15 +10,15 @@ from upath import UPath
 from raysearch.report.clips.media import write_misclassified
 from raysearch.report.clips.misclassified import MisclassifiedClip
 from raysearch.report.clips.shown import Part, ShownClip, write_clips
-from raysearch.scoring.metrics import machine_score
-from raysearch.storage import append_line, write_text
+from raysearch.scoring.spec import InlierSpec
 from raysearch.study.confidence import Confidence, write_confidence
 from raysearch.study.folder import StudyFolder
+from raysearch.study.ledger import note_opening, note_result
 from raysearch.study.ranking import rank
 from raysearch.study.records import Proposal, Record, State
-from raysearch.study.scores import FinalScore, write_scores
+from raysearch.study.scores import FINAL, FinalScore, judge, write_final, write_scores
 from raysearch.study.space import Space
-from raysearch.study.winner import choose_winner, freeze_winner
+from raysearch.study.winner import Winner, choose_winner, freeze_winner, read_frozen
 from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import Epoch
 from tests.detectors import make_detector
@@ -121,20 +120,16 @@ def final_scores(ids: Sequence[str] = "345", labelled: bool = True) -> list[Fina
 def take_final_test(study: StudyFolder, scores: Sequence[FinalScore]) -> None:
     """Write the files of a final test."""
     ids = list(dict.fromkeys(score.id for score in scores))
-    by_id = {
-        product_id: [score for score in scores if score.id == product_id] for product_id in ids
-    }
-    result = machine_score(
-        {product_id: np.array([score.label for score in by_id[product_id]]) for product_id in ids},
-        {product_id: np.array([score.score for score in by_id[product_id]]) for product_id in ids},
-    )
-    lines = [
-        f"valve,{product_id},{auc!r},{pauc!r}" for product_id, (auc, pauc) in result.per_id.items()
-    ]
-    write_text(study.path / "final_test.csv", "\n".join(["machine,id,auc,pauc", *lines, ""]))
+    result = judge(scores, ids)
+    write_final(study.path / FINAL, "valve", result)
     write_scores(study.path / "final_scores.csv", scores)
-    entry = {"time": "2026-11-25T11:00:00+00:00", "command": "raysearch run", "test_ids": ids}
-    append_line(study.path / "test_ledger.jsonl", json.dumps(entry | {"clips": len(scores)}))
+    frozen = read_frozen(study.path) or Winner(
+        "valve", 0, "e0", Configuration(1e-3, 32, 1.0), InlierSpec("gmm", 1), 0.7, 0, "f" * 64
+    )
+    facts = {"command": "raysearch run", "test_ids": ids, "clips": len(scores)}
+    started = study.manifest.started
+    note_opening(study.path, started, 1, facts, frozen)
+    note_result(study.path, started, 1, result)
 
 
 def shown_clips() -> list[ShownClip]:

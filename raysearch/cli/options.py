@@ -169,6 +169,13 @@ Dashboard = Annotated[
         help="Ray's dashboard, of a Ray that is started here; without it a run starts sooner.",
     ),
 ]
+ReopenTest = Annotated[
+    bool,
+    typer.Option(
+        "--reopen-test",
+        help="Run the final test again for a new winner, into final_test_2.csv, ...",
+    ),
+]
 NoFinal = Annotated[bool, typer.Option("--no-final", help="Skip the final test.")]
 NoReport = Annotated[
     bool,

@@ -13,6 +13,7 @@ from raysearch.cli.options import (
     NoFinal,
     NoReport,
     Out,
+    ReopenTest,
     typed_command,
 )
 from raysearch.errors import UserError
@@ -59,15 +60,21 @@ def final(
     data: Annotated[
         str | None, typer.Option(help="Folder of the data set.", show_default="the run's")
     ] = None,
+    reopen_test: ReopenTest = False,
 ) -> None:
-    """Repeat the final test of a run's frozen configuration (noted in its ledger)."""
+    """Run the final test of a run's frozen configuration, if it was not run yet.
+
+    The ledger has a line for each opening of the test IDs; a further one needs --reopen-test.
+    """
     folder = _run(run)
     from raysearch.pipeline.final import repeat_final
+    from raysearch.pipeline.request import Ending
     from raysearch.report.live import show_on_console
     from raysearch.storage import to_path
 
     with show_on_console() as (_, bars):
-        repeat_final(folder, to_path(data) if data else None, typed_command(), bars)
+        ending = Ending(typed_command(), reopen_test=reopen_test)
+        repeat_final(folder, to_path(data) if data else None, ending, bars)
 
 
 def ensemble(
@@ -88,6 +95,7 @@ def ensemble(
     ] = None,
     fresh: Fresh = False,
     no_final: NoFinal = False,
+    reopen_test: ReopenTest = False,
     no_report: NoReport = False,
 ) -> None:
     """Combine finished runs to an ensemble, and test it once.
@@ -104,7 +112,9 @@ def ensemble(
     from raysearch.storage import to_path
 
     planned = plan_ensemble(folders, to_path(out), name, weights)
-    ending = Ending(typed_command(), final=not no_final, report=not no_report)
+    ending = Ending(
+        typed_command(), final=not no_final, report=not no_report, reopen_test=reopen_test
+    )
     request = EnsembleRequest(planned, ending, to_path(data) if data else None, fresh)
     with show_on_console() as (_, bars):
         make_ensemble(request, bars)

@@ -1,8 +1,7 @@
 """Commands that search: run, and reproduce for the paper's tables."""
 
 import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -30,6 +29,7 @@ from raysearch.cli.options import (
     NoFinal,
     NoReport,
     Out,
+    ReopenTest,
     Seed,
     Space,
     TimeBudget,
@@ -77,6 +77,7 @@ def run(
     keep_checkpoints: KeepCheckpoints = False,
     fresh: Fresh = False,
     no_final: NoFinal = False,
+    reopen_test: ReopenTest = False,
     no_report: NoReport = False,
 ) -> None:
     """Search the best configuration for a machine type, and test it once.
@@ -88,18 +89,15 @@ def run(
     limit, hours, gpus = parse_time(time_budget), parse_hours(gpu_hours), parse_gpus(gpus_per_trial)
     if cluster is not None:
         return run_on_cluster(cluster, sys.argv[1:])
-    from raysearch.pipeline.request import Request
-
-    request = Request(
-        *_folders(data, out),
-        Resources(gpus, cpus_per_trial, concurrent, workers_per_trial),
+    request = _request(
+        (data, out, ground_truth),
+        resources=Resources(gpus, cpus_per_trial, concurrent, workers_per_trial),
         space=space,
         trials=trials,
         epochs=epochs,
         seed=seed,
         channel=channel,
         name=name,
-        ground_truth=_to_path(ground_truth) if ground_truth else None,
         time_budget=limit,
         gpu_hours=hours,
         warm_start=tuple(_to_path(folder) for folder in warm_start or ()),
@@ -109,6 +107,7 @@ def run(
         allow_defects=allow_defects,
         fresh=fresh,
         final=not no_final,
+        reopen_test=reopen_test,
         report=not no_report,
     )
     _run(request, machine)
@@ -153,16 +152,13 @@ def reproduce(
     gpus = parse_gpus(gpus_per_trial)
     if cluster is not None:
         return run_on_cluster(cluster, sys.argv[1:])
-    from raysearch.pipeline.request import Request
-
-    request = Request(
-        *_folders(data, out),
-        Resources(gpus, cpus_per_trial, concurrent, workers_per_trial),
+    request = _request(
+        (data, out, ground_truth),
+        resources=Resources(gpus, cpus_per_trial, concurrent, workers_per_trial),
         space=space,
         trials=trials,
         epochs=epochs,
         channel=channel,
-        ground_truth=_to_path(ground_truth) if ground_truth else None,
         time_budget=parse_time(time_budget),
         gpu_hours=parse_hours(gpu_hours),
         address=find_address(address),
@@ -170,7 +166,6 @@ def reproduce(
         allow_defects=allow_defects,
         fresh=fresh,
         report=not no_report,
-        command=typed_command(),
     )
     _reproduce(target, request, machine or ["all"], seeds)
 
@@ -191,11 +186,25 @@ def _reproduce(target: "Target", request: "Request", machines: list[str], seeds:
         typer.echo(path)
 
 
-def _folders(data: str, out: str) -> "tuple[UPath, UPath]":
-    """Return the folders of recordings and results; the first must exist."""
+def _request(paths: tuple[str, str, str | None], **options: Any) -> "Request":
+    """Build a request.
+
+    Args:
+        paths: folders of the recordings, which must exist, of the results, and of the ground truth.
+        options: others of the request.
+    """
+    data, out, ground_truth = paths
+    from raysearch.pipeline.request import Request
+
     folder = _to_path(data)
     need_data(folder)
-    return folder, _to_path(out)
+    return Request(
+        folder,
+        _to_path(out),
+        ground_truth=_to_path(ground_truth) if ground_truth else None,
+        command=typed_command(),
+        **options,
+    )
 
 
 def _to_path(text: str) -> "UPath":
@@ -208,7 +217,6 @@ def _run(request: "Request", machines: list[str]) -> None:
     from raysearch.pipeline.run import run as run_studies
     from raysearch.report.live import show_on_console
 
-    request = replace(request, command=typed_command())
     try:
         with show_on_console() as (view, bars):
             run_studies(request, _machine_types(machines, request.data), [view], bars)

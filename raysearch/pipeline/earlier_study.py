@@ -73,10 +73,23 @@ def check_ensemble_folder(planned: PlannedEnsemble, *, fresh: bool) -> None:
 
 
 def clear_other_space(folder: UPath, space: Space) -> None:
-    """Remove a study of another space; what follows from another study's winner is made anew."""
+    """Remove the trials of a study of another space; its winner is that of another study."""
     study = StudyFolder(folder)
-    if study.exists() and study.manifest.space != space.model_dump(mode="json", by_alias=True):
-        clear_study(folder)
+    if study.exists() and study.manifest.space != _content(space):
+        renew_study(folder, space)
+
+
+def renew_study(folder: UPath, space: Space) -> None:
+    """Remove the trials of a study and set its space; the openings of its test IDs stay."""
+    study = StudyFolder(folder)
+    study.manifest.model_copy(update={"space": _content(space)}).write(folder)
+    for path in storage.children(folder):
+        if path.name != MANIFEST and not path.name.startswith(OPENED):
+            _remove(path)
+
+
+def _content(space: Space) -> dict[str, Any]:
+    return space.model_dump(mode="json", by_alias=True)
 
 
 def discard_new_study(study: StudyFolder, *, new: bool) -> None:
@@ -97,15 +110,24 @@ def clear_study(folder: UPath) -> None:
     """Remove a study except its ledger, which must keep every opening of the test IDs."""
     # study.json goes last, so that a removal that is cut short can be taken up.
     for path in sorted(storage.children(folder), key=lambda path: path.name == MANIFEST):
-        if path.is_dir():
-            storage.remove_tree(path)
-        elif path.name != LEDGER:
-            path.unlink()
+        if path.name != LEDGER:
+            _remove(path)
     # Tune's curves of a search of several studies.
     for path in storage.children(folder.parent / "tune"):
         study, _, number = path.name.rpartition("_")
         if study == folder.name and number.isdecimal():
             storage.remove_tree(path)
+
+
+OPENED = (LEDGER, "final_test", "final_scores", "submission")
+"""First parts of the names of files of an opening of the test IDs."""
+
+
+def _remove(path: UPath) -> None:
+    if path.is_dir():
+        storage.remove_tree(path)
+    else:
+        path.unlink()
 
 
 def _check_empty(folder: UPath) -> None:

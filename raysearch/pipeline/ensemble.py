@@ -12,7 +12,7 @@ from upath import UPath
 from raysearch.config import PARALLEL, digest
 from raysearch.data.dataset import TrialData
 from raysearch.errors import UserError
-from raysearch.pipeline.earlier_study import check_ensemble_folder, clear_study
+from raysearch.pipeline.earlier_study import check_ensemble_folder, renew_study
 from raysearch.pipeline.finish import finish_study
 from raysearch.pipeline.finished import FinishedStudy, open_recordings, read_finished
 from raysearch.pipeline.plan import PlannedEnsemble
@@ -245,14 +245,15 @@ def _write(context: StudyContext, conclusion: EnsembleConclusion, request: Ensem
     if is_same and not request.fresh:
         return
     record = conclusion.record()
-    if study.exists():
-        clear_study(context.folder)
+    if study.exists() and not request.fresh:
+        renew_study(context.folder, context.space)
     folders = ", ".join(str(folder) for folder in request.planned.members.values())
     create_study(
         context,
         conclusion.data,
         space_file=f"ensemble of {folders}",
         command=request.ending.command,
+        fresh=request.fresh,
     )
     study.propose(record.proposal)
     study.add(record)

@@ -36,7 +36,7 @@ def execute(
     connection: RayConnection,
     request: Request,
     callbacks: Sequence[SearchCallback],
-) -> bool:
+) -> tuple[bool, ...]:
     """Search until the studies are finished or a budget is spent.
 
     Args:
@@ -47,7 +47,7 @@ def execute(
         callbacks: receive the events of the search.
 
     Returns:
-        True if all studies are finished.
+        True for each study that is finished.
 
     Raises:
         StoppedError: by Ctrl-C.
@@ -55,7 +55,7 @@ def execute(
     """
     queues = [_queue(context, starts) for context in contexts]
     if all(queue.is_finished for queue in queues):
-        return True
+        return (True,) * len(queues)
     for queue in queues:
         if queue.proposals:
             progress = f"{len(queue.records)} of {queue.total} trials are done"
@@ -67,10 +67,10 @@ def execute(
         if queue.is_finished:
             logger.info("%s: the search has ended: %s", queue.name, queue.stop_reason)
     spent = budget.spent(_device_seconds(queues))
-    is_finished = all(queue.is_finished for queue in queues)
-    if spent and not is_finished:
+    finished = tuple(queue.is_finished for queue in queues)
+    if spent and not all(finished):
         logger.info("%s %s; the same command with more resumes", spent, _progress(queues))
-    return is_finished
+    return finished
 
 
 def _search(

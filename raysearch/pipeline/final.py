@@ -1,10 +1,10 @@
 """The final test of a run, and its repetition."""
 
 import logging
-from typing import TYPE_CHECKING
 
 from upath import UPath
 
+from raysearch.errors import UserError
 from raysearch.pipeline.drawing import (
     LoadDetector,
     collect_single_clips,
@@ -12,20 +12,24 @@ from raysearch.pipeline.drawing import (
     draw_report,
 )
 from raysearch.pipeline.finished import open_recordings, read_finished
+from raysearch.pipeline.request import Ending
 from raysearch.report.progress import ProgressBars, no_progress
-from raysearch.report.wording import count
+from raysearch.report.wording import count, format_time
 from raysearch.storage import AnyPath
 from raysearch.study.context import StudyContext
+from raysearch.study.ledger import FinalRequest, numbered, read_ledger
+from raysearch.study.scores import FINAL, FinalTest
 from raysearch.study.winner import Winner
-
-if TYPE_CHECKING:
-    from raysearch.study.final_test import FinalResult
 
 logger = logging.getLogger(__name__)
 
 
 def run_final_test(
-    winner: Winner, detector: LoadDetector, context: StudyContext, command: str, bars: ProgressBars
+    winner: Winner,
+    detector: LoadDetector,
+    context: StudyContext,
+    request: FinalRequest,
+    bars: ProgressBars,
 ) -> None:
     """Run the final test of a frozen configuration and log its result.
 
@@ -33,50 +37,107 @@ def run_final_test(
         winner: frozen configuration.
         detector: loads the detector of the configuration.
         context: of the study.
-        command: for the ledger.
+        request: of the test.
         bars: show the progress.
     """
     from raysearch.study.final_test import final_test
 
     with bars("final test", None) as advance:
-        result = final_test(winner, detector(), context, command=command, on_clips=advance)
-    _log_final(result, winner)
+        result = final_test(winner, detector(), context, request=request, on_clips=advance)
+    _log_final(result, winner, request.opening)
 
 
-def _log_final(result: "FinalResult", winner: Winner) -> None:
+def _log_final(result: FinalTest, winner: Winner, opening: int) -> None:
     for remark in result.remarks:
         logger.info("%s", remark)
+    for row in result.ids:
+        note = f": {row.note}" if row.note else ""
+        if row.areas is None:
+            logger.info("  ID %s%s", row.id, note)
+        else:
+            logger.info("  ID %s: AUC %.4f, pAUC %.4f%s", row.id, *row.areas, note)
     if result.score is None:
         logger.info("no final test was possible")
         return
-    for identity, (auc, pauc) in result.score.per_id.items():
-        logger.info("  ID %s: AUC %.4f, pAUC %.4f", identity, auc, pauc)
     logger.info(
-        "final test of %s: harmonic mean %.4f over %s that the search never saw",
+        "%s of %s: harmonic mean %.4f over %s that the search never saw",
+        "final test" if opening == 1 else f"final test, opening {opening},",
         winner.machine,
-        result.score.hmean,
-        count(len(result.score.per_id), "ID"),
+        result.score,
+        _tested_ids(result),
     )
 
 
-def repeat_final(
-    folder: UPath, data: AnyPath | None, command: str, bars: ProgressBars = no_progress
+def _tested_ids(result: FinalTest) -> str:
+    tested = len(result.areas)
+    if tested == len(result.ids):
+        return count(tested, "ID")
+    return f"only {tested} of {count(len(result.ids), 'ID')}"
+
+
+def test_winner(
+    winner: Winner,
+    detector: LoadDetector,
+    context: StudyContext,
+    ending: Ending,
+    bars: ProgressBars,
 ) -> None:
-    """Repeat the final test of a study's frozen configuration.
+    """Test a winner on the test IDs, unless it was tested or another one was before.
+
+    Args:
+        winner: frozen configuration.
+        detector: loads the detector of the configuration.
+        context: of the study.
+        ending: of the run.
+        bars: show the progress.
+    """
+    ledger = read_ledger(context.folder, context.study.manifest.started)
+    if ledger.result_of(winner) is not None:
+        return
+    number = ledger.next_number(winner)
+    if ledger.is_further(winner) and not ending.reopen_test:
+        first = ledger.openings[0]
+        logger.info(
+            "note: the final test is that of trial %d, which met the test IDs at %s; "
+            "--reopen-test tests the new winner, too, as opening %d",
+            first.winner.trial,
+            format_time(first.time),
+            number,
+        )
+        return
+    run_final_test(winner, detector, context, FinalRequest(ending.command, number), bars)
+
+
+def repeat_final(
+    folder: UPath,
+    data: AnyPath | None,
+    ending: Ending,
+    bars: ProgressBars = no_progress,
+) -> None:
+    """Run the final test of a study's frozen configuration.
 
     Args:
         folder: of the study.
         data: folder of the data set; None takes the study's.
-        command: for the ledger.
+        ending: of the run.
         bars: show the progress.
 
     Raises:
-        UserError: there is no frozen configuration or no detector, or the configuration was chosen
-            on other recordings.
+        UserError: the test IDs were opened before and are not to be opened again, there is no
+            frozen configuration or no detector, or the configuration was chosen on other
+            recordings.
     """
     study = read_finished(folder)
+    ledger = read_ledger(folder, study.manifest.started)
+    number = ledger.next_number(study.winner)
+    if ledger.is_further(study.winner) and not ending.reopen_test:
+        raise UserError(
+            f"{folder / FINAL} is the result of the test IDs' first opening, at "
+            f"{format_time(ledger.openings[0].time)}; --reopen-test opens them again, into "
+            f"{numbered(FINAL, number)}"
+        )
     context, recordings = open_recordings(study, data)
     load = detector_of(folder)
-    run_final_test(study.winner, load, context, command, bars)
+    run_final_test(study.winner, load, context, FinalRequest(ending.command, number), bars)
     collect_single_clips(study.winner, load, recordings, folder, bars)
     draw_report(folder)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 from upath import UPath
 
 from raysearch.data.dataset import TrialData
-from raysearch.errors import NoResultError
+from raysearch.errors import NoResultError, UserError
 from raysearch.pipeline.drawing import (
     LoadDetector,
     collect_single_clips,
     detector_of,
     draw_report,
 )
-from raysearch.pipeline.final import run_final_test
+from raysearch.pipeline.final import test_winner
 from raysearch.pipeline.request import Ending
 from raysearch.report.clips.shown import evidence_folder
 from raysearch.report.progress import ProgressBars, no_progress
@@ -32,7 +32,7 @@ from raysearch.study.context import StudyContext
 from raysearch.study.ranking import Ranking, caveats, rank
 from raysearch.study.records import Record
 from raysearch.study.resampling import measure_confidence
-from raysearch.study.winner import Winner, choose_winner, freeze_winner, read_frozen
+from raysearch.study.winner import Winner, choose_winner, freeze_winner, is_built, read_frozen
 
 if TYPE_CHECKING:
     from raysearch.detector import Detector
@@ -114,14 +114,27 @@ def finish_study(
             draw_report(folder)
         raise NoResultError(_no_result(records))
     winner = choose_winner(context.source.machine, context.fingerprint, ranking)
-    detector = _freeze(winner, conclusion, folder)
+    try:
+        detector = _freeze(winner, conclusion, folder)
+    except UserError as error:
+        if ending.is_finished:
+            raise
+        logger.info("no detector of the best configuration yet: %s", error)
+        if ending.report:
+            draw_report(folder)
+        return
     confidence, notes = _measure_confidence(ranking, conclusion, context, records, bars)
     context.study.publish_journal()
-    if not ending.keep_checkpoints:
+    if ending.is_finished and not ending.keep_checkpoints:
         _drop_losers(ranking, context, records)
     _write_best(winner, confidence, notes, context)
-    if ending.final and not (folder / "final_test.csv").exists():
-        run_final_test(winner, detector, context, ending.command, bars)
+    if ending.final and ending.is_finished:
+        test_winner(winner, detector, context, ending, bars)
+    elif ending.final:
+        logger.info(
+            "no final test yet, as the search is not finished; `raysearch final %s` runs it now",
+            folder,
+        )
     collect_single_clips(winner, detector, data, folder, bars)
     if ending.report:
         draw_report(folder)
@@ -137,29 +150,24 @@ def _no_result(records: Sequence[Record]) -> str:
 
 
 def _freeze(winner: Winner, conclusion: Conclusion, folder: UPath) -> LoadDetector:
-    """Freeze the winner and build its detector, unless the folder holds both."""
-    target = folder / "detector"
-    frozen = read_frozen(folder)
-    is_built = (target / "detector.json").exists()
-    if frozen is not None and frozen.detector == winner.detector and is_built:
+    """Freeze the winner and build its detector, unless the folder holds both.
+
+    The detector of an earlier winner goes once the new one is complete. Results of the final test
+    stay: they belong to the configuration in the ledger.
+    """
+    if is_built(winner.detector, folder):
         # The winner may have been trained with further seeds, or have other rivals by now.
-        if frozen != winner:
+        if read_frozen(folder) != winner:
             freeze_winner(winner, folder)
         return detector_of(folder)
-    # Results of another configuration must not lie beside this winner.
-    for name in ("final_test.csv", "final_scores.csv", "confidence.json"):
-        (folder / name).unlink(missing_ok=True)
-    for stale in (folder / "submission", evidence_folder(folder), target):
-        remove_tree(stale)
-    freeze_winner(winner, folder)
-    return _build_detector(winner, conclusion, folder)
-
-
-def _build_detector(winner: Winner, conclusion: Conclusion, folder: UPath) -> LoadDetector:
-    from raysearch.study.bundle import save_detector
+    from raysearch.study.bundle import replace_detector
 
     detector = conclusion.detector(winner)
-    save_detector(detector, folder / "detector")
+    # What was measured on another configuration must not lie beside this winner.
+    (folder / "confidence.json").unlink(missing_ok=True)
+    remove_tree(evidence_folder(folder))
+    replace_detector(detector, folder / "detector")
+    freeze_winner(winner, folder)
     return lambda: detector
 
 

@@ -11,6 +11,7 @@ from raysearch.scoring.threshold import gamma_threshold
 from raysearch.study.folder import StudyFolder
 from raysearch.study.winner import Winner
 from raysearch.training.embedding import Embedder
+from raysearch.training.state import is_trained
 from raysearch.training.train import load_trained
 from raysearch.training.trial import clip_scores, fit_embeddings, fit_inlier, fit_parts
 
@@ -27,13 +28,17 @@ def build_detector(
         folder: of the study.
 
     Raises:
-        UserError: an ID's model cannot be fitted.
+        UserError: the checkpoint of the encoder is deleted, or an ID's model cannot be fitted.
     """
     config = winner.config(options)
     options = config.options
-    encoder = load_trained(
-        options, len(data.ids), StudyFolder(folder).encoder(winner.encoder)
-    ).encoder
+    checkpoints = StudyFolder(folder).encoder(winner.encoder)
+    if not is_trained(checkpoints):
+        raise UserError(
+            f"the checkpoint of trial {winner.trial} is deleted; the same `raysearch run` command "
+            "trains it again"
+        )
+    encoder = load_trained(options, len(data.ids), checkpoints).encoder
     embedder = Embedder(encoder, options, data.ids)
     fits = fit_embeddings(embedder, config, data)
     _, part = fit_parts(config, data)

@@ -15,15 +15,19 @@ class Ending:
 
     Attributes:
         command: as it was typed, for the ledger.
-        final: run the final test unless it was run.
+        final: run the final test of the winner.
         report: draw report.html.
         keep_checkpoints: of the trials that did not win.
+        reopen_test: run the final test of a new winner though another one was tested before.
+        is_finished: False if a budget stopped the search: the test IDs stay closed.
     """
 
     command: str
     final: bool = True
     report: bool = True
     keep_checkpoints: bool = False
+    reopen_test: bool = False
+    is_finished: bool = True
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Request:
         dashboard: start Ray's dashboard with Ray on this machine.
         report: draw report.html.
         keep_checkpoints: of the trials that did not win.
+        reopen_test: run the final test of a new winner though another one was tested before.
         command: as it was typed, for study.json and the ledger.
     """
 
@@ -63,9 +68,12 @@ class Request:
     dashboard: bool = True
     report: bool = True
     keep_checkpoints: bool = False
+    reopen_test: bool = False
     command: str = ""
 
     @property
     def ending(self) -> Ending:
         """Options of the end of each study."""
-        return Ending(self.command, self.final, self.report, self.keep_checkpoints)
+        return Ending(
+            self.command, self.final, self.report, self.keep_checkpoints, self.reopen_test
+        )

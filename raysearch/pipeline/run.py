@@ -109,15 +109,15 @@ def run_plan(
 
                 contexts = [context for context, _ in studies]
                 with quiet_optuna():
-                    is_finished = execute(contexts, starts, connection, request, callbacks)
+                    finished = execute(contexts, starts, connection, request, callbacks)
             except UserError:
                 # The process of the first trial or the cluster refused the request.
                 for context, _ in studies:
                     new = request.fresh or context.folder not in existing
                     discard_new_study(context.study, new=new)
                 raise
-        _finish(plan, studies, request, bars, is_finished=is_finished)
-    return is_finished
+        _finish(plan, studies, finished, request, bars)
+    return all(finished)
 
 
 def _prepare(request: Request, studies: Sequence[PlannedStudy]) -> list[Prepared]:
@@ -206,10 +206,9 @@ def _summary(data: TrialData) -> str:
 def _finish(
     plan: Plan,
     studies: Sequence[tuple[StudyContext, TrialData]],
+    finished: Sequence[bool],
     request: Request,
     bars: ProgressBars,
-    *,
-    is_finished: bool,
 ) -> None:
     """Finish every study, also if others cannot be finished, then the ensembles of them."""
     # Imported here: modules that train, score and draw would delay the first trial by seconds.
@@ -217,14 +216,15 @@ def _finish(
     from raysearch.pipeline.finish import SearchConclusion, finish_study
 
     failures: dict[UPath, UserError | NoResultError] = {}
-    for planned, (context, data) in zip(plan.studies, studies, strict=True):
-        ending = replace(request.ending, final=request.final and planned.final)
+    for planned, (context, data), is_finished in zip(plan.studies, studies, finished, strict=True):
+        final = request.final and planned.final
+        ending = replace(request.ending, final=final, is_finished=is_finished)
         try:
             finish_study(SearchConclusion(context, data), context, data, ending, bars)
         except (UserError, NoResultError) as error:
             failures[context.folder] = error
     for ensemble in plan.ensembles:
-        if not is_finished:
+        if not all(finished):
             logger.info("%s: no ensemble yet, as its members are not finished", ensemble.folder)
         elif not failures.keys() & set(ensemble.members.values()):
             try:

@@ -13,7 +13,7 @@ from raysearch.study.confidence import Confidence, read_confidence
 from raysearch.study.folder import StudyFolder
 from raysearch.study.manifest import Manifest
 from raysearch.study.records import Record
-from raysearch.study.scores import final_score
+from raysearch.study.scores import FINAL, read_final
 from raysearch.study.space import check_space
 from raysearch.study.winner import Winner, read_frozen
 
@@ -86,7 +86,7 @@ class Study:
         """AUC and pAUC of each test ID and their harmonic mean; None if there was no final test."""
         import pandas as pd
 
-        path = self.folder / "final_test.csv"
+        path = self.folder / FINAL
         if not path.is_file():
             return None
         return pd.read_csv(io.StringIO(path.read_text("utf-8")), dtype={"id": str})
@@ -94,7 +94,7 @@ class Study:
     @property
     def final_score(self) -> float | None:
         """Harmonic mean of AUC and pAUC over the test IDs; None without a final test."""
-        return final_score(self.folder / "final_test.csv")
+        return read_final(self.folder / FINAL).score
 
     def detector(self) -> "Detector":
         """Load the winner's detector.

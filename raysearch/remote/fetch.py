@@ -17,12 +17,12 @@ from raysearch.storage import children, is_uri, redact, to_path
 
 RESULTS = (
     "best_config.*",
-    "final_test.csv",
-    "final_scores.csv",
+    "final_test*.csv",
+    "final_scores*.csv",
     "trials.csv",
     "report.html",
     "detector",
-    "submission",
+    "submission*",
     "study.json",
     "frozen.json",
     "confidence.json",

@@ -161,8 +161,7 @@ def _draws(repeated: Sequence[Results], seed: int) -> Floats | None:
     few seeds again with replacement would make intervals too narrow.
     """
     runs: list[ClipScores] = [
-        clip_scores_by_id(results.scores, [areas.id for areas in results.final])
-        for results in repeated
+        clip_scores_by_id(results.scores, list(results.final.areas)) for results in repeated
     ]
     if not all(runs):
         return None

@@ -20,9 +20,11 @@ from raysearch.report.wording import best_result, count, origin, settings
 from raysearch.search.trial_queue import TrialQueue, read_queue
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder, studies_at
+from raysearch.study.ledger import read_ledger
 from raysearch.study.manifest import Manifest
 from raysearch.study.records import Proposal, Record
-from raysearch.study.scores import final_score
+from raysearch.study.results import final_note
+from raysearch.study.scores import FINAL, read_final
 from raysearch.study.space import check_space
 from raysearch.study.winner import Winner, read_frozen
 from raysearch.training.outcome import Epoch
@@ -42,6 +44,7 @@ class Status:
         started: first start of the study, in ISO 8601.
         winner: the frozen winner, if any.
         final_score: harmonic mean of the final test's AUCs and pAUCs.
+        final_note: limits of this score; empty if there are none.
         open: proposed trials that have not ended, with their finished epochs.
     """
 
@@ -50,6 +53,7 @@ class Status:
     started: str
     winner: Winner | None
     final_score: float | None
+    final_note: str
     open: tuple[tuple[Proposal, tuple[Epoch, ...]], ...]
 
 
@@ -74,13 +78,15 @@ def read_status(folder: UPath) -> Status:
     study = StudyFolder(folder)
     manifest = study.manifest
     queue = _queue(study, manifest)
+    final, frozen = read_final(folder / FINAL), read_frozen(folder)
     unended = [proposal for proposal in queue.proposals if proposal.number not in queue.records]
     return Status(
         queue,
         _state(folder, queue),
         manifest.started,
-        read_frozen(folder),
-        final_score(folder / "final_test.csv"),
+        frozen,
+        final.score,
+        final_note(final, read_ledger(folder, manifest.started), frozen),
         tuple(
             (proposal, read_progress(queue.context.encoder(proposal))[0]) for proposal in unended
         ),
@@ -130,7 +136,8 @@ def _outcome(status: Status) -> Iterator[str]:
         trial = f"trial {winner.trial}: {settings(winner)}"
         yield f"winner      {winner.score:.4f}{seeds}  {trial}"
     if status.final_score is not None:
-        yield f"final test  {status.final_score:.4f}"
+        note = f"  ({status.final_note})" if status.final_note else ""
+        yield f"final test  {status.final_score:.4f}{note}"
 
 
 def _running(status: Status) -> Iterator[tuple[tuple[str, int], Running]]:
@@ -173,6 +180,7 @@ def status_json(status: Status) -> dict[str, Any]:
         "best": _row(best[0]) if best else None,
         "winner": status.winner.to_json() if status.winner else None,
         "final_score": status.final_score,
+        "final_note": status.final_note,
         "open": [_open_row(proposal, history) for proposal, history in status.open],
         "ended": [_row(record) for record in records],
     }

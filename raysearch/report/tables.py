@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,10 @@ from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_bytes, write_text
 from raysearch.study.confidence import Confidence, read_confidence
 from raysearch.study.folder import series, studies_in
+from raysearch.study.ledger import read_ledger
 from raysearch.study.manifest import read_manifest
-from raysearch.study.scores import final_score
+from raysearch.study.results import final_note
+from raysearch.study.scores import FINAL, read_final
 from raysearch.study.space import Space, check_space
 from raysearch.study.winner import Winner, read_frozen
 
@@ -89,7 +92,7 @@ def overview(out: UPath) -> Overview:
             "machine": winners[f].machine,
             "method": _method(winners[f], f),
             **configs[columns[f]],
-            "final_score": final_score(f / "final_test.csv"),
+            **_final(winners[f], f),
         }
         for f in ordered
     ]
@@ -140,6 +143,13 @@ def _table_one(winner: Winner, confidence: Confidence) -> dict[str, Any]:
     }
 
 
+def _final(winner: Winner, folder: UPath) -> dict[str, Any]:
+    final = read_final(folder / FINAL)
+    ledger = read_ledger(folder, read_manifest(folder).started)
+    note = final_note(final, ledger, winner) if final.ids else ""
+    return {"final_score": final.score, "final_note": note}
+
+
 def _method(winner: Winner, folder: UPath) -> str:
     space = check_space(read_manifest(folder).space, str(folder / "study.json"))
     return winner.config(space.fixed).options.method
@@ -156,6 +166,7 @@ def _transposed(configs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]
 def _table_two(studies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Build a row per method and series; the studies of a series differ in machine type only."""
     table: dict[str, dict[str, float | None]] = {}
+    notes: dict[str, list[str]] = {}
     unnamed = {study["method"] for study in studies if not series(study["run"], study["machine"])}
     for study in studies:
         name = series(study["run"], study["machine"])
@@ -163,6 +174,8 @@ def _table_two(studies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         is_plain = not name or (name == study["method"] and name not in unnamed)
         row = study["method"] if is_plain else f"{study['method']} ({name})"
         table.setdefault(row, {})[study["machine"]] = study["final_score"]
+        if study["final_note"]:
+            notes.setdefault(row, []).append(f"{study['machine']}: {study['final_note']}")
     machines = list(dict.fromkeys(study["machine"] for study in studies))
     tested = {m for scores in table.values() for m, score in scores.items() if score is not None}
     rows = []
@@ -170,21 +183,34 @@ def _table_two(studies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         values = [score for score in scores.values() if score is not None]
         # Means over different machine types do not compare.
         mean = harmonic_mean(values) if values and len(values) == len(tested) else None
-        rows.append({"method": name, **{m: scores.get(m) for m in machines}, "All": mean})
+        row = {"method": name, **{m: scores.get(m) for m in machines}, "All": mean}
+        # A column that is empty everywhere tells nothing.
+        rows.append({**row, NOTE: "; ".join(notes.get(name, []))} if notes else row)
     return rows
+
+
+NOTE = "note"
+"""Column of the limits of the final scores of a row."""
 
 
 def _best_cells(rows: Sequence[Sequence[str]]) -> list[list[bool]]:
     """Mark the best cells of each column as displayed; none in a column of a single value.
 
-    The first column names the row; all other cells are a percentage or a dash.
+    The first column names the row; all other cells are a percentage, a dash or a note.
     """
-    table = [[math.nan if cell == "-" else float(cell) for cell in row[1:]] for row in rows]
+    table = [[_percentage(cell) for cell in row[1:]] for row in rows]
     columns = [[cell for cell in column if cell == cell] for column in zip(*table, strict=True)]
     return [
         [False] + [len(c) > 1 and cell == max(c) for cell, c in zip(row, columns, strict=True)]
         for row in table
     ]
+
+
+def _percentage(cell: str) -> float:
+    """Return the number of a cell; nan for a dash or a note."""
+    with suppress(ValueError):
+        return float(cell)
+    return math.nan
 
 
 Bold = Callable[[Sequence[Sequence[str]]], list[list[bool]]]

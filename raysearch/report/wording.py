@@ -13,7 +13,8 @@ from raysearch.training.outcome import InlierResult
 def origin(proposal: Proposal) -> str:
     """Name the origin of a configuration; empty if the sampler proposed it."""
     if proposal.rerun_of is not None:
-        return f"finalist: trial {proposal.rerun_of} with seed {proposal.seed}"
+        trial = f"trial {proposal.rerun_of} with seed {proposal.seed}"
+        return f"{trial} again, {proposal.origin}" if proposal.origin else f"finalist: {trial}"
     return f"from {proposal.origin}" if proposal.origin else ""
 
 
@@ -104,3 +105,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_time(timestamp: str) -> str:
+    """Format a timestamp of a file for readers."""
+    return timestamp.replace("T", " ").replace("+00:00", " UTC")

@@ -9,6 +9,7 @@ The folder of an ensemble holds a detector.json with weights, and its detectors 
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from raysearch.detector import Detector, EncoderDetector, restore_model
 from raysearch.errors import UserError
 from raysearch.model.names import architecture_folder, is_on_hub
 from raysearch.scoring.inlier import InlierModel, InlierSpec
-from raysearch.storage import write_text
+from raysearch.storage import remove_tree, write_text
 from raysearch.study.ensemble import Ensemble, Member
 from raysearch.training import checkpoint
 from raysearch.training.conditions import has_effect
@@ -47,6 +48,22 @@ def save_detector(detector: Detector, folder: UPath) -> None:
         "options": detector.options.model_dump(),
     }
     write_text(folder / "detector.json", json.dumps(facts, indent=2) + "\n")
+
+
+def replace_detector(detector: Detector, folder: UPath) -> None:
+    """Save a detector in place of another; on a disk that one goes once the new one is complete."""
+    if not isinstance(folder, Path):
+        remove_tree(folder)
+        save_detector(detector, folder)
+        return
+    new, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
+    for leftover in (new, old):
+        remove_tree(leftover)
+    save_detector(detector, new)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    remove_tree(old)
 
 
 def _save_encoder(detector: EncoderDetector, folder: UPath) -> dict[str, Any]:

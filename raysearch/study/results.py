@@ -1,34 +1,26 @@
 """Results of a study, read from its folder alone."""
 
-import csv
-import io
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from upath import UPath
 
-from raysearch.config import id_order
-from raysearch.scoring.metrics import harmonic_mean
 from raysearch.study.confidence import Confidence, read_confidence
-from raysearch.study.folder import LEDGER, StudyFolder
+from raysearch.study.folder import StudyFolder
+from raysearch.study.ledger import Ledger, read_ledger
 from raysearch.study.manifest import Manifest
 from raysearch.study.ranking import Candidate, Ranking, rank
 from raysearch.study.records import Record, State
-from raysearch.study.scores import FinalScore, read_scores
+from raysearch.study.scores import (
+    FINAL,
+    SCORES,
+    FinalScore,
+    FinalTest,
+    read_final,
+    read_scores,
+)
 from raysearch.study.space import Space, check_space
 from raysearch.study.winner import Winner, choose_winner, read_frozen
-
-
-@dataclass(frozen=True)
-class Areas:
-    """AUC and pAUC of a test ID."""
-
-    id: str
-    auc: float
-    pauc: float
 
 
 @dataclass(frozen=True)
@@ -38,9 +30,9 @@ class Results:
     Attributes:
         proposed: number of trials proposed.
         frozen: the frozen configuration; None before the run has ended.
-        final: AUC and pAUC of the final test, by ID; empty without a final test.
-        scores: clips of the final test; empty for a run of a version without them.
-        openings: lines of the ledger.
+        final: result of the first opening of the test IDs; empty without one.
+        scores: clips of this opening; empty for a run of a version without them.
+        ledger: openings of the test IDs.
     """
 
     folder: UPath
@@ -51,9 +43,9 @@ class Results:
     ranking: Ranking | None
     frozen: Winner | None
     confidence: Confidence
-    final: tuple[Areas, ...]
+    final: FinalTest
     scores: tuple[FinalScore, ...]
-    openings: tuple[dict[str, Any], ...]
+    ledger: Ledger
 
     @property
     def machine(self) -> str:
@@ -98,9 +90,13 @@ class Results:
 
     @property
     def final_score(self) -> float | None:
-        """Harmonic mean of all AUCs and pAUCs of the test IDs."""
-        values = [value for areas in self.final for value in (areas.auc, areas.pauc)]
-        return harmonic_mean(values) if values else None
+        """Harmonic mean of all AUCs and pAUCs of the first opening of the test IDs."""
+        return self.final.score
+
+    @property
+    def final_note(self) -> str:
+        """Limits of the final score, see `final_note`; empty if there are none."""
+        return final_note(self.final, self.ledger, self.frozen)
 
     def record(self, number: int) -> Record | None:
         """Return the record of a trial; None without a record."""
@@ -125,25 +121,27 @@ def read_results(folder: UPath) -> Results:
         rank(records),
         read_frozen(folder),
         read_confidence(folder),
-        tuple(_final(folder / "final_test.csv")),
-        tuple(read_scores(folder / "final_scores.csv")),
-        tuple(_openings(folder / LEDGER)),
+        read_final(folder / FINAL),
+        tuple(read_scores(folder / SCORES)),
+        read_ledger(folder, manifest.started),
     )
 
 
-def _final(path: UPath) -> list[Areas]:
-    if not path.is_file():
-        return []
-    rows = csv.DictReader(io.StringIO(path.read_text("utf-8")))
-    final = [
-        Areas(row["id"], float(row["auc"]), float(row["pauc"]))
-        for row in rows
-        if row["id"] != "hmean"
-    ]
-    return sorted(final, key=lambda areas: id_order(areas.id))
+def final_note(final: FinalTest, ledger: Ledger, frozen: Winner | None) -> str:
+    """Return the limits of a final score, for the places where it stands; empty if none.
 
-
-def _openings(path: UPath) -> Sequence[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
+    Args:
+        final: result of the first opening.
+        ledger: of the study.
+        frozen: its frozen configuration.
+    """
+    notes = [final.note] if final.note else []
+    if ledger.earlier:
+        times = "once" if ledger.earlier == 1 else f"{ledger.earlier} times"
+        notes.append(f"the test IDs were opened {times} before this study")
+    openings = ledger.openings
+    if openings and frozen is not None and openings[0].winner.detector != frozen.detector:
+        notes.append(f"of an earlier winner, trial {openings[0].winner.trial}")
+    if len(openings) > 1:
+        notes.append(f"the first of {len(openings)} openings")
+    return "; ".join(notes)

@@ -2,15 +2,22 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from upath import UPath
 
+from raysearch.config import id_order
 from raysearch.scoring.bootstrap import ClipScores
-from raysearch.scoring.metrics import harmonic_mean
+from raysearch.scoring.metrics import auc_pauc, harmonic_mean
 from raysearch.storage import write_text
+
+FINAL, SCORES = "final_test.csv", "final_scores.csv"
+"""Files of the first opening of the test IDs."""
+HMEAN = "hmean"
+"""ID of the last row of `final_test.csv`."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,7 @@ class FinalScore:
         score: higher = more anomalous.
         threshold: of the product ID.
         decision: 1 if the score is above the threshold.
+        error: reason why the clip could not be scored; the score then is the worst of its ID.
     """
 
     id: str
@@ -31,6 +39,138 @@ class FinalScore:
     score: float
     threshold: float
     decision: int
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class IdResult:
+    """Result of a test ID.
+
+    Attributes:
+        auc: None if the labelled clips are not of both kinds.
+        pauc: None likewise.
+        normal: number of labelled normal clips; None in files of earlier versions.
+        anomalous: number of labelled anomalous clips; None likewise.
+        unlabelled: number of clips without label; None likewise.
+        note: reason for a missing result, or what it leaves out; else empty.
+    """
+
+    id: str
+    auc: float | None = None
+    pauc: float | None = None
+    normal: int | None = None
+    anomalous: int | None = None
+    unlabelled: int | None = None
+    note: str = ""
+
+    @property
+    def areas(self) -> tuple[float, float] | None:
+        """AUC and pAUC; None without a result."""
+        return None if self.auc is None or self.pauc is None else (self.auc, self.pauc)
+
+
+@dataclass(frozen=True)
+class FinalTest:
+    """Result of a final test; empty if there was none.
+
+    Attributes:
+        ids: a result for each test ID, by ID.
+        remarks: about clips that were left out.
+    """
+
+    ids: tuple[IdResult, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @cached_property
+    def areas(self) -> Mapping[str, tuple[float, float]]:
+        """AUC and pAUC of the IDs that have them."""
+        return {row.id: row.areas for row in self.ids if row.areas is not None}
+
+    @property
+    def score(self) -> float | None:
+        """Harmonic mean of all AUCs and pAUCs; None if no ID has them."""
+        values = [value for areas in self.areas.values() for value in areas]
+        return harmonic_mean(values) if values else None
+
+    @property
+    def note(self) -> str:
+        """Limits of the score for all places where it stands; empty if there are none."""
+        notes = [f"ID {row.id}: {row.note}" for row in self.ids if row.note]
+        if self.areas and len(self.areas) < len(self.ids):
+            notes.insert(0, f"over {len(self.areas)} of {len(self.ids)} test IDs")
+        return "; ".join(notes)
+
+
+def judge(scores: Sequence[FinalScore], test_ids: Sequence[str]) -> FinalTest:
+    """Compute AUC and pAUC of each test ID from the labelled clips among scored clips."""
+    return FinalTest(
+        tuple(
+            _judge_id(identity, [score for score in scores if score.id == identity])
+            for identity in sorted(test_ids, key=id_order)
+        )
+    )
+
+
+def _judge_id(identity: str, scores: Sequence[FinalScore]) -> IdResult:
+    labelled = [score for score in scores if score.label is not None]
+    labels = np.array([score.label for score in labelled], np.int64)
+    anomalous = int(labels.sum())
+    counts = len(labels) - anomalous, anomalous, len(scores) - len(labels)
+    auc = pauc = None
+    notes = []
+    if not scores:
+        notes.append("no test clips")
+    elif not labelled:
+        notes.append("no labels")
+    elif anomalous in (0, len(labels)):
+        notes.append("labelled clips are all of one kind")
+    else:
+        auc, pauc = auc_pauc(labels, np.array([score.score for score in labelled]))
+    if labelled and len(labelled) < len(scores):
+        notes.append(f"labels of {len(labelled)} of {len(scores)} clips")
+    if failed := sum(bool(score.error) for score in scores):
+        notes.append(f"{failed} unreadable, with the worst score")
+    return IdResult(identity, auc, pauc, *counts, note=", ".join(notes))
+
+
+def write_final(path: UPath, machine: str, result: FinalTest) -> None:
+    """Write `final_test.csv`: a row for each test ID, then the harmonic means.
+
+    Args:
+        path: of the file.
+        machine: machine type.
+        result: with AUC and pAUC of at least one ID.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, ["machine", *(field.name for field in fields(IdResult))], lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows({"machine": machine, **asdict(row)} for row in result.ids)
+    areas = result.areas.values()
+    auc, pauc = (harmonic_mean(kind) for kind in zip(*areas, strict=True))
+    means = {"auc": auc, "pauc": pauc, "note": result.note}
+    writer.writerow({"machine": machine, "id": HMEAN, **means})
+    write_text(path, text.getvalue())
+
+
+def read_final(path: UPath) -> FinalTest:
+    """Read `final_test.csv`; empty if there is no file."""
+    if not path.is_file():
+        return FinalTest()
+    rows = csv.DictReader(io.StringIO(path.read_text("utf-8")))
+    ids = [_id_result(row) for row in rows if row["id"] != HMEAN]
+    return FinalTest(tuple(sorted(ids, key=lambda row: id_order(row.id))))
+
+
+def _id_result(row: Mapping[str, str]) -> IdResult:
+    auc, pauc = (float(row[name]) if row[name] else None for name in ("auc", "pauc"))
+    # Earlier versions wrote no counts.
+    normal, anomalous, unlabelled = (
+        int(text) if (text := row.get(name)) else None
+        for name in ("normal", "anomalous", "unlabelled")
+    )
+    return IdResult(row["id"], auc, pauc, normal, anomalous, unlabelled, row.get("note") or "")
 
 
 def write_scores(path: UPath, scores: Sequence[FinalScore]) -> None:
@@ -55,18 +195,10 @@ def read_scores(path: UPath) -> list[FinalScore]:
             float(row["score"]),
             float(row["threshold"]),
             int(row["decision"]),
+            row.get("error") or "",
         )
         for row in csv.DictReader(io.StringIO(path.read_text("utf-8")))
     ]
-
-
-def final_score(path: UPath) -> float | None:
-    """Return the harmonic mean over the test IDs of `final_test.csv`; None if there is none."""
-    if not path.is_file():
-        return None
-    rows = csv.DictReader(io.StringIO(path.read_text("utf-8")))
-    ids = [row for row in rows if row["id"] != "hmean"]
-    return harmonic_mean(float(row[kind]) for row in ids for kind in ("auc", "pauc"))
 
 
 def clip_scores_by_id(scores: Sequence[FinalScore], ids: Iterable[str]) -> ClipScores:

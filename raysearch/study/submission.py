@@ -1,21 +1,18 @@
 """The files of a DCASE Task 2 submission: scores, decisions, and the system's meta information."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 from upath import UPath
 
 from raysearch.config import PARALLEL, Options
-from raysearch.data.index import Clip
 from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_text
+from raysearch.study.scores import FinalScore
 from raysearch.study.winner import Winner
 from raysearch.training.conditions import has_effect
 from raysearch.training.outcome import InlierResult
-
-Scores = Mapping[str, Sequence[tuple[Clip, float]]]
-"""Product ID -> clips and their anomaly scores, higher = more anomalous."""
 
 FEATURES = {"log": "log-mel energies", "db": "log-mel energies", "none": "mel energies"}
 META = "task2_1.meta.yaml"
@@ -26,29 +23,23 @@ HEAD = """\
 """
 
 
-def write_scores(
-    folder: UPath, machine: str, thresholds: Mapping[str, float], scores: Scores
-) -> None:
+def write_scores(folder: UPath, machine: str, scores: Sequence[FinalScore]) -> None:
     """Write a pair of files for each product ID and domain.
 
     Args:
         folder: of the submission.
         machine: machine type.
-        thresholds: product ID -> score above which a clip is called anomalous.
         scores: of the test clips.
     """
-    for identity, rows in scores.items():
+    for identity, domain in sorted({(score.id, score.domain) for score in scores}):
         section = f"{int(identity):02d}" if identity.isdecimal() else identity
-        for domain in sorted({clip.domain for clip, _ in rows}):
-            part = [(clip.name, score) for clip, score in rows if clip.domain == domain]
-            kind = "test" if domain == "unknown" else f"{domain}_test"
-            stem = f"{machine}_section_{section}_{kind}.csv"
-            values = "".join(f"{name},{score!r}\n" for name, score in part)
-            decisions = "".join(
-                f"{name},{int(score > thresholds[identity])}\n" for name, score in part
-            )
-            write_text(folder / f"anomaly_score_{stem}", values)
-            write_text(folder / f"decision_result_{stem}", decisions)
+        part = [score for score in scores if (score.id, score.domain) == (identity, domain)]
+        kind = "test" if domain == "unknown" else f"{domain}_test"
+        stem = f"{machine}_section_{section}_{kind}.csv"
+        values = "".join(f"{each.clip},{each.score!r}\n" for each in part)
+        decisions = "".join(f"{each.clip},{each.decision}\n" for each in part)
+        write_text(folder / f"anomaly_score_{stem}", values)
+        write_text(folder / f"decision_result_{stem}", decisions)
 
 
 def write_meta(

@@ -144,6 +144,16 @@ def freeze_winner(winner: Winner, folder: UPath) -> None:
     write_text(folder / "frozen.json", json.dumps(winner.to_json(), indent=2) + "\n")
 
 
+def is_built(detector: tuple[str, InlierSpec], folder: UPath) -> bool:
+    """Return True if the folder of a run holds a detector, given by `Winner.detector`."""
+    frozen = read_frozen(folder)
+    return (
+        frozen is not None
+        and frozen.detector == detector
+        and (folder / "detector" / "detector.json").exists()
+    )
+
+
 def read_frozen(folder: UPath) -> Winner | None:
     """Read the frozen configuration of a run; None if there is none."""
     path = folder / "frozen.json"

@@ -24,6 +24,8 @@ from raysearch.storage import write_text
 from raysearch.study.bundle import load_detector
 from raysearch.study.context import StudyContext
 from raysearch.study.ensemble import Ensemble
+from raysearch.study.ledger import read_ledger
+from raysearch.study.manifest import read_manifest
 from raysearch.study.members import Weights
 from raysearch.study.records import Proposal
 from raysearch.study.space import Space
@@ -88,8 +90,8 @@ def folder(pair: Pair) -> UPath:
 
 def test_an_ensemble_meets_the_test_ids_once(pair: Pair, folder: UPath) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    (entry,) = (folder / "test_ledger.jsonl").read_text().splitlines()
-    assert json.loads(entry)["test_ids"] == ["3", "4", "5"]
+    (opening,) = read_ledger(folder, read_manifest(folder).started).openings
+    assert opening.test_ids == ("3", "4", "5")
     rows = table(Path(str(folder / "final_test.csv")))
     assert [row["id"] for row in rows] == ["3", "4", "5", "hmean"]
     assert "valve" in (folder / "report.html").read_text("utf-8")
@@ -139,10 +141,13 @@ def test_another_winner_of_a_member_makes_the_ensemble_anew(pair: Pair) -> None:
     frozen = pair.home / "nearest" / "frozen.json"
     before = frozen.read_text()
     earlier = (folder / "frozen.json").read_text()
-    facts = json.loads(before)
+    facts, tested = json.loads(before), (folder / "final_test.csv").read_bytes()
     try:
         write_text(frozen, json.dumps(facts | {"seed": 7}))
         pair.make("changed")
     finally:
         write_text(frozen, before)
     assert (folder / "frozen.json").read_text() != earlier
+    # The first figure stays, and says that it is of an earlier winner.
+    assert (folder / "final_test.csv").read_bytes() == tested
+    assert "of an earlier winner" in (folder / "report.html").read_text("utf-8")

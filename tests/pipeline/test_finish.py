@@ -1,7 +1,6 @@
 """The end of a search: what stays of it on disk, and what the final test is run with again."""
 
 import io
-import json
 import logging
 import os
 import shutil
@@ -17,7 +16,7 @@ from raysearch import storage
 from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
 from raysearch.data.dataset import TrialData, make_source
-from raysearch.errors import DataError, NoResultError
+from raysearch.errors import DataError, NoResultError, UserError
 from raysearch.pipeline.final import repeat_final
 from raysearch.pipeline.finish import SearchConclusion, finish_study
 from raysearch.pipeline.prepare import create_study
@@ -27,7 +26,9 @@ from raysearch.report.tables import format_score
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.study.confidence import read_confidence
 from raysearch.study.context import StudyContext, failed_record
+from raysearch.study.ledger import read_ledger
 from raysearch.study.records import Proposal
+from raysearch.study.scores import SCORES
 from raysearch.study.space import Space
 from raysearch.study.strategy import Strategy
 from raysearch.study.winner import freeze_winner, read_frozen
@@ -143,20 +144,27 @@ def test_the_final_test_is_repeated_with_what_the_study_allowed(
     folder = storage.to_path(tmp_path / "run")
     opened = ended(trained_winner, root, folder, allow_defects=allowed)
     close(opened, final=True, report=False)
+    first = (folder / "final_test.csv").read_bytes()
+    with pytest.raises(UserError, match=r"first opening, .*--reopen-test .*final_test_2\.csv"):
+        repeat_final(folder, None, Ending("raysearch final"))
+    again = Ending("raysearch final", reopen_test=True)
     spoilt = sorted((root / "eval_data/valve/source_test").glob("*.wav"))[0]
     spoilt.unlink()  # it is a link to the recording of all tests
     spoilt.write_bytes(b"garbage")
     if allowed:
-        repeat_final(folder, None, "raysearch final")
+        repeat_final(folder, None, again)
     else:
         with pytest.raises(DataError, match="test clips are defective"):
-            repeat_final(folder, None, "raysearch final")
-    ledger = (folder / "test_ledger.jsonl").read_text().splitlines()
-    assert [json.loads(line)["command"] for line in ledger] == ["raysearch run", "raysearch final"]
+            repeat_final(folder, None, again)
+    openings = read_ledger(folder, opened.context.study.manifest.started).openings
+    assert [opening.command for opening in openings] == ["raysearch run", "raysearch final"]
+    assert openings[1].has_result == allowed
+    assert (folder / "final_test_2.csv").exists() == allowed
+    assert (folder / "final_test.csv").read_bytes() == first
 
 
-def test_another_winner_leaves_nothing_of_the_one_before(
-    trained_winner: Path, root: Path, tmp_path: Path
+def test_another_winner_takes_nothing_from_the_final_test_of_the_one_before(
+    trained_winner: Path, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = storage.to_path(tmp_path / "run")
     opened = ended(trained_winner, root, folder)
@@ -164,16 +172,66 @@ def test_another_winner_leaves_nothing_of_the_one_before(
     winner = read_frozen(folder)
     assert winner is not None
     evidence = (folder / "evidence" / "clips.csv").read_bytes()
-    freeze_winner(replace(winner, encoder="0" * 16), folder)
+    # As if another encoder had won at first.
+    other = replace(winner, encoder="0" * 16, trial=7)
+    freeze_winner(other, folder)
+    ledger = folder / "test_ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace(winner.encoder, other.encoder))
     stale = folder / "evidence" / "wrong" / "9.flac"
     stale.write_bytes(b"of the one before")
-    close(opened, final=False)
+    tested = {name: (folder / name).read_bytes() for name in ("final_test.csv", SCORES)}
+    with caplog.at_level(logging.INFO, "raysearch"):
+        close(opened, final=True)
+    assert "--reopen-test tests the new winner, too, as opening 2" in caplog.text
     assert read_frozen(folder) == winner
-    for name in ("final_test.csv", "final_scores.csv", "submission"):
-        assert not (folder / name).exists()
     assert not stale.exists()
     assert (folder / "evidence" / "clips.csv").read_bytes() == evidence
-    assert "No final test yet" in (folder / "report.html").read_text("utf-8")
+    assert "of an earlier winner, trial 0" in (folder / "report.html").read_text("utf-8")
+    assert not (folder / "final_test_2.csv").exists()
+    close(opened, final=True, reopen_test=True)
+    assert {name: (folder / name).read_bytes() for name in tested} == tested
+    # The encoder is the same in truth.
+    second = tested["final_test.csv"]
+    assert (folder / "final_test_2.csv").read_bytes() == second
+    assert (folder / "submission_2").is_dir()
+    assert "the first of 2 openings" in (folder / "report.html").read_text("utf-8")
+    before = ledger.read_text()
+    close(opened, final=True, reopen_test=True)
+    assert ledger.read_text() == before
+
+
+def test_an_unfinished_search_keeps_its_checkpoints_and_opens_no_test_id(
+    trained_winner: Path, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = storage.to_path(tmp_path / "run")
+    opened = ended(trained_winner, root, folder)
+    with caplog.at_level(logging.INFO, "raysearch"):
+        close(opened, final=True, is_finished=False, report=False)
+    assert "no final test yet, as the search is not finished" in caplog.text
+    assert not (folder / "test_ledger.jsonl").exists()
+    assert (folder / "detector" / "detector.json").exists()
+    assert (opened.context.encoder(LOSER) / "best.safetensors").exists()
+    repeat_final(folder, None, Ending("raysearch final"))
+    assert (folder / "final_test.csv").exists()
+
+
+def test_a_winner_without_a_checkpoint_leaves_the_detector_of_the_one_before(
+    trained_winner: Path, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = storage.to_path(tmp_path / "run")
+    opened = ended(trained_winner, root, folder)
+    close(opened, final=False, report=False)
+    before = digests(Path(str(folder / "detector")))
+    winner = read_frozen(folder)
+    assert winner is not None
+    freeze_winner(replace(winner, encoder="0" * 16), folder)
+    opened.context.study.drop_checkpoints(winner.encoder)
+    with caplog.at_level(logging.INFO, "raysearch"):
+        close(opened, final=False, is_finished=False, report=False)
+    assert "no detector of the best configuration yet: the checkpoint of trial 0" in caplog.text
+    assert digests(Path(str(folder / "detector"))) == before
+    with pytest.raises(UserError, match="trains it again"):
+        close(opened, final=False, report=False)
 
 
 def test_a_report_that_cannot_be_drawn_costs_no_result(

@@ -1,4 +1,4 @@
-"""The final test: hand-computed scores, the official format, and the ledger."""
+"""The final test on recordings: the official format, the labels, and the ledger."""
 
 import csv
 import json
@@ -6,105 +6,33 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from upath import UPath
 
 from raysearch.data.dataset import Source
-from raysearch.data.index import Clip, read_ground_truth
+from raysearch.data.index import read_ground_truth
 from raysearch.detector import Detector
 from raysearch.errors import DataError, UserError
 from raysearch.scoring.metrics import auc_pauc, harmonic_mean
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.context import StudyContext
-from raysearch.study.final_test import FinalResult, final_test, score_test_clips
+from raysearch.study.final_test import final_test
+from raysearch.study.ledger import FinalRequest
+from raysearch.study.scores import FinalTest
 from raysearch.study.winner import Winner
 from raysearch.training.configuration import Configuration
 from tests.detectors import make_detector
-from tests.records import make_space
+from tests.records import make_manifest, make_space
 
 TEST_IDS = ("3", "4", "5")
 WINNER = Winner(
     "valve", 0, "encoder0", Configuration(1e-3, 32, 10.0), InlierSpec("gmm", 2), 0.7, 0, "data"
 )
-
-
-def scored(identity: str, *rows: tuple[int | None, float]) -> dict[str, list[tuple[Clip, float]]]:
-    """Make scored clips a, b, c ... of an ID; None is a name without a label."""
-    return {
-        identity: [
-            (Clip("valve", identity, "test", "source", label, Path(f"{name}.wav")), score)
-            for name, (label, score) in zip("abcdefgh", rows, strict=False)
-        ]
-    }
-
-
-# One of the four pairs of a normal and an anomaly is in the wrong order: AUC 3/4. Half of the
-# anomalies score above every normal, so A = 0.1 / 2, and pAUC = (1 + (A - 0.005) / 0.095) / 2.
-ROWS = ((0, 0.1), (0, 0.6), (1, 0.5), (1, 0.9))
-AUC, PAUC = 3 / 4, 14 / 19
-
-
-def test_labels_of_names_are_judged() -> None:
-    result = score_test_clips(scored("3", *ROWS), {}, ["3"])
-    assert result.score is not None
-    assert result.score.per_id["3"] == pytest.approx((AUC, PAUC))
-    assert result.score.hmean == pytest.approx(2 / (1 / AUC + 1 / PAUC))
-    assert result.remarks == ()
-
-
-def test_labels_of_the_ground_truth_are_judged() -> None:
-    rows = [(None, score) for _, score in ROWS]
-    truth = {("3", f"{n}.wav"): int(n in "cd") for n in "abcd"} | {("4", "a.wav"): 1}
-    result = score_test_clips(scored("3", *rows), truth, ["3"])
-    assert result.score is not None
-    assert result.score.per_id["3"] == pytest.approx((AUC, PAUC))
-
-
-def test_a_label_in_the_name_comes_before_the_ground_truth() -> None:
-    truth = {("3", f"{n}.wav"): int(n in "ab") for n in "abcd"}
-    result = score_test_clips(scored("3", *ROWS), truth, ["3"])
-    assert result.score is not None
-    assert result.score.per_id["3"][0] == pytest.approx(AUC)
-
-
-def test_each_id_is_judged_by_itself() -> None:
-    perfect = [(label, score + 100 * label) for label, score in ROWS]
-    scores = scored("3", *ROWS) | scored("10", *((a, 1e6 * b) for a, b in perfect))
-    result = score_test_clips(scores, {}, ["3", "10"])
-    assert result.score is not None
-    assert result.score.per_id["10"] == (1.0, 1.0)
-    assert result.score.hmean == pytest.approx(4 / (1 / AUC + 1 / PAUC + 2))
-
-
-def test_clips_without_a_label_are_left_out_of_the_judgement() -> None:
-    result = score_test_clips(scored("3", *ROWS, (None, -50.0)), {}, ["3"])
-    assert result.score is not None
-    assert result.score.per_id["3"][0] == pytest.approx(AUC)
-
-
-@pytest.mark.parametrize(
-    ("scores", "remark"),
-    [
-        ({}, "ID 4: no test clips"),
-        (scored("4", (None, 0.1), (None, 0.2)), "ID 4: no labels; scores are in submission/"),
-        (scored("4", (0, 0.1), (0, 0.2)), "ID 4: labelled clips are all of one kind"),
-        (scored("4", (1, 0.1), (None, 0.2)), "ID 4: labelled clips are all of one kind"),
-    ],
-)
-def test_an_untestable_id_is_a_remark(
-    scores: dict[str, list[tuple[Clip, float]]], remark: str
-) -> None:
-    assert score_test_clips(scores, {}, ["4"]) == FinalResult(None, (remark,))
-    both = score_test_clips(scores | scored("3", *ROWS), {}, ["3", "4"])
-    assert both.score is not None
-    assert list(both.score.per_id) == ["3"]
-    assert both.remarks == (remark,)
-
-
-# On recordings
 
 
 @pytest.fixture(autouse=True)
@@ -139,14 +67,16 @@ def run(
     folder: Path,
     ids: Sequence[str] = TEST_IDS,
     on_clips: Callable[[int], None] | None = None,
-) -> FinalResult:
+) -> FinalTest:
     folder.mkdir(exist_ok=True)
     space = make_space().model_copy(update={"test_ids": tuple(ids)})
+    make_manifest(space).write(UPath(folder))
     context = StudyContext(UPath(folder), source, "data", space)
-    return final_test(WINNER, detector, context, command="raysearch run", on_clips=on_clips)
+    request = FinalRequest("raysearch run")
+    return final_test(WINNER, detector, context, request=request, on_clips=on_clips)
 
 
-def ledger(folder: Path) -> list[dict[str, object]]:
+def ledger(folder: Path) -> list[dict[str, Any]]:
     path = folder / "test_ledger.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -197,7 +127,8 @@ def test_the_result_follows_from_the_submission_and_the_ground_truth(
 ) -> None:
     result = run(detector, source(root), tmp_path / "run")
     head, *per_id, last = rows(tmp_path / "run" / "final_test.csv")
-    assert head == ["machine", "id", "auc", "pauc"]
+    assert head[:4] == ["machine", "id", "auc", "pauc"]
+    assert head[4:] == ["normal", "anomalous", "unlabelled", "note"]
     truth = read_ground_truth(root, "valve", TEST_IDS)
     for i, line in zip(TEST_IDS, per_id, strict=True):
         path = tmp_path / "run/submission" / f"anomaly_score_valve_section_0{i}_source_test.csv"
@@ -205,26 +136,32 @@ def test_the_result_follows_from_the_submission_and_the_ground_truth(
         expected = auc_pauc([truth[i, name] for name in scores], list(scores.values()))  # type: ignore[arg-type]
         assert line[:2] == ["valve", i]
         assert (float(line[2]), float(line[3])) == expected
+        assert line[4:] == ["6", "6", "0", ""]
     assert last[:2] == ["valve", "hmean"]
-    assert [float(v) for v in last[2:]] == [
+    assert [float(v) for v in last[2:4]] == [
         harmonic_mean(float(line[column]) for line in per_id) for column in (2, 3)
     ]
-    assert result.score is not None
-    assert result.score.hmean == pytest.approx(
-        harmonic_mean(float(v) for line in per_id for v in line[2:])
+    assert result.score == pytest.approx(
+        harmonic_mean(float(v) for line in per_id for v in line[2:4])
     )
     assert result.remarks == ()
 
 
-def test_every_opening_is_in_the_ledger(root: Path, tmp_path: Path, detector: Detector) -> None:
-    for number in (1, 2):
-        run(detector, source(root), tmp_path / "run", ("3",))
-        entries = ledger(tmp_path / "run")
-        assert len(entries) == number
-        assert entries[-1]["command"] == "raysearch run"
-        assert entries[-1]["test_ids"] == ["3"]
-        assert entries[-1]["clips"] == 12
-        assert entries[-1]["frozen"]["lr"] == 1e-3  # type: ignore[index]
+def test_the_ledger_has_the_opening_and_its_result(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    result = run(detector, source(root), tmp_path / "run", ("3",))
+    opening, ended = ledger(tmp_path / "run")
+    assert opening["opening"] == ended["opening"] == 1
+    assert opening["command"] == "raysearch run"
+    assert opening["test_ids"] == ["3"]
+    assert opening["clips"] == 12
+    assert opening["frozen"]["lr"] == 1e-3
+    assert ended["score"] == result.score
+    assert ended["ids"] == {"3": list(result.areas["3"])}
+    for name in ("final_test.csv", "final_scores.csv"):
+        digest = sha256((tmp_path / "run" / name).read_bytes()).hexdigest()
+        assert ended["files"][name] == digest
 
 
 def test_the_ledger_is_written_before_a_recording_is_opened(
@@ -253,8 +190,7 @@ def test_other_ids_are_not_opened(root: Path, tmp_path: Path, detector: Detector
             spoil(path)
         spoil(root / f"eval_data/ground_truth/ground_truth_valve_section_0{i}_source_test.csv")
     result = run(detector, source(root), tmp_path / "run", ("3",))
-    assert result.score is not None
-    assert list(result.score.per_id) == ["3"]
+    assert list(result.areas) == ["3"]
 
 
 def test_without_test_clips_nothing_is_opened(
@@ -264,7 +200,7 @@ def test_without_test_clips_nothing_is_opened(
     result = run(detector, source(root), tmp_path / "run")
     assert result.score is None
     assert "no test clips" in result.remarks[0]
-    assert list((tmp_path / "run").iterdir()) == []
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["study.json"]
 
 
 def test_without_labels_there_are_scores_but_no_result(
@@ -273,7 +209,7 @@ def test_without_labels_there_are_scores_but_no_result(
     shutil.rmtree(root / "eval_data/ground_truth")
     result = run(detector, source(root), tmp_path / "run", ("3", "4"))
     assert result.score is None
-    assert len(result.remarks) == 2
+    assert [row.note for row in result.ids] == ["no labels", "no labels"]
     assert len(list((tmp_path / "run" / "submission").glob("*.csv"))) == 4
     assert not (tmp_path / "run" / "final_test.csv").exists()
 
@@ -285,9 +221,23 @@ def test_labels_may_lie_elsewhere(root: Path, tmp_path: Path, detector: Detector
     assert run(detector, elsewhere, tmp_path / "run", ("3",)) == plain
 
 
-def test_a_defective_clip_is_left_out_where_that_is_allowed(
+def test_a_label_in_the_name_comes_before_the_ground_truth(
     root: Path, tmp_path: Path, detector: Detector
 ) -> None:
+    plain = run(detector, source(root), tmp_path / "run", ("0",))
+    clips = sorted((root / "dev_data/valve/source_test").glob("section_00_*"))
+    lines = [f"{clip.name},{int('normal' in clip.name)}" for clip in clips]
+    truth = tmp_path / "truth/ground_truth_valve_section_00_source_test.csv"
+    truth.parent.mkdir()
+    truth.write_text("\n".join(lines) + "\n")
+    opposite = source(root, ground_truth=truth.parent)
+    assert run(detector, opposite, tmp_path / "other", ("0",)) == plain
+
+
+def test_a_defective_clip_has_the_worst_score_where_that_is_allowed(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    """Left out it would be missing in the submission, which an evaluator pairs line by line."""
     first = clips_of(root, "3")[0]
     spoil(first)
     with pytest.raises(DataError, match=f"1 of 12 test clips .*{first.name}.*--allow-defects"):
@@ -296,8 +246,35 @@ def test_a_defective_clip_is_left_out_where_that_is_allowed(
     assert result.score is not None
     (remark,) = result.remarks
     assert first.name in remark
+    assert result.ids[0].note == "1 unreadable, with the worst score"
     path = tmp_path / "run/submission/anomaly_score_valve_section_03_source_test.csv"
-    assert [name for name, _ in rows(path)] == [path.name for path in clips_of(root, "3")[1:]]
+    lines = rows(path)
+    assert [name for name, _ in lines] == [path.name for path in clips_of(root, "3")]
+    assert float(lines[0][1]) == max(float(score) for _, score in lines)
+    assert float(lines[0][1]) > detector.thresholds["3"]
+    with (tmp_path / "run/final_scores.csv").open(newline="") as file:
+        assert first.name in next(csv.DictReader(file))["error"]
+
+
+def test_partial_labels_are_marked_where_the_figure_stands(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    truth = root / "eval_data/ground_truth"
+    (truth / "ground_truth_valve_section_04_source_test.csv").unlink()
+    partial = truth / "ground_truth_valve_section_03_source_test.csv"
+    lines = sorted(partial.read_text().splitlines(), key=lambda line: line.rpartition(",")[2])
+    partial.unlink()  # it is a hard link
+    partial.write_text("\n".join([lines[0], lines[-1]]) + "\n")
+    result = run(detector, source(root), tmp_path / "run")
+    assert result.note == ("over 2 of 3 test IDs; ID 3: labels of 2 of 12 clips; ID 4: no labels")
+    *ids, last = rows(tmp_path / "run/final_test.csv")[1:]
+    assert [line[1:2] + line[4:] for line in ids] == [
+        ["3", "1", "1", "10", "labels of 2 of 12 clips"],
+        ["4", "0", "0", "12", "no labels"],
+        ["5", "6", "6", "0", ""],
+    ]
+    assert ids[1][2:4] == ["", ""]
+    assert last[-1] == result.note
 
 
 def test_each_domain_has_a_submission(root: Path, tmp_path: Path, detector: Detector) -> None:
@@ -305,7 +282,7 @@ def test_each_domain_has_a_submission(root: Path, tmp_path: Path, detector: Dete
     for path in (root / "dev_data/valve/target_test").iterdir():
         path.rename(path.with_name(path.name.replace("source", "target")))
     result = run(detector, source(root, domain="both"), tmp_path / "run", ("0",))
-    assert result.score is not None
+    assert list(result.areas) == ["0"]
     for domain in ("source", "target"):
         path = tmp_path / "run/submission" / f"anomaly_score_valve_section_00_{domain}_test.csv"
         assert len(rows(path)) == 12

@@ -50,11 +50,11 @@ def test_the_final_score_is_the_harmonic_mean_over_the_ids(tmp_path: Path) -> No
     study = runs.begin(to_path(tmp_path / "valve"))
     runs.take_final_test(study, runs.final_scores())
     results = read_results(study.path)
-    assert [areas.id for areas in results.final] == ["3", "4", "5"]
-    values = np.array([(areas.auc, areas.pauc) for areas in results.final])
+    assert list(results.final.areas) == ["3", "4", "5"]
+    values = np.array(list(results.final.areas.values()))
     assert results.final_score == pytest.approx(1 / np.mean(1 / values))
     assert len(results.scores) == 120
-    assert [opening["clips"] for opening in results.openings] == [120]
+    assert [opening.clips for opening in results.ledger.openings] == [120]
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from raysearch.config import id_order
 from raysearch.report.html.parts import Absent, Facts, Part, Section, Table
+from raysearch.report.wording import count, format_time, settings
 from raysearch.study.results import Results
 from raysearch.study.scores import FinalScore
 
@@ -86,22 +87,28 @@ def _environment(results: Results) -> Facts:
 
 def _ledger(results: Results) -> Part:
     title = "Openings of the test IDs"
-    if not results.openings:
+    openings = results.ledger.openings
+    if not openings:
         return Absent(title, "The ledger is empty: the test IDs have not been opened.")
     rows = []
-    for number, line in enumerate(results.openings, start=1):
-        ids = ", ".join(line["test_ids"])
+    for opening in openings:
+        score = "–" if opening.score is None else f"{opening.score:.4f}"
+        tested = f"trial {opening.winner.trial}, {settings(opening.winner)}"
+        ids = ", ".join(opening.test_ids)
         rows.append(
-            [str(number), format_time(line["time"]), ids, str(line["clips"]), line["command"]]
+            [
+                *(str(opening.number), format_time(opening.time), ids, str(opening.clips)),
+                *(tested, score, opening.command),
+            ]
         )
     caption = (
-        "One line for each opening. After a choice by its result, the final test is a validation "
-        "score."
+        "One line for each opening; the first is the one to quote. After a choice by its result, "
+        "a final test is a validation score."
     )
-    header = ["", "time", "IDs", "clips", "command"]
-    return Table(title, header, rows, caption, numbers=frozenset({3}))
-
-
-def format_time(timestamp: str) -> str:
-    """Format a timestamp of a file for readers."""
-    return timestamp.replace("T", " ").replace("+00:00", " UTC")
+    if results.ledger.earlier:
+        caption += (
+            f" {count(results.ledger.earlier, 'opening')} by studies that --fresh deleted came "
+            "before."
+        )
+    header = ["", "time", "IDs", "clips", "configuration", "score", "command"]
+    return Table(title, header, rows, caption, numbers=frozenset({3, 5}))

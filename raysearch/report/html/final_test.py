@@ -30,11 +30,12 @@ def _lead(results: Results) -> str:
         f"The frozen configuration against test IDs {ids}: the figures to quote. The validation "
         "score of the best of many configurations is optimistic, these are not, as long as the "
         "test IDs are opened once."
+        + (f" Note: {results.final_note}." if results.final_note else "")
     )
 
 
 def _parts(results: Results) -> list[Part]:
-    if not results.final and not results.scores:
+    if not results.final.ids and not results.scores:
         return [Absent("No final test yet", _reason(results))]
     scores = _by_id(results.scores)
     labelled = {
@@ -43,7 +44,7 @@ def _parts(results: Results) -> list[Part]:
         if {score.label for score in rows} >= {0, 1}
     }
     parts: list[Part] = []
-    if results.final:
+    if results.final.areas:
         parts.append(_table(results, scores))
     if labelled:
         parts.append(_curves(labelled))
@@ -82,22 +83,25 @@ def _by_id(scores: tuple[FinalScore, ...]) -> dict[str, list[FinalScore]]:
 
 def _table(results: Results, by_id: dict[str, list[FinalScore]]) -> Table:
     rows = []
-    for areas in results.final:
-        scores = by_id.get(areas.id, [])
-        rows.append([areas.id, f"{areas.auc:.4f}", f"{areas.pauc:.4f}", *_decisions(scores)])
-    aucs, paucs = [areas.auc for areas in results.final], [areas.pauc for areas in results.final]
-    means = [f"{harmonic_mean(aucs):.4f}", f"{harmonic_mean(paucs):.4f}"]
-    rows.append(["harmonic mean", *means, "", "", ""])
+    final = results.final
+    for row in final.ids:
+        areas = ["–", "–"] if row.areas is None else [f"{area:.4f}" for area in row.areas]
+        rows.append([row.id, *areas, *_decisions(by_id.get(row.id, [])), row.note])
+    means = [f"{harmonic_mean(kind):.4f}" for kind in zip(*final.areas.values(), strict=True)]
+    rows.append(["harmonic mean", *means, "", "", "", final.note.partition(";")[0]])
     assert results.final_score is not None
+    header = ["ID", "AUC", "pAUC", "clips", "anomalies found", "false alarms", "note"]
+    if not final.note:
+        header, rows = header[:-1], [row[:-1] for row in rows]
     return Table(
         "Every test ID",
-        ["ID", "AUC", "pAUC", "clips", "anomalies found", "false alarms"],
+        header,
         rows,
         f"The harmonic mean of all AUCs and pAUCs is {results.final_score:.4f}. pAUC counts false-"
         "positive rates up to 0.1 and is scaled so that 0.5 is chance. Found anomalies and false "
         "alarms are at the threshold, which healthy training clips alone set.",
         numbers=frozenset(range(1, 6)),
-        strong=frozenset({len(results.final)}),
+        strong=frozenset({len(final.ids)}),
     )
 
 

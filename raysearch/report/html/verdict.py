@@ -44,9 +44,11 @@ def lead(results: Results) -> str:
             f"It is {ahead} ahead of the second, {settings(second)}{_lead_interval(results)}."
         )
     if results.final_score is not None:
-        ids = _join_names([areas.id for areas in results.final])
+        ids = _join_names(list(results.final.areas))
+        limits = f" ({results.final_note})" if results.final_note else ""
         sentences.append(
-            f"On test IDs {ids}, which the search never saw, it reaches {results.final_score:.4f}."
+            f"On test IDs {ids}, which the search never saw, it reaches "
+            f"{results.final_score:.4f}{limits}."
         )
     return " ".join(sentences)
 
@@ -110,7 +112,7 @@ def tiles(results: Results) -> list[Tile]:
         note = "" if confidence.lead_low is None else noise
         figures.append(Tile("Ahead of the second", f"{advantage(results.ranking):+.4f}", note))
     if results.final_score is not None:
-        openings = len(results.openings)
+        openings = len(results.ledger.openings) + results.ledger.earlier
         note = f"test IDs opened {'once' if openings == 1 else f'{openings} times'}"
         figures.append(Tile("Final test", f"{results.final_score:.4f}", note))
     states = Counter(record.state for record in results.records)

@@ -1,12 +1,16 @@
 """Data, command, environment and ledger, as the files of a run have them."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from raysearch.report.html.facts import facts_section, format_time
+from raysearch.report.html.facts import facts_section
 from raysearch.report.html.parts import Absent, Facts, Part, Table
+from raysearch.report.wording import format_time
 from raysearch.storage import to_path
 from raysearch.study.folder import StudyFolder
+from raysearch.study.ledger import note_opening
 from raysearch.study.results import Results, read_results
+from raysearch.study.winner import read_frozen
 from tests import runs
 
 
@@ -46,10 +50,18 @@ def test_command_and_versions_stand_as_they_were(tmp_path: Path) -> None:
 def test_every_opening_of_the_test_ids_has_its_line(tmp_path: Path) -> None:
     study = outcome(tmp_path)
     runs.take_final_test(study, runs.final_scores("3"))
-    ledger = parts(read_results(study.path))["Openings of the test IDs"]
+    frozen = read_frozen(study.path)
+    assert frozen is not None
+    started = study.manifest.started
+    facts = {"command": "raysearch final", "test_ids": ["3"], "clips": 40}
+    note_opening(study.path, started, 2, facts, replace(frozen, trial=99))
+    ledger = parts(results := read_results(study.path))["Openings of the test IDs"]
     assert isinstance(ledger, Table)
-    line = ["2026-11-25 11:00:00 UTC", "3", "40", "raysearch run"]
-    assert [list(row) for row in ledger.rows] == [["1", *line], ["2", *line]]
+    first, second = map(list, ledger.rows)
+    assert (first[0], first[2:4]) == ("1", ["3", "40"])
+    assert first[5:] == [f"{results.final_score:.4f}", "raysearch run"]
+    assert "trial 99, lr " in str(second[4])
+    assert second[5:] == ["–", "raysearch final"]
 
 
 def test_a_run_of_before_clips_were_counted_says_how_to_count_them(tmp_path: Path) -> None:

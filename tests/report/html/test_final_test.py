@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from raysearch.report.html import verdict
 from raysearch.report.html.final_test import final_section
 from raysearch.report.html.parts import Absent, Chart, Part, Table
 from raysearch.storage import to_path
@@ -43,6 +44,18 @@ def test_the_table_has_every_id_in_order_and_the_means(tmp_path: Path) -> None:
         ["10", *row],
         ["harmonic mean", "0.7500", "0.7368", "", "", ""],
     ]
+
+
+def test_a_score_over_fewer_ids_says_so_in_the_table_and_above_it(tmp_path: Path) -> None:
+    unlabelled = [replace(score, label=None) if score.id == "10" else score for score in SCORES]
+    results = outcome(tmp_path, unlabelled)
+    table = parts(results)["Every test ID"]
+    assert isinstance(table, Table)
+    assert list(table.rows[1]) == ["10", "–", "–", "4", "", "", "no labels"]
+    assert table.rows[2][-1] == "over 1 of 2 test IDs"
+    note = "over 1 of 2 test IDs; ID 10: no labels"
+    assert note in final_section(results).lead
+    assert f"({note})" in verdict.lead(results)
 
 
 def test_curves_go_from_corner_to_corner_through_the_threshold(tmp_path: Path) -> None:

@@ -1,0 +1,199 @@
+"""The ledger of a study: each opening of its test IDs, and the result of the opening.
+
+test_ledger.jsonl has a line before the first test clip of an opening is read, and a line with the
+result. Results of a further opening lie beside those of the first: nothing is overwritten.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from upath import UPath
+
+from raysearch.storage import append_line
+from raysearch.study.folder import LEDGER
+from raysearch.study.scores import FINAL, SCORES, FinalTest, read_final
+from raysearch.study.winner import Winner
+
+
+@dataclass(frozen=True)
+class Opening:
+    """An opening of the test IDs.
+
+    Attributes:
+        number: from 1; a test that was interrupted, or that had no labels, keeps its number when
+            the same configuration is tested again.
+        time: UTC, ISO 8601.
+        command: as it was typed.
+        test_ids: product IDs.
+        clips: number of test clips.
+        winner: the frozen configuration.
+        has_result: True once every clip is scored.
+        score: harmonic mean over the test IDs; None without labels.
+    """
+
+    number: int
+    time: str
+    command: str
+    test_ids: tuple[str, ...]
+    clips: int
+    winner: Winner
+    has_result: bool = False
+    score: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True if the same configuration may complete the test."""
+        return self.score is None
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The openings of a study.
+
+    Attributes:
+        openings: of this study.
+        earlier: number of openings by studies that `--fresh` deleted.
+    """
+
+    openings: tuple[Opening, ...] = ()
+    earlier: int = 0
+
+    def result_of(self, winner: Winner) -> Opening | None:
+        """Return the first opening for a detector that has a result; None without a result."""
+        return next(
+            (o for o in self.openings if o.has_result and o.winner.detector == winner.detector),
+            None,
+        )
+
+    def next_number(self, winner: Winner) -> int:
+        """Return the number of the opening in which a winner would be tested now."""
+        last = self.openings[-1] if self.openings else None
+        if last and last.is_open and last.winner.detector == winner.detector:
+            return last.number
+        return len(self.openings) + 1
+
+    def is_further(self, winner: Winner) -> bool:
+        """Return True if a test of a winner would be an opening beyond the first."""
+        number = self.next_number(winner)
+        return number > 1 and number > len(self.openings)
+
+
+@dataclass(frozen=True)
+class FinalRequest:
+    """Request of a final test.
+
+    Attributes:
+        command: for the ledger.
+        opening: number of the opening, see `Ledger.next_number`.
+    """
+
+    command: str
+    opening: int = 1
+
+
+def numbered(name: str, opening: int) -> str:
+    """Return the name of a file of an opening: that of the first has no number."""
+    if opening == 1:
+        return name
+    stem, dot, suffix = name.partition(".")
+    return f"{stem}_{opening}{dot}{suffix}"
+
+
+def note_opening(
+    folder: UPath, study: str, number: int, facts: Mapping[str, Any], winner: Winner
+) -> None:
+    """Append the line of an opening, before a test clip is read.
+
+    Args:
+        folder: of the study.
+        study: start of the study, which tells it from a study before it in the same folder.
+        number: of the opening.
+        facts: command, test IDs and number of clips.
+        winner: the frozen configuration.
+    """
+    entry = {
+        "time": _now(),
+        "study": study,
+        "opening": number,
+        **facts,
+        "frozen": winner.to_json(),
+    }
+    append_line(folder / LEDGER, json.dumps(entry))
+
+
+def note_result(folder: UPath, study: str, number: int, result: FinalTest) -> None:
+    """Append the line of a result, with digests of its files.
+
+    Args:
+        folder: of the study.
+        study: start of the study.
+        number: of the opening.
+        result: of the opening.
+    """
+    names = [numbered(name, number) for name in (FINAL, SCORES)]
+    present = [folder / name for name in names if (folder / name).is_file()]
+    entry = {
+        "time": _now(),
+        "study": study,
+        "opening": number,
+        "score": result.score,
+        "ids": {row.id: [row.auc, row.pauc] for row in result.ids},
+        "files": {path.name: sha256(path.read_bytes()).hexdigest() for path in present},
+    }
+    append_line(folder / LEDGER, json.dumps(entry))
+
+
+def read_ledger(folder: UPath, study: str) -> Ledger:
+    """Read the ledger of a study; empty if there is no file.
+
+    Args:
+        folder: of the study.
+        study: start of the study.
+    """
+    path = folder / LEDGER
+    if not path.is_file():
+        return Ledger()
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
+    openings: list[Opening] = []
+    earlier = 0
+    for line in lines:
+        if _study(line, study) != study:
+            earlier += "frozen" in line
+        elif "frozen" not in line:
+            openings[-1] = replace(openings[-1], has_result=True, score=line["score"])
+        else:
+            opening = _opening(line, line.get("opening", 1))
+            if "opening" not in line:
+                # Earlier versions wrote no results, and overwrote the files of an opening.
+                final = read_final(folder / FINAL)
+                opening = replace(opening, has_result=bool(final.ids), score=final.score)
+            if openings and openings[-1].number == opening.number:
+                openings.pop()
+            openings.append(opening)
+    return Ledger(tuple(openings), earlier)
+
+
+def _study(line: Mapping[str, Any], study: str) -> str:
+    """Return the start of the study that wrote a line."""
+    if "study" in line:
+        return str(line["study"])
+    return study if line["time"] >= study else ""
+
+
+def _opening(line: Mapping[str, Any], number: int) -> Opening:
+    return Opening(
+        number,
+        line["time"],
+        line["command"],
+        tuple(line["test_ids"]),
+        line["clips"],
+        Winner.from_json(line["frozen"]),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
