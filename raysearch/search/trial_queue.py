@@ -4,6 +4,7 @@ A queue is independent of Ray, and can be rebuilt from the study's folder at any
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,12 @@ from raysearch.search.warm_start import best_starts, merge_starts, paper_start
 from raysearch.study.context import StudyContext, pruned_record
 from raysearch.study.finalists import reruns
 from raysearch.study.folder import series
+from raysearch.study.ranking import rank
 from raysearch.study.records import Proposal, Record, State, StudyTrials
 from raysearch.study.space import Space
+from raysearch.study.winner import is_built
 from raysearch.training.outcome import Epoch
-from raysearch.training.state import read_progress
+from raysearch.training.state import is_trained, read_progress
 
 if TYPE_CHECKING:
     from raysearch.search.sampler import Sampler
@@ -48,6 +51,7 @@ class TrialQueue:
         """Number of a running trial -> seconds of its epochs."""
         self.exhausted = is_exhausted(self.space, {p.key for p in trials.searched})
         self.ended_seconds = sum(record.device_seconds for record in self.records.values())
+        self._restored: dict[int, list[Proposal]] = {}
         self.pruned: list[Proposal] = []
         for proposal in self.waiting:
             # The pruner must record the rungs of interrupted trials. The search may have stopped
@@ -128,7 +132,7 @@ class TrialQueue:
         """True if no trial is left to start or to wait for."""
         if self.waiting or self.running or self.stop_reason is None:
             return False
-        return not self._reruns()
+        return not self._reruns() and not self._restorations()
 
     def report(self, number: int, epoch: Epoch) -> bool:
         """Report an epoch of a trial.
@@ -193,7 +197,9 @@ class TrialQueue:
         running = len(self.sampler.open)
         if running and not self._all_proposed:
             return None
-        return next(iter(self._reruns(running)), None)
+        if reruns := self._reruns(running):
+            return reruns[0]
+        return None if self.running else next(iter(self._restorations()), None)
 
     def _reruns(self, running: int = 0) -> list[Proposal]:
         """List the finalists' trainings that are still to be proposed; see `reruns`."""
@@ -202,6 +208,32 @@ class TrialQueue:
             return []
         records = [self.records[number] for number in sorted(self.records)]
         return reruns(records, self.proposals, finalists, self.context.seed, running)
+
+    def _restorations(self) -> list[Proposal]:
+        """List the training of the winner's encoder if its checkpoint was deleted.
+
+        A search that ended keeps the checkpoints of its winner alone; further trials or seeds may
+        let another one win.
+        """
+        count = len(self.records)
+        if count not in self._restored:
+            self._restored = {count: self._restoration()}
+        return self._restored[count]
+
+    def _restoration(self) -> list[Proposal]:
+        ranking = rank([self.records[number] for number in sorted(self.records)])
+        if ranking is None:
+            return []
+        best, base = ranking.winner.best, ranking.winner.proposal
+        encoder = best.record.encoder
+        if is_trained(self.study.encoder(encoder)):
+            return []
+        if is_built((encoder, ranking.winner.inlier), self.study.path):
+            return []
+        if State.FAIL in (r.state for r in self.records.values() if r.encoder == encoder):
+            return []
+        number, origin = self.next_number, "since its checkpoint was deleted"
+        return [replace(base, number=number, seed=best.seed, rerun_of=base.number, origin=origin)]
 
 
 def read_queue(context: StudyContext) -> TrialQueue:

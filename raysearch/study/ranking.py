@@ -164,9 +164,13 @@ def _candidates(records: Sequence[Record]) -> list[Candidate]:
     """List all rows with a score of all trials of the search, by trial and row."""
     ordered = sorted(records, key=lambda record: record.proposal.number)
     further = defaultdict[int, list[Record]](list)
+    encoders = {(record.proposal.number, record.encoder) for record in ordered}
     for record in ordered:
-        if record.proposal.rerun_of is not None:
-            further[record.proposal.rerun_of].append(record)
+        base = record.proposal.rerun_of
+        # An encoder whose checkpoint was deleted may have been trained again: that is no new seed.
+        if base is not None and (base, record.encoder) not in encoders:
+            encoders.add((base, record.encoder))
+            further[base].append(record)
     return [
         _candidate(record, row, further[record.proposal.number])
         for record in ordered

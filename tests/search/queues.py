@@ -9,6 +9,7 @@ from upath import UPath
 from raysearch.data.dataset import Source
 from raysearch.search.sampler import Sampler
 from raysearch.search.trial_queue import TrialQueue
+from raysearch.storage import write_bytes
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record
@@ -43,6 +44,8 @@ def space(**strategy: object) -> Space:
 def end(queue: TrialQueue, proposal: Proposal, score: float | None = 0.5) -> Record:
     record = failed(proposal) if score is None else complete(proposal, row("gmm", 1, score))
     queue.study.add(record)
+    if score is not None:
+        write_bytes(queue.study.encoder(record.encoder) / "best.safetensors", b"")
     queue.tell(record)
     return record
 

@@ -1,13 +1,18 @@
 """The order of trials: interrupted ones, new proposals, and the finalists."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from raysearch.errors import UserError
+from raysearch.report.wording import origin
 from raysearch.search.trial_queue import TrialQueue, trials_since_best
+from raysearch.storage import write_bytes, write_text
+from raysearch.study.ranking import rank
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.configuration import Configuration
+from tests import runs
 from tests.records import complete, failed, make_space, row
 from tests.search.queues import end, epoch, interrupt, make_queue, space
 
@@ -215,6 +220,50 @@ def test_finalists_are_proposed_once_and_hidden_from_the_sampler(tmp_path: Path)
 
 
 # Warm start
+
+
+def test_the_winner_is_trained_again_if_its_checkpoint_was_deleted(tmp_path: Path) -> None:
+    """With finalists another configuration may win than the one whose encoder was kept."""
+    before = make_queue(tmp_path / "valve", space(trials=2))
+    for score in (0.6, 0.7):
+        end(before, take(before), score)
+    winner = before.proposals[1]
+    before.study.drop_checkpoints("encoder1")
+    queue = make_queue(tmp_path / "valve", space(trials=2))
+    assert not queue.is_finished
+    again = take(queue)
+    assert (again.number, again.rerun_of, again.seed) == (2, 1, 0)
+    assert queue.context.config(again).signature() == queue.context.config(winner).signature()
+    assert "since its checkpoint was deleted" in origin(again)
+    assert queue.next(()) is None
+    record = complete(again, row("gmm", 1, 0.7), encoder="encoder1")
+    write_bytes(queue.study.encoder("encoder1") / "best.safetensors", b"")
+    queue.study.add(record)
+    queue.tell(record)
+    assert queue.is_finished
+    ranking = rank(queue.study.records())
+    assert ranking is not None
+    assert [training.record.proposal.number for training in ranking.winner.trainings] == [1]
+
+
+def test_a_winner_that_cannot_be_trained_again_ends_the_study(tmp_path: Path) -> None:
+    queue = make_queue(tmp_path / "valve", space(trials=1))
+    end(queue, take(queue), 0.6)
+    queue.study.drop_checkpoints("encoder0")
+    queue = make_queue(tmp_path / "valve", space(trials=1))
+    record = replace(failed(take(queue)), encoder="encoder0")
+    queue.study.add(record)
+    queue.tell(record)
+    assert queue.is_finished
+
+
+def test_a_winner_with_a_detector_needs_no_checkpoint(tmp_path: Path) -> None:
+    queue = make_queue(tmp_path / "valve", space(trials=1))
+    end(queue, take(queue), 0.6)
+    runs.conclude(queue.study)
+    write_text(queue.study.path / "detector" / "detector.json", "{}")
+    queue.study.drop_checkpoints("encoder0")
+    assert make_queue(tmp_path / "valve", space(trials=1)).is_finished
 
 
 def test_a_study_starts_with_the_paper_then_with_other_studies(tmp_path: Path) -> None:
