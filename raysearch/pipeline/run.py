@@ -33,7 +33,7 @@ from raysearch.pipeline.prepare import (
 )
 from raysearch.pipeline.request import Request
 from raysearch.report.progress import ProgressBars, no_progress
-from raysearch.search.warm_start import merge_starts, paper_start, read_warm_starts
+from raysearch.search.warm_start import check_unseen, merge_starts, paper_start, read_warm_starts
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
 from raysearch.study.winner import read_frozen
@@ -90,6 +90,9 @@ def run_plan(
         check_ensemble_folder(ensemble, fresh=request.fresh)
     check_gpus(request.resources, request.address)
     check_address(request.address)
+    for study in plan.studies:
+        for folder in request.warm_start:
+            check_unseen(folder, study.machine, study.space.test_ids)
     starts = merge_starts([read_warm_starts(folder) for folder in request.warm_start])
     existing = [study.folder for study in prepared if StudyFolder(study.folder).exists()]
     with ExitStack() as locks:

@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 from upath import UPath
 
-from raysearch.config import PARALLEL
+from raysearch.config import PARALLEL, id_order
 from raysearch.errors import UserError
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.finalists import best_trials
@@ -69,6 +69,27 @@ def best_starts(records: Sequence[Record], name: str) -> list[WarmStart]:
 def merge_starts(per_study: Sequence[Sequence[WarmStart]]) -> list[WarmStart]:
     """Merge by rank: the best of every study, then the second best of each, and so on."""
     return [start for rank in zip_longest(*per_study) for start in rank if start is not None]
+
+
+def check_unseen(folder: UPath, machine: str, test_ids: Sequence[str]) -> None:
+    """Check that no study of a warm start was chosen on the test IDs of a search.
+
+    Args:
+        folder: of a study, or of several.
+        machine: machine type of the search.
+        test_ids: of the search.
+
+    Raises:
+        UserError: a study of the same machine type has one of them as a validation ID.
+    """
+    for path in studies_at(folder):
+        manifest = StudyFolder(path).manifest
+        seen = sorted(set(manifest.validation_ids) & set(test_ids), key=id_order)
+        if manifest.machine == machine and seen:
+            raise UserError(
+                f"--warm-start {path}: its trials were chosen on ID {', '.join(seen)}, which this "
+                f"run tests {machine} on; name a run with other validation_ids, or change test_ids"
+            )
 
 
 def read_warm_starts(folder: UPath) -> list[WarmStart]:

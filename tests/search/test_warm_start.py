@@ -10,6 +10,7 @@ from raysearch.scoring.spec import InlierSpec
 from raysearch.search.warm_start import (
     WarmStart,
     best_starts,
+    check_unseen,
     merge_starts,
     paper_start,
     read_warm_starts,
@@ -17,7 +18,7 @@ from raysearch.search.warm_start import (
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.configuration import Configuration
-from tests.records import complete, failed, make_manifest, row
+from tests.records import complete, failed, make_manifest, make_space, row
 
 PROPOSALS = [Proposal(number, Configuration(1e-3 * (number + 1), 32, 1.0)) for number in range(6)]
 
@@ -101,6 +102,20 @@ def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
     write_study(tmp_path / "fan", failed(PROPOSALS[0]))
     with pytest.raises(UserError, match=r"--warm-start .*fan: no finished trial there"):
         read_warm_starts(UPath(tmp_path / "fan"))
+
+
+def test_a_study_that_was_chosen_on_the_test_ids_is_refused(tmp_path: Path) -> None:
+    """Its best configurations know the labels of clips that the final test is about."""
+    swapped = make_space().model_copy(update={"validation_ids": ("4", "5"), "test_ids": ("0",)})
+    for machine in ("valve", "fan"):
+        StudyFolder(UPath(tmp_path / machine)).create(make_manifest(swapped, machine))
+    check_unseen(UPath(tmp_path), "valve", ("0", "3"))
+    check_unseen(UPath(tmp_path), "pump", ("4",))
+    for folder in (tmp_path, tmp_path / "valve"):
+        with pytest.raises(
+            UserError, match=r"valve: its trials were chosen on ID 4, 5, .*test_ids"
+        ):
+            check_unseen(UPath(folder), "valve", ("3", "4", "5"))
 
 
 def test_an_ensemble_is_no_warm_start() -> None:
