@@ -90,9 +90,9 @@ def run_plan(
         check_ensemble_folder(ensemble, fresh=request.fresh)
     check_gpus(request.resources, request.address)
     check_address(request.address)
-    for study in plan.studies:
+    for planned in plan.studies:
         for folder in request.warm_start:
-            check_unseen(folder, study.machine, study.space.test_ids)
+            check_unseen(folder, planned.machine, planned.space.test_ids)
     starts = merge_starts([read_warm_starts(folder) for folder in request.warm_start])
     existing = [study.folder for study in prepared if StudyFolder(study.folder).exists()]
     with ExitStack() as locks:

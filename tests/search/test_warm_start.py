@@ -112,9 +112,7 @@ def test_a_study_that_was_chosen_on_the_test_ids_is_refused(tmp_path: Path) -> N
     check_unseen(UPath(tmp_path), "valve", ("0", "3"))
     check_unseen(UPath(tmp_path), "pump", ("4",))
     for folder in (tmp_path, tmp_path / "valve"):
-        with pytest.raises(
-            UserError, match=r"valve: its trials were chosen on ID 4, 5, .*test_ids"
-        ):
+        with pytest.raises(UserError, match=r"valve: its trials .* on ID 4, 5, .*test_ids"):
             check_unseen(UPath(folder), "valve", ("3", "4", "5"))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from raysearch.report.html.parts import Absent, Chart, Facts, Part, Section, Table
+from raysearch.report.html.parts import Absent, Chart, Facts, Part, Section, Table, draw
 from raysearch.report.html.style import ACCENT, MUTED, figure
 from raysearch.report.wording import count, duration
 from raysearch.study.records import Record, State
@@ -25,7 +25,11 @@ def cost_section(results: Results) -> Section:
 def _parts(records: Sequence[Record]) -> list[Part]:
     if not any(record.train_seconds for record in records):
         return [Absent("Time of trials", "No trial has been timed yet.")]
-    return [_totals(records), _time_bars(records), _machines(records)]
+    return [
+        _totals(records),
+        draw("Time of trials", lambda: _time_bars(records)),
+        draw("Machines", lambda: _machines(records)),
+    ]
 
 
 def _totals(records: Sequence[Record]) -> Facts:

@@ -1,7 +1,7 @@
 """Provenance of a search: data, command, versions, ledger of the test IDs."""
 
 from raysearch.config import id_order
-from raysearch.report.html.parts import Absent, Facts, Part, Section, Table
+from raysearch.report.html.parts import Absent, Facts, Part, Section, Table, draw
 from raysearch.report.wording import count, format_time, settings
 from raysearch.study.results import Results
 from raysearch.study.scores import FinalScore
@@ -10,7 +10,12 @@ from raysearch.study.scores import FinalScore
 def facts_section(results: Results) -> Section:
     """Return the section with data, command, environment and ledger."""
     text = "Everything needed to repeat and to verify this search."
-    parts = [_data(results), _command(results), _environment(results), _ledger(results)]
+    parts = [
+        draw("Data", lambda: _data(results)),
+        draw("Command", lambda: _command(results)),
+        draw("Environment", lambda: _environment(results)),
+        draw("Openings of the test IDs", lambda: _ledger(results)),
+    ]
     return Section("facts", "Data, environment, ledger", text, parts)
 
 

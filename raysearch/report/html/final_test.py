@@ -1,5 +1,6 @@
 """The final test: the frozen configuration on the test IDs."""
 
+from functools import partial
 from html import escape
 
 import numpy as np
@@ -7,7 +8,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from raysearch.config import id_order
-from raysearch.report.html.parts import Absent, Chart, Part, Section, Table
+from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, draw
 from raysearch.report.html.style import ANOMALOUS, INK, MUTED, NORMAL, SOFT, figure, hue
 from raysearch.report.wording import score
 from raysearch.scoring.metrics import harmonic_mean, roc
@@ -45,10 +46,13 @@ def _parts(results: Results) -> list[Part]:
     }
     parts: list[Part] = []
     if results.final.areas:
-        parts.append(_table(results, scores))
+        parts.append(draw("Every test ID", lambda: _table(results, scores)))
     if labelled:
-        parts.append(_curves(labelled))
-        parts += [_histogram(position, *item) for position, item in enumerate(labelled.items())]
+        parts.append(draw("ROC curves", lambda: _curves(labelled)))
+        parts += [
+            draw(f"Scores of ID {product_id}", partial(_histogram, position, product_id, rows))
+            for position, (product_id, rows) in enumerate(labelled.items())
+        ]
     elif not results.scores:
         reason = (
             "The scores of single test clips are missing, as the run is of an older version. "

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from raysearch.report.html.parts import Absent, Part, Section, Table
+from raysearch.report.html.parts import Absent, Part, Section, Table, draw
 from raysearch.report.wording import format_value
 from raysearch.study.results import Results
 
@@ -22,7 +22,7 @@ def members_section(results: Results) -> Section:
         "The score of a clip is the weighted average of the members' scores, each standardised by "
         f"the scores of normal training clips. {RULES[results.space.weights]}"
     )
-    return Section("members", "The members", text, [_table(results)])
+    return Section("members", "The members", text, [draw("Members", lambda: _table(results))])
 
 
 def _table(results: Results) -> Part:

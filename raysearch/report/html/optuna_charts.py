@@ -85,6 +85,10 @@ def thin(rows: Sequence[Row], limit: int) -> list[Row]:
     return [ordered[round(k * (len(rows) - 1) / (limit - 1))] for k in range(limit)]
 
 
+RowStudy = Study
+"""Optuna's study of rows, as `build_study` makes it."""
+
+
 def build_study(rows: Sequence[Row], space: Space) -> Study:
     """Create an Optuna study in memory with a completed trial for each row."""
     with quiet_optuna():

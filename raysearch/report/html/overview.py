@@ -8,7 +8,7 @@ from upath import UPath
 
 from raysearch.errors import UserError
 from raysearch.report.html.page import NAME, render, study_page
-from raysearch.report.html.parts import Absent, Chart, Link, Page, Part, Section, Table, Tile
+from raysearch.report.html.parts import Absent, Chart, Link, Page, Part, Section, Table, Tile, draw
 from raysearch.report.html.style import ACCENT, ANOMALOUS, SOFT, figure
 from raysearch.report.html.verdict import advantage
 from raysearch.report.tables import Overview, machine_order, number, overview, percent
@@ -57,9 +57,9 @@ def overview_page(folder: UPath, all_results: Sequence[Results]) -> Page:
         all_results, key=lambda results: machine_order(results.machine, results.folder.name)
     )
     has_winner = any(results.frozen is not None for results in ordered)
-    parts: list[Part] = [_table(ordered)]
+    parts = [draw("Studies", lambda: _table(ordered))]
     if any(results.winner is not None for results in ordered):
-        parts.insert(0, _chart(ordered))
+        parts.insert(0, draw("Validation and final test", lambda: _chart(ordered)))
     tables = overview(folder) if has_winner else None
     # Several series of studies have a mean each.
     mean = tables.results[0]["All"] if tables and len(tables.results) == 1 else None

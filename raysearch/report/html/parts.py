@@ -3,10 +3,12 @@
 All texts are plain text: the template escapes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
+
+from raysearch.errors import describe
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,19 @@ class Sounds:
 
 
 Part = Chart | Table | Facts | Absent | Sounds
+
+
+def draw(title: str, make: Callable[[], Part]) -> Part:
+    """Make a part; one that cannot be drawn says so in its place and costs no other.
+
+    Args:
+        title: of the part that cannot be drawn.
+        make: makes the part.
+    """
+    try:
+        return make()
+    except Exception as error:
+        return Absent(title, f"This part cannot be drawn: {describe(error)}.")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from itertools import accumulate
 from statistics import fmean
@@ -9,11 +10,12 @@ from statistics import fmean
 import plotly.graph_objects as go
 
 from raysearch.report.html import optuna_charts
-from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, View
+from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, View, draw
 from raysearch.report.html.style import ACCENT, ANOMALOUS, INK, MUTED, SCALE, figure
 from raysearch.report.wording import format_inlier, origin, settings
 from raysearch.study.records import Record, State
 from raysearch.study.results import Results
+from raysearch.study.space import Space
 
 MOST_FAILURES = 20
 
@@ -30,10 +32,11 @@ def search_section(results: Results) -> Section:
 def _parts(results: Results) -> list[Part]:
     if not results.searched:
         return [Absent("History", "No trial has ended yet.")]
-    parts: list[Part] = [_history(results.searched)]
+    parts: list[Part] = [draw("History", lambda: _history(results.searched))]
     rows = optuna_charts.scored_rows(results.scored)
     if rows:
-        parts += [_heat_map(results.scored), *_optuna_parts(rows, results)]
+        parts.append(draw("Inlier models", lambda: _heat_map(results.scored)))
+        parts += _optuna_parts(rows, results)
     if failures := _failures(results.records):
         parts.append(failures)
     return parts
@@ -53,36 +56,48 @@ def _optuna_parts(rows: Sequence[optuna_charts.Row], results: Results) -> list[P
         optuna_charts.thin(rows, optuna_charts.MOST_ROWS), results.space
     )
     return [
-        Chart(
-            "parallel",
-            "Parallel coordinates",
-            optuna_charts.plot_parallel(study),
-            "Each line is an encoder with one inlier model and p; the darker (on a dark page: the "
-            "brighter) and thicker, the higher its score. Where strong lines meet, a value is "
-            f"good; – stands where a method or a model has no such hyperparameter.{sample_note}",
-            min_width=640,
-        ),
-        Chart(
-            "importances",
-            "Importances",
-            optuna_charts.plot_importances(rows, results.space),
-            "How much of the variance of scores each hyperparameter explains by itself (fANOVA). "
-            "A small one may be left at any value; with few trials the shares are rough. "
-            "Hyperparameters with one value are left out.",
-            half=True,
-        ),
-        *(
-            Chart(
-                f"slice-{name}",
-                f"Scores by {name}",
-                optuna_charts.plot_scores(slices, name),
-                f"Each dot is an encoder with one inlier model and p, at its {name}; later "
-                "trials are darker (on a dark page: brighter). A slope shows where to search next.",
-                half=True,
-            )
-            for name in names
-        ),
+        draw("Parallel coordinates", lambda: _parallel(study, sample_note)),
+        draw("Importances", lambda: _importances(rows, results.space)),
+        *(draw(f"Scores by {name}", partial(_slice, slices, name)) for name in names),
     ]
+
+
+def _parallel(study: optuna_charts.RowStudy, sample_note: str) -> Chart:
+    return Chart(
+        "parallel",
+        "Parallel coordinates",
+        optuna_charts.plot_parallel(study),
+        "Each line is an encoder with one inlier model and p; the darker (on a dark page: the "
+        "brighter) and thicker, the higher its score. Where strong lines meet, a value is "
+        f"good; – stands where a method or a model has no such hyperparameter.{sample_note}",
+        min_width=640,
+    )
+
+
+def _importances(rows: Sequence[optuna_charts.Row], space: Space) -> Part:
+    if len({row.score for row in rows}) == 1:
+        reason = f"All scores are {rows[0].score:.4f}: there is no variance to explain."
+        return Absent("Importances", reason)
+    return Chart(
+        "importances",
+        "Importances",
+        optuna_charts.plot_importances(rows, space),
+        "How much of the variance of scores each hyperparameter explains by itself (fANOVA). "
+        "A small one may be left at any value; with few trials the shares are rough. "
+        "Hyperparameters with one value are left out.",
+        half=True,
+    )
+
+
+def _slice(study: optuna_charts.RowStudy, name: str) -> Chart:
+    return Chart(
+        f"slice-{name}",
+        f"Scores by {name}",
+        optuna_charts.plot_scores(study, name),
+        f"Each dot is an encoder with one inlier model and p, at its {name}; later "
+        "trials are darker (on a dark page: brighter). A slope shows where to search next.",
+        half=True,
+    )
 
 
 def _history(records: Sequence[Record]) -> Chart:

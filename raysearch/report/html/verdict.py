@@ -4,7 +4,7 @@ from collections import Counter
 
 import plotly.graph_objects as go
 
-from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, Tile
+from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, Tile, draw
 from raysearch.report.html.style import ACCENT, INK, MUTED, figure
 from raysearch.report.tables import format_score
 from raysearch.report.wording import count, format_inlier, format_value, settings
@@ -138,7 +138,10 @@ def _parts(results: Results) -> list[Part]:
         reason = "No trial has a score yet, so there is nothing to compare."
         return [Absent("The best configurations", reason)]
     leaders = _leaders(results.ranking)
-    return [_chart(leaders, results), _table(leaders)]
+    return [
+        draw("The best configurations", lambda: _chart(leaders, results)),
+        draw("The same in numbers", lambda: _table(leaders)),
+    ]
 
 
 def _leaders(ranking: Ranking) -> list[Candidate]:

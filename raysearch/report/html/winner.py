@@ -14,7 +14,7 @@ from raysearch.report.html.embeddings import (
     by_product,
     hide_scales,
 )
-from raysearch.report.html.parts import Absent, Chart, Part, Section, Sound, Sounds, View
+from raysearch.report.html.parts import Absent, Chart, Part, Section, Sound, Sounds, View, draw
 from raysearch.report.html.style import ACCENT, GRID, MUTED, figure
 from raysearch.report.wording import score
 from raysearch.study.records import Record
@@ -43,7 +43,11 @@ def _parts(results: Results) -> list[Part]:
     if winner is None:
         return [Absent("Training, embeddings, misclassified clips", "There is no winner yet.")]
     record = results.record(winner.trial)
-    return [_curves(results, record), _embeddings(results), _misclassified(results)]
+    return [
+        draw("Training", lambda: _curves(results, record)),
+        draw("Embeddings", lambda: _embeddings(results)),
+        draw("Worst misclassified clips", lambda: _misclassified(results)),
+    ]
 
 
 def _curves(results: Results, record: Record | None) -> Part:

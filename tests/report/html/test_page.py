@@ -12,7 +12,7 @@ from upath import UPath
 
 from raysearch.errors import UserError
 from raysearch.report.html.page import render, study_page, write_report
-from raysearch.report.html.parts import Absent, Page
+from raysearch.report.html.parts import Absent, Page, Part, draw
 from raysearch.scoring.spec import InlierSpec
 from raysearch.storage import to_path
 from raysearch.study.folder import StudyFolder
@@ -86,6 +86,18 @@ def unlabelled(study: StudyFolder) -> None:
     write_scores(study.path / "final_scores.csv", runs.final_scores(labelled=False))
 
 
+def easy(study: StudyFolder) -> None:
+    """Let every trial, inlier model and clip have the same score."""
+    same = [
+        replace(record, rows=tuple(replace(each, val_score=1.0) for each in record.rows))
+        for record in runs.records()
+    ]
+    runs.add(study, same)
+    runs.conclude(study)
+    runs.take_final_test(study, [replace(score, score=1.0) for score in runs.final_scores()])
+    runs.explain(study)
+
+
 Fill = Callable[[StudyFolder], None]
 """Function that fills a study."""
 
@@ -119,7 +131,16 @@ def absent(page: Page) -> dict[str, str]:
     return {part.title: part.reason for part in parts if isinstance(part, Absent)}
 
 
-STATES = [whole, running, all_failed, nothing, untested, single_trial, unlabelled]
+STATES = [whole, running, all_failed, nothing, untested, single_trial, unlabelled, easy]
+
+
+def test_a_part_that_cannot_be_drawn_costs_no_other() -> None:
+    def broken() -> Part:
+        raise ZeroDivisionError("division by zero")
+
+    part = draw("History", broken)
+    reason = "This part cannot be drawn: ZeroDivisionError: division by zero."
+    assert part == Absent("History", reason)
 
 
 @pytest.mark.parametrize("fill", STATES)
@@ -134,6 +155,7 @@ def test_every_state_has_its_page_and_no_chart_is_empty(page_of: Pages, fill: Fi
         for view in chart.views:
             assert set(view.traces) <= set(range(len(chart.figure.data)))
     assert all(reason.endswith(".") for reason in absent(page).values())
+    assert not any("cannot be drawn" in reason for reason in absent(page).values())
     reader = Reader(render(page))
     assert page.lead.replace("`", "") in reader.text
     assert [address for address in reader.addresses if address[:5] not in ("data:", "#")] == [
@@ -145,6 +167,7 @@ def test_every_state_has_its_page_and_no_chart_is_empty(page_of: Pages, fill: Fi
     ("fill", "missing"),
     [
         (whole, set()),
+        (easy, {"Importances"}),
         (running, {"No final test yet", "Embeddings", "Worst misclassified clips"}),
         (
             untested,
