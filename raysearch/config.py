@@ -99,7 +99,8 @@ class Options(Strict):
         channel: channel to keep, from 0; None averages all.
         domain: recordings to use, those of the source domain, of the target domain or of both.
         segment_seconds: length of a training crop and of a scoring segment.
-        segments: number of overlapping segments that a clip is scored by.
+        segments: number of overlapping segments that a clip is scored by; a clip that they do not
+            cover has more, a clip of one segment has one.
         n_fft: window of the spectrogram in samples.
         hop: step of the spectrogram in samples.
         n_mels: mel bands.

@@ -21,7 +21,7 @@ from raysearch.model.encoder import Encoder
 from raysearch.scoring.fitting import Rows
 from raysearch.scoring.inlier import InlierModel, InlierSpec, restore
 from raysearch.storage import AnyPath
-from raysearch.training.embedding import Embedder
+from raysearch.training.embedding import ClipEmbeddings, Embedder
 from raysearch.training.trial import clip_scores
 
 Embeddings: TypeAlias = NDArray[Any]
@@ -85,16 +85,16 @@ class Detector(ABC):
         """
 
     @abstractmethod
-    def embed_clips(self, part: Part, clips: Sequence[int]) -> Embeddings:
-        """Compute the embeddings (C, S, D) of some clips of a store, in the order of `clips`."""
+    def embed_clips(self, part: Part, clips: Sequence[int]) -> ClipEmbeddings:
+        """Compute the embeddings of some clips of a store, in the order of `clips`."""
 
     @abstractmethod
-    def score_clips(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
-        """Return the anomaly scores (C,), higher = more anomalous, of clips (C, S, D)."""
+    def score_clips(self, embeddings: ClipEmbeddings, identity: str) -> NDArray[np.float64]:
+        """Return the anomaly scores (C,) of clips, higher = more anomalous."""
 
     def score_embeddings(self, embeddings: Embeddings, identity: str) -> float:
         """Return the anomaly score, higher = more anomalous, of a clip's (S, D) embeddings."""
-        return float(self.score_clips(embeddings[None], identity)[0])
+        return float(self.score_clips(ClipEmbeddings.join([embeddings]), identity)[0])
 
     def score(
         self,
@@ -221,12 +221,12 @@ class EncoderDetector(Detector):
         """Compute the embeddings (S, D) of a clip's segments from its samples (L,)."""
         return self.embedder.clip(wave, self.mean, self.std, identity)
 
-    def embed_clips(self, part: Part, clips: Sequence[int]) -> Embeddings:
-        """Compute the embeddings (C, S, D) of some clips of a store, in the order of `clips`."""
+    def embed_clips(self, part: Part, clips: Sequence[int]) -> ClipEmbeddings:
+        """Compute the embeddings of some clips of a store, in the order of `clips`."""
         return self.embedder.clips(part, clips)
 
-    def score_clips(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
-        """Return the anomaly scores (C,), higher = more anomalous, of clips (C, S, D)."""
+    def score_clips(self, embeddings: ClipEmbeddings, identity: str) -> NDArray[np.float64]:
+        """Return the anomaly scores (C,) of clips, higher = more anomalous."""
         return clip_scores(self.spec, self.models[identity], embeddings, self.options)
 
 

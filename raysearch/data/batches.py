@@ -80,20 +80,27 @@ def repeat(wave: Int16, segment: int) -> Int16:
 
 
 def segment_starts(length: int, segment: int, count: int) -> Int64:
-    """Return the starts (S,) of overlapping segments of a clip: equal hops, the last at its end.
+    """Return the starts (S,) of the segments of a clip: distinct, the last at the clip's end.
+
+    S is `count`, with the paper's hops, ⌊(L - T) / (S - 1)⌋. Where these would leave samples
+    between two segments, the hops are even, and S grows until none is left. A clip that is hardly
+    longer than a segment has no more segments than starts, a clip of one segment has one.
 
     Args:
-        length: samples of the clip, at least `segment`.
+        length: samples of the clip, L, at least `segment`.
         segment: T.
-        count: S.
+        count: number of segments of a clip that it covers.
     """
     assert length >= segment
     last = length - segment
-    hop = last // max(1, count - 1)
-    starts = np.arange(count, dtype=np.int64) * hop
-    if count > 1:
-        starts[-1] = last
-    return starts
+    if last == 0:
+        return np.zeros(1, np.int64)
+    hops = min(max(1, count - 1), last)
+    starts = np.append(np.arange(hops, dtype=np.int64) * (last // hops), last)
+    if np.diff(starts).max() <= segment:
+        return starts
+    hops = max(hops, -(-last // segment))
+    return np.arange(hops + 1, dtype=np.int64) * last // hops
 
 
 def segments(wave: Int16, segment: int, count: int, mean: float, std: float) -> Float32:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from raysearch.config import PARALLEL
 from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
-from raysearch.detector import Embeddings, EncoderDetector
+from raysearch.detector import EncoderDetector
 from raysearch.errors import UserError
 from raysearch.pipeline.finished import FinishedStudy
 from raysearch.scoring.bootstrap import ClipScores
@@ -25,6 +25,7 @@ from raysearch.study.bundle import load_detector
 from raysearch.study.ensemble import Ensemble, Member
 from raysearch.study.members import Weights
 from raysearch.training.configuration import TrialConfig
+from raysearch.training.embedding import ClipEmbeddings
 from raysearch.training.trial import clip_scores, fit_inlier, fit_parts
 
 FOLDS = 5
@@ -76,7 +77,7 @@ def combine(studies: Mapping[str, FinishedStudy], data: TrialData, weights: Weig
     embeddings = _validation_embeddings(ensemble, data)
     if weights == "validation":
         labels = {identity: truth for identity, (truth, _) in embeddings.items()}
-        scores = {identity: values[:, 0] for identity, (_, values) in embeddings.items()}
+        scores = {identity: values.rows for identity, (_, values) in embeddings.items()}
         chosen = choose_weights(labels, scores).tolist()
         members = [replace(m, weight=w) for m, w in zip(members, chosen, strict=True)]
         ensemble = replace(ensemble, members=tuple(members))
@@ -110,7 +111,7 @@ def _measure(name: str, study: FinishedStudy, data: TrialData, weight: float) ->
     scores, normal = np.empty(len(embeddings)), {}
     for identity in data.ids:
         clips = _clips_of(data, identity)
-        scores[clips] = detector.score_clips(embeddings[clips], identity)
+        scores[clips] = detector.score_clips(embeddings.select(clips), identity)
         judged = clips
         if detector.spec.name == "none":
             # The network itself is fitted: to all but the held-out clips.
@@ -118,7 +119,7 @@ def _measure(name: str, study: FinishedStudy, data: TrialData, weight: float) ->
             judged = few if len(few) >= FEWEST_SCORES else clips
         else:
             inside = [clip for clip in clips if clip in fitted]
-            scores[inside] = _leave_out(detector, config, data, embeddings[inside], identity)
+            scores[inside] = _leave_out(detector, config, data, embeddings.select(inside), identity)
         normal[identity] = float(scores[judged].mean()), float(scores[judged].std())
         if not normal[identity][1] > 0:
             raise UserError(
@@ -132,10 +133,10 @@ def _leave_out(
     detector: EncoderDetector,
     config: TrialConfig,
     data: TrialData,
-    embeddings: Embeddings,
+    embeddings: ClipEmbeddings,
     identity: str,
 ) -> Floats:
-    """Score the clips (C, S, D) that a model was fitted on by models of the same kind without them.
+    """Score the clips that a model was fitted on by models of the same kind without them.
 
     A model scores its own clips too well, some kinds all of them alike.
     """
@@ -144,14 +145,14 @@ def _leave_out(
         left_out = np.arange(len(embeddings)) % FOLDS == fold
         if left_out.all() or not left_out.any():
             continue
-        rest = embeddings[~left_out].reshape(-1, embeddings.shape[2])
+        rest = embeddings.select(~left_out)
         # Too few clips are left for the model: the scores of the whole model stay.
         with suppress(FitError):
             model = fit_inlier(
                 detector.spec, identity, detector.encoder, config, data, {identity: rest}
             )
             scores[left_out] = clip_scores(
-                detector.spec, model, embeddings[left_out], detector.options
+                detector.spec, model, embeddings.select(left_out), detector.options
             )
     return scores
 
@@ -167,15 +168,15 @@ def _clips_of(data: TrialData, identity: str) -> list[int]:
 
 def _validation_embeddings(
     ensemble: Ensemble, data: TrialData
-) -> dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Return labels (C,) and standardised scores (C, 1, M) of the clips of each validation ID."""
+) -> dict[str, tuple[NDArray[np.int64], ClipEmbeddings]]:
+    """Return labels (C,) and standardised scores (M,) of the clips of each validation ID."""
     store = data.validation
     part = Part(store, np.arange(len(store.clips)), ensemble.mean, ensemble.std)
     embeddings = ensemble.embed_clips(part, part.clips.tolist())
     ids = np.array([clip.id for clip in store.clips])
     labels = np.array([clip.label for clip in store.clips], np.int64)
     return {
-        identity: (labels[ids == identity], embeddings[ids == identity])
+        identity: (labels[ids == identity], embeddings.select(ids == identity))
         for identity in dict.fromkeys(ids.tolist())
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import yaml
 
 from raysearch.config import id_order
+from raysearch.data.batches import segment_starts
 from raysearch.data.index import Clip, Index
 from raysearch.data.store import read_header
 from raysearch.errors import DataError
@@ -46,7 +47,9 @@ def draft(index: Index, machine: str) -> str:
     clips = [clip for clip in train if clip.domain in (domain, "unknown")]
     base = (shipped_folder() / "default.yaml").read_text()
     options = check_space(yaml.safe_load(base), "default.yaml").fixed
-    fitted = int(options.validation_share * _fewest_clips(clips)) * options.segments
+    length = max(round(seconds * options.rate), options.segment)
+    segments = segment_starts(length, options.segment, options.segments).size
+    fitted = int(options.validation_share * _fewest_clips(clips)) * segments
     text = base[base.index("validation_ids:") :]
     for key, value in {
         "validation_ids": _yaml_list(validation),

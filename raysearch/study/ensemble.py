@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from raysearch.data.batches import Part
 from raysearch.data.decode import Int16
 from raysearch.detector import Detector, Embeddings
+from raysearch.training.embedding import ClipEmbeddings
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Member:
     weight: float
     normal: Mapping[str, tuple[float, float]]
 
-    def score_clips(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
-        """Return standardised scores (C,) from the detector's embeddings (C, S, D) of clips."""
+    def score_clips(self, embeddings: ClipEmbeddings, identity: str) -> NDArray[np.float64]:
+        """Return standardised scores (C,) from the detector's embeddings of clips."""
         mean, std = self.normal[identity]
         return (self.detector.score_clips(embeddings, identity) - mean) / std
 
@@ -51,29 +52,31 @@ class Ensemble(Detector):
 
     def embed(self, wave: Int16, identity: str) -> Embeddings:
         """Compute the standardised scores (1, M) of a clip from its samples (L,)."""
-        return np.concatenate(
-            [
-                member.score_clips(member.detector.embed(wave, identity)[None], identity)
-                for member in self.members
-            ]
-        )[None]
+        clips = (
+            ClipEmbeddings.join([member.detector.embed(wave, identity)]) for member in self.members
+        )
+        scores = [
+            member.score_clips(clip, identity)
+            for member, clip in zip(self.members, clips, strict=True)
+        ]
+        return np.concatenate(scores)[None]
 
-    def embed_clips(self, part: Part, clips: Sequence[int]) -> Embeddings:
-        """Compute the standardised scores (C, 1, M) of some clips of a store.
+    def embed_clips(self, part: Part, clips: Sequence[int]) -> ClipEmbeddings:
+        """Compute the standardised scores of some clips of a store: one row (M,) a clip.
 
         A clip of another machine type is scored as if it were of the same or of the first ID.
         """
         names = [part.store.clips[i].id for i in clips]
         ids = np.array([name if name in self.thresholds else self.ids[0] for name in names])
-        scores = np.empty((len(clips), 1, len(self.members)))
+        scores = np.empty((len(clips), len(self.members)))
         for column, member in enumerate(self.members):
             embeddings = member.detector.embed_clips(part, clips)
             for identity in dict.fromkeys(ids.tolist()):
                 chosen = ids == identity
-                scores[chosen, 0, column] = member.score_clips(embeddings[chosen], identity)
-        return scores
+                scores[chosen, column] = member.score_clips(embeddings.select(chosen), identity)
+        return ClipEmbeddings(scores, np.ones(len(clips), np.int64))
 
-    def score_clips(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
-        """Return the averages (C,), higher = more anomalous, of standardised scores (C, 1, M)."""
+    def score_clips(self, embeddings: ClipEmbeddings, identity: str) -> NDArray[np.float64]:
+        """Return the averages (C,) of standardised scores, higher = more anomalous."""
         weights = np.array([member.weight for member in self.members])
-        return np.asarray(embeddings[:, 0, :] @ weights)
+        return np.asarray(embeddings.rows @ weights)

@@ -1,9 +1,12 @@
 """Embeddings of the segments of clips.
 
-Shape letters: C clips, S segments of a clip, T samples of a segment, D dimensions.
+Shape letters: C clips, S segments of a clip, N segments of all clips, T samples of a segment,
+D dimensions.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,6 +20,42 @@ from raysearch.training.distributed import all_gather, shard
 from raysearch.training.network import best_device, frontend, full_precision
 
 CLIPS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, eq=False)
+class ClipEmbeddings:
+    """Embeddings of the segments of clips, of which long ones have more than short ones.
+
+    Attributes:
+        rows: of all segments, clip by clip (N, D).
+        counts: number of segments of each clip (C,).
+    """
+
+    rows: NDArray[Any]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def join(cls, clips: Sequence[NDArray[Any]]) -> Self:
+        """Join the embeddings (S, D) of single clips, at least one clip."""
+        return cls(np.concatenate(clips), np.array([len(clip) for clip in clips], np.int64))
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def split(self) -> list[NDArray[Any]]:
+        """Return the embeddings (S, D) of each clip."""
+        return np.split(self.rows, np.cumsum(self.counts)[:-1])
+
+    def select(self, clips: NDArray[Any] | Sequence[int]) -> Self:
+        """Return the embeddings of some clips, chosen by positions or by a mask (C,)."""
+        positions = np.arange(len(self))[clips]
+        of_clip = self.split()
+        rows = [of_clip[position] for position in positions.tolist()]
+        return type(self)(np.concatenate([self.rows[:0], *rows]), self.counts[positions])
+
+    def means(self) -> NDArray[Any]:
+        """Return the mean embedding (C, D) of each clip."""
+        return np.stack([rows.mean(axis=0) for rows in self.split()])
 
 
 class Embedder:
@@ -37,7 +76,7 @@ class Embedder:
         self.frontend = frontend(options).to(self.device)
 
     def segments(self, waves: Float32, product: int = 0) -> NDArray[np.float32]:
-        """Embed normalised segments (N, T).
+        """Embed normalised segments (N, T), as many at once as typical clips have.
 
         Args:
             waves: segments.
@@ -46,6 +85,11 @@ class Embedder:
         Returns:
             (N, D).
         """
+        size = CLIPS_AT_ONCE * self.options.segments
+        blocks = [self._block(waves[i : i + size], product) for i in range(0, len(waves), size)]
+        return np.concatenate(blocks)
+
+    def _block(self, waves: Float32, product: int) -> NDArray[np.float32]:
         # Inlier models compare small distances, and a detector may score on another device.
         with torch.inference_mode(), full_precision():
             spectrograms = self.frontend(torch.from_numpy(waves).to(self.device))
@@ -67,13 +111,10 @@ class Embedder:
         waves = segments(wave, options.segment, options.segments, mean, std)
         return self.segments(waves, self._product(identity))
 
-    def clips(self, part: Part, clips: Sequence[int]) -> NDArray[np.float32]:
-        """Embed the overlapping segments of some clips of a store.
+    def clips(self, part: Part, clips: Sequence[int]) -> ClipEmbeddings:
+        """Embed the overlapping segments of some clips of a store, in the order of `clips`.
 
         Collective: each worker embeds its shard of the clips, and all return the whole result.
-
-        Returns:
-            (C, S, D), in the order of `clips`.
         """
         shard_clips = clips[shard()]
         products = [self._product(part.store.clips[i].id) for i in shard_clips]
@@ -81,7 +122,7 @@ class Embedder:
         for product in dict.fromkeys(products):
             chosen = [i for i, k in zip(shard_clips, products, strict=True) if k == product]
             embeddings |= zip(chosen, self._clips_of(part, chosen, product), strict=True)
-        return np.stack(all_gather([embeddings[i] for i in shard_clips], len(clips)))
+        return ClipEmbeddings.join(all_gather([embeddings[i] for i in shard_clips], len(clips)))
 
     def _clips_of(
         self, part: Part, clips: Sequence[int], product: int
@@ -96,7 +137,7 @@ class Embedder:
                 for i in clips[start : start + CLIPS_AT_ONCE]
             ]
             batch = self.segments(np.concatenate(waves), product)
-            yield from batch.reshape(len(waves), options.segments, -1)
+            yield from np.split(batch, np.cumsum([len(wave) for wave in waves])[:-1])
 
     def _product(self, identity: str) -> int:
         """Return the number of the network of a product ID; 0 for an ID that has none."""

@@ -4,7 +4,7 @@ Independent of the scheduler: `report` is any callable, in a notebook as in a cl
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,11 +20,9 @@ from raysearch.scoring.metrics import machine_score
 from raysearch.storage import AnyPath
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import all_gather, broadcast, shard
-from raysearch.training.embedding import Embedder
+from raysearch.training.embedding import ClipEmbeddings, Embedder
 from raysearch.training.outcome import InlierResult, TrialResult, best_row
 from raysearch.training.train import Report, Trained, train
-
-Embeddings = NDArray[np.float32]
 
 
 def run_trial(
@@ -110,19 +108,12 @@ def _result(trained: Trained, rows: Sequence[InlierResult], seconds: float) -> T
 
 def fit_embeddings(
     embedder: Embedder, config: TrialConfig, data: TrialData
-) -> dict[str, Embeddings]:
-    """Embed the clips that inlier models are fitted on. Collective.
-
-    Returns:
-        Product ID -> segments of its clips (N, D).
-    """
+) -> dict[str, ClipEmbeddings]:
+    """Embed the clips that inlier models are fitted on, by product ID. Collective."""
     part, _ = fit_parts(config, data)
     embeddings = embedder.clips(part, part.clips.tolist())
     ids = np.array([data.target.clips[i].id for i in part.clips])
-    return {
-        identity: embeddings[ids == identity].reshape(-1, embeddings.shape[2])
-        for identity in data.ids
-    }
+    return {identity: embeddings.select(ids == identity) for identity in data.ids}
 
 
 def fit_parts(config: TrialConfig, data: TrialData) -> tuple[Part, Part]:
@@ -148,7 +139,7 @@ def fit_inlier(
     encoder: Encoder,
     config: TrialConfig,
     data: TrialData,
-    fits: dict[str, Embeddings],
+    fits: Mapping[str, ClipEmbeddings],
 ) -> InlierModel:
     """Fit an inlier model for one product ID.
 
@@ -156,11 +147,12 @@ def fit_inlier(
         FitError: the model cannot be fitted to these embeddings; the message names the ID.
     """
     method = find_method(config.options)
-    direct = method.direct_score(encoder, data.ids.index(identity), fits[identity])
+    rows = fits[identity].rows
+    direct = method.direct_score(encoder, data.ids.index(identity), rows)
     try:
         return fit(
             spec,
-            fits[identity],
+            rows,
             seed=config.seed,
             reg_covar=config.options.reg_covar,
             direct=direct,
@@ -171,15 +163,15 @@ def fit_inlier(
 
 def _validation_embeddings(
     embedder: Embedder, data: TrialData
-) -> dict[str, tuple[Embeddings, NDArray[np.int64]]]:
-    """Embed the test clips of each validation ID: ID -> embeddings (C, S, D) and labels (C,)."""
+) -> dict[str, tuple[ClipEmbeddings, NDArray[np.int64]]]:
+    """Embed the test clips of each validation ID: ID -> embeddings and labels (C,)."""
     store = data.validation
     part = Part(store, np.arange(len(store.clips)), data.target.mean, data.target.std)
     embeddings = embedder.clips(part, range(len(store.clips)))
     ids = np.array([clip.id for clip in store.clips])
     labels = np.array([clip.label for clip in store.clips], np.int64)
     return {
-        identity: (embeddings[ids == identity], labels[ids == identity])
+        identity: (embeddings.select(ids == identity), labels[ids == identity])
         for identity in dict.fromkeys(ids.tolist())
     }
 
@@ -189,8 +181,8 @@ def _score_inlier(
     encoder: Encoder,
     config: TrialConfig,
     data: TrialData,
-    fits: dict[str, Embeddings],
-    tests: dict[str, tuple[Embeddings, NDArray[np.int64]]],
+    fits: Mapping[str, ClipEmbeddings],
+    tests: Mapping[str, tuple[ClipEmbeddings, NDArray[np.int64]]],
 ) -> InlierResult:
     scores, remarks = {}, []
     try:
@@ -198,7 +190,7 @@ def _score_inlier(
         # no score; only its training clips tell.
         for identity in data.ids:
             model = fit_inlier(spec, identity, encoder, config, data, fits)
-            remarks.append(remark(spec, *fits[identity].shape))
+            remarks.append(remark(spec, *fits[identity].rows.shape))
             if identity in tests:
                 embeddings, _ = tests[identity]
                 scores[identity] = clip_scores(spec, model, embeddings, config.options)
@@ -216,9 +208,8 @@ def _score_inlier(
 
 
 def clip_scores(
-    spec: InlierSpec, model: InlierModel, embeddings: Embeddings, options: Options
+    spec: InlierSpec, model: InlierModel, embeddings: ClipEmbeddings, options: Options
 ) -> NDArray[np.float64]:
-    """Return scores (C,) of clips from embeddings (C, S, D), higher = more anomalous."""
-    clips, count, dim = embeddings.shape
-    segment_scores = model.score(embeddings.reshape(-1, dim)).reshape(clips, count)
-    return aggregate(spec.name, segment_scores, options.aggregator)
+    """Return the scores (C,) of clips, higher = more anomalous."""
+    scores = model.score(embeddings.rows)
+    return aggregate(spec.name, scores, embeddings.counts, options.aggregator)

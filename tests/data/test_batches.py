@@ -253,9 +253,18 @@ def test_validation_is_the_same_every_time_and_starts_at_the_beginning() -> None
         (160000, 32000, 10, [*range(0, 9 * 14222, 14222), 128000]),
         (10, 4, 3, [0, 3, 6]),
         (11, 4, 4, [0, 2, 4, 7]),
-        (4, 4, 3, [0, 0, 0]),
-        (5, 4, 3, [0, 0, 1]),
-        (10, 4, 1, [0]),
+        (8, 4, 1, [0, 4]),
+        # A start counts once, however many segments there should be.
+        (4, 4, 1, [0]),
+        (4, 4, 3, [0]),
+        (5, 4, 3, [0, 1]),
+        (6, 4, 3, [0, 1, 2]),
+        # Longer than the segments reach: 48 s have hops of at most 2 s.
+        (768000, 32000, 10, [32000 * k for k in range(24)]),
+        (21, 4, 3, [0, 3, 6, 10, 13, 17]),
+        (15, 4, 4, [0, 3, 7, 11]),
+        (330, 19, 20, [311 * k // 19 for k in range(20)]),
+        (10, 4, 1, [0, 3, 6]),
     ],
 )
 def test_segments_start_at_equal_hops_and_the_last_at_the_end(
@@ -264,13 +273,23 @@ def test_segments_start_at_equal_hops_and_the_last_at_the_end(
     assert segment_starts(length, segment, count).tolist() == starts
 
 
-@given(segment=st.integers(1, 50), beyond=st.integers(0, 500), count=st.integers(2, 20))
-def test_segments_cover_a_clip_from_start_to_end(segment: int, beyond: int, count: int) -> None:
+@given(segment=st.integers(1, 50), beyond=st.integers(0, 500), count=st.integers(1, 20))
+def test_segments_cover_every_sample_of_a_clip(segment: int, beyond: int, count: int) -> None:
     starts = segment_starts(segment + beyond, segment, count)
-    assert starts.size == count
     assert (starts[0], starts[-1]) == (0, beyond)
-    assert (np.diff(starts) >= 0).all()
-    assert set(np.diff(starts)[:-1].tolist()) <= {beyond // (count - 1)}
+    assert (np.diff(starts) > 0).all()
+    assert (np.diff(starts) <= segment).all()
+    assert starts.size >= min(count, beyond + 1)
+
+
+@given(segment=st.integers(10, 50), beyond=st.integers(20, 500), count=st.integers(2, 20))
+def test_segments_that_cover_a_clip_are_those_of_the_paper(
+    segment: int, beyond: int, count: int
+) -> None:
+    hop = beyond // (count - 1)
+    paper = [*(hop * k for k in range(count - 1)), beyond]
+    if max(np.diff(paper)) <= segment:
+        assert segment_starts(segment + beyond, segment, count).tolist() == paper
 
 
 def test_segments_are_normalised_cuts_of_the_clip() -> None:
@@ -283,7 +302,7 @@ def test_a_short_clip_is_repeated_until_it_fills_a_segment() -> None:
     wave = np.array([5, 6, 7], np.int16)
     assert repeat(wave, 8).tolist() == [5, 6, 7, 5, 6, 7, 5, 6]
     assert repeat(wave, 3) is wave
-    assert segments(wave, 4, 2, 0.0, 1.0).tolist() == [[5, 6, 7, 5]] * 2
+    assert segments(wave, 4, 2, 0.0, 1.0).tolist() == [[5, 6, 7, 5]]
 
 
 # The split

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from raysearch.config import Options
-from raysearch.scoring.aggregate import aggregate
+from raysearch.scoring import aggregate as module
+from raysearch.scoring.metrics import Floats
 from raysearch.scoring.spec import INLIERS
 
 MIXTURES = ("gmm", "gmm_diag", "gmm_tied")
@@ -19,6 +20,12 @@ SEGMENTS = np.array(
     ]
 )
 ABOVE_MEDIAN, MEAN, MAX = [7.0, 3.0, 2.0, 4.0], [4.25, 2.0, 1.75, 4.0], [9.0, 3.0, 2.0, 4.0]
+
+
+def aggregate(name: str, segments: Floats, aggregators: Any) -> Floats:
+    """Aggregate clips of equally many segments (C, S)."""
+    clips, count = segments.shape
+    return module.aggregate(name, segments.ravel(), np.full(clips, count), aggregators)
 
 
 @pytest.mark.parametrize("name", INLIERS)
@@ -53,3 +60,12 @@ def test_the_anomalous_half_counts() -> None:
     """The published recipes take the most normal half by a sign error."""
     quiet, one_fault = np.zeros(10), np.r_[np.zeros(9), 10.0]
     np.testing.assert_array_equal(aggregate("gmm", np.stack([quiet, one_fault]), {}), [0.0, 10.0])
+
+
+@pytest.mark.parametrize("how", ["mean", "above_median", "max"])
+def test_clips_of_different_lengths_are_scored_each_by_itself(how: Any) -> None:
+    clips = [SEGMENTS[0], SEGMENTS[1, :1], SEGMENTS[2, :3], SEGMENTS[3], SEGMENTS[1, 1:]]
+    counts = np.array([len(clip) for clip in clips])
+    together = module.aggregate("lof", np.concatenate(clips), counts, {"lof": how})
+    alone = [aggregate("lof", clip[None], {"lof": how})[0] for clip in clips]
+    np.testing.assert_array_equal(together, alone)

@@ -14,18 +14,26 @@ from raysearch.study.space import Space
 from raysearch.study.space_files import load_space, shipped_folder
 
 
-def write(folder: Path, names: list[str], *, rate: int = 16000, seconds: float = 0.1) -> None:
+def write(folder: Path, names: list[str], *, rate: int = 16000, seconds: float = 2.1) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         soundfile.write(folder / name, np.zeros(int(rate * seconds), np.int16), rate)
 
 
-def machine(root: Path, name: str, clips: int, *, labelled: str = "012", rate: int = 16000) -> None:
+def machine(
+    root: Path,
+    name: str,
+    clips: int,
+    *,
+    labelled: str = "012",
+    rate: int = 16000,
+    seconds: float = 2.1,
+) -> None:
     """Write six IDs in the layout of 2021, each with a number of training clips."""
     for identity in "012345":
         part = "dev_data" if identity in labelled else "eval_data"
         train = [f"section_0{identity}_source_train_normal_{n:04d}.wav" for n in range(clips)]
-        write(root / part / name / "train", train, rate=rate)
+        write(root / part / name / "train", train, rate=rate, seconds=seconds)
         kinds = ("normal", "anomaly") if identity in labelled else ("",)
         tests = [
             f"section_0{identity}_source_test_{kind}_0000.wav".replace("__", "_") for kind in kinds
@@ -51,6 +59,18 @@ def test_a_draft_adapts_to_the_recordings_and_keeps_other_defaults(tmp_path: Pat
     assert space.search.lr == default.search.lr
 
 
+@pytest.mark.parametrize(
+    ("seconds", "mixtures"),
+    [(1.0, (1,)), (2.0, (1,)), (30.0, (1, 2, 4, 8))],
+)
+def test_a_draft_counts_the_segments_that_clips_of_this_length_have(
+    tmp_path: Path, seconds: float, mixtures: tuple[int, ...]
+) -> None:
+    """Two held-out clips of an ID have 1, 1 and 15 segments each."""
+    machine(tmp_path, "fan", 20, seconds=seconds)
+    assert drafted(tmp_path).search.inlier["gmm"] == mixtures
+
+
 def test_many_clips_give_the_default_space(tmp_path: Path) -> None:
     machine(tmp_path, "fan", 130)
     assert drafted(tmp_path) == load_space(shipped_folder() / "default.yaml")
@@ -74,7 +94,7 @@ def test_every_option_keeps_its_explanation(tmp_path: Path) -> None:
         key: value for key, value in explained.items() if not key.startswith("#")
     }
     assert text.startswith(
-        "# Space of fan: 60 training clips of 6 product IDs,\n# 0.1 s each at 16000 Hz"
+        "# Space of fan: 60 training clips of 6 product IDs,\n# 2.1 s each at 16000 Hz"
     )
     assert all(len(line) <= 100 for line in text.splitlines())
 

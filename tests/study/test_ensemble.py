@@ -64,8 +64,8 @@ def test_clips_of_a_store_have_the_scores_of_single_clips(
     part = Part(data.validation, np.arange(6), ensemble.mean, ensemble.std)
     chosen = [0, 3, len(data.validation.clips) - 1]
     together = ensemble.embed_clips(part, chosen)
-    assert together.shape == (3, 1, 3)
-    for row, index in zip(together, chosen, strict=True):
+    assert together.rows.shape == (3, 3)
+    for row, index in zip(together.split(), chosen, strict=True):
         identity = data.validation.clips[index].id
         alone = ensemble.embed(data.validation.waveform(index), identity)
         np.testing.assert_allclose(row, alone, rtol=1e-4, atol=1e-5)
@@ -75,7 +75,7 @@ def test_clips_of_another_machine_type_have_scores_too(ensemble: Ensemble, data:
     store = data.others[0]
     few = replace(ensemble, thresholds={"0": 0.0})
     values = few.embed_clips(Part(store, np.arange(2), store.mean, store.std), [0, 1])
-    assert np.isfinite(values).all()
+    assert np.isfinite(values.rows).all()
 
 
 def test_a_saved_ensemble_scores_as_before(ensemble: Ensemble, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from raysearch.study.records import Proposal, Record
 from raysearch.study.winner import Winner, choose_winner, freeze_winner, read_frozen
 from raysearch.training import checkpoint
 from raysearch.training.configuration import Configuration
+from raysearch.training.embedding import ClipEmbeddings
 from raysearch.training.network import new_encoder
 from raysearch.training.trial import clip_scores
 from tests.records import complete, failed, row
@@ -135,7 +136,9 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
     for identity in ("0", "5"):
         clips = [n for n in train.clips if data.target.clips[n].id == identity]
         assert len(clips) == TRAIN_CLIPS - 1
-        embeddings = np.stack([detector.embed(data.target.waveform(n), identity) for n in clips])
+        embeddings = ClipEmbeddings.join(
+            [detector.embed(data.target.waveform(n), identity) for n in clips]
+        )
         scores = clip_scores(chosen.inlier, detector.models[identity], embeddings, detector.options)
         assert detector.thresholds[identity] == pytest.approx(
             gamma_threshold(scores, TEN.threshold_quantile), rel=1e-4

@@ -199,7 +199,7 @@ def new_encoder_of_seed() -> Encoder:
 def embeddings(data: TrialData, encoder: Encoder, clips: list[int]) -> np.ndarray:
     store = data.target
     part = Part(store, np.arange(len(store.clips)), store.mean, store.std)
-    return Embedder(encoder, TEN).clips(part, clips)
+    return Embedder(encoder, TEN).clips(part, clips).rows
 
 
 def whole_batch() -> torch.Tensor:
@@ -549,7 +549,7 @@ def test_each_clip_is_embedded_once_and_in_its_place(
     clips = CLIPS if count == 2 else CLIPS[:2]  # fewer clips than workers
     expected = embeddings(data, new_encoder_of_seed(), clips)
     for worker in workers:
-        assert worker.embeddings.shape == (len(clips), TEN.segments, 128)
+        assert worker.embeddings.shape == (len(clips) * TEN.segments, 128)
         np.testing.assert_allclose(worker.embeddings, expected, rtol=1e-3, atol=1e-5)
     assert np.ptp(expected, axis=0).max() > 1e-3  # clips differ by more than that
 

@@ -199,16 +199,16 @@ def test_inlier_models_are_fitted_on_the_held_out_clips_or_on_all(
     trained: Trained, config: TrialConfig, data: TrialData, by_hand: ByHand
 ) -> None:
     held_out = fit_embeddings(Embedder(trained.encoder, config.options), config, data)
-    assert {identity: rows.shape for identity, rows in held_out.items()} == dict.fromkeys(
+    assert {identity: clips.rows.shape for identity, clips in held_out.items()} == dict.fromkeys(
         data.ids, (10, 128)
     )
     for identity in ("0", "4"):
-        np.testing.assert_allclose(held_out[identity], by_hand.fit_rows(identity), atol=1e-3)
+        np.testing.assert_allclose(held_out[identity].rows, by_hand.fit_rows(identity), atol=1e-3)
     options = config.options.model_copy(update={"inlier_fit": "all"})
     everything = fit_embeddings(
         Embedder(trained.encoder, options), config.model_copy(update={"options": options}), data
     )
-    assert {rows.shape for rows in everything.values()} == {(10 * TRAIN_CLIPS, 128)}
+    assert {clips.rows.shape for clips in everything.values()} == {(10 * TRAIN_CLIPS, 128)}
 
 
 def test_another_way_to_score_needs_no_training(

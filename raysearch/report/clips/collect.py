@@ -19,6 +19,7 @@ from raysearch.report.clips.shown import Part, ShownClip, evidence_folder, write
 from raysearch.scoring.metrics import Floats
 from raysearch.scoring.projection import project
 from raysearch.storage import remove_tree
+from raysearch.training.embedding import ClipEmbeddings
 
 MAX_CLIPS = {Part.VALIDATION: 1000, Part.HELD_OUT: 300, Part.OTHER: 50}
 """Maximum number of embedded clips per machine type, so that a large data set takes a minute."""
@@ -58,7 +59,7 @@ def collect_clips(
     remove_tree(evidence_folder(run))
     groups = [group.thinned() for group in _groups(detector, data, seed)]
     embeddings = [_embed(detector, group, on_clips) for group in groups]
-    points = project(np.concatenate([segments.mean(axis=1) for segments in embeddings]), seed)
+    points = project(np.concatenate([segments.means() for segments in embeddings]), seed)
     clips: list[ShownClip] = []
     for group, segments in zip(groups, embeddings, strict=True):
         group_points = points[len(clips) : len(clips) + len(segments)]
@@ -81,10 +82,8 @@ def _groups(detector: Detector, data: TrialData, seed: int) -> list[_Group]:
     ]
 
 
-def _embed(
-    detector: Detector, group: _Group, on_clips: Callable[[int], None]
-) -> NDArray[np.float32]:
-    """Return the embeddings (C, S, D) of the segments of a group's clips."""
+def _embed(detector: Detector, group: _Group, on_clips: Callable[[int], None]) -> ClipEmbeddings:
+    """Return the embeddings of the segments of a group's clips."""
     clips = group.clips.tolist()
     embeddings = detector.embed_clips(group.recordings, clips)
     on_clips(len(clips))
@@ -92,7 +91,7 @@ def _embed(
 
 
 def _scored_clips(
-    detector: Detector, group: _Group, embeddings: NDArray[np.float32], points: Floats
+    detector: Detector, group: _Group, embeddings: ClipEmbeddings, points: Floats
 ) -> list[ShownClip]:
     """Score the clips of a group and combine them with their points (C, 2) on the plane."""
     clips = [group.recordings.store.clips[i] for i in group.clips.tolist()]
@@ -100,7 +99,7 @@ def _scored_clips(
     if group.part is not Part.OTHER:
         for identity in dict.fromkeys(clip.id for clip in clips):
             indices = [k for k, clip in enumerate(clips) if clip.id == identity]
-            values = detector.score_clips(embeddings[indices], identity)
+            values = detector.score_clips(embeddings.select(indices), identity)
             for k, score in zip(indices, values.tolist(), strict=True):
                 scores[k] = score
     return [
