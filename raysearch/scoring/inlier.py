@@ -121,8 +121,10 @@ def restore(
     return InlierModel(_restore_formula(spec, copies))
 
 
-def remark(spec: InlierSpec, n_segments: int, dim: int) -> str:
+def remark(spec: InlierSpec, n_clips: int, n_segments: int, dim: int) -> str:
     """Return a warning about this fit for the readers of its result, empty if there is none.
+
+    It names the clips, too: segments of a clip overlap, so they are not independent.
 
     For covariances of full rank, a full component in `dim` dimensions needs `dim` + 1 segments, a
     diagonal one 2, and p tied ones `dim` + p together; with fewer on average `reg_covar`
@@ -135,7 +137,11 @@ def remark(spec: InlierSpec, n_segments: int, dim: int) -> str:
     if n_segments >= needed:
         return ""
     components = "component" if spec.p == 1 else "components"
-    return f"degenerate: {spec.p} {kind} {components} on {n_segments} segments in {dim} dimensions"
+    clips = "1 clip" if n_clips == 1 else f"{n_clips} clips"
+    return (
+        f"degenerate: {spec.p} {kind} {components} on {n_segments} segments of {clips} "
+        f"in {dim} dimensions"
+    )
 
 
 def _fewest_segments(spec: InlierSpec) -> int:

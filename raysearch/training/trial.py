@@ -190,7 +190,7 @@ def _score_inlier(
         # no score; only its training clips tell.
         for identity in data.ids:
             model = fit_inlier(spec, identity, encoder, config, data, fits)
-            remarks.append(remark(spec, *fits[identity].rows.shape))
+            remarks.append(remark(spec, len(fits[identity]), *fits[identity].rows.shape))
             if identity in tests:
                 embeddings, _ = tests[identity]
                 scores[identity] = clip_scores(spec, model, embeddings, config.options)

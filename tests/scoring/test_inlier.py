@@ -233,14 +233,30 @@ def test_what_a_library_complains_of_is_a_reason(normal: Rows) -> None:
 @pytest.mark.parametrize(
     ("spec", "n_segments", "expected"),
     [
-        (("gmm", 64), 1000, "degenerate: 64 full components on 1000 segments in 128 dimensions"),
-        (("gmm", 1), 128, "degenerate: 1 full component on 128 segments in 128 dimensions"),
+        (
+            ("gmm", 64),
+            1000,
+            "degenerate: 64 full components on 1000 segments of 13 clips in 128 dimensions",
+        ),
+        (
+            ("gmm", 1),
+            128,
+            "degenerate: 1 full component on 128 segments of 13 clips in 128 dimensions",
+        ),
         (("gmm", 1), 129, ""),
         (("gmm", 2), 258, ""),
         (("gmm_diag", 64), 1000, ""),
-        (("gmm_diag", 64), 127, "degenerate: 64 diag components on 127 segments in 128 dimensions"),
+        (
+            ("gmm_diag", 64),
+            127,
+            "degenerate: 64 diag components on 127 segments of 13 clips in 128 dimensions",
+        ),
         (("gmm_tied", 2), 130, ""),
-        (("gmm_tied", 2), 129, "degenerate: 2 tied components on 129 segments in 128 dimensions"),
+        (
+            ("gmm_tied", 2),
+            129,
+            "degenerate: 2 tied components on 129 segments of 13 clips in 128 dimensions",
+        ),
         (("lof", 16), 17, ""),
         (("pca", 0.5), 2, ""),
         (("none", None), 1, ""),
@@ -249,4 +265,4 @@ def test_what_a_library_complains_of_is_a_reason(normal: Rows) -> None:
 def test_remark_on_degenerate_fits(
     spec: tuple[str, float | None], n_segments: int, expected: str
 ) -> None:
-    assert remark(InlierSpec(*spec), n_segments, 128) == expected
+    assert remark(InlierSpec(*spec), 13, n_segments, 128) == expected

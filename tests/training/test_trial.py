@@ -105,7 +105,8 @@ def test_what_cannot_be_fitted_is_a_row_with_its_reason(result: TrialResult) -> 
 
 
 def test_a_degenerate_fit_is_remarked(result: TrialResult) -> None:
-    assert result.rows[0].remark.startswith("degenerate: 1 full component on 10 segments")
+    expected = "degenerate: 1 full component on 10 segments of 1 clip in 128 dimensions"
+    assert result.rows[0].remark == expected
     assert result.rows[2].remark == ""
 
 
@@ -113,6 +114,23 @@ def test_the_best_row_is_that_of_the_highest_score(result: TrialResult) -> None:
     scores = [row.val_score for row in result.rows if row.val_score is not None]
     assert result.best is not None
     assert result.best.val_score == max(scores)
+
+
+def test_short_clips_count_as_one_segment_each(
+    trained: Trained, config: TrialConfig, data: TrialData
+) -> None:
+    """Clips of 3 s are shorter than a segment of 4 s."""
+    options = config.options.model_copy(update={"segment_seconds": 4.0, "inlier_fit": "all"})
+    longer = config.model_copy(update={"options": options})
+    few, many, mixture = score_inlier_models(
+        trained.encoder,
+        longer,
+        data,
+        (InlierSpec("lof", TRAIN_CLIPS - 1), InlierSpec("lof", TRAIN_CLIPS), GMM),
+    )
+    assert few.error == ""
+    assert many.error == "lof with p=8 needs at least 9 segments, has 8"
+    assert "on 8 segments of 8 clips" in mixture.remark
 
 
 def test_training_is_told_and_summed_up(result: TrialResult, reported: list[Epoch]) -> None:
