@@ -4,8 +4,8 @@ Shape letters: C clips, M members.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +17,17 @@ from raysearch.detector import EncoderDetector
 from raysearch.errors import UserError
 from raysearch.pipeline.finished import FinishedStudy
 from raysearch.scoring.bootstrap import ClipScores
-from raysearch.scoring.fitting import FitError
+from raysearch.scoring.inlier import InlierModel
 from raysearch.scoring.metrics import Floats, MachineScore, machine_score
-from raysearch.scoring.threshold import FEWEST_SCORES, gamma_threshold
+from raysearch.scoring.threshold import gamma_threshold
 from raysearch.scoring.weights import choose_weights
 from raysearch.study.bundle import load_detector
 from raysearch.study.ensemble import Ensemble, Member
 from raysearch.study.members import Weights
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.embedding import ClipEmbeddings
-from raysearch.training.trial import clip_scores, fit_inlier, fit_parts
-
-FOLDS = 5
-"""Parts of the clips that an inlier model was fitted on, each scored without it."""
+from raysearch.training.leave_out import leave_out_scores, untrained_clips
+from raysearch.training.trial import fit_inlier, fit_parts
 
 
 @dataclass(frozen=True)
@@ -105,21 +103,24 @@ def _measure(name: str, study: FinishedStudy, data: TrialData, weight: float) ->
     part = _training_clips(data)
     embeddings = detector.embed_clips(part, part.clips.tolist())
     _, held_out = data.target_parts(config.options.validation_share, config.seed)
-    untrained, fitted = (
-        set(each.clips.tolist()) for each in (held_out, fit_parts(config, data)[0])
-    )
+    fitted = set(fit_parts(config, data)[0].clips.tolist())
     scores, normal = np.empty(len(embeddings)), {}
     for identity in data.ids:
         clips = _clips_of(data, identity)
         scores[clips] = detector.score_clips(embeddings.select(clips), identity)
         judged = clips
         if detector.spec.name == "none":
-            # The network itself is fitted: to all but the held-out clips.
-            few = [clip for clip in clips if clip in untrained]
-            judged = few if len(few) >= FEWEST_SCORES else clips
+            judged = untrained_clips(clips, held_out)
         else:
             inside = [clip for clip in clips if clip in fitted]
-            scores[inside] = _leave_out(detector, config, data, embeddings.select(inside), identity)
+            fit = partial(_fit, detector, config, data, identity)
+            scores[inside] = leave_out_scores(
+                detector.spec,
+                detector.options,
+                fit,
+                detector.models[identity],
+                embeddings.select(inside),
+            )
         normal[identity] = float(scores[judged].mean()), float(scores[judged].std())
         if not normal[identity][1] > 0:
             raise UserError(
@@ -129,32 +130,15 @@ def _measure(name: str, study: FinishedStudy, data: TrialData, weight: float) ->
     return _Measured(Member(name, detector, weight, normal), scores)
 
 
-def _leave_out(
+def _fit(
     detector: EncoderDetector,
     config: TrialConfig,
     data: TrialData,
-    embeddings: ClipEmbeddings,
     identity: str,
-) -> Floats:
-    """Score the clips that a model was fitted on by models of the same kind without them.
-
-    A model scores its own clips too well, some kinds all of them alike.
-    """
-    scores = detector.score_clips(embeddings, identity)
-    for fold in range(FOLDS):
-        left_out = np.arange(len(embeddings)) % FOLDS == fold
-        if left_out.all() or not left_out.any():
-            continue
-        rest = embeddings.select(~left_out)
-        # Too few clips are left for the model: the scores of the whole model stay.
-        with suppress(FitError):
-            model = fit_inlier(
-                detector.spec, identity, detector.encoder, config, data, {identity: rest}
-            )
-            scores[left_out] = clip_scores(
-                detector.spec, model, embeddings.select(left_out), detector.options
-            )
-    return scores
+    clips: ClipEmbeddings,
+) -> InlierModel:
+    encoder = detector.encoder
+    return fit_inlier(detector.spec, identity, encoder, config, data, {identity: clips})
 
 
 def _training_clips(data: TrialData) -> Part:

@@ -1,16 +1,23 @@
 """Detector of a winner, fitted on the recordings of the search."""
 
+from dataclasses import dataclass
+from functools import partial
+
 from upath import UPath
 
 from raysearch.config import Options
 from raysearch.data.dataset import TrialData
 from raysearch.detector import EncoderDetector
 from raysearch.errors import UserError
-from raysearch.scoring.inlier import FitError
+from raysearch.model.encoder import Encoder
+from raysearch.scoring.inlier import FitError, InlierModel, InlierSpec
+from raysearch.scoring.metrics import Floats
 from raysearch.scoring.threshold import gamma_threshold
 from raysearch.study.folder import StudyFolder
 from raysearch.study.winner import Winner
-from raysearch.training.embedding import Embedder
+from raysearch.training.configuration import TrialConfig
+from raysearch.training.embedding import ClipEmbeddings, Embedder
+from raysearch.training.leave_out import leave_out_scores, untrained_clips
 from raysearch.training.state import is_trained
 from raysearch.training.train import load_trained
 from raysearch.training.trial import clip_scores, fit_embeddings, fit_inlier, fit_parts
@@ -41,17 +48,59 @@ def build_detector(
     encoder = load_trained(options, len(data.ids), checkpoints).encoder
     embedder = Embedder(encoder, options, data.ids)
     fits = fit_embeddings(embedder, config, data)
-    _, part = fit_parts(config, data)
+    fitting = _Fitting(winner.inlier, encoder, config, data)
     models, thresholds = {}, {}
     for identity in data.ids:
         try:
-            models[identity] = fit_inlier(winner.inlier, identity, encoder, config, data, fits)
+            models[identity] = fitting.fit(identity, fits[identity])
         except FitError as error:
             raise UserError(f"no detector of {winner.machine}: {error}") from error
-        clips = [i for i in part.clips.tolist() if data.target.clips[i].id == identity]
-        embeddings = embedder.clips(part, clips)
-        scores = clip_scores(winner.inlier, models[identity], embeddings, options)
+        scores = fitting.normal_scores(identity, embedder, models[identity], fits[identity])
         thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)
+    mean, std = data.target.mean, data.target.std
     return EncoderDetector(
-        winner.machine, options, part.mean, part.std, thresholds, winner.inlier, encoder, models
+        winner.machine, options, mean, std, thresholds, winner.inlier, encoder, models
     )
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """An inlier model and all that it is fitted with."""
+
+    spec: InlierSpec
+    encoder: Encoder
+    config: TrialConfig
+    data: TrialData
+
+    def fit(self, identity: str, clips: ClipEmbeddings) -> InlierModel:
+        """Fit the model of a product ID to some clips of it."""
+        return fit_inlier(
+            self.spec, identity, self.encoder, self.config, self.data, {identity: clips}
+        )
+
+    def normal_scores(
+        self, identity: str, embedder: Embedder, model: InlierModel, fitted: ClipEmbeddings
+    ) -> Floats:
+        """Score the normal training clips of a product ID that set its threshold.
+
+        Args:
+            identity: product ID.
+            embedder: of the encoder.
+            model: of the product ID.
+            fitted: clips that the model was fitted on.
+
+        Returns:
+            (C,), higher = more anomalous, each by a model that was not fitted on the clip.
+        """
+        options = self.config.options
+        fit_part, part = fit_parts(self.config, self.data)
+        clips = [i for i in part.clips.tolist() if self.data.target.clips[i].id == identity]
+        if self.spec.name == "none":
+            _, held_out = self.data.target_parts(options.validation_share, self.config.seed)
+            everything = [i for i, c in enumerate(self.data.target.clips) if c.id == identity]
+            few = untrained_clips(everything, held_out)
+            clips = few if len(few) < len(everything) else clips
+        elif part is fit_part:
+            fit = partial(self.fit, identity)
+            return leave_out_scores(self.spec, options, fit, model, fitted)
+        return clip_scores(self.spec, model, embedder.clips(part, clips), options)

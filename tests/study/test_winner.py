@@ -9,9 +9,12 @@ import pytest
 import torch
 from upath import UPath
 
+from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
+from raysearch.detector import EncoderDetector
 from raysearch.errors import UserError
 from raysearch.pipeline.fit_detector import build_detector
+from raysearch.scoring.inlier import fit
 from raysearch.scoring.spec import InlierSpec
 from raysearch.scoring.threshold import gamma_threshold
 from raysearch.study.ranking import rank
@@ -24,7 +27,7 @@ from raysearch.training.network import new_encoder
 from raysearch.training.trial import clip_scores
 from tests.records import complete, failed, row
 from tests.shared import TRAIN_CLIPS
-from tests.tiny import TEN, open_valve
+from tests.tiny import TEN, VALIDATION_IDS, open_valve
 
 
 def proposal(number: int) -> Proposal:
@@ -142,6 +145,49 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
         scores = clip_scores(chosen.inlier, detector.models[identity], embeddings, detector.options)
         assert detector.thresholds[identity] == pytest.approx(
             gamma_threshold(scores, TEN.threshold_quantile), rel=1e-4
+        )
+
+
+def alarms(detector: EncoderDetector, data: TrialData) -> dict[str, float]:
+    """Return the share of the healthy test clips of each validation ID above its threshold."""
+    clips, part = data.validation.clips, Part(data.validation, np.arange(0), 0, 0)
+    part = replace(part, mean=detector.mean, std=detector.std)
+    rates = {}
+    for identity in VALIDATION_IDS:
+        healthy = [n for n, c in enumerate(clips) if (c.id, c.label) == (identity, 0)]
+        scores = detector.score_clips(detector.embed_clips(part, healthy), identity)
+        rates[identity] = float(np.mean(scores > detector.thresholds[identity]))
+    return rates
+
+
+@pytest.mark.parametrize(("inlier", "p"), [("knn", 1), ("lof", 1), ("gmm", 8), ("kde", 1.0)])
+def test_a_threshold_leaves_out_the_clips_that_the_model_was_fitted_on(
+    study: UPath, data: TrialData, winner: Winner, inlier: str, p: float
+) -> None:
+    chosen = replace(winner, inlier=InlierSpec(inlier, p))
+    options = TEN.replace({"inlier_fit": "all"})
+    detector = build_detector(chosen, options, data, study)
+    # Random projections of few clips: most healthy clips are below, not exactly nine in ten.
+    rates = alarms(detector, data)
+    assert np.mean(list(rates.values())) < 0.5, rates
+    for identity in ("0", "5"):
+        clips = [n for n, clip in enumerate(data.target.clips) if clip.id == identity]
+        embedded = [detector.embed(data.target.waveform(n), identity) for n in clips]
+        scores = np.empty(TRAIN_CLIPS)
+        for fold in range(5):
+            rest = [rows for n, rows in enumerate(embedded) if n % 5 != fold]
+            model = fit(
+                chosen.inlier,
+                np.concatenate(rest),
+                seed=0,
+                reg_covar=options.reg_covar,
+                direct=None,
+            )
+            for n in range(fold, TRAIN_CLIPS, 5):
+                clip = ClipEmbeddings.join([embedded[n]])
+                (scores[n],) = clip_scores(chosen.inlier, model, clip, options)
+        assert detector.thresholds[identity] == pytest.approx(
+            gamma_threshold(scores, options.threshold_quantile), rel=1e-2
         )
 
 
