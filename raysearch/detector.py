@@ -2,9 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,9 +12,18 @@ from numpy.typing import NDArray
 
 from raysearch.config import Options, id_order
 from raysearch.data.batches import Part
-from raysearch.data.decode import Int16, decode, to_pcm
+from raysearch.data.decode import Int16
 from raysearch.data.index import parse, product_id
-from raysearch.errors import DataError, UserError
+from raysearch.data.recording import (
+    Recording,
+    Source,
+    check_rate,
+    name_of,
+    read_file,
+    read_samples,
+    sources,
+)
+from raysearch.errors import UserError
 from raysearch.methods.lookup import find_method
 from raysearch.model.encoder import Encoder
 from raysearch.scoring.fitting import Rows
@@ -26,9 +34,6 @@ from raysearch.training.trial import clip_scores
 
 Embeddings: TypeAlias = NDArray[Any]
 """Embeddings of segments, as floats."""
-
-Recording: TypeAlias = str | PathLike[str] | NDArray[Any]
-"""A file or samples."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class Detector(ABC):
         mean: of the training clips, in int16 units.
         std: of the training clips, in int16 units.
         thresholds: product ID -> score above which a clip is called anomalous.
+        recorded_rate: lowest sampling rate in Hz of the training recordings; None if it is not
+            known.
     """
 
     machine: str
@@ -66,6 +73,12 @@ class Detector(ABC):
     mean: float
     std: float
     thresholds: Mapping[str, float]
+    recorded_rate: int | None = field(default=None, kw_only=True)
+
+    @property
+    def lowest_rate(self) -> float:
+        """Sampling rate in Hz from which on a recording has all that the detector hears."""
+        return min(2 * self.options.f_max, self.recorded_rate or self.options.rate)
 
     @property
     def ids(self) -> list[str]:
@@ -102,6 +115,7 @@ class Detector(ABC):
         *,
         id: str | None = None,
         rate: int | None = None,
+        any_rate: bool = False,
     ) -> list[Score]:
         """Score recordings.
 
@@ -109,38 +123,38 @@ class Detector(ABC):
             recordings: files, or samples (L,) or (L, C) as floats of full scale 1.
             id: product ID of all recordings; None reads it from the names of the files.
             rate: sampling rate of samples in Hz; not needed for files.
+            any_rate: accept a lower sampling rate than that of the training recordings. Such a
+                recording lacks a band that the detector hears, so its score says little.
 
         Returns:
             A score per recording, in the same order.
 
         Raises:
-            UserError: a file is missing or unusable, or a product ID is unknown.
+            UserError: a file is missing or a product ID is unknown; nothing was scored.
+            DataError: a recording is unusable or of a lower sampling rate.
         """
-        if isinstance(recordings, str | PathLike | np.ndarray):
-            recordings = [recordings]
-        sources = [_recording(recording) for recording in recordings]
-        paths = [source if isinstance(source, Path) else None for source in sources]
-        for path in paths:
-            if path is not None and not path.is_file():
-                raise UserError(f"there is no file {path}")
-        ids = [self.identity_of(path, id) for path in paths]
+        listed = sources(recordings)
+        ids = [self.identity_of(each if isinstance(each, Path) else None, id) for each in listed]
         return [
-            self._score(source, identity, rate)
-            for source, identity in zip(sources, ids, strict=True)
+            self._score(source, identity, self._read(source, rate, any_rate=any_rate))
+            for source, identity in zip(listed, ids, strict=True)
         ]
 
-    def _score(self, recording: Path | NDArray[Any], identity: str, rate: int | None) -> Score:
-        if isinstance(recording, Path):
-            name, wave = str(recording), self.decode(recording)
-        else:
-            if rate is None:
-                raise UserError("samples need their sampling rate; pass rate=HZ")
-            samples = np.asarray(recording, np.float32).reshape(len(recording), -1)
-            name = ""
-            wave = to_pcm(samples, rate, rate=self.options.rate, channel=self.options.channel)
+    def _score(self, source: Source, identity: str, wave: Int16) -> Score:
         value = self.score_embeddings(self.embed(wave, identity), identity)
         threshold = self.thresholds[identity]
-        return Score(name, identity, value, threshold, value > threshold)
+        return Score(name_of(source), identity, value, threshold, value > threshold)
+
+    def _read(self, source: Source, rate: int | None, *, any_rate: bool) -> Int16:
+        """Return the samples (L,) of a recording at the rate of the options."""
+        if isinstance(source, Path):
+            wave = self.decode(source)
+        else:
+            options = self.options
+            wave = read_samples(source, rate, rate=options.rate, channel=options.channel)
+        if not any_rate:
+            check_rate(source, rate, lowest=self.lowest_rate)
+        return wave
 
     def score_file(self, path: AnyPath, identity: str) -> tuple[float, bool]:
         """Return a recording's anomaly score, and True if it is above the threshold.
@@ -157,10 +171,7 @@ class Detector(ABC):
         Raises:
             DataError: the file cannot be used.
         """
-        try:
-            return decode(path, rate=self.options.rate, channel=self.options.channel)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from error
+        return read_file(path, rate=self.options.rate, channel=self.options.channel)
 
     def identity_of(self, path: Path | None, id: str | None) -> str:
         """Find the product ID of the inlier model that scores a recording.
@@ -239,7 +250,3 @@ def restore_model(spec: InlierSpec, options: Options, arrays: Mapping[str, Rows]
         arrays: of the model, by name.
     """
     return restore(spec.name, spec.p, arrays, direct=find_method(options).direct)
-
-
-def _recording(recording: Recording) -> Path | NDArray[Any]:
-    return recording if isinstance(recording, np.ndarray) else Path(recording)

@@ -424,9 +424,9 @@ def test_moved_detector_gives_the_scores_of_the_submission(
     ended = raysearch("score", "elsewhere", *files, folder=tmp_path)
     assert ended.code == 0, ended
     rows = [line.split(",") for line in ended.out.splitlines()]
-    assert rows[0] == ["file", "id", "score", "decision"]
+    assert rows[0] == ["file", "id", "score", "decision", "error"]
     assert [row[0] for row in rows[1:]] == files
-    for file, identity, score, decision in rows[1:]:
+    for file, identity, score, decision, _ in rows[1:]:
         name = Path(file).name
         assert identity == str(int(name.split("_")[1]))
         assert float(score) == pytest.approx(scores[name], abs=1e-9)

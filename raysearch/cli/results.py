@@ -16,7 +16,7 @@ from raysearch.cli.options import (
     ReopenTest,
     typed_command,
 )
-from raysearch.errors import UserError
+from raysearch.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -127,8 +127,18 @@ def score(
         str | None,
         typer.Option(help="Product ID of the recordings.", show_default="from their names"),
     ] = None,
+    any_rate: Annotated[
+        bool,
+        typer.Option("--any-rate", help="Score recordings of a lower sampling rate, too."),
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first recording that cannot be scored.")
+    ] = False,
 ) -> None:
-    """Score recordings; print file,id,score,decision as CSV (1 = anomalous)."""
+    """Score recordings; print file,id,score,decision,error as CSV (1 = anomalous).
+
+    A recording that cannot be scored has its error instead; the exit code is 1 then.
+    """
     import csv
 
     from raysearch.storage import to_path
@@ -141,11 +151,23 @@ def score(
             raise UserError(f"there is no file {path}")
     from raysearch.study.bundle import load_detector
 
+    loaded = load_detector(folder)
+    ids = [loaded.identity_of(path, id) for path in files]
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    scores = load_detector(folder).score(files, id=id)
-    writer.writerow(["file", "id", "score", "decision"])
-    for each in scores:
-        writer.writerow([each.file, each.id, repr(each.score), int(each.anomalous)])
+    writer.writerow(["file", "id", "score", "decision", "error"])
+    failed = False
+    for path, identity in zip(files, ids, strict=True):
+        try:
+            [scored] = loaded.score(path, id=identity, any_rate=any_rate)
+            row = [repr(scored.score), int(scored.anomalous), ""]
+        except DataError as error:
+            if strict:
+                raise
+            failed = True
+            row = ["", "", str(error).removeprefix(f"{path}: ")]
+        writer.writerow([path, identity, *row])
+    if failed:
+        raise typer.Exit(1)
 
 
 def status(

@@ -71,7 +71,15 @@ def combine(studies: Mapping[str, FinishedStudy], data: TrialData, weights: Weig
     epochs = first.options.epochs or 1  # A method without a training has none.
     options = first.options.replace({"method": PARALLEL, "epochs": epochs})
     unset = dict.fromkeys(data.ids, 0.0)
-    ensemble = Ensemble(first.machine, options, first.mean, first.std, unset, tuple(members))
+    ensemble = Ensemble(
+        first.machine,
+        options,
+        first.mean,
+        first.std,
+        unset,
+        tuple(members),
+        recorded_rate=first.recorded_rate,
+    )
     embeddings = _validation_embeddings(ensemble, data)
     if weights == "validation":
         labels = {identity: truth for identity, (truth, _) in embeddings.items()}

@@ -1,5 +1,6 @@
 """Detector of a winner, fitted on the recordings of the search."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -7,6 +8,7 @@ from upath import UPath
 
 from raysearch.config import Options
 from raysearch.data.dataset import TrialData
+from raysearch.data.store import read_header
 from raysearch.detector import EncoderDetector
 from raysearch.errors import UserError
 from raysearch.model.encoder import Encoder
@@ -59,8 +61,25 @@ def build_detector(
         thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)
     mean, std = data.target.mean, data.target.std
     return EncoderDetector(
-        winner.machine, options, mean, std, thresholds, winner.inlier, encoder, models
+        winner.machine,
+        options,
+        mean,
+        std,
+        thresholds,
+        winner.inlier,
+        encoder,
+        models,
+        recorded_rate=_recorded_rate(data),
     )
+
+
+def _recorded_rate(data: TrialData) -> int | None:
+    """Return the lowest sampling rate in Hz among the first training recordings of all IDs."""
+    first = {clip.id: clip.path for clip in reversed(data.target.clips)}
+    # A recording that is no longer there must not cost the run its detector.
+    with suppress(UserError):
+        return min(read_header(path)[0] for path in first.values())
+    return None
 
 
 @dataclass(frozen=True)

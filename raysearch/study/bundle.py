@@ -44,6 +44,7 @@ def save_detector(detector: Detector, folder: UPath) -> None:
         **special,
         "mean": detector.mean,
         "std": detector.std,
+        "recorded_rate": detector.recorded_rate,
         "thresholds": dict(detector.thresholds),
         "options": detector.options.model_dump(),
     }
@@ -135,6 +136,7 @@ def _load_ensemble(folder: UPath, facts: Mapping[str, Any]) -> Ensemble:
         facts["std"],
         _thresholds(facts),
         tuple(members),
+        recorded_rate=facts.get("recorded_rate"),
     )
 
 
@@ -156,6 +158,7 @@ def _load_encoder_detector(folder: UPath, facts: Mapping[str, Any]) -> EncoderDe
         spec,
         encoder.to(best_device()).eval(),
         {i: _restore(spec, options, i, arrays) for i in facts["ids"]},
+        recorded_rate=facts.get("recorded_rate"),
     )
 
 

@@ -1,5 +1,6 @@
 """The command line: help, versions, and wrong uses."""
 
+import csv
 import json
 import os
 import subprocess
@@ -427,13 +428,47 @@ def test_an_id_that_is_named_judges_and_must_be_known(command: Command, tmp_path
         said = command("score", "detector", clip, *options)
         assert said.code == 0, said
         header, row = said.out.splitlines()
-        assert header == "file,id,score,decision"
-        name, identity, score, _ = row.split(",")
+        assert header == "file,id,score,decision,error"
+        name, identity, score, _, error = row.split(",")
+        assert error == ""
         assert (name, identity) == (clip, expected)
         scores[identity] = float(score)
     assert scores["0"] != pytest.approx(scores["3"])
     complaint = command("score", "detector", clip, "--id", "9").complaint
     assert "ID 9 is not one of 0, 3, 10" in complaint
+
+
+def noise(name: str, *, rate: int = 16000, seconds: float = 3.0, level: float = 0.1) -> str:
+    samples = np.random.default_rng(0).normal(0, level, round(rate * seconds))
+    soundfile.write(name, samples, rate)
+    return name
+
+
+def test_a_recording_that_cannot_be_scored_leaves_the_others(
+    command: Command, tmp_path: Path
+) -> None:
+    save_detector(make_detector(), UPath(tmp_path / "detector"))
+    good = [noise("section_00_1.wav"), noise("section_03_2.wav", rate=44100)]
+    expected = command("score", "detector", *good)
+    assert expected.code == 0, expected
+    silent, slow = noise("section_00_3.wav", level=0), noise("section_00_4.wav", rate=8000)
+    Path("section_00_5.wav").write_text("no audio")
+    ended = command("score", "detector", good[0], silent, "section_00_5.wav", slow, good[1])
+    assert ended.code == 1, ended
+    rows = list(csv.DictReader(ended.out.splitlines()))
+    assert [row["file"] for row in rows] == [good[0], silent, "section_00_5.wav", slow, good[1]]
+    assert [rows[0], rows[-1]] == list(csv.DictReader(expected.out.splitlines()))
+    assert rows[1]["error"] == "silent"
+    assert rows[2]["error"].startswith("unreadable: ")
+    assert rows[3]["error"].startswith("recorded at 8000 Hz, so it has nothing above 4000 Hz, ")
+    assert {(row["id"], row["score"], row["decision"]) for row in rows[1:4]} == {("0", "", "")}
+    assert ended.err == ""
+    strict = command("score", "detector", good[0], silent, good[1], "--strict")
+    assert (strict.code, strict.complaint) == (2, f"{silent}: silent")
+    assert strict.out.splitlines() == expected.out.splitlines()[:2]
+    low = command("score", "detector", slow, "--any-rate")
+    assert low.code == 0, low
+    assert float(low.out.splitlines()[1].split(",")[2])
 
 
 # Data sets.

@@ -16,7 +16,7 @@ from timm.models import save_for_hf
 from upath import UPath
 
 from raysearch.detector import Detector
-from raysearch.errors import UserError
+from raysearch.errors import DataError, UserError
 from raysearch.scoring.inlier import INLIERS, InlierModel
 from raysearch.scoring.metrics import Floats
 from raysearch.study.bundle import load_detector, save_detector
@@ -60,6 +60,7 @@ def score_files(
     return [(Path(s.file), s.id, s.score, s.anomalous) for s in scores]
 
 
+EXTRA = ("recorded_rate",)
 EXAMPLES: dict[str, float | None] = {
     **dict.fromkeys(("gmm", "gmm_diag", "gmm_tied"), 2),
     **dict.fromkeys(("lof", "knn", "knn_cosine", "knn_local"), 5),
@@ -71,7 +72,7 @@ EXAMPLES: dict[str, float | None] = {
 def test_a_loaded_detector_gives_the_same_scores(
     tmp_path: Path, files: list[Path], inlier: str
 ) -> None:
-    detector = make_detector(inlier, EXAMPLES[inlier])
+    detector = replace(make_detector(inlier, EXAMPLES[inlier]), recorded_rate=22050)
     save_detector(detector, UPath(tmp_path / "a" / "detector"))
     shutil.move(tmp_path / "a", tmp_path / "b")
     loaded = load_detector(UPath(tmp_path / "b" / "detector"))
@@ -79,7 +80,7 @@ def test_a_loaded_detector_gives_the_same_scores(
     assert scores == expected
     assert [identity for _, identity, _, _ in scores] == list(IDS)
     assert len({score for _, _, score, _ in scores}) == 3
-    for field in ("machine", "options", "mean", "std", "spec", "thresholds", "ids"):
+    for field in ("machine", "options", "mean", "std", "spec", "thresholds", "ids", *EXTRA):
         assert getattr(loaded, field) == getattr(detector, field)
 
 
@@ -122,6 +123,15 @@ def test_a_detector_is_weights_arrays_and_json(tmp_path: Path) -> None:
     }
     facts = json.loads((tmp_path / "detector.json").read_text())
     assert (facts["ids"], facts["inlier"], facts["p"]) == (list(IDS), "gmm", 2)
+
+
+def test_a_detector_of_an_earlier_version_scores_as_before(
+    tmp_path: Path, files: list[Path]
+) -> None:
+    detector, folder = make_detector(), tmp_path / "detector"
+    save_detector(detector, UPath(folder))
+    write_facts(folder, {k: v for k, v in facts_of(folder).items() if k not in EXTRA})
+    assert load_detector(UPath(folder)).score(files) == detector.score(files)
 
 
 def test_a_score_does_not_depend_on_the_files_beside_it(files: list[Path]) -> None:
@@ -221,6 +231,37 @@ def test_a_file_that_is_missing_or_unusable_is_named(files: list[Path]) -> None:
     files[1].write_text("garbage")
     with pytest.raises(UserError, match=r"section_03_source_test_normal_0001\.wav: unreadable"):
         score_files(detector, files, None)
+
+
+@pytest.mark.parametrize(
+    ("rate", "options", "recorded", "is_heard"),
+    [
+        (16000, {}, None, True),
+        (48000, {}, 16000, True),
+        (8000, {}, None, False),
+        (8000, {}, 16000, False),
+        (11025, {}, 48000, False),
+        (8000, {}, 8000, True),  # the training recordings had no more
+        (8000, {"f_max": 3500.0}, 16000, True),  # the detector hears no more
+        (6000, {"f_max": 3500.0}, 16000, False),
+    ],
+)
+def test_a_recording_without_the_band_that_the_detector_hears_is_refused(
+    tmp_path: Path, rate: int, options: dict[str, float], recorded: int | None, is_heard: bool
+) -> None:
+    detector = replace(make_detector(**options), recorded_rate=recorded)
+    path = record(tmp_path / "section_00_1.wav", rate=rate)
+    samples, _ = soundfile.read(path)
+    [anyway] = detector.score(path, any_rate=True)
+    assert anyway.score == detector.score_file(path, "0")[0]
+    if is_heard:
+        assert detector.score(path) == [anyway]
+        assert detector.score(samples, id="0", rate=rate)[0].score == anyway.score
+        return
+    with pytest.raises(DataError, match=rf"section_00_1\.wav: recorded at {rate} Hz, .*--any-rate"):
+        detector.score(path)
+    with pytest.raises(DataError, match=rf"^recorded at {rate} Hz"):
+        detector.score(samples, id="0", rate=rate)
 
 
 # Damage

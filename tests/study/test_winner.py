@@ -132,6 +132,7 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
     assert detector.ids == ["0", "1", "2", "3", "4", "5"]
     assert detector.spec == chosen.inlier
     assert (detector.mean, detector.std) == (data.target.mean, data.target.std)
+    assert detector.recorded_rate == 16000
     assert not detector.encoder.training
     # The threshold is of normal clips outside of the fit.
     train, held_out = data.target_parts(TEN.validation_share, chosen.seed)
