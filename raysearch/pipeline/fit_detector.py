@@ -4,9 +4,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 from upath import UPath
 
-from raysearch.config import Options
+from raysearch.config import UNTRAINED, Options
 from raysearch.data.dataset import TrialData
 from raysearch.data.store import read_header
 from raysearch.detector import EncoderDetector
@@ -119,7 +120,13 @@ class _Fitting:
             everything = [i for i, c in enumerate(self.data.target.clips) if c.id == identity]
             few = untrained_clips(everything, held_out)
             clips = few if len(few) < len(everything) else clips
-        elif part is fit_part:
-            fit = partial(self.fit, identity)
+            return clip_scores(self.spec, model, embedder.clips(part, clips), options)
+        fit = partial(self.fit, identity)
+        if part is fit_part:
             return leave_out_scores(self.spec, options, fit, model, fitted)
-        return clip_scores(self.spec, model, embedder.clips(part, clips), options)
+        scores = clip_scores(self.spec, model, embedder.clips(part, clips), options)
+        if options.method not in UNTRAINED:
+            return scores
+        # The model has most of the clips; the rest alone would be few for a threshold.
+        inside = leave_out_scores(self.spec, options, fit, model, fitted)
+        return np.concatenate([scores, inside])
