@@ -28,31 +28,16 @@ from raysearch.methods.lookup import find_method
 from raysearch.model.encoder import Encoder
 from raysearch.scoring.fitting import Rows
 from raysearch.scoring.inlier import InlierModel, InlierSpec, restore
+from raysearch.scoring.score import Normal, Score, check_comparable
 from raysearch.storage import AnyPath
 from raysearch.training.embedding import ClipEmbeddings, Embedder
 from raysearch.training.trial import clip_scores
 
+ANY = "any"
+"""Product ID of a recording whose ID is not known."""
+
 Embeddings: TypeAlias = NDArray[Any]
 """Embeddings of segments, as floats."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """The anomaly score of a recording.
-
-    Attributes:
-        file: path of the recording; empty for samples.
-        id: product ID of the inlier model.
-        score: higher = more anomalous.
-        threshold: of the product ID.
-        anomalous: True if the score is above the threshold.
-    """
-
-    file: str
-    id: str
-    score: float
-    threshold: float
-    anomalous: bool
 
 
 @dataclass(frozen=True)
@@ -64,6 +49,8 @@ class Detector(ABC):
         mean: of the training clips, in int16 units.
         std: of the training clips, in int16 units.
         thresholds: product ID -> score above which a clip is called anomalous.
+        normal: product ID -> mean and standard deviation of the scores that set its threshold;
+            empty for a detector of an earlier version.
         recorded_rate: lowest sampling rate in Hz of the training recordings; None if it is not
             known.
     """
@@ -73,6 +60,7 @@ class Detector(ABC):
     mean: float
     std: float
     thresholds: Mapping[str, float]
+    normal: Normal = field(default_factory=dict, kw_only=True)
     recorded_rate: int | None = field(default=None, kw_only=True)
 
     @property
@@ -121,7 +109,9 @@ class Detector(ABC):
 
         Args:
             recordings: files, or samples (L,) or (L, C) as floats of full scale 1.
-            id: product ID of all recordings; None reads it from the names of the files.
+            id: product ID of all recordings; None reads it from the names of the files. `any`
+                takes of all IDs the one by which a recording is the least anomalous, where scores
+                and thresholds are standardised by those of the ID's normal training clips.
             rate: sampling rate of samples in Hz; not needed for files.
             any_rate: accept a lower sampling rate than that of the training recordings. Such a
                 recording lacks a band that the detector hears, so its score says little.
@@ -141,6 +131,10 @@ class Detector(ABC):
         ]
 
     def _score(self, source: Source, identity: str, wave: Int16) -> Score:
+        if identity == ANY and ANY not in self.thresholds:
+            scores = [self._score(source, each, wave) for each in self.ids]
+            compared = [score.standardise(self.normal) for score in scores]
+            return min(compared, key=lambda score: score.score)
         value = self.score_embeddings(self.embed(wave, identity), identity)
         threshold = self.thresholds[identity]
         return Score(name_of(source), identity, value, threshold, value > threshold)
@@ -179,13 +173,16 @@ class Detector(ABC):
         Args:
             path: of the recording; None for samples. Its name may contain the ID as in DCASE and
                 MIMII.
-            id: product ID from the user, if any.
+            id: product ID from the user, if any; `any` leaves it open.
 
         Raises:
             UserError: the ID is unknown or missing.
         """
         if id is not None:
             identity = product_id(id)
+            if identity == ANY and ANY not in self.thresholds:
+                check_comparable(self.normal)
+                return ANY
         elif len(self.thresholds) == 1:
             identity = self.ids[0]
         elif path is None:

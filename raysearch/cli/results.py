@@ -125,7 +125,10 @@ def score(
     files: Annotated[list[Path], typer.Argument(help="Recordings.", show_default=False)],
     id: Annotated[
         str | None,
-        typer.Option(help="Product ID of the recordings.", show_default="from their names"),
+        typer.Option(
+            help="Product ID of the recordings; any takes the least anomalous of all.",
+            show_default="from their names",
+        ),
     ] = None,
     any_rate: Annotated[
         bool,
@@ -159,13 +162,13 @@ def score(
     for path, identity in zip(files, ids, strict=True):
         try:
             [scored] = loaded.score(path, id=identity, any_rate=any_rate)
-            row = [repr(scored.score), int(scored.anomalous), ""]
+            row = [scored.id, repr(scored.score), int(scored.anomalous), ""]
         except DataError as error:
             if strict:
                 raise
             failed = True
-            row = ["", "", str(error).removeprefix(f"{path}: ")]
-        writer.writerow([path, identity, *row])
+            row = [identity, "", "", str(error).removeprefix(f"{path}: ")]
+        writer.writerow([path, *row])
     if failed:
         raise typer.Exit(1)
 

@@ -83,11 +83,17 @@ def combine(studies: Mapping[str, FinishedStudy], data: TrialData, weights: Weig
     embeddings = _validation_embeddings(ensemble, data)
     if weights == "validation":
         labels = {identity: truth for identity, (truth, _) in embeddings.items()}
-        scores = {identity: values.rows for identity, (_, values) in embeddings.items()}
-        chosen = choose_weights(labels, scores).tolist()
+        standardised = {identity: values.rows for identity, (_, values) in embeddings.items()}
+        chosen = choose_weights(labels, standardised).tolist()
         members = [replace(m, weight=w) for m, w in zip(members, chosen, strict=True)]
         ensemble = replace(ensemble, members=tuple(members))
-    ensemble = replace(ensemble, thresholds=_thresholds(ensemble, measured, data))
+    scores = _normal_scores(ensemble, measured, data)
+    quantile = ensemble.options.threshold_quantile
+    ensemble = replace(
+        ensemble,
+        thresholds={i: gamma_threshold(values, quantile) for i, values in scores.items()},
+        normal={i: (float(values.mean()), float(values.std())) for i, values in scores.items()},
+    )
     clips = {
         identity: (truth, ensemble.score_clips(values, identity))
         for identity, (truth, values) in embeddings.items()
@@ -173,16 +179,16 @@ def _validation_embeddings(
     }
 
 
-def _thresholds(
+def _normal_scores(
     ensemble: Ensemble, measured: Sequence[_Measured], data: TrialData
-) -> dict[str, float]:
-    """Return the threshold of each ID, by the averaged scores of its training clips."""
-    thresholds = {}
+) -> dict[str, Floats]:
+    """Return the averaged scores (C,) of the training clips of each ID."""
+    scores = {}
     for identity in data.ids:
         clips = _clips_of(data, identity)
         average = np.zeros(len(clips))
         for each, member in zip(measured, ensemble.members, strict=True):
             mean, std = member.normal[identity]
             average += member.weight * (each.scores[clips] - mean) / std
-        thresholds[identity] = gamma_threshold(average, ensemble.options.threshold_quantile)
-    return thresholds
+        scores[identity] = average
+    return scores

@@ -52,7 +52,7 @@ def build_detector(
     embedder = Embedder(encoder, options, data.ids)
     fits = fit_embeddings(embedder, config, data)
     fitting = _Fitting(winner.inlier, encoder, config, data)
-    models, thresholds = {}, {}
+    models, thresholds, normal = {}, {}, {}
     for identity in data.ids:
         try:
             models[identity] = fitting.fit(identity, fits[identity])
@@ -60,6 +60,7 @@ def build_detector(
             raise UserError(f"no detector of {winner.machine}: {error}") from error
         scores = fitting.normal_scores(identity, embedder, models[identity], fits[identity])
         thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)
+        normal[identity] = float(scores.mean()), float(scores.std())
     mean, std = data.target.mean, data.target.std
     return EncoderDetector(
         winner.machine,
@@ -70,6 +71,7 @@ def build_detector(
         winner.inlier,
         encoder,
         models,
+        normal=normal,
         recorded_rate=_recorded_rate(data),
     )
 

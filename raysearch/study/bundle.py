@@ -46,6 +46,7 @@ def save_detector(detector: Detector, folder: UPath) -> None:
         "std": detector.std,
         "recorded_rate": detector.recorded_rate,
         "thresholds": dict(detector.thresholds),
+        "normal": dict(detector.normal),
         "options": detector.options.model_dump(),
     }
     write_text(folder / "detector.json", json.dumps(facts, indent=2) + "\n")
@@ -125,7 +126,7 @@ def _load_ensemble(folder: UPath, facts: Mapping[str, Any]) -> Ensemble:
             entry["name"],
             load_detector(folder / "members" / str(number)),
             entry["weight"],
-            {identity: (mean, std) for identity, (mean, std) in entry["normal"].items()},
+            _normal(entry["normal"]),
         )
         for number, entry in enumerate(facts["members"])
     ]
@@ -136,6 +137,7 @@ def _load_ensemble(folder: UPath, facts: Mapping[str, Any]) -> Ensemble:
         facts["std"],
         _thresholds(facts),
         tuple(members),
+        normal=_normal(facts.get("normal", {})),
         recorded_rate=facts.get("recorded_rate"),
     )
 
@@ -158,12 +160,17 @@ def _load_encoder_detector(folder: UPath, facts: Mapping[str, Any]) -> EncoderDe
         spec,
         encoder.to(best_device()).eval(),
         {i: _restore(spec, options, i, arrays) for i in facts["ids"]},
+        normal=_normal(facts.get("normal", {})),
         recorded_rate=facts.get("recorded_rate"),
     )
 
 
 def _thresholds(facts: Mapping[str, Any]) -> dict[str, float]:
     return {identity: facts["thresholds"][identity] for identity in facts["ids"]}
+
+
+def _normal(facts: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    return {identity: (mean, std) for identity, (mean, std) in facts.items()}
 
 
 def _restore(

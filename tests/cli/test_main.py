@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -442,6 +442,18 @@ def noise(name: str, *, rate: int = 16000, seconds: float = 3.0, level: float = 
     samples = np.random.default_rng(0).normal(0, level, round(rate * seconds))
     soundfile.write(name, samples, rate)
     return name
+
+
+def test_a_recording_of_an_unknown_id(command: Command, tmp_path: Path) -> None:
+    folder, clip = UPath(tmp_path / "detector"), noise("monday.wav")
+    save_detector(make_detector(), folder)
+    refused = command("score", "detector", clip, "--id", "any").complaint
+    assert refused.endswith("delete its folder and repeat the command of its run")
+    normal = {"0": (1e9, 1.0), "3": (-1e9, 1.0), "10": (-1e9, 1.0)}
+    save_detector(replace(make_detector(), normal=normal), folder)
+    ended = command("score", "detector", clip, "--id", "any")
+    assert ended.code == 0, ended
+    assert ended.out.splitlines()[1].startswith(f"{clip},0,-")
 
 
 def test_a_recording_that_cannot_be_scored_leaves_the_others(

@@ -60,7 +60,8 @@ def score_files(
     return [(Path(s.file), s.id, s.score, s.anomalous) for s in scores]
 
 
-EXTRA = ("recorded_rate",)
+NORMAL = {identity: (float(n), n + 0.5) for n, identity in enumerate(IDS)}
+EXTRA = ("normal", "recorded_rate")
 EXAMPLES: dict[str, float | None] = {
     **dict.fromkeys(("gmm", "gmm_diag", "gmm_tied"), 2),
     **dict.fromkeys(("lof", "knn", "knn_cosine", "knn_local"), 5),
@@ -72,7 +73,7 @@ EXAMPLES: dict[str, float | None] = {
 def test_a_loaded_detector_gives_the_same_scores(
     tmp_path: Path, files: list[Path], inlier: str
 ) -> None:
-    detector = replace(make_detector(inlier, EXAMPLES[inlier]), recorded_rate=22050)
+    detector = replace(make_detector(inlier, EXAMPLES[inlier]), recorded_rate=22050, normal=NORMAL)
     save_detector(detector, UPath(tmp_path / "a" / "detector"))
     shutil.move(tmp_path / "a", tmp_path / "b")
     loaded = load_detector(UPath(tmp_path / "b" / "detector"))
@@ -231,6 +232,36 @@ def test_a_file_that_is_missing_or_unusable_is_named(files: list[Path]) -> None:
     files[1].write_text("garbage")
     with pytest.raises(UserError, match=r"section_03_source_test_normal_0001\.wav: unreadable"):
         score_files(detector, files, None)
+
+
+def test_any_is_the_id_by_which_a_recording_is_the_least_anomalous(files: list[Path]) -> None:
+    """Scores of the IDs are shifted and scaled apart, which the comparison must not see."""
+    base = make_detector()
+    scores = {i: [s.score for s in base.score(files, id=i)] for i in IDS}
+    normal = {i: (float(np.mean(scores[i])), float(np.std(scores[i]))) for i in IDS}
+    detector = replace(base, normal=normal)
+    standardised = np.array([(np.array(scores[i]) - normal[i][0]) / normal[i][1] for i in IDS])
+    results = detector.score(files, id="any")
+    np.testing.assert_allclose([s.score for s in results], standardised.min(axis=0), rtol=1e-12)
+    assert [s.id for s in results] == [IDS[k] for k in standardised.argmin(axis=0)]
+    for result, path in zip(results, files, strict=True):
+        [alone] = base.score(path, id=result.id)
+        mean, std = normal[result.id]
+        assert result.threshold == pytest.approx((alone.threshold - mean) / std)
+        assert result.anomalous == alone.anomalous
+    # An ID whose scores are higher by a constant is no less likely for it.
+    shifted = {i: (mean - 1000 * (i == "3"), std) for i, (mean, std) in normal.items()}
+    assert "3" not in {s.id for s in replace(base, normal=shifted).score(files, id="any")}
+
+
+def test_any_needs_the_scores_of_normal_clips(files: list[Path]) -> None:
+    with pytest.raises(UserError, match="delete its folder and repeat the command of its run"):
+        make_detector().score(files, id="any")
+    alike = {identity: (0.0, float(identity != "3")) for identity in IDS}
+    with pytest.raises(UserError, match="all normal clips of ID 3 have the same score"):
+        replace(make_detector(), normal=alike).score(files, id="any")
+    [score] = make_detector(ids=("0", "any")).score(files[:1], id="any")
+    assert score.id == "any"  # a product of that name
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ def ensemble(data: TrialData) -> Ensemble:
         for k, (detector, weight) in enumerate(zip(detectors, WEIGHTS, strict=True))
     )
     thresholds = {identity: 0.1 * int(identity) for identity in IDS}
-    return Ensemble("valve", detectors[0].options, mean, std, thresholds, members)
+    normal = dict.fromkeys(IDS, (0.5, 2.0))
+    return Ensemble("valve", detectors[0].options, mean, std, thresholds, members, normal=normal)
 
 
 def wave() -> np.ndarray:
@@ -83,7 +84,7 @@ def test_a_saved_ensemble_scores_as_before(ensemble: Ensemble, tmp_path: Path) -
     loaded = load_detector(UPath(tmp_path / "detector"))
     assert isinstance(loaded, Ensemble)
     assert [member.name for member in loaded.members] == ["member0", "member1", "member2"]
-    for identity in IDS:
+    for identity in (*IDS, "any"):
         assert loaded.score(wave(), id=identity, rate=RATE) == ensemble.score(
             wave(), id=identity, rate=RATE
         )

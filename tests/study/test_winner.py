@@ -152,6 +152,7 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
         assert detector.thresholds[identity] == pytest.approx(
             gamma_threshold(scores, TEN.threshold_quantile), rel=1e-4
         )
+        assert detector.normal[identity] == pytest.approx((scores.mean(), scores.std()), rel=1e-2)
 
 
 def alarms(detector: EncoderDetector, data: TrialData) -> dict[str, float]:
