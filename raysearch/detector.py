@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.config import Options, id_order
-from raysearch.data.batches import Part
+from raysearch.data.batches import Part, segment_starts
 from raysearch.data.decode import Int16
 from raysearch.data.index import parse, product_id
 from raysearch.data.recording import (
@@ -28,7 +28,7 @@ from raysearch.methods.lookup import find_method
 from raysearch.model.encoder import Encoder
 from raysearch.scoring.fitting import Rows
 from raysearch.scoring.inlier import InlierModel, InlierSpec, restore
-from raysearch.scoring.score import Normal, Score, check_comparable
+from raysearch.scoring.score import Normal, Score, Window, check_comparable
 from raysearch.storage import AnyPath
 from raysearch.training.embedding import ClipEmbeddings, Embedder
 from raysearch.training.trial import clip_scores
@@ -97,6 +97,14 @@ class Detector(ABC):
         """Return the anomaly score, higher = more anomalous, of a clip's (S, D) embeddings."""
         return float(self.score_clips(ClipEmbeddings.join([embeddings]), identity)[0])
 
+    @abstractmethod
+    def score_segments(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
+        """Return the anomaly scores (S,) of a clip's segments from its embeddings (S, D).
+
+        Raises:
+            UserError: the detector has none.
+        """
+
     def score(
         self,
         recordings: Sequence[Recording] | Recording,
@@ -128,6 +136,44 @@ class Detector(ABC):
         return [
             self._score(source, identity, self._read(source, rate, any_rate=any_rate))
             for source, identity in zip(listed, ids, strict=True)
+        ]
+
+    def windows(
+        self,
+        recording: Recording,
+        *,
+        id: str | None = None,
+        rate: int | None = None,
+        any_rate: bool = False,
+    ) -> list[Window]:
+        """Score the segments of a recording, to hear where it is anomalous.
+
+        The arguments are those of `score`, without `any`.
+
+        Returns:
+            A score per segment, by start.
+
+        Raises:
+            UserError: as for `score`, or an ensemble, which has scores of recordings alone.
+            DataError: the recording is unusable or of a lower sampling rate.
+        """
+        [source] = sources(recording)
+        identity = self.identity_of(source if isinstance(source, Path) else None, id)
+        if identity not in self.thresholds:
+            raise UserError(f"segments have no --id any; name one of {', '.join(self.ids)}")
+        wave, options = self._read(source, rate, any_rate=any_rate), self.options
+        scores = self.score_segments(self.embed(wave, identity), identity).tolist()
+        length = max(wave.size, options.segment)
+        starts = segment_starts(length, options.segment, options.segments).tolist()
+        return [
+            Window(
+                name_of(source),
+                identity,
+                start / options.rate,
+                min(start + options.segment, wave.size) / options.rate,
+                value,
+            )
+            for start, value in zip(starts, scores, strict=True)
         ]
 
     def _score(self, source: Source, identity: str, wave: Int16) -> Score:
@@ -232,6 +278,10 @@ class EncoderDetector(Detector):
     def embed_clips(self, part: Part, clips: Sequence[int]) -> ClipEmbeddings:
         """Compute the embeddings of some clips of a store, in the order of `clips`."""
         return self.embedder.clips(part, clips)
+
+    def score_segments(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
+        """Return the anomaly scores (S,) of a clip's segments from its embeddings (S, D)."""
+        return self.models[identity].score(embeddings)
 
     def score_clips(self, embeddings: ClipEmbeddings, identity: str) -> NDArray[np.float64]:
         """Return the anomaly scores (C,) of clips, higher = more anomalous."""

@@ -68,7 +68,6 @@ SHORT_LINES = 40
 
 SHORT = {
     "raysearch/__main__.py": "python -m raysearch",
-    "raysearch/scoring/aggregate.py": "neither a model (inlier.py) nor a metric (metrics.py)",
     "raysearch/methods/baseline.py": "each method is a module of its own",
     "raysearch/methods/frames.py": "autoencoder.py and flow.py share it; no method knows another",
     "raysearch/scoring/projection.py": "only reports need the import of t-SNE",

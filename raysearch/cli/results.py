@@ -21,6 +21,8 @@ from raysearch.errors import DataError, UserError
 if TYPE_CHECKING:
     from upath import UPath
 
+    from raysearch.detector import Detector
+
 Run = Annotated[str, typer.Argument(help="Folder of a run, such as runs/valve.")]
 
 
@@ -137,10 +139,16 @@ def score(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first recording that cannot be scored.")
     ] = False,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="A row for each segment, with its times in s.")
+    ] = False,
 ) -> None:
     """Score recordings; print file,id,score,decision,error as CSV (1 = anomalous).
 
     A recording that cannot be scored has its error instead; the exit code is 1 then.
+    With --windows the columns are file,id,start,end,score,error.
+
+    Example: raysearch score runs/valve/detector monday.wav --id 0 --windows
     """
     import csv
 
@@ -157,20 +165,32 @@ def score(
     loaded = load_detector(folder)
     ids = [loaded.identity_of(path, id) for path in files]
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["file", "id", "score", "decision", "error"])
+    columns = ["start", "end", "score"] if windows else ["score", "decision"]
+    writer.writerow(["file", "id", *columns, "error"])
     failed = False
     for path, identity in zip(files, ids, strict=True):
         try:
-            [scored] = loaded.score(path, id=identity, any_rate=any_rate)
-            row = [scored.id, repr(scored.score), int(scored.anomalous), ""]
+            rows = _score_rows(loaded, path, identity, any_rate=any_rate, windows=windows)
         except DataError as error:
             if strict:
                 raise
             failed = True
-            row = [identity, "", "", str(error).removeprefix(f"{path}: ")]
-        writer.writerow([path, *row])
+            rows = [[identity, *[""] * len(columns), str(error).removeprefix(f"{path}: ")]]
+        writer.writerows([path, *row] for row in rows)
     if failed:
         raise typer.Exit(1)
+
+
+def _score_rows(
+    detector: "Detector", path: Path, identity: str, *, any_rate: bool, windows: bool
+) -> list[list[object]]:
+    """Score a recording; return its row, or those of its segments, without its path."""
+    if windows:
+        segments = detector.windows(path, id=identity, any_rate=any_rate)
+        times = [(f"{round(w.start, 4):.10g}", f"{round(w.end, 4):.10g}") for w in segments]
+        return [[w.id, *t, repr(w.score), ""] for w, t in zip(segments, times, strict=True)]
+    scores = detector.score(path, id=identity, any_rate=any_rate)
+    return [[s.id, repr(s.score), int(s.anomalous), ""] for s in scores]
 
 
 def status(

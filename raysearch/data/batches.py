@@ -106,8 +106,12 @@ def segment_starts(length: int, segment: int, count: int) -> Int64:
 def segments(wave: Int16, segment: int, count: int, mean: float, std: float) -> Float32:
     """Return the (S, T) normalised scoring segments of a clip."""
     full = repeat(wave, segment)
-    starts = segment_starts(full.size, segment, count)
-    return np.stack([normalise(full[s : s + segment], mean, std) for s in starts])
+    return cut(full, segment_starts(full.size, segment, count), segment, mean, std)
+
+
+def cut(wave: Int16, starts: Int64, segment: int, mean: float, std: float) -> Float32:
+    """Return the (S, T) normalised segments of a clip that begin at `starts` (S,)."""
+    return np.stack([normalise(wave[s : s + segment], mean, std) for s in starts])
 
 
 def split_clips(ids: Sequence[str], share: float, seed: int) -> tuple[Int64, Int64]:

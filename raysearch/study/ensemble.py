@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from raysearch.data.batches import Part
 from raysearch.data.decode import Int16
 from raysearch.detector import Detector, Embeddings
+from raysearch.errors import UserError
 from raysearch.training.embedding import ClipEmbeddings
 
 
@@ -75,6 +76,17 @@ class Ensemble(Detector):
                 chosen = ids == identity
                 scores[chosen, column] = member.score_clips(embeddings.select(chosen), identity)
         return ClipEmbeddings(scores, np.ones(len(clips), np.int64))
+
+    def score_segments(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
+        """Refuse: the segments of the members differ.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(
+            "an ensemble scores whole recordings; take one of its members, such as members/0 of "
+            "its folder, for segments"
+        )
 
     def score_clips(self, embeddings: ClipEmbeddings, identity: str) -> NDArray[np.float64]:
         """Return the averages (C,) of standardised scores, higher = more anomalous."""

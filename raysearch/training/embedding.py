@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from raysearch.config import Options
-from raysearch.data.batches import Float32, Part, segments
+from raysearch.data.batches import Float32, Part, cut, repeat, segment_starts, segments
 from raysearch.data.decode import Int16
 from raysearch.model.encoder import Encoder
 from raysearch.training.distributed import all_gather, shard
@@ -107,9 +107,16 @@ class Embedder:
         Returns:
             (S, D).
         """
-        options = self.options
-        waves = segments(wave, options.segment, options.segments, mean, std)
-        return self.segments(waves, self._product(identity))
+        options, product = self.options, self._product(identity)
+        full = repeat(wave, options.segment)
+        starts = segment_starts(full.size, options.segment, options.segments)
+        # The segments of an hour are cut block by block: together they take more than its samples.
+        size = CLIPS_AT_ONCE * options.segments
+        blocks = [
+            self._block(cut(full, starts[i : i + size], options.segment, mean, std), product)
+            for i in range(0, len(starts), size)
+        ]
+        return np.concatenate(blocks)
 
     def clips(self, part: Part, clips: Sequence[int]) -> ClipEmbeddings:
         """Embed the overlapping segments of some clips of a store, in the order of `clips`.

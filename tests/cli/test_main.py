@@ -483,6 +483,18 @@ def test_a_recording_that_cannot_be_scored_leaves_the_others(
     assert float(low.out.splitlines()[1].split(",")[2])
 
 
+def test_the_segments_of_recordings(command: Command, tmp_path: Path) -> None:
+    save_detector(make_detector(), UPath(tmp_path / "detector"))
+    clip, silent = noise("section_00_1.wav", seconds=1), noise("section_03_2.wav", level=0)
+    ended = command("score", "detector", clip, silent, "--windows")
+    assert ended.code == 1, ended
+    header, *rows, last = ended.out.splitlines()
+    assert header == "file,id,start,end,score,error"
+    times = [f"{clip},0,0,0.5,", f"{clip},0,0.25,0.75,", f"{clip},0,0.5,1,"]
+    assert all(row.startswith(start) for row, start in zip(rows, times, strict=True))
+    assert last == f"{silent},3,,,,silent"
+
+
 # Data sets.
 
 

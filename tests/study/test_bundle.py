@@ -265,6 +265,42 @@ def test_any_needs_the_scores_of_normal_clips(files: list[Path]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "starts"),
+    [(0.3, [0]), (0.5, [0]), (1.0, [0, 0.25, 0.5]), (3.0, [0, 0.5, 1.0, 1.5, 2.0, 2.5])],
+)
+def test_the_segments_of_a_recording_have_scores_and_times(
+    tmp_path: Path, seconds: float, starts: list[float]
+) -> None:
+    detector = make_detector("knn", 2)
+    path = record(tmp_path / "section_03_1.wav", seconds)
+    windows = detector.windows(path)
+    assert [window.start for window in windows] == starts
+    assert [window.end for window in windows] == [min(s + 0.5, seconds) for s in starts]
+    assert {(window.file, window.id) for window in windows} == {(str(path), "3")}
+    [whole] = detector.score(path)
+    assert np.mean([window.score for window in windows]) == pytest.approx(whole.score, rel=1e-12)
+    samples, rate = soundfile.read(path)
+    by_samples = detector.windows(samples, id="3", rate=rate)
+    assert [window.score for window in by_samples] == [window.score for window in windows]
+
+
+def test_a_burst_is_in_its_segments_alone(tmp_path: Path) -> None:
+    path = record(tmp_path / "section_03_1.wav", 60)
+    samples, _ = soundfile.read(path)
+    samples[round(40.1 * RATE) : round(40.4 * RATE)] *= 5
+    detector = make_detector("knn", 2)
+    quiet, loud = detector.windows(path), detector.windows(samples, id="3", rate=RATE)
+    assert len(loud) == 120
+    changed = [b for a, b in zip(quiet, loud, strict=True) if abs(a.score - b.score) > 1e-9]
+    assert [(window.start, window.end) for window in changed] == [(40.0, 40.5)]
+
+
+def test_segments_are_of_one_id(files: list[Path]) -> None:
+    with pytest.raises(UserError, match="name one of 0, 3, 10"):
+        replace(make_detector(), normal=NORMAL).windows(files[0], id="any")
+
+
+@pytest.mark.parametrize(
     ("rate", "options", "recorded", "is_heard"),
     [
         (16000, {}, None, True),

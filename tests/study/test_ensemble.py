@@ -9,6 +9,7 @@ from upath import UPath
 
 from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
+from raysearch.errors import UserError
 from raysearch.study.bundle import load_detector, save_detector
 from raysearch.study.ensemble import Ensemble, Member
 from tests.detectors import make_detector
@@ -77,6 +78,11 @@ def test_clips_of_another_machine_type_have_scores_too(ensemble: Ensemble, data:
     few = replace(ensemble, thresholds={"0": 0.0})
     values = few.embed_clips(Part(store, np.arange(2), store.mean, store.std), [0, 1])
     assert np.isfinite(values.rows).all()
+
+
+def test_an_ensemble_has_no_scores_of_segments(ensemble: Ensemble) -> None:
+    with pytest.raises(UserError, match="such as members/0"):
+        ensemble.windows(wave(), id="0", rate=RATE)
 
 
 def test_a_saved_ensemble_scores_as_before(ensemble: Ensemble, tmp_path: Path) -> None:
