@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -314,7 +314,7 @@ def test_segments_are_of_one_id(files: list[Path]) -> None:
     ],
 )
 def test_a_recording_without_the_band_that_the_detector_hears_is_refused(
-    tmp_path: Path, rate: int, options: dict[str, float], recorded: int | None, is_heard: bool
+    tmp_path: Path, rate: int, options: dict[str, Any], recorded: int | None, is_heard: bool
 ) -> None:
     detector = replace(make_detector(**options), recorded_rate=recorded)
     path = record(tmp_path / "section_00_1.wav", rate=rate)
