@@ -95,6 +95,8 @@ class Options(Strict):
         embedding: dimensions of the embedding, D.
         dropout: probability, before the neck.
         divide_norm: the machine head sees ||f||^2 / D rather than ||f||^2.
+        machine_head: sign of the factor a in the machine logit a ||f||^2 + b: `signed` begins above
+            0 and may change it; `positive` keeps it.
         rate: sampling rate in Hz; clips of another rate are resampled.
         channel: channel to keep, from 0; None averages all.
         domain: recordings to use, those of the source domain, of the target domain or of both.
@@ -144,6 +146,7 @@ class Options(Strict):
     embedding: int = Field(128, gt=0)
     dropout: float = Field(0.3, ge=0, lt=1)
     divide_norm: bool = True
+    machine_head: Literal["signed", "positive"] = "signed"
     rate: int = Field(16000, gt=0)
     channel: int | None = Field(None, ge=0)
     domain: Literal["source", "target", "both"] = "source"
@@ -249,7 +252,7 @@ SCORING_ONLY = frozenset(
 
 LATER = frozenset(
     {
-        *("machine_loss", "product_mask", "aam_margin", "aam_scale"),
+        *("machine_loss", "machine_head", "product_mask", "aam_margin", "aam_scale"),
         *("ddcsad_metric", "ddcsad_metric_weight"),
     }
 )

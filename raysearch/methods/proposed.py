@@ -6,10 +6,11 @@ embedding. `machine` is 1 for the target machine type and 0 for another; after M
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from raysearch.config import Options
 from raysearch.methods.losses import machine_loss, product_loss
@@ -21,6 +22,37 @@ from raysearch.scoring.inlier import Formula
 
 Logits = tuple[Tensor, Tensor | None]
 """Product logits (B, K) and machine logits (B,), None without a machine head."""
+
+LEAST_SLOPE = 0.5
+"""Least initial a. From 0.2 trainings at a high learning rate ended with a < 0, from 0.4 none."""
+
+
+class MachineHead(nn.Linear):
+    """The machine head: a logit a ||f||^2 + b that begins with a > 0.
+
+    With a > 0 the target machine type is outside the hypersphere and all others are at its centre.
+    A training keeps the sign that it begins with, unless a begins near 0.
+    """
+
+    def __init__(self, sign: Literal["signed", "positive"]) -> None:
+        """Draw a and b.
+
+        Args:
+            sign: `signed` trains a itself, `positive` its weight w with a = |w|.
+        """
+        super().__init__(1, 1)
+        self.is_positive = sign == "positive"
+        with torch.no_grad():
+            self.weight.abs_().clamp_(min=LEAST_SLOPE)
+
+    @property
+    def slope(self) -> Tensor:
+        """The factor a (1, 1)."""
+        return self.weight.abs() if self.is_positive else self.weight
+
+    def forward(self, norm: Tensor) -> Tensor:
+        """Return the logits (B, 1) of squared norms (B, 1)."""
+        return linear(norm, self.slope, self.bias)
 
 
 class OutlierExposureEncoder(BackboneEncoder):
@@ -39,7 +71,7 @@ class OutlierExposureEncoder(BackboneEncoder):
         """
         super().__init__(options, pretrained=pretrained)
         self.product_head = nn.Linear(options.embedding, products, bias=False)
-        self.machine_head = nn.Linear(1, 1) if options.machine_loss else None
+        self.machine_head = MachineHead(options.machine_head) if options.machine_loss else None
         self.norm_divisor = float(options.embedding) if options.divide_norm else 1.0
 
     def heads(self, embeddings: Tensor) -> Logits:

@@ -31,6 +31,7 @@ CONDITIONS: Mapping[str, tuple[str, frozenset[Value]]] = {
     "mixup": ("method", OUTLIER_EXPOSURE),
     "mixup_alpha": ("mixup", frozenset({"constant", "rise", "decay"})),
     "divide_norm": ("machine_loss", frozenset({True})),
+    "machine_head": ("machine_loss", frozenset({True})),
     "ddcsad_metric": ("method", frozenset({"ddcsad"})),
     "ddcsad_metric_weight": ("method", frozenset({"ddcsad"})),
     "ddcsad_score_weight": ("method", frozenset({"ddcsad"})),

@@ -1,5 +1,7 @@
 """The proposed method: its heads, equation 3, and its ablations."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from raysearch.methods.losses import machine_loss, product_loss
 from raysearch.methods.method import Labels
-from raysearch.methods.proposed import OutlierExposureEncoder, Proposed
+from raysearch.methods.proposed import MachineHead, OutlierExposureEncoder, Proposed
 from tests.methods.labels import one_hot_batch
 from tests.tiny import TINY
 
@@ -40,6 +42,53 @@ def test_the_machine_head_is_affine_in_the_squared_norm(divide: bool, divisor: i
     assert logits is not None
     expected = a * (embeddings**2).sum(dim=1) / divisor + b
     torch.testing.assert_close(logits, expected)
+
+
+@pytest.mark.parametrize("sign", ["signed", "positive"])
+def test_the_machine_head_begins_with_the_target_outside(
+    sign: Literal["signed", "positive"],
+) -> None:
+    for seed in range(20):
+        torch.manual_seed(seed)
+        drawn = torch.nn.Linear(1, 1)
+        torch.manual_seed(seed)
+        head = MachineHead(sign)
+        assert head.slope.item() == max(drawn.weight.abs().item(), 0.5)
+        assert head.bias.item() == drawn.bias.item()
+
+
+def test_only_a_signed_machine_head_may_turn() -> None:
+    norm, optimum = torch.tensor([[0.0], [9.0]]), torch.tensor([[1.0], [0.0]])
+    slopes = {}
+    for sign in ("signed", "positive"):
+        torch.manual_seed(0)
+        head = Proposed(TINY.model_copy(update={"machine_head": sign})).network(K, pretrained=False)
+        assert head.machine_head is not None
+        optimiser = torch.optim.Adam(head.machine_head.parameters(), lr=0.1)
+        for _ in range(60):  # The sample at the centre is the target.
+            optimiser.zero_grad()
+            logits = head.machine_head(norm)
+            torch.nn.functional.binary_cross_entropy_with_logits(logits, optimum).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        slopes[sign] = head.machine_head.slope.item()
+    assert slopes["signed"] < -0.3
+    assert slopes["positive"] >= 0
+
+
+def test_a_machine_head_of_an_earlier_version_is_as_it_was() -> None:
+    """Its factor may be negative."""
+    model = network()
+    state = model.state_dict()
+    assert [name for name in state if "machine" in name] == [
+        "machine_head.weight",
+        "machine_head.bias",
+    ]
+    state["machine_head.weight"] = torch.tensor([[-0.5]])
+    state["machine_head.bias"] = torch.tensor([0.25])
+    model.load_state_dict(state)
+    _, logits = model.heads(torch.ones(1, D))
+    assert logits is not None
+    assert logits.item() == -0.25
 
 
 def test_the_product_head_is_linear_and_has_no_bias() -> None:

@@ -63,6 +63,7 @@ OTHERWISE: dict[str, Any] = {
     "embedding": 64,
     "dropout": 0.2,
     "divide_norm": False,
+    "machine_head": "positive",
     "rate": 16001,
     "channel": 0,
     "domain": "both",

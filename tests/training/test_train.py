@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
 from raysearch.errors import TrialError, UserError
 from raysearch.methods.proposed import OutlierExposureEncoder
 from raysearch.model.encoder import Encoder
 from raysearch.training import checkpoint, learner
 from raysearch.training.conditions import TRAINED
+from raysearch.training.embedding import Embedder
 from raysearch.training.learner import Learner
 from raysearch.training.network import frontend
 from raysearch.training.outcome import Epoch
@@ -325,6 +327,21 @@ def test_losses_of_the_kept_epoch_follow_from_its_weights(
     assert best.val_loss == pytest.approx(of_machine + 0.5 * of_product, rel=1e-5)
     parts = best.train_machine_loss, best.train_product_loss
     assert best.train_loss == pytest.approx((parts[0] or 0) + 0.5 * (parts[1] or 0))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])  # All three draw a factor below 0.
+def test_the_target_is_outside_the_hypersphere(data: TrialData, tmp_path: Path, seed: int) -> None:
+    config = tiny_config(data, epochs=6, batch_size=16, lam=0.1, seed=seed)
+    encoder = train(config, data, ignore, tmp_path).encoder
+    embedder = Embedder(encoder, config.options, data.ids)
+    _, held_out = data.target_parts(0.1, seed)
+    _, others = data.other_parts("own", 0.1, seed)
+
+    def mean_norm(part: Part) -> float:
+        embeddings = embedder.clips(part, part.clips.tolist())
+        return float(np.square(embeddings, dtype=np.float64).sum(axis=2).mean())
+
+    assert mean_norm(held_out) > 1.5 * max(mean_norm(part) for part in others)
 
 
 def test_the_target_is_never_among_the_others(data: TrialData) -> None:
