@@ -19,6 +19,7 @@ from raysearch.storage import AnyPath
 from raysearch.training import checkpoint
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import broadcast
+from raysearch.training.divergence import FAILED, HOPELESS, Divergence
 from raysearch.training.learner import Learner
 from raysearch.training.network import best_device, new_encoder
 from raysearch.training.outcome import Epoch
@@ -37,16 +38,23 @@ class Trained:
     Attributes:
         history: losses of each epoch; empty for a method without a training.
         resumes: number of finished epochs at each resume.
+        untrained: validation loss before the first epoch; None if it was not kept.
     """
 
     encoder: Encoder
     history: tuple[Epoch, ...]
     resumes: tuple[int, ...]
+    untrained: float | None = None
 
     @property
     def best(self) -> Epoch | None:
         """The epoch of least validation loss; None without a training."""
         return min(self.history, key=lambda epoch: epoch.val_loss, default=None)
+
+    @property
+    def remark(self) -> str:
+        """Warning about the training for the readers, else empty."""
+        return Divergence.of(self.untrained, self.history).remark
 
     @property
     def seconds(self) -> float:
@@ -76,8 +84,8 @@ def train(
         rungs: epochs after which the training may be pruned.
 
     Raises:
-        TrialError: the loss is not finite, the GPU is out of memory, or a batch is too small for
-            the workers.
+        TrialError: the loss is not finite or far above that of the untrained network, the GPU is
+            out of memory, or a batch is too small for the workers.
         UserError: the folder holds the encoder of another configuration.
     """
     signature = config.signature()
@@ -88,7 +96,9 @@ def train(
     else:
         run = _Run(config, data, folder, judge, rungs)
         while len(run.history) < config.options.epochs:
+            run.divergence.refuse(HOPELESS)
             report(run.epoch())
+        run.divergence.refuse(FAILED)
         broadcast(run.finish)
     return load_trained(config.options, len(data.ids), folder, signature=signature)
 
@@ -112,7 +122,8 @@ def load_trained(
     """
     tensors, facts = broadcast(lambda: _load_checkpoint(folder / "best.safetensors", signature))
     history = tuple(Epoch(**epoch) for epoch in facts["history"])
-    return Trained(_rebuild(options, products, tensors), history, tuple(facts["resumes"]))
+    encoder = _rebuild(options, products, tensors)
+    return Trained(encoder, history, tuple(facts["resumes"]), facts.get("untrained"))
 
 
 def _rebuild(options: Options, products: int, tensors: Mapping[str, Tensor]) -> Encoder:
@@ -155,6 +166,7 @@ class _Run:
         self.learner = Learner(config, data, pretrained=pretrained)
         self.history: list[Epoch] = []
         self.resumes: list[int] = []
+        self.untrained: float | None = None
         if state is None:
             self.learner.prepare()
         else:
@@ -167,6 +179,7 @@ class _Run:
         self.learner.restore(tensors, facts)
         self.history = [Epoch(**epoch) for epoch in facts["history"]]
         self.resumes = [*facts["resumes"], len(self.history)]
+        self.untrained = facts.get("untrained")
         broadcast(self._save_best)
 
     def finish(self) -> None:
@@ -190,6 +203,9 @@ class _Run:
 
     def _epoch(self) -> Epoch:
         number, start = len(self.history), time.perf_counter()
+        if number == 0:
+            # Draws no random number: the epochs are the same without it.
+            self.untrained = self.learner.validate().total
         lr = self.learner.lr
         training, validation = self.learner.train(number), self.learner.validate()
         if not (math.isfinite(training.total) and math.isfinite(validation.total)):
@@ -212,8 +228,15 @@ class _Run:
         broadcast(self._save)
         return latest
 
+    @property
+    def divergence(self) -> Divergence:
+        """Validation losses against that of the untrained network."""
+        return Divergence.of(self.untrained, self.history)
+
     def _score_at_rung(self, latest: Epoch) -> float | None:
         if self.judge is None or latest.epoch not in self.rungs:
+            return None
+        if self.divergence.exceeds(FAILED):  # A score would make other trials look worse.
             return None
         best = min(self.history, key=lambda epoch: epoch.val_loss)
         if best is latest:
@@ -235,6 +258,7 @@ class _Run:
             "signature": self.signature,
             "history": [asdict(epoch) for epoch in self.history],
             "resumes": self.resumes,
+            "untrained": self.untrained,
         }
 
     def _save(self) -> None:

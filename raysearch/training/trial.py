@@ -96,7 +96,7 @@ def score_validation_clips(
 
 def _result(trained: Trained, rows: Sequence[InlierResult], seconds: float) -> TrialResult:
     return TrialResult(
-        rows=tuple(rows),
+        rows=tuple(_with_remark(row, trained.remark) for row in rows),
         history=trained.history,
         resumes=trained.resumes,
         best_epoch=trained.best.epoch if trained.best else None,
@@ -104,6 +104,10 @@ def _result(trained: Trained, rows: Sequence[InlierResult], seconds: float) -> T
         train_seconds=trained.seconds,
         score_seconds=seconds,
     )
+
+
+def _with_remark(row: InlierResult, remark: str) -> InlierResult:
+    return replace(row, remark="; ".join(filter(None, [row.remark, remark])))
 
 
 def fit_embeddings(

@@ -121,6 +121,7 @@ def pair(data: TrialData, folder: Path) -> dict[str, Any]:
         "moments": broadcast(lambda: moments(folder / "begun")),
         "methods": {name: of_method(data, folder / name, name) for name in METHODS},
         "diverged": failure(lambda: history(data, folder / "diverged", lr=1e30)),
+        "blown": failure(lambda: history(data, folder / "blown", lr=1.0, lam=1e4)),
         "foreign": failure(lambda: history(data, folder / "plain", dropout=0.0, seed=1)),
         "wrapped": sorted(wrapped_state()),
     }
@@ -556,8 +557,12 @@ def test_each_clip_is_embedded_once_and_in_its_place(
 
 @pytest.mark.slow
 def test_what_fails_fails_on_every_worker(two: list[SimpleNamespace]) -> None:
+    assert len({worker.blown for worker in two}) == 1
     for worker in two:
         assert worker.diverged == ("TrialError", "the loss diverged (not finite) in epoch 1")
+        name, message = worker.blown
+        assert name == "TrialError"
+        assert message.startswith("the loss diverged: on the held-out clips it is ")
         name, message = worker.foreign
         assert name == "UserError"
         assert "best.safetensors is of another configuration" in message

@@ -393,6 +393,84 @@ def test_a_later_divergence_leaves_nothing_that_passes_for_finished(
         assert not is_trained(tmp_path)
 
 
+# A loss of 10,000 times the usual size, and a learning rate that no network survives.
+DIVERGING = {"lr": 1.0, "lam": 1e4, "batch_size": 16}
+DIVERGED = (
+    r"^the loss diverged: on the held-out clips it is [\d.]+e\+\d\d at best, "
+    r"and \d{4} without a training$"
+)
+
+
+def test_a_finite_divergence_is_a_failure_with_both_losses(data: TrialData, tmp_path: Path) -> None:
+    ended: list[Epoch] = []
+    with pytest.raises(TrialError, match=DIVERGED):
+        train(tiny_config(data, **DIVERGING), data, ended.append, tmp_path)
+    assert len(ended) == 1  # Ended at once: more than a million times.
+    # The same again, without another epoch.
+    with pytest.raises(TrialError, match=DIVERGED):
+        train(tiny_config(data, **DIVERGING), data, forbidden, tmp_path)
+    assert not is_trained(tmp_path)
+
+
+def test_a_training_that_may_recover_is_refused_at_its_end(
+    data: TrialData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysearch.training.train.HOPELESS", 1e30)
+    judged: list[int] = []
+
+    def judge(_: Encoder, epoch: int) -> float:
+        judged.append(epoch)
+        return 1.0
+
+    config = tiny_config(data, **DIVERGING)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, stop_after(2), tmp_path, judge, {1, 2})
+    _, facts = checkpoint.load(tmp_path / "last.safetensors")
+    resumed: list[Epoch] = []
+    with pytest.raises(TrialError, match=DIVERGED) as caught:
+        train(config, data, resumed.append, tmp_path, judge, {1, 2, 3})
+    assert [epoch.epoch for epoch in resumed] == [3]
+    assert f"{facts['untrained']:.4g} without" in str(caught.value)
+    assert judged == []  # No other trial is pruned for the scores of a diverged one.
+    assert not is_trained(tmp_path)
+
+
+def test_the_loss_without_a_training_is_that_of_the_untrained_network(
+    data: TrialData, tmp_path: Path, whole: Trained
+) -> None:
+    fresh = Learner(tiny_config(data, lr=1e-3), data, pretrained=False).validate()
+    assert whole.untrained == fresh.total
+    resume(data, tmp_path)
+    assert load_trained(TINY, 6, tmp_path).untrained == fresh.total
+
+
+def test_a_training_that_lowers_no_loss_is_remarked(data: TrialData, tmp_path: Path) -> None:
+    config = tiny_config(data, epochs=1, lr=1.0, method="serial_aam")
+    useless = train(config, data, ignore, tmp_path)
+    assert useless.untrained is not None
+    assert useless.best is not None
+    assert useless.untrained < useless.best.val_loss < 10 * useless.untrained
+    assert useless.remark == (
+        f"the training did not lower the loss on the held-out clips: it is "
+        f"{useless.best.val_loss:.4g} at best, and {useless.untrained:.4g} without a training"
+    )
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_loss_without_a_training(
+    data: TrialData, tmp_path: Path, whole: Trained
+) -> None:
+    config = tiny_config(data, lr=1e-3)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, stop_after(1), tmp_path)
+    tensors, facts = checkpoint.load(tmp_path / "last.safetensors")
+    del facts["untrained"]
+    checkpoint.save(tmp_path / "last.safetensors", tensors, facts)
+    resumed = train(config, data, ignore, tmp_path)
+    assert resumed.untrained is None
+    assert resumed.remark == ""
+    assert timeless(resumed) == timeless(whole)
+
+
 def first_epoch(data: TrialData, folder: Path, **options: Any) -> float:
     with pytest.raises(KeyboardInterrupt):
         train(tiny_config(data, epochs=2, **options), data, stop_after(1), folder)

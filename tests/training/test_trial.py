@@ -110,6 +110,16 @@ def test_a_degenerate_fit_is_remarked(result: TrialResult) -> None:
     assert result.rows[2].remark == ""
 
 
+def test_a_training_that_lowers_no_loss_is_remarked_in_every_row(
+    data: TrialData, tmp_path: Path
+) -> None:
+    useless = tiny_config(data, epochs=1, lr=1.0, method="serial_aam")
+    result = run_trial(useless, data, SPECS, lambda _: None, tmp_path)
+    remark = load_trained(useless.options, 6, tmp_path).remark
+    assert remark.startswith("the training did not lower the loss")
+    assert all(row.remark.endswith(remark) for row in result.rows)
+
+
 def test_the_best_row_is_that_of_the_highest_score(result: TrialResult) -> None:
     scores = [row.val_score for row in result.rows if row.val_score is not None]
     assert result.best is not None
