@@ -20,10 +20,12 @@ from raysearch.storage import lock, write_text
 from raysearch.study.context import StudyContext, failed_record
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
+from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import broadcast, rank, world_size
 from raysearch.training.network import check_network
 from raysearch.training.outcome import Epoch
 from raysearch.training.trial import run_trial
+from raysearch.training.weights import check_files, file_hashes
 
 
 def run_worker_trial(
@@ -50,7 +52,7 @@ def run_worker_trial(
         return
     try:
         _restrict_devices(share)
-        if problem := _network_problem(context.config(proposal).options.model_dump_json()):
+        if problem := _network_problem(context.config(proposal)):
             report({"refused": problem})
             return
         record = _complete(context, proposal, share, report)
@@ -140,9 +142,18 @@ def _complete(
     return Record.completed(proposal, config, result, host=host, devices=share.devices)
 
 
-@cache
-def _network_problem(options: str) -> str:
+def _network_problem(config: TrialConfig) -> str:
     """Return why the network of all trials cannot be built; empty if it can."""
+    try:
+        now = file_hashes([config.options])
+        check_files(config.files, now, "the search", "use --fresh to start anew")
+    except UserError as error:
+        return str(error)
+    return _build_problem(config.options.model_dump_json())
+
+
+@cache
+def _build_problem(options: str) -> str:
     try:
         check_network(Options.model_validate_json(options))
     except UserError as error:

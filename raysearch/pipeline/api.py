@@ -18,6 +18,7 @@ from raysearch.study.space import Space
 from raysearch.study.space_files import find_space, load_space
 from raysearch.training.configuration import Configuration, TrialConfig
 from raysearch.training.outcome import Epoch, TrialResult
+from raysearch.training.weights import file_hashes
 
 RESOURCES = {
     "gpus_per_trial": "gpus",
@@ -167,6 +168,7 @@ def run_trial(
         configuration=configuration,
         seed=space.strategy.seed,
         options=options,
+        files=file_hashes([options]),
     )
     encoder = to_path(str(folder)) / config.signature()
     return train_and_score(config, recordings, space.search.specs, on_epoch, encoder)

@@ -11,6 +11,7 @@ from raysearch.pipeline.plan import PlannedEnsemble
 from raysearch.study.folder import LEDGER, StudyFolder
 from raysearch.study.manifest import FILE as MANIFEST
 from raysearch.study.space import Space, check_space
+from raysearch.training.weights import FileHashes, check_files
 
 CHANGEABLE = {"strategy.trials", "strategy.patience", "strategy.warm_start", "tracking"}
 """Keys of a space that may change when a study is resumed: length, warm start, tracking."""
@@ -19,8 +20,13 @@ CHANGEABLE = {"strategy.trials", "strategy.patience", "strategy.warm_start", "tr
 REMEDY = "use --fresh to start anew or --name to keep both"
 
 
-def check_same_space(folder: UPath, space: Space) -> None:
+def check_same_space(folder: UPath, space: Space, files: FileHashes | None = None) -> None:
     """Refuse to mix two studies with different spaces in one folder.
+
+    Args:
+        folder: of the study.
+        space: of this run.
+        files: hashes of the files that the space names; a file may have moved, but not changed.
 
     Raises:
         UserError: the folder holds another study, or other files.
@@ -32,13 +38,32 @@ def check_same_space(folder: UPath, space: Space) -> None:
     # Parsed, since an older version wrote fewer options.
     stored = check_space(study.manifest.space, str(study.path / "study.json"))
     before, now = (_flat(each.model_dump(mode="json", by_alias=True)) for each in (stored, space))
+    files = kept_files(study, files or {})
+    check_files(study.manifest.files, files, str(study.path), REMEDY)
     for key in sorted(before.keys() | now.keys()):
         changeable = key in CHANGEABLE or key.startswith("strategy.finalists")
-        if not changeable and before.get(key) != now.get(key):
+        if not changeable and _content(before.get(key), files) != _content(now.get(key), files):
             raise UserError(
                 f"{study.path} was begun with {key} = {before.get(key)}, now it is "
                 f"{now.get(key)}; {REMEDY}"
             )
+
+
+def kept_files(study: StudyFolder, files: FileHashes) -> FileHashes:
+    """Return the hashes of files with which a study is begun or taken up.
+
+    Args:
+        study: new, or in the folder already.
+        files: hashes of the files that the space names now.
+
+    Returns:
+        Those of an earlier study as well; none if it is of a version without hashes, whose encoders
+        have signatures of paths.
+    """
+    if not study.exists():
+        return files
+    before = study.manifest.files
+    return {**before, **files} if before else {}
 
 
 def check_same_recordings(folder: UPath, fingerprint: str) -> None:
@@ -133,6 +158,13 @@ def _remove(path: UPath) -> None:
 def _check_empty(folder: UPath) -> None:
     if folder.exists() and any(path.name != LEDGER for path in storage.children(folder)):
         raise UserError(f"{folder} is not empty and no study; choose another --name or --out")
+
+
+def _content(value: Any, files: FileHashes) -> Any:
+    """Return the hash of what a value of a space names, else the value."""
+    if isinstance(value, list):
+        return [_content(each, files) for each in value]
+    return files.get(value, value) if isinstance(value, str) else value
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -62,4 +62,5 @@ def open_recordings(
     recordings = open_data(source)
     if recordings.fingerprint != study.winner.data:
         raise UserError(f"{source.root}: not the recordings that {study.folder} was searched on")
-    return StudyContext(study.folder, source, recordings.fingerprint, space), recordings
+    fingerprint = recordings.fingerprint
+    return StudyContext(study.folder, source, fingerprint, space, manifest.files), recordings

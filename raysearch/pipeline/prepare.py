@@ -25,6 +25,7 @@ from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.study.context import StudyContext
 from raysearch.study.manifest import ClipCounts, Manifest, TestClips, library_versions
 from raysearch.study.space import Space
+from raysearch.training.weights import FileHashes
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class Prepared:
         planned: the study.
         source: of the recordings.
         index: of the recordings.
+        files: hashes of the files that the space names.
     """
 
     planned: PlannedStudy
     source: Source
     index: Index
+    files: FileHashes
 
     @property
     def folder(self) -> UPath:
@@ -155,7 +158,7 @@ def create_study(
     space, source, study = context.space, context.source, context.study
     if fresh and study.exists():
         clear_study(context.folder)
-    check_same_space(context.folder, space)
+    check_same_space(context.folder, space, context.files)
     check_same_recordings(context.folder, data.fingerprint)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     study.create(
@@ -168,6 +171,7 @@ def create_study(
             ground_truth=str(source.ground_truth) if source.ground_truth else None,
             allow_defects=source.allow_defects,
             fingerprint=data.fingerprint,
+            files=dict(context.files),
             clips=_counts(data),
             plain_layout_rule=f"{PLAIN_RULE}; seed 0",
             space_file=space_file,

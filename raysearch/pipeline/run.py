@@ -20,6 +20,7 @@ from raysearch.pipeline.earlier_study import (
     check_same_space,
     clear_other_space,
     discard_new_study,
+    kept_files,
 )
 from raysearch.pipeline.execute import execute
 from raysearch.pipeline.plan import Plan, PlannedEnsemble, PlannedStudy, plan_run
@@ -37,6 +38,7 @@ from raysearch.search.warm_start import check_unseen, merge_starts, paper_start,
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
 from raysearch.study.winner import read_frozen
+from raysearch.training.weights import file_hashes
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +103,7 @@ def run_plan(
             if study.planned.encoder_from is not None:
                 clear_other_space(study.folder, study.space)
             if not (request.fresh and StudyFolder(study.folder).exists()):
-                check_same_space(study.folder, study.space)
+                check_same_space(study.folder, study.space, study.files)
         with connect_to_ray(
             request.address, request.resources, dashboard=request.dashboard
         ) as connection:
@@ -149,7 +151,8 @@ def _prepare(request: Request, studies: Sequence[PlannedStudy]) -> list[Prepared
             indices[key] = check_recordings(source, space)
         fresh = request.fresh and StudyFolder(planned.folder).exists()
         check_networks(space, thoroughly=fresh)
-        prepared.append(Prepared(planned, source, indices[key]))
+        files = file_hashes(space.trial_options())
+        prepared.append(Prepared(planned, source, indices[key], files))
     return prepared
 
 
@@ -177,7 +180,9 @@ def _create(
     studies = []
     for study in prepared:
         data = opened[study.source]
-        context = StudyContext(study.folder, study.source, data.fingerprint, study.space)
+        earlier = StudyFolder(study.folder)
+        files = study.files if request.fresh else kept_files(earlier, study.files)
+        context = StudyContext(study.folder, study.source, data.fingerprint, study.space, files)
         create_study(
             context,
             data,

@@ -115,7 +115,7 @@ def _queue(study: StudyFolder, manifest: Manifest) -> TrialQueue:
     # The recordings are not read: they may be missing on this host.
     data = UPath(manifest.data)
     source = make_source(data, manifest.machine, space.validation_ids, space.source_options)
-    return read_queue(StudyContext(study.path, source, manifest.fingerprint, space))
+    return read_queue(StudyContext(study.path, source, manifest.fingerprint, space, manifest.files))
 
 
 def show(statuses: Sequence[Status], console: Console) -> None:

@@ -3,7 +3,8 @@
 The driver writes the record of a trial that was pruned or whose process was killed.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from upath import UPath
 
@@ -26,12 +27,14 @@ class StudyContext:
         source: of the recordings.
         fingerprint: of the recordings.
         space: search space.
+        files: hashes of the files that the space names, see `TrialConfig`.
     """
 
     folder: UPath
     source: Source
     fingerprint: str
     space: Space
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def absolute(self) -> "StudyContext":
         """Return the context with an absolute folder, for processes in other working folders."""
@@ -70,7 +73,8 @@ class StudyContext:
     def config(self, proposal: Proposal) -> TrialConfig:
         """Return the configuration of a proposal's encoder."""
         machine, data = self.source.machine, self.fingerprint
-        return proposal.config(machine, data, self.seed, self.options)
+        config = proposal.config(machine, data, self.seed, self.options)
+        return config.model_copy(update={"files": dict(self.files)}) if self.files else config
 
     def encoder(self, proposal: Proposal) -> UPath:
         """Return the folder of the checkpoints of a proposal's encoder."""

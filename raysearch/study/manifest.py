@@ -55,6 +55,8 @@ class Manifest(_Content):
         ground_truth: folder of the ground truth if it is outside of `data`.
         allow_defects: True leaves defective files out; False stops the run.
         fingerprint: of the recordings of the search.
+        files: value of an option -> hash of the files that it names; empty for studies of versions
+            without hashes.
         clips: numbers of clips; None for studies of versions without counts.
         plain_layout_rule: rule that selects the test clips of the plain layout.
         space_file: path as the user wrote it.
@@ -74,6 +76,7 @@ class Manifest(_Content):
     ground_truth: str | None = None
     allow_defects: bool = False
     fingerprint: str
+    files: dict[str, str] = Field(default_factory=dict)
     clips: ClipCounts | None = None
     plain_layout_rule: str = ""
     space_file: str

@@ -85,6 +85,8 @@ class TrialConfig(Strict):
         configuration: the sampled hyperparameters.
         seed: of split, initial weights, crops and Mixup.
         options: of the trial, those of the configuration among them.
+        files: hashes of the files that values of options name; a value without a hash, as in
+            studies of earlier versions, stands for itself.
     """
 
     machine: str
@@ -92,6 +94,7 @@ class TrialConfig(Strict):
     configuration: Configuration
     seed: int = Field(ge=0)
     options: Options
+    files: dict[str, str] = Field(default_factory=dict)
 
     @property
     def lr(self) -> float:
@@ -115,9 +118,11 @@ class TrialConfig(Strict):
         """Return the hash of the settings that define the encoder, the name of its folder.
 
         The hash of a flat dump: the signatures of trained encoders must not change with the
-        classes.
+        classes. Files count by their content, wherever they are.
         """
         options = self.options.model_dump(exclude=set(SCORING_ONLY))
+        for name in ("pretrained", "backbone"):
+            options[name] = self.files.get(options[name], options[name])
         defaults = {name: Options.model_fields[name].default for name in LATER}
         sampled = {name: getattr(self.configuration, name) for name in ("lr", "batch_size", "lam")}
         flat = {

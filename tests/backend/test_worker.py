@@ -20,6 +20,7 @@ from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.configuration import Configuration
 from raysearch.training.state import read_progress
+from raysearch.training.weights import file_hashes
 from tests.records import make_manifest, make_space
 from tests.tiny import TINY, VALIDATION_IDS
 
@@ -294,3 +295,22 @@ def test_a_network_that_no_trial_can_train_is_told_and_is_no_trials_failure(
     assert reports[0]["refused"].startswith("n_mels=2000 is too many for n_fft=")
     assert StudyFolder(context.folder).record(3) is None
     assert not (context.folder / "encoders").exists()
+
+
+def test_weights_that_were_replaced_during_a_search_are_refused(
+    context: StudyContext, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"of the beginning")
+    options = context.options.model_copy(update={"pretrained": str(weights)})
+    space = context.space.model_copy(update={"fixed": options})
+    by_path = replace(context, space=space)
+    context = replace(by_path, files=file_hashes([options]))
+    assert context.config(PROPOSAL).signature() != by_path.config(PROPOSAL).signature()
+    weights.write_bytes(b"of another training")
+    reports: Reports = []
+    run_worker_trial(context, PROPOSAL, SHARE, reports.append)
+    assert reports[0]["refused"].startswith(
+        f"{weights} holds other weights than when the search was begun (sha256 "
+    )
+    assert StudyFolder(context.folder).record(3) is None

@@ -8,6 +8,7 @@ import pytest
 from upath import UPath
 
 from raysearch import storage
+from raysearch.config import Options
 from raysearch.data.dataset import Source
 from raysearch.errors import DataError, UserError
 from raysearch.pipeline import prepare
@@ -16,6 +17,7 @@ from raysearch.pipeline.earlier_study import (
     check_same_space,
     clear_study,
     discard_new_study,
+    kept_files,
 )
 from raysearch.pipeline.prepare import check_recordings, study_lock
 from raysearch.storage import to_path
@@ -24,6 +26,7 @@ from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal
 from raysearch.study.space import Space
 from raysearch.training.configuration import Configuration
+from raysearch.training.weights import file_hashes
 from tests.records import complete, make_manifest, make_space, row
 from tests.tiny import open_valve
 
@@ -126,6 +129,37 @@ def test_another_space_is_not_mixed_into_a_study(
         check_same_space(folder, make_space(**changes))
     assert str(caught.value).startswith(f"{folder} was begun with {said}")
     assert str(caught.value).endswith("use --fresh to start anew or --name to keep both")
+
+
+def of_weights(path: Path, content: bytes) -> tuple[Space, dict[str, str]]:
+    """Return a space whose networks begin with a file, and the hash of the file."""
+    path.write_bytes(content)
+    space = make_space().model_copy(update={"fixed": Options(pretrained=str(path))})
+    return space, file_hashes(space.trial_options())
+
+
+def test_weights_may_move_but_not_change(folder: UPath, tmp_path: Path) -> None:
+    space, files = of_weights(tmp_path / "a.safetensors", b"one")
+    StudyFolder(folder).create(make_manifest(space, files=files))
+    check_same_space(folder, space, files)
+    moved, moved_files = of_weights(tmp_path / "b.safetensors", b"one")
+    check_same_space(folder, moved, moved_files)
+    # Proposals may name the earlier path.
+    assert kept_files(StudyFolder(folder), moved_files) == files | moved_files
+    with pytest.raises(UserError, match=r"a.safetensors holds other weights than when .* begun"):
+        check_same_space(folder, *of_weights(tmp_path / "a.safetensors", b"three"))
+    with pytest.raises(UserError, match=r"was begun with fixed.pretrained = .*a.safetensors, now"):
+        check_same_space(folder, *of_weights(tmp_path / "b.safetensors", b"three"))
+
+
+def test_a_study_without_hashes_keeps_its_signatures(folder: UPath, tmp_path: Path) -> None:
+    space, files = of_weights(tmp_path / "a.safetensors", b"one")
+    assert kept_files(StudyFolder(folder), files) == files
+    StudyFolder(folder).create(make_manifest(space))
+    check_same_space(folder, space, files)
+    assert kept_files(StudyFolder(folder), files) == {}
+    with pytest.raises(UserError, match=r"was begun with fixed.pretrained"):
+        check_same_space(folder, *of_weights(tmp_path / "b.safetensors", b"one"))
 
 
 def test_trials_patience_warm_start_and_finalists_may_change(folder: UPath) -> None:
