@@ -129,6 +129,8 @@ class Options(Strict):
         weight_decay: of AdamW.
         validation_share: share of each ID's training clips that choose the epoch and fit the
             inlier models.
+        validation_segments: segments of such a clip in the validation loss: the first, or as many
+            as cover the clip.
         precision: auto is bf16 on CUDA and fp32 elsewhere.
         inlier_fit: training clips that inlier models are fitted on: the validation share (as the
             paper) or all.
@@ -170,6 +172,7 @@ class Options(Strict):
     ddcsad_score_weight: float = Field(0.5, ge=0, le=1)
     weight_decay: float = Field(0.0, ge=0)
     validation_share: float = Field(0.1, gt=0, lt=1)
+    validation_segments: Literal["first", "all"] = "first"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     inlier_fit: Literal["validation", "all"] = "validation"
     reg_covar: float = Field(1e-6, ge=0)
@@ -253,7 +256,7 @@ SCORING_ONLY = frozenset(
 LATER = frozenset(
     {
         *("machine_loss", "machine_head", "product_mask", "aam_margin", "aam_scale"),
-        *("ddcsad_metric", "ddcsad_metric_weight"),
+        *("ddcsad_metric", "ddcsad_metric_weight", "validation_segments"),
     }
 )
 """Options that the first version did not have; a signature leaves them out at their defaults."""

@@ -26,6 +26,11 @@ class Part:
     mean: float
     std: float
 
+    def cut(self, index: int, segment: int, start: int) -> Float32:
+        """Return (segment,) normalised samples of a clip from a start on."""
+        wave = repeat(self.store.waveform(index), segment)
+        return normalise(wave[start : start + segment], self.mean, self.std)
+
     def crop(self, index: int, segment: int, position: float) -> Float32:
         """Return (segment,) normalised samples of a clip.
 
@@ -185,10 +190,18 @@ def training_batches(
         yield Batch(np.stack(crops), np.concatenate([clips.products[order[rows]], unknown]))
 
 
-def validation_batches(clips: ClipSet, *, batch_size: int, segment: int) -> Iterator[Batch]:
+def validation_batches(
+    clips: ClipSet, *, batch_size: int, segment: int, whole: bool = False
+) -> Iterator[Batch]:
     """Yield the first segment of every validation clip of the target, and at most as many others.
 
     Other machine types and their product IDs take turns, so that each is represented.
+
+    Args:
+        clips: validation clips.
+        batch_size: upper bound of B.
+        segment: T.
+        whole: yield as many segments of a clip as cover it, with the least overlap.
     """
     target = clips.target
     groups = [group for part in clips.others for group in _group_by_id(part)]
@@ -200,10 +213,22 @@ def validation_batches(clips: ClipSet, *, batch_size: int, segment: int) -> Iter
     ][: target.clips.size]
     rows = [(target, i, int(clips.products[i])) for i in target.clips]
     rows += [(part, i, -1) for part, i in pool]
-    for start in range(0, len(rows), batch_size):
-        chunk = rows[start : start + batch_size]
-        waves = np.stack([part.crop(index, segment, 0.0) for part, index, _ in chunk])
-        yield Batch(waves, np.array([product for _, _, product in chunk], np.int64))
+    cuts = [
+        (part, index, product, start)
+        for part, index, product in rows
+        for start in (_covering(part, index, segment) if whole else [0])
+    ]
+    for first in range(0, len(cuts), batch_size):
+        chunk = cuts[first : first + batch_size]
+        waves = np.stack([part.cut(index, segment, start) for part, index, _, start in chunk])
+        yield Batch(waves, np.array([product for _, _, product, _ in chunk], np.int64))
+
+
+def _covering(part: Part, index: int, segment: int) -> list[int]:
+    """Return the starts of as many segments of a clip as cover it."""
+    length = max(segment, part.store.waveform(index).size)
+    starts: list[int] = segment_starts(length, segment, -(-length // segment)).tolist()
+    return starts
 
 
 def _group_by_id(part: Part) -> list[tuple[Part, list[int]]]:

@@ -94,9 +94,13 @@ class Feed:
 
     def validation(self) -> Iterator[Batch]:
         """Yield the batches of the validation."""
+        options = self.config.options
         for number, clips in enumerate(self.held_out):
             for batch in validation_batches(
-                clips, batch_size=EVALUATION_BATCH, segment=self.config.options.segment
+                clips,
+                batch_size=EVALUATION_BATCH,
+                segment=options.segment,
+                whole=options.validation_segments == "all",
             ):
                 yield _of_network(batch, number) if self.per_product else batch
 

@@ -130,23 +130,28 @@ class Learner:
         return meter.means()
 
     def validate(self) -> Means:
-        """Compute the losses of the held-out clips. Collective."""
+        """Compute the losses of the held-out clips, where both classes count half. Collective."""
         self.network.eval()
-        meter = _Meter(self.weights, self.device)
+        meters = _Meter(self.weights, self.device), _Meter(self.weights, self.device)
         # Validation selects the epoch, so it computes in full precision, as scoring does.
         with torch.inference_mode(), full_precision():
             for batch in self.feed.validation():
-                size, targets = len(batch.products), int((batch.products >= 0).sum())
-                counts = {
-                    name: targets if name in self.method.over_targets else size
-                    for name in self.weights
-                }
-                if rank() < size:
-                    losses, _ = self._losses(batch, None, 0)
-                else:  # fewer samples than workers
-                    losses = {name: torch.zeros((), device=self.device) for name in counts}
-                meter.add(losses, counts)
-        return meter.means()
+                for meter, samples in zip(meters, split_classes(batch), strict=True):
+                    if len(samples.products):
+                        self._measure(samples, meter)
+        return _balance(*meters)
+
+    def _measure(self, batch: Batch, meter: "_Meter") -> None:
+        """Add the losses of a batch of one class to its meter."""
+        size, targets = len(batch.products), int((batch.products >= 0).sum())
+        counts = {
+            name: targets if name in self.method.over_targets else size for name in self.weights
+        }
+        if rank() < size:
+            losses, _ = self._losses(batch, None, 0)
+        else:  # fewer samples than workers
+            losses = {name: torch.zeros((), device=self.device) for name in counts}
+        meter.add(losses, counts)
 
     def _losses(
         self, batch: Batch, generator: torch.Generator | None, number: int
@@ -222,6 +227,20 @@ def sum_losses(losses: Losses, weights: Mapping[str, float]) -> Tensor:
     return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
 
 
+def split_classes(batch: Batch) -> tuple[Batch, Batch]:
+    """Split a batch into the samples of the target and all others."""
+    is_target = batch.products >= 0
+    targets, others = (
+        Batch(
+            batch.waveforms[rows],
+            batch.products[rows],
+            None if batch.networks is None else batch.networks[rows],
+        )
+        for rows in (is_target, ~is_target)
+    )
+    return targets, others
+
+
 class _Meter:
     """Means of the losses over samples, summed on the device so that no step synchronises.
 
@@ -245,3 +264,16 @@ class _Meter:
             for total, (name, count) in zip(sums, self.counts.items(), strict=True)
         }
         return Means(sum(self.weights[name] * mean for name, mean in parts.items()), parts)
+
+
+def _balance(targets: _Meter, others: _Meter) -> Means:
+    """Return means in which both classes count half, as in the batches of a training.
+
+    Fewer clips of other machine types than of the target may be held out.
+    """
+    of_targets, of_others = targets.means().parts, others.means().parts
+    parts = {
+        name: (mean + of_others[name]) / 2 if others.counts[name] else mean
+        for name, mean in of_targets.items()
+    }
+    return Means(sum(targets.weights[name] * mean for name, mean in parts.items()), parts)

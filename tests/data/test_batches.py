@@ -244,6 +244,26 @@ def test_validation_is_the_same_every_time_and_starts_at_the_beginning() -> None
     assert batch.products.tolist() == [0]
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_validation_may_hear_clips_to_their_ends(batch_size: int) -> None:
+    target = part_of([np.arange(9), np.arange(100, 108), np.arange(200, 203)])
+    clips = ClipSet(target, np.arange(3, dtype=np.int64), [part_of([np.arange(300, 305)])])
+    batches = list(validation_batches(clips, batch_size=batch_size, segment=SEGMENT, whole=True))
+    assert all(len(batch.products) <= batch_size for batch in batches)
+    waves = [wave for batch in batches for wave in batch.waveforms.tolist()]
+    products = [product for batch in batches for product in batch.products.tolist()]
+    assert list(zip(products, waves, strict=True)) == [
+        (0, [0, 1, 2, 3]),
+        (0, [2, 3, 4, 5]),
+        (0, [5, 6, 7, 8]),
+        (1, [100, 101, 102, 103]),
+        (1, [104, 105, 106, 107]),
+        (2, [200, 201, 202, 200]),
+        (-1, [300, 301, 302, 303]),
+        (-1, [301, 302, 303, 304]),
+    ]
+
+
 # Segments
 
 

@@ -80,6 +80,7 @@ OTHERWISE: dict[str, Any] = {
     "mixup_alpha": 0.3,
     "weight_decay": 0.01,
     "validation_share": 0.2,
+    "validation_segments": "all",
     "precision": "fp32",
     "inlier_fit": "all",
     "reg_covar": 1e-3,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.data.batches import Part
+from raysearch.data.batches import Batch, Part
 from raysearch.data.dataset import TrialData
 from raysearch.errors import TrialError, UserError
 from raysearch.methods.proposed import OutlierExposureEncoder
@@ -342,6 +342,44 @@ def test_the_target_is_outside_the_hypersphere(data: TrialData, tmp_path: Path, 
         return float(np.square(embeddings, dtype=np.float64).sum(axis=2).mean())
 
     assert mean_norm(held_out) > 1.5 * max(mean_norm(part) for part in others)
+
+
+def test_the_validation_hears_the_first_segment_or_all(data: TrialData) -> None:
+    learners = {
+        segments: Learner(tiny_config(data, validation_segments=segments), data, pretrained=False)
+        for segments in ("first", "all")
+    }
+    # Clips of 3 s, segments of 0.5 s; six clips of the target, and as many others.
+    counts = {
+        segments: sum(len(batch.products) for batch in learner.feed.validation())
+        for segments, learner in learners.items()
+    }
+    assert counts == {"first": 12, "all": 72}
+    assert learners["first"].validate() != learners["all"].validate()
+
+
+@pytest.mark.parametrize("mask", ["target", "all"])
+def test_both_classes_count_half_in_the_validation(data: TrialData, mask: str) -> None:
+    """Of another machine type two clips are held out, of the target six."""
+    store = data.others[0]
+    assert [clip.id for clip in store.clips[: 2 * TRAIN_CLIPS]] == [*"0" * 8, *"1" * 8]
+    few = replace(data, others=(replace(store, clips=store.clips[: 2 * TRAIN_CLIPS]),))
+    config = tiny_config(few, lam=0.5, product_mask=mask)
+    learner = Learner(config, few, pretrained=False)
+    (whole,) = learner.feed.validation()
+    assert sorted(whole.products) == [-1, -1, *range(6)]
+    means = learner.validate()
+    sums: dict[str, list[list[float]]] = {name: [[], []] for name in means.parts}
+    with torch.inference_mode():
+        for k, product in enumerate(whole.products):
+            sample = Batch(whole.waveforms[[k]], whole.products[[k]])
+            for name, loss in learner._losses(sample, None, 0)[0].items():
+                sums[name][int(product < 0)].append(float(loss))
+    for name, (of_target, of_others) in sums.items():
+        expected = np.mean(of_target)
+        if name not in learner.method.over_targets:
+            expected = (expected + np.mean(of_others)) / 2
+        assert means.parts[name] == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_target_is_never_among_the_others(data: TrialData) -> None:
