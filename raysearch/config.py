@@ -93,6 +93,8 @@ class Options(Strict):
             folder.
         pretrained: True loads timm's weights, False starts at random, a path loads that file.
         embedding: dimensions of the embedding, D.
+        neck: one non-linear transformation and a linear one, as in the first author's recipes, or
+            two non-linear ones, as in the paper.
         dropout: probability, before the neck.
         divide_norm: the machine head sees ||f||^2 / D rather than ||f||^2.
         machine_head: sign of the factor a in the machine logit a ||f||^2 + b: `signed` begins above
@@ -146,6 +148,7 @@ class Options(Strict):
     backbone: str = "tf_efficientnet_b0.ns_jft_in1k"
     pretrained: bool | str = True
     embedding: int = Field(128, gt=0)
+    neck: Literal["recipe", "paper"] = "recipe"
     dropout: float = Field(0.3, ge=0, lt=1)
     divide_norm: bool = True
     machine_head: Literal["signed", "positive"] = "signed"
@@ -256,7 +259,7 @@ SCORING_ONLY = frozenset(
 LATER = frozenset(
     {
         *("machine_loss", "machine_head", "product_mask", "aam_margin", "aam_scale"),
-        *("ddcsad_metric", "ddcsad_metric_weight", "validation_segments"),
+        *("ddcsad_metric", "ddcsad_metric_weight", "neck", "validation_segments"),
     }
 )
 """Options that the first version did not have; a signature leaves them out at their defaults."""

@@ -52,7 +52,8 @@ class Encoder(nn.Module):
 class BackboneEncoder(Encoder):
     """A backbone with a neck; a method adds its heads.
 
-    The neck is that of the first author's recipes: Dropout, Linear, BatchNorm, PReLU, Linear.
+    The neck is that of the first author's recipes: Dropout, Linear, BatchNorm, PReLU, Linear. The
+    paper has two non-linear transformations: BatchNorm and PReLU follow the second Linear as well.
     """
 
     def __init__(self, options: Options, *, pretrained: bool | str) -> None:
@@ -73,9 +74,9 @@ class BackboneEncoder(Encoder):
         self.neck = nn.Sequential(
             nn.Dropout(options.dropout),
             nn.Linear(features(self.backbone), options.embedding),
-            nn.BatchNorm1d(options.embedding),
-            nn.PReLU(),
+            *_non_linearity(options.embedding),
             nn.Linear(options.embedding, options.embedding),
+            *(() if options.neck == "recipe" else _non_linearity(options.embedding)),
         )
         self.to(memory_format=torch.channels_last)
 
@@ -84,3 +85,7 @@ class BackboneEncoder(Encoder):
         features = self.backbone(spectrograms.contiguous(memory_format=torch.channels_last))
         embeddings: Tensor = self.neck(features)
         return embeddings.float()
+
+
+def _non_linearity(size: int) -> tuple[nn.Module, nn.Module]:
+    return nn.BatchNorm1d(size), nn.PReLU()

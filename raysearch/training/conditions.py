@@ -22,6 +22,7 @@ CONDITIONS: Mapping[str, tuple[str, frozenset[Value]]] = {
     "precision": ("method", TRAINED),
     "validation_segments": ("method", TRAINED),
     "embedding": ("method", WITH_BACKBONE),
+    "neck": ("method", WITH_BACKBONE),
     "dropout": ("method", WITH_BACKBONE),
     "backbone": ("method", WITH_BACKBONE | {"frozen"}),
     "pretrained": ("method", WITH_BACKBONE | {"frozen"}),

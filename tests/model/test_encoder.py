@@ -58,6 +58,24 @@ def test_the_default_backbone_is_known_and_its_neck_is_that_of_the_recipes() -> 
     assert (second.in_features, second.out_features) == (128, 128)
 
 
+def test_the_neck_of_the_paper_has_a_second_non_linear_transformation() -> None:
+    recipe = encoder()
+    torch.manual_seed(0)
+    options = Options(backbone="test_resnet", embedding=D, neck="paper")
+    paper = BackboneEncoder(options, pretrained=False)
+    *rest, norm, activation = paper.neck
+    assert [type(layer) for layer in rest] == [type(layer) for layer in recipe.neck]
+    assert isinstance(norm, nn.BatchNorm1d)
+    assert norm.num_features == D
+    assert isinstance(activation, nn.PReLU)
+    # The layers of the recipes begin with the same weights under the same names.
+    state = paper.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in recipe.state_dict().items())
+    linear = recipe.embed(spectrograms())
+    expected = torch.nn.functional.prelu(linear / (1 + norm.eps) ** 0.5, activation.weight)
+    torch.testing.assert_close(paper.eval().embed(spectrograms()), expected)
+
+
 def test_in_evaluation_an_embedding_does_not_depend_on_its_batch() -> None:
     model, batch = encoder(), spectrograms()
     with torch.inference_mode():

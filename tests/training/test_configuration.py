@@ -61,6 +61,7 @@ OTHERWISE: dict[str, Any] = {
     "backbone": "test_efficientnet",
     "pretrained": False,
     "embedding": 64,
+    "neck": "paper",
     "dropout": 0.2,
     "divide_norm": False,
     "machine_head": "positive",
