@@ -185,7 +185,7 @@ class Learner:
     def prepare(self) -> None:
         """Let the encoder depend on the recordings before its first epoch."""
         self.encoder.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), full_precision():
             self.encoder.prepare(
                 TrainingInput(
                     self.frontend(torch.from_numpy(batch.waveforms).to(self.device)),

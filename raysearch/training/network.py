@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -20,12 +21,13 @@ def best_device() -> torch.device:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Compute in full float32 in this block, on a GPU too.
+    """Compute in full float32 in this block, on every device.
 
-    By default PyTorch lets convolutions round to TF32, which keeps 10 bits of 23.
+    By default PyTorch lets convolutions on a GPU round to TF32, which keeps 10 bits of 23. A
+    program that lowers `torch.set_float32_matmul_precision` has matrix products rounded as well, on
+    a CPU to bfloat16.
     """
-    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    settings = (convolutions, torch.backends.cuda.matmul)
+    settings = _precision_settings()
     before = [setting.fp32_precision for setting in settings]
     try:
         for setting in settings:
@@ -34,6 +36,15 @@ def full_precision() -> Iterator[None]:
     finally:
         for setting, precision in zip(settings, before, strict=True):
             setting.fp32_precision = precision
+
+
+def _precision_settings() -> tuple[Any, ...]:
+    """Return the settings of the precision of float32, for products and convolutions."""
+    backends: Any = torch.backends
+    return (
+        *(backends.cudnn.conv, backends.cuda.matmul),
+        *(backends.mkldnn.conv, backends.mkldnn.matmul),
+    )
 
 
 def frontend(options: Options) -> LogMel:

@@ -700,4 +700,11 @@ def test_validation_is_computed_without_tf32(data: TrialData) -> None:
     learner.train(0)
     learner.validate()
     assert seen == {(True, before), (False, "ieee")}
+    # Centroids are means of embeddings.
+    learner = Learner(tiny_config(data, method="ddcsad"), data, pretrained=False)
+    prepared: set[str] = set()
+    backbone = learner.encoder.of_product(0).get_submodule("backbone")
+    backbone.register_forward_hook(lambda *_: prepared.add(flag.fp32_precision))
+    learner.prepare()
+    assert prepared == {"ieee"}
     assert flag.fp32_precision == before
