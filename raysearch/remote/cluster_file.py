@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from raysearch.errors import UserError, one_line
+from raysearch.study.strict_yaml import check_keys
 
 DASHBOARD_PORT = 8265
 """Default port of the dashboard of `ray start`."""
@@ -87,10 +88,12 @@ def read_cluster_file(path: Path) -> ClusterFile:
     """Read a cluster file.
 
     Raises:
-        UserError: the file is missing, no YAML, or no cluster file.
+        UserError: the file is missing, no YAML, or no cluster file; a key stands twice.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        text = path.read_text()
+        check_keys(text, f"--cluster {path}")
+        content = yaml.safe_load(text)
     except OSError as error:
         raise UserError(
             f"--cluster {path}: cannot be read ({error.strerror}); name the file that "

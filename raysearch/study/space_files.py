@@ -8,6 +8,7 @@ import yaml
 
 from raysearch.errors import UserError, one_line
 from raysearch.study.space import Space, check_space
+from raysearch.study.strict_yaml import read_yaml
 
 
 def find_space(machine: str, requested: Path | None) -> Path:
@@ -44,7 +45,7 @@ def load_space(path: Path) -> Space:
         UserError: the file is invalid; the message names file and key.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = read_yaml(path.read_text(), str(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -101,3 +101,10 @@ def test_the_places_that_every_node_knows(home: Path) -> None:
     command = "echo 'export RAYSEARCH_DATA=s3://b/data RAYSEARCH_OUT=/mnt/runs' > env"
     file = read_cluster_file(write(home, setup_commands=[command]))
     assert file.environment == {"RAYSEARCH_DATA": "s3://b/data", "RAYSEARCH_OUT": "/mnt/runs"}
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line(home: Path) -> None:
+    path = write(home)
+    path.write_text(path.read_text() + "\nmax_workers: 1\nmax_workers: 2\n")
+    with pytest.raises(UserError, match=r"yaml:\d+: max_workers: the key stands in line \d+"):
+        read_cluster_file(path)
