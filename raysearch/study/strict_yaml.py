@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -20,7 +20,7 @@ _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)$")
 class _Loader(yaml.SafeLoader):
     """Loader that takes 010 and 1:30 as text; by the rules of YAML they are 8 and 90."""
 
-    yaml_implicit_resolvers: ClassVar = {
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as PyYAML declares it)
         first: [(tag, _INT if tag == _INT_TAG else pattern) for tag, pattern in resolvers]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
