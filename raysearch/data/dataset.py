@@ -1,7 +1,7 @@
 """Recordings of a search, without any test clip of a test ID."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
@@ -168,7 +168,32 @@ def _validation_labels(source: Source, index: Index) -> dict[tuple[str, str], in
     if all(clip.label is not None for clip in tests):
         return {}
     folder = source.ground_truth or source.root
-    return read_ground_truth(folder, source.machine, source.validation_ids)
+    labels = read_ground_truth(folder, source.machine, source.validation_ids)
+    for identity in source.validation_ids:
+        _check_names(identity, [clip for clip in tests if clip.id == identity], labels, folder)
+    return labels
+
+
+def _check_names(
+    identity: str,
+    tests: Sequence[Clip],
+    labels: Mapping[tuple[str, str], int],
+    folder: AnyPath,
+) -> None:
+    """Refuse ground truth of an ID that names none of its clips, or one otherwise than its name."""
+    named = [name for key, name in labels if key == identity]
+    if named and tests and not {clip.name for clip in tests}.intersection(named):
+        raise DataError(
+            f"the ground truth of ID {identity} in {folder} names none of its test clips: it has "
+            f"{named[0]}, the recordings have {tests[0].name}"
+        )
+    for clip in tests:
+        label = labels.get((identity, clip.name), clip.label)
+        if clip.label is not None and label != clip.label:
+            raise DataError(
+                f"{clip.path} has the label {clip.label} by its name, but {label} by the ground "
+                f"truth in {folder}; remove the wrong one"
+            )
 
 
 def open_data(

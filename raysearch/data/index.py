@@ -7,12 +7,20 @@ here; `store` opens the audio. `read_ground_truth` reads labels that the names l
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from raysearch.config import id_order
+from raysearch.data.labels import (
+    LIST_2020,
+    OTHER_TRUTHS,
+    Label,
+    file_id,
+    read_labels,
+    read_list_2020,
+)
 from raysearch.errors import DataError
 from raysearch.storage import AnyPath
 
@@ -37,7 +45,6 @@ _SECTION = re.compile(
     r"(?:_(?P<number>\d+))?(?:_.*)?"
 )
 _ID_2020 = re.compile(r"(?:(?P<label>normal|anomaly)_)?id_(?P<id>[^_]+)_(?P<number>\d+)(?:_.*)?")
-_GROUND_TRUTH = re.compile(r"ground_truth_(?P<machine>.+?)_section_(?P<id>[^_]+)_.*test\.csv")
 
 
 def product_id(text: str | int) -> str:
@@ -207,38 +214,49 @@ def _parse_dcase(path: Path) -> Clip | None:
 def read_ground_truth(
     folder: AnyPath, machine: str, ids: Iterable[str]
 ) -> dict[tuple[str, str], int]:
-    """Read the labels of unlabelled test clips from DCASE ground-truth CSVs.
+    """Read the labels of unlabelled test clips from the ground truth of DCASE, see `labels`.
 
     Args:
-        folder: folder with `ground_truth_<machine>_section_<ID>_..._test.csv`, at any depth.
+        folder: folder with `ground_truth_<machine>_section_<ID>_..._test.csv` or with
+            `eval_data_list.csv`, at any depth.
         machine: machine type.
-        ids: product IDs whose files are opened; no other file is.
+        ids: product IDs whose labels are read. No file of another ID is opened; the list of 2020
+            has all IDs in one file, of which the others are dropped.
 
     Returns:
         `(product ID, file name) -> label`, 1 = anomalous; empty if there is no file.
 
     Raises:
-        DataError: a line is not `name.wav,0` or `name.wav,1`.
+        DataError: a line is no label, or a clip has two labels.
     """
-    labels: dict[tuple[str, str], int] = {}
+    lines: dict[tuple[str, str], Label] = {}
     chosen = set(ids)
-    files: list[AnyPath] = list(folder.rglob("ground_truth_*.csv"))
-    for path in sorted(files, key=lambda path: tuple(path.parts)):
-        match = _GROUND_TRUTH.fullmatch(path.name)
-        if (
-            match is None
-            or _is_hidden(path, folder)
-            or match["machine"] != machine
-            or product_id(match["id"]) not in chosen
-        ):
+    for line in _label_lines(folder, machine, chosen):
+        key = product_id(line.id), line.name
+        if key[0] not in chosen:
             continue
-        # A binary file must end as an error with the file's name, like any other wrong line.
-        for number, line in enumerate(path.read_text("utf-8-sig", "replace").split(), start=1):
-            name, _, label = line.partition(",")
-            if label not in ("0", "1"):
-                raise DataError(f"{path}:{number}: expected NAME.wav,0 or NAME.wav,1")
-            labels[product_id(match["id"]), name] = int(label)
-    return labels
+        other = lines.setdefault(key, line)
+        if other.label != line.label:
+            raise DataError(
+                f"{line.position}: {line.name} has the label {line.label}, but {other.label} in "
+                f"{other.position}; remove the wrong one, or name the folder of the right one with "
+                "--ground-truth"
+            )
+    return {key: line.label for key, line in lines.items()}
+
+
+def _label_lines(folder: AnyPath, machine: str, ids: Collection[str]) -> Iterator[Label]:
+    """Yield the lines of all files of ground truth that may be of these product IDs."""
+    files: list[AnyPath] = list(folder.rglob("*.csv"))
+    for path in sorted(files, key=lambda path: tuple(path.parts)):
+        inside = _relative(path, folder.parent).parts[:-1]
+        if _is_hidden(path, folder) or not OTHER_TRUTHS.isdisjoint(inside):
+            continue
+        identity = file_id(path, machine)
+        if identity is not None and product_id(identity) in ids:
+            yield from read_labels(path, identity)
+        elif path.name == LIST_2020 and ids:
+            yield from read_list_2020(path, machine)
 
 
 def file_stamps(files: Sequence[AnyPath]) -> list[str]:

@@ -126,6 +126,25 @@ def test_labels_of_unlabelled_validation_ids_come_from_the_ground_truth(
     assert labels == [c.label for c in plain.validation.clips if c.id == "3"]
 
 
+def test_labels_that_name_no_clip_are_refused(tmp_path: Path, root: Path) -> None:
+    path = next((root / "eval_data" / "ground_truth").glob("*valve_section_03_source*"))
+    overwrite(path, path.read_bytes().replace(b"section_03_", b"section_04_"))
+    for other in path.parent.glob("*valve_section_03_target*"):
+        other.unlink()
+    with pytest.raises(DataError, match=r"ID 3 .* names none of its test clips: it has section_04"):
+        search_index(source(root, validation_ids=("3",)))
+
+
+def test_a_name_and_a_ground_truth_that_contradict_each_other_are_refused(root: Path) -> None:
+    folder = root / "dev_data" / "valve" / "source_test"
+    name = next(
+        path.name for path in sorted(folder.iterdir()) if "00_source_test_anomaly" in path.name
+    )
+    (root / "ground_truth_valve_section_00_source_test.csv").write_text(f"{name},0\n")
+    with pytest.raises(DataError, match=f"{name} has the label 1 by its name, but 0 by the ground"):
+        search_index(source(root, validation_ids=("0", "3")))
+
+
 def test_the_data_are_the_target_and_each_other_machine(demo_data: Path) -> None:
     data = open_data(source(demo_data))
     assert data.ids == (*VALIDATION, *TEST)
