@@ -17,6 +17,18 @@ Float32 = NDArray[np.float32]
 BLOCK = 1 << 22
 """Frames that are decoded at once, 4 minutes at 16 kHz."""
 
+DECODER = 2
+"""Version of the samples that a file is decoded to; another version decodes stores anew."""
+
+OVERSHOOT = 2.0
+"""Highest peak that is clipped: above it samples are not scaled to ±1."""
+CLIPPED_SHARE = 0.001
+"""Largest share of samples that is clipped; more would make another sound of a recording."""
+NOTED_SHARE = 0.0001
+"""Least share of samples that stand at full scale that is worth a note."""
+QUIET = 33
+"""Peak in int16 units, 60 dB below full scale, under which a recording is worth a note."""
+
 
 def decode(path: AnyPath, *, rate: int, channel: int | None = None) -> Int16:
     """Decode an audio file.
@@ -30,7 +42,7 @@ def decode(path: AnyPath, *, rate: int, channel: int | None = None) -> Int16:
         Samples (L,) as int16.
 
     Raises:
-        DataError: unreadable, empty, not finite, silent, or without that channel.
+        DataError: unreadable, empty, not finite, beyond ±1, silent, or without that channel.
         UserError: cannot be read from the object store.
     """
     file = open_clip(path)
@@ -50,9 +62,13 @@ def _decode_long(sound: soundfile.SoundFile, rate: int, channel: int | None) -> 
     Eight channels of floats take sixteen times the memory of the result.
     """
     resample = _resampler(sound.samplerate, rate)
-    parts = []
+    parts, peak, beyond = [], 0.0, 0
     while len(block := sound.read(BLOCK, dtype="float32", always_2d=True)):
-        parts.append(_quantise(resample(_one_channel(block, channel), False)))
+        mono = _one_channel(block, channel)
+        peak = max(peak, float(np.abs(mono).max()))
+        beyond += np.count_nonzero(np.abs(mono) > 1)
+        parts.append(_quantise(resample(mono, False)))
+    _check_scale(peak, beyond, sound.frames)
     parts.append(_quantise(resample(np.empty(0, np.float32), True)))
     return _checked(np.concatenate(parts))
 
@@ -73,7 +89,8 @@ def to_pcm(
     """Convert samples to one channel of 16-bit PCM.
 
     Args:
-        samples: (L, C), full scale is 1.
+        samples: (L, C), full scale is 1. A few samples beyond are clipped: `CLIPPED_SHARE` of
+            them, up to `OVERSHOOT`.
         file_rate: sampling rate of `samples` in Hz.
         rate: sampling rate of the result in Hz; other rates are resampled.
         channel: channel to keep (from 0); None averages all.
@@ -82,9 +99,10 @@ def to_pcm(
         Samples (L,) as int16.
 
     Raises:
-        DataError: empty, not finite, silent, or without that channel.
+        DataError: empty, not finite, beyond ±1, silent, or without that channel.
     """
     mono = _one_channel(samples, channel)
+    _check_scale(np.abs(mono).max(), np.count_nonzero(np.abs(mono) > 1), mono.size)
     if file_rate != rate:
         import soxr
 
@@ -105,13 +123,53 @@ def _one_channel(samples: Float32, channel: int | None) -> Float32:
 
 
 def _quantise(mono: Float32) -> Int16:
-    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+    pcm: Int16 = np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+    return pcm
 
 
 def _checked(pcm: Int16) -> Int16:
     if not np.any(pcm):
         raise DataError("silent")
     return pcm
+
+
+def _check_scale(peak: float, beyond: int, total: int) -> None:
+    """Refuse samples that are not scaled to ±1: clipped, they would be a square wave.
+
+    Args:
+        peak: of the samples.
+        beyond: number of samples beyond ±1.
+        total: number of samples.
+    """
+    share = beyond / total
+    if peak > OVERSHOOT or share > CLIPPED_SHARE:
+        raise DataError(
+            f"samples up to {peak:.6g}, {share:.1%} of them beyond ±1; scale them to ±1, or write "
+            "them as int16"
+        )
+
+
+def level_remarks(pcm: Int16) -> list[str]:
+    """List the remarks on the level of decoded samples (L,)."""
+    share = sum(_run_share(pcm == end) for end in (32767, -32768))
+    peak = int(np.abs(pcm.astype(np.int32)).max())
+    texts = []
+    if share >= NOTED_SHARE:
+        texts.append(f"clipped: {share:.2%} of its samples stand at full scale")
+    if peak < QUIET:
+        texts.append(f"very quiet: its peak is {peak} of 32768 steps")
+    return texts
+
+
+def _run_share(full: NDArray[np.bool_]) -> float:
+    """Return the share of samples (L,) in runs of three or more: a tone of full scale has none."""
+    if full.size < 3:
+        return 0.0
+    middle = full[:-2] & full[1:-1] & full[2:]
+    inside = np.zeros(full.shape, np.bool_)
+    for offset in range(3):
+        inside[offset : offset + middle.size] |= middle
+    return float(inside.mean())
 
 
 def open_clip(path: AnyPath) -> Path | io.BytesIO:

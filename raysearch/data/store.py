@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +22,18 @@ import soundfile
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from raysearch.data.decode import Int16, decode, open_clip
+from raysearch.data.decode import DECODER, Int16, decode, open_clip
 from raysearch.data.index import Clip, file_stamps
 from raysearch.errors import DataError
 from raysearch.storage import AnyPath, cache_folder, is_remote
 
 _CHUNK = 128
 """Clips decoded between two writes; bounds the memory of decoded clips."""
+
+_TRUNCATED = re.compile(
+    r"^\s*(?:data|SSND|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
+)
+_STREAM = 0x7FFF0000
 
 
 @dataclass(frozen=True)
@@ -86,14 +92,25 @@ def remarks(path: AnyPath, *, rate: int, segment: int) -> list[str]:
         rate: sampling rate of the search in Hz.
         segment: samples of a segment at that rate.
     """
-    info = soundfile.info(open_clip(path))
+    info = soundfile.info(open_clip(path), verbose=True)
     texts = []
+    if missing := _missing_share(info.extra_info):
+        texts.append(f"truncated: {missing:.0%} of what its header announces is missing")
     if info.samplerate != rate:
         texts.append(f"wrong rate: {info.samplerate} Hz, will be resampled to {rate} Hz")
     if info.frames / info.samplerate < segment / rate:
         seconds = info.frames / info.samplerate
         texts.append(f"shorter than a segment: {seconds:.2f} s, will be repeated")
     return texts
+
+
+def _missing_share(log: str) -> float:
+    """Return the share of a file that is missing by libsndfile's log of its header."""
+    for announced, present in _TRUNCATED.findall(log):
+        # A program that writes into a pipe announces the largest size that there is.
+        if int(present) < int(announced) < _STREAM:
+            return 1 - int(present) / int(announced)
+    return 0.0
 
 
 def open_store(
@@ -122,14 +139,20 @@ def open_store(
     home = cache or cache_folder()
     key = _cache_key(clips, rate, channel)
     folder = home / f"{clips[0].machine}-{clips[0].split}-{key}"
-    if not (folder / "index.json").exists():
+    if not _is_current(folder):
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not (folder / "index.json").exists():
+            if not _is_current(folder):
                 _build(folder, clips, rate, channel, on_clips)
     store = _load(folder, clips)
     _refuse_defects(store, len(clips), allow_defects)
     return store
+
+
+def _is_current(folder: Path) -> bool:
+    """Return True if a store exists and was decoded by this version."""
+    path = folder / "index.json"
+    return path.exists() and bool(json.loads(path.read_text()).get("decoder") == DECODER)
 
 
 def _cache_key(clips: Sequence[Clip], rate: int, channel: int | None) -> str:
@@ -169,6 +192,7 @@ def _build(
                 if on_clips is not None:
                     on_clips(len(chunk))
             writer.finish(partial / "index.json")
+        shutil.rmtree(folder, ignore_errors=True)  # a store of another version
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -207,6 +231,7 @@ class _Writer:
         # In integers, so that cancellation cannot make the variance negative.
         variance = count * self.sum_of_squares - self.sum**2
         index = {
+            "decoder": DECODER,
             "kept": self.kept,
             "offsets": self.offsets,
             "fingerprint": self.digest.hexdigest(),

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raysearch.config import id_order
-from raysearch.data.decode import decode
+from raysearch.data.decode import decode, level_remarks
 from raysearch.data.index import Clip, Index
 from raysearch.data.store import remarks
 from raysearch.errors import DataError
@@ -44,10 +44,10 @@ def show_defects(index: Index, console: Console, *, rate: int, segment: int) -> 
 
     def examine(clip: Clip) -> tuple[bool, list[str]]:
         try:
-            decode(clip.path, rate=rate)
+            pcm = decode(clip.path, rate=rate)
         except DataError as error:
             return True, [str(error)]
-        return False, remarks(clip.path, rate=rate, segment=segment)
+        return False, remarks(clip.path, rate=rate, segment=segment) + level_remarks(pcm)
 
     defective = remarked = 0
     with (

@@ -1,5 +1,6 @@
 """Decoding of all kinds of audio files, and stores that are built once and atomically."""
 
+import json
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from raysearch.data.decode import decode
+from raysearch.data.decode import DECODER, decode, level_remarks
 from raysearch.data.index import Clip
 from raysearch.data.store import Store, open_store, remarks
 from raysearch.errors import DataError
@@ -96,9 +97,81 @@ def test_every_format_gives_the_same_samples(
     np.testing.assert_allclose(samples, wave * 32768, atol=1)
 
 
-def test_float_samples_above_full_scale_are_clipped(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.wav", np.array([0.1, 3.0, -3.0]), subtype="FLOAT")
-    assert decode(path, rate=RATE).tolist() == [3277, 32767, -32768]
+def overshooting(peak: float, count: int) -> NDArray[np.float64]:
+    """Make 10,000 samples of which some are as high as the peak."""
+    wave = 0.1 * tone(10000 / RATE)
+    wave[100 : 100 + count] = peak
+    return wave
+
+
+@pytest.mark.parametrize(("peak", "count"), [(1.0, 9000), (1.2, 10), (2.0, 1), (-2.0, 1)])
+def test_a_small_overshoot_is_clipped(tmp_path: Path, peak: float, count: int) -> None:
+    path = write(tmp_path / "a.wav", overshooting(peak, count), subtype="FLOAT")
+    pcm = decode(path, rate=RATE)
+    assert set(pcm[100 : 100 + count].tolist()) == {32767 if peak > 0 else -32768}
+    assert np.abs(pcm[100 + count :].astype(int)).max() <= 1639
+
+
+@pytest.mark.parametrize(
+    ("peak", "count", "named"),
+    [
+        (22838.0, 10000, "samples up to 22838, 9"),
+        (-2.1, 1, "samples up to 2.1, 0.0% of them beyond ±1; scale them to ±1, or write them as"),
+        (1.2, 11, "samples up to 1.2, 0.1% of them beyond"),
+    ],
+)
+def test_samples_beyond_full_scale_are_a_defect_with_its_peak(
+    tmp_path: Path, peak: float, count: int, named: str
+) -> None:
+    path = write(tmp_path / "a.wav", overshooting(peak, count), subtype="FLOAT")
+    with pytest.raises(DataError) as caught:
+        decode(path, rate=RATE)
+    assert named in str(caught.value)
+
+
+def test_an_unscaled_recording_is_left_out_and_not_made_a_square_wave(
+    tmp_path: Path, cache: Path
+) -> None:
+    clips = some_clips(tmp_path)
+    pcm = decode(clips[1].path, rate=RATE)
+    # As scipy.io.wavfile writes an array of floats that holds int16 samples.
+    soundfile.write(path_of(clips[1]), pcm.astype(np.float32), RATE, subtype="FLOAT")
+    with pytest.raises(DataError, match=r"1 of 6 files .*001\.wav: samples up to \d{5},"):
+        open_store(clips, cache=cache)
+    assert len(open_store(clips, cache=cache, allow_defects=True).clips) == 5
+
+
+def test_a_store_of_an_earlier_decoder_is_decoded_anew(tmp_path: Path, cache: Path) -> None:
+    clips = some_clips(tmp_path)
+    open_store(clips, cache=cache)
+    (index,) = cache.glob("*/index.json")
+    content = json.loads(index.read_text())
+    assert content.pop("decoder") == DECODER
+    index.write_text(json.dumps(content | {"mean": 1e6}))
+    assert open_store(clips, cache=cache).mean < 1e3
+    assert [path.name for path in cache.iterdir() if path.is_dir()] == [index.parent.name]
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [
+        (1.0, []),
+        (2.0, []),  # touches full scale, as a tone that was normalised does
+        (2 * np.sqrt(2), ["clipped: 5"]),  # half of every wave
+        (0.001, ["very quiet: its peak is 16 of 32768 steps"]),
+    ],
+)
+def test_a_level_at_either_end_is_remarked_on(factor: float, said: list[str]) -> None:
+    scaled = np.rint(tone(1.0, hertz=100.0) * factor * 32767)
+    texts = level_remarks(np.clip(scaled, -32768, 32767).astype(np.int16))
+    assert len(texts) == len(said)
+    assert all(text.startswith(start) for text, start in zip(texts, said, strict=True))
+
+
+def test_clipped_samples_are_counted_in_runs_of_three() -> None:
+    pcm = np.full(10000, 100, np.int16)
+    pcm[:3], pcm[10:12], pcm[20:27] = 32767, 32767, -32768
+    assert level_remarks(pcm) == ["clipped: 0.10% of its samples stand at full scale"]
 
 
 def test_another_rate_is_resampled(tmp_path: Path) -> None:
@@ -205,6 +278,26 @@ def test_remarks_name_what_is_unusual(tmp_path: Path) -> None:
     assert "8000 Hz" in rate
     assert "1.00 s" in short
     assert remarks(write(path, tone(2.0)), rate=RATE, segment=2 * RATE) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"), [("a.wav", "PCM_16"), ("a.wav", "FLOAT"), ("a.aiff", "PCM_16")]
+)
+def test_a_truncated_file_is_remarked_on(tmp_path: Path, name: str, subtype: str) -> None:
+    path = write(tmp_path / name, tone(4.0), subtype=subtype)
+    assert remarks(path, rate=RATE, segment=RATE) == []
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 3 // 4])
+    assert decode(path, rate=RATE).size == pytest.approx(3 * RATE, abs=100)
+    (text,) = remarks(path, rate=RATE, segment=RATE)
+    assert text == "truncated: 25% of what its header announces is missing"
+
+
+def test_a_recording_of_a_pipe_is_not_truncated(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", tone(4.0))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"data" + content[40:44], b"data\xff\xff\xff\xff"))
+    assert remarks(path, rate=RATE, segment=RATE) == []
 
 
 # Stores
