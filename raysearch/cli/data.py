@@ -108,16 +108,23 @@ def check(
     rate: Annotated[int, typer.Option(min=1, help="Expected sampling rate in Hz.")] = 16000,
     segment: Annotated[float, typer.Option(min=0, help="Length of a segment in s.")] = 2.0,
 ) -> None:
-    """Count a data set's clips and list every defective file with its reason."""
+    """Count a data set's clips; list every file that is defective or left out, and why."""
     need_data(folder)
     from rich.console import Console
 
     from raysearch.data.index import read_index
-    from raysearch.report.data_summary import show_counts, show_defects
+    from raysearch.report.data_summary import (
+        show_counts,
+        show_defects,
+        show_recordings,
+        show_unread,
+    )
 
     console = Console()
     index = read_index(folder, domain=domain.value)
     show_counts(index, console)
+    show_recordings(index, console)
+    show_unread(index, console)
     show_defects(index, console, rate=rate, segment=round(segment * rate))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from raysearch.config import OUTLIER_EXPOSURE, Options, digest
 from raysearch.data.batches import Int64, Part, split_clips
 from raysearch.data.index import Clip, Index, product_id, read_ground_truth, read_index
+from raysearch.data.notes import domain_notes, log_notes, unread_notes
 from raysearch.data.store import Defect, Store, open_store
 from raysearch.errors import DataError
 from raysearch.storage import AnyPath
@@ -86,7 +87,10 @@ class TrialData:
 
 
 def _parts(store: Store, scale: Store, share: float, seed: int) -> tuple[Part, Part]:
-    train, validation = split_clips([clip.id for clip in store.clips], share, seed)
+    ids = [clip.id for clip in store.clips]
+    # Clips of other layouts are recordings by themselves.
+    recordings = [clip.recording or clip.name for clip in store.clips]
+    train, validation = split_clips(ids, share, seed, recordings)
     return (
         Part(store, train, scale.mean, scale.std),
         Part(store, validation, scale.mean, scale.std),
@@ -122,11 +126,20 @@ def make_source(
 def search_index(source: Source) -> Index:
     """Read the index of a search: training clips, and test clips of the validation IDs only.
 
+    Recordings that are left out, or whose domain is unknown, are logged.
+
     Raises:
         DataError: unknown machine type, no other machine type, an ID without training or
             labelled test clips.
     """
     index = read_index(source.root, domain=source.domain)
+    log_notes(unread_notes(index))
+    log_notes(domain_notes(index, source.machine, source.domain))
+    return _restrict(index, source)
+
+
+def _restrict(index: Index, source: Source) -> Index:
+    """Restrict an index to the clips that a search may see."""
     _check_machine(index, source)
     visible = index.for_search(source.machine, source.validation_ids)
     labels = _validation_labels(source, visible)
@@ -136,6 +149,7 @@ def search_index(source: Source) -> Index:
             replace(c, label=labels.get((c.id, c.name))) if c.label is None else c
             for c in visible.clips
         ),
+        visible.unread,
     )
 
 
@@ -213,7 +227,7 @@ def open_data(
         DataError: as `search_index`; too many defective files; clips that cannot be scored.
     """
     if index is None:
-        index = search_index(source)
+        index = _restrict(read_index(source.root, domain=source.domain), source)
 
     def store(clips: Sequence[Clip]) -> Store:
         return open_store(

@@ -1,18 +1,18 @@
 """Index of a data set's clips, parsed from their file names.
 
 The layouts are those of DCASE (names of 2020, of 2021, of 2022 and 2023) and the plain layout
-`<machine>/id_<ID>/{normal,abnormal}/*.wav` of MIMII. Only names and modification times are read
-here; `store` opens the audio. `read_ground_truth` reads labels that the names lack.
+`<machine>/id_<ID>/{normal,abnormal}/*.wav` of MIMII, see `plain`. Only names and modification times
+are read here; `store` opens the audio. `read_ground_truth` reads labels that the names lack.
 """
 
-import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from raysearch.config import id_order
+from raysearch.data.folders import OTHER_SUFFIXES, READ_SUFFIXES, Unread, list_files
 from raysearch.data.labels import (
     LIST_2020,
     OTHER_TRUTHS,
@@ -21,22 +21,21 @@ from raysearch.data.labels import (
     read_labels,
     read_list_2020,
 )
+from raysearch.data.plain import (
+    LABELS,
+    PLAIN_TEST_SHARE,
+    PlainName,
+    choose_test,
+    draw,
+    parse_plain,
+    recording_of,
+)
 from raysearch.errors import DataError
 from raysearch.storage import AnyPath
 
 Split = Literal["train", "test"]
 Domain = Literal["source", "target", "unknown"]
 
-AUDIO_SUFFIXES = (".wav", ".flac")
-PLAIN_TEST_SHARE = 0.25
-"""Share of the plain layout's normal clips that is kept for testing."""
-PLAIN_RULE = (
-    "a normal clip is a test clip where sha256(seed/machine/id/name) falls into the lowest "
-    f"{PLAIN_TEST_SHARE:.0%}, the lowest of an ID where none does; every abnormal clip is a test "
-    "clip"
-)
-
-_LABELS = {"normal": 0, "anomaly": 1, "abnormal": 1}
 _SECTION = re.compile(
     r"section_(?P<id>[^_]+)"
     r"(?:_(?P<domain>source|target))?"
@@ -59,6 +58,7 @@ class Clip:
 
     Attributes:
         label: 0 normal, 1 anomalous, None if the file's name has no label.
+        recording: recording that a clip of the plain layout is cut from; empty in other layouts.
     """
 
     machine: str
@@ -67,6 +67,7 @@ class Clip:
     domain: Domain
     label: int | None
     path: AnyPath
+    recording: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
@@ -76,10 +77,17 @@ class Clip:
 
 @dataclass(frozen=True)
 class Index:
-    """The clips of a data set, sorted by machine type, split, product ID and name."""
+    """The clips of a data set, sorted by machine type, split, product ID and name.
+
+    Attributes:
+        root: folder of the data set.
+        clips: recordings.
+        unread: audio files and folders that are left out, and why.
+    """
 
     root: AnyPath
     clips: tuple[Clip, ...]
+    unread: tuple[Unread, ...] = ()
 
     @property
     def machines(self) -> list[str]:
@@ -105,7 +113,9 @@ class Index:
     def for_search(self, machine: str, validation_ids: Iterable[str]) -> "Index":
         """Return the index of a search: training clips, and test clips of the validation IDs."""
         training = [c for c in self.clips if c.split == "train"]
-        return Index(self.root, _sort_clips(training + self.test(machine, validation_ids)))
+        return Index(
+            self.root, _sort_clips(training + self.test(machine, validation_ids)), self.unread
+        )
 
 
 def read_index(root: AnyPath, *, domain: str = "source", seed: int = 0) -> Index:
@@ -120,43 +130,50 @@ def read_index(root: AnyPath, *, domain: str = "source", seed: int = 0) -> Index
         DataError: the folder does not exist or has no clip.
     """
     if not root.is_dir():
-        raise DataError(f"no data set: {root} is not a folder")
-    clips = [
-        clip
-        for path in root.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and not _is_hidden(path, root)
-        if (clip := parse(_relative(path, root), seed=seed)) is not None
-    ]
+        raise DataError(f"{root} is not a folder")
+    listing = list_files(root)
+    clips, unread = [], [*listing.unread]
+    for file in listing.files:
+        suffix = file.suffix.lower()
+        if suffix in OTHER_SUFFIXES:
+            unread.append(Unread(file, "an audio format that is not read"))
+        elif suffix in READ_SUFFIXES:
+            clip = parse(file, seed=seed)
+            if clip is None:
+                unread.append(Unread(file, "a name and folders of no known layout"))
+            else:
+                clips.append(clip)
     if not clips:
-        raise DataError(f"no clip in {root}: no file has a name in the style of DCASE or MIMII")
+        files = f"; {len(unread)} audio files, such as {unread[0].path}" if unread else ""
+        raise DataError(
+            f"no clip in {root}: no file has a name in the style of DCASE or MIMII{files}"
+        )
     selected = [c for c in clips if domain == "both" or c.domain in (domain, "unknown")]
     if not selected:
         raise DataError(f"no clip of domain {domain!r} in {root}")
-    split = _ensure_test_clips(selected, seed)
-    return Index(root, _sort_clips([replace(c, path=root / str(c.path)) for c in split]))
+    split = _split_plain(selected, seed)
+    return Index(
+        root, _sort_clips([replace(c, path=root / str(c.path)) for c in split]), tuple(unread)
+    )
 
 
-def _ensure_test_clips(clips: list[Clip], seed: int) -> list[Clip]:
-    """Move a normal clip to the test of each ID of the plain layout without normal test clips."""
-    normal: dict[tuple[str, str], list[Clip]] = {}
-    for clip in clips:
-        if clip.label == 0 and clip.path.parent.parent.name.startswith("id_"):
-            normal.setdefault((clip.machine, clip.id), []).append(clip)
-    moved = {
-        min(group, key=lambda clip: _draw(seed, clip.machine, clip.id, clip.name))
-        for group in normal.values()
-        if len(group) > 1 and all(clip.split == "train" for clip in group)
-    }
-    return [replace(clip, split="test") if clip in moved else clip for clip in clips]
-
-
-def _relative(path: AnyPath, root: AnyPath) -> Path:
-    return Path(*path.parts[len(root.parts) :])
-
-
-def _is_hidden(path: AnyPath, root: AnyPath) -> bool:
-    """Return True for files of the system and of incomplete downloads."""
-    return any(part.startswith(".") for part in _relative(path, root).parts)
+def _split_plain(clips: Sequence[Clip], seed: int) -> list[Clip]:
+    """Split the normal clips of the plain layout into training and test by recording."""
+    normal: dict[tuple[str, str], list[int]] = {}
+    for position, clip in enumerate(clips):
+        if clip.recording and clip.label == 0:
+            normal.setdefault((clip.machine, clip.id), []).append(position)
+    result = [*clips]
+    for (machine, identity), positions in normal.items():
+        several = len({clips[k].recording for k in positions}) > 1
+        # Of one recording there is no other to test by, so its clips have to do.
+        names = {k: clips[k].recording if several else clips[k].name for k in positions}
+        draws = {name: draw(seed, machine, identity, name) for name in names.values()}
+        tests = choose_test(draws)
+        for k, name in names.items():
+            split: Split = "test" if name in tests else "train"
+            result[k] = replace(clips[k], split=split, recording=name)
+    return result
 
 
 def parse(path: Path, *, seed: int = 0) -> Clip | None:
@@ -166,37 +183,31 @@ def parse(path: Path, *, seed: int = 0) -> Clip | None:
         The clip, or None for a name of no layout.
     """
     parts = path.parts
-    if len(parts) >= 4 and parts[-3].startswith("id_"):
-        return _parse_plain(path, seed)
-    if len(parts) < 3:
-        return None
-    return _parse_dcase(path)
+    plain = parse_plain(parts)
+    if plain is not None:
+        return _plain_clip(path, plain, seed)
+    return _parse_dcase(path) if len(parts) >= 3 else None
 
 
-def _parse_plain(path: Path, seed: int) -> Clip | None:
-    machine, folder, condition = path.parts[-4:-1]
-    label = _LABELS.get(condition)
-    if label is None:
-        return None
-    identity = product_id(folder.removeprefix("id_"))
-    held_out = _draw(seed, machine, identity, path.name) < PLAIN_TEST_SHARE
-    split: Split = "test" if label or held_out else "train"
-    return Clip(machine, identity, split, "unknown", label, path)
-
-
-def _draw(seed: int, machine: str, identity: str, name: str) -> float:
-    """Return a number in [0, 1) that depends on the seed and the clip's name only."""
-    digest = hashlib.sha256(f"{seed}/{machine}/{identity}/{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def _plain_clip(path: Path, plain: PlainName, seed: int) -> Clip:
+    identity = product_id(plain.id)
+    recording = recording_of(plain.folders, path.name)
+    if not plain.folders and (_SECTION.fullmatch(path.stem) or _ID_2020.fullmatch(path.stem)):
+        recording = path.name  # DCASE numbers recordings.
+    drawn = draw(seed, plain.machine, identity, recording) < PLAIN_TEST_SHARE
+    split: Split = "test" if plain.label or drawn else "train"
+    return Clip(plain.machine, identity, split, "unknown", plain.label, path, recording)
 
 
 def _parse_dcase(path: Path) -> Clip | None:
-    machine, folder = path.parts[-3:-1]
-    match = _SECTION.fullmatch(path.stem) or _ID_2020.fullmatch(path.stem)
+    machine, folder = path.parts[-3], path.parts[-2].lower()
     split: Split | None = "train" if folder == "train" else None
     if folder.endswith("test"):
         split = "test"
-    if match is None or split is None:
+    if split is None or machine[:3].lower() == "id_":
+        return None
+    match = _SECTION.fullmatch(path.stem) or _ID_2020.fullmatch(path.stem)
+    if match is None:
         return None
     names = match.groupdict()
     domain = names.get("domain") or folder.partition("_")[0]
@@ -206,7 +217,7 @@ def _parse_dcase(path: Path) -> Clip | None:
         product_id(names["id"]),
         split,
         "source" if domain == "source" else "target" if domain == "target" else "unknown",
-        None if label is None else _LABELS[label],
+        None if label is None else LABELS[label],
         path,
     )
 
@@ -247,16 +258,15 @@ def read_ground_truth(
 
 def _label_lines(folder: AnyPath, machine: str, ids: Collection[str]) -> Iterator[Label]:
     """Yield the lines of all files of ground truth that may be of these product IDs."""
-    files: list[AnyPath] = list(folder.rglob("*.csv"))
-    for path in sorted(files, key=lambda path: tuple(path.parts)):
-        inside = _relative(path, folder.parent).parts[:-1]
-        if _is_hidden(path, folder) or not OTHER_TRUTHS.isdisjoint(inside):
+    tables = [file for file in list_files(folder).files if file.suffix == ".csv"]
+    for file in sorted(tables, key=lambda file: file.parts):
+        if not OTHER_TRUTHS.isdisjoint((folder.name, *file.parts[:-1])):
             continue
-        identity = file_id(path, machine)
+        identity = file_id(file.name, machine)
         if identity is not None and product_id(identity) in ids:
-            yield from read_labels(path, identity)
-        elif path.name == LIST_2020 and ids:
-            yield from read_list_2020(path, machine)
+            yield from read_labels(folder / str(file), identity)
+        elif file.name == LIST_2020 and ids:
+            yield from read_list_2020(folder / str(file), machine)
 
 
 def file_stamps(files: Sequence[AnyPath]) -> list[str]:

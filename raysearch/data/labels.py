@@ -39,9 +39,9 @@ class Label:
     position: str
 
 
-def file_id(path: AnyPath, machine: str) -> str | None:
+def file_id(name: str, machine: str) -> str | None:
     """Return the product ID of a file of ground truth of a machine type; None for other files."""
-    match = _FILE.fullmatch(path.name)
+    match = _FILE.fullmatch(name)
     return match["id"] if match is not None and match["machine"] == machine else None
 
 

@@ -159,7 +159,13 @@ def _cache_key(clips: Sequence[Clip], rate: int, channel: int | None) -> str:
     digest = hashlib.sha256(f"{rate}/{channel}".encode())
     for clip, stamp in zip(clips, file_stamps([clip.path for clip in clips]), strict=True):
         digest.update(f"{clip.id}/{clip.domain}/{clip.label}/{clip.path}/{stamp}".encode())
+        digest.update(_known_recording(clip))
     return digest.hexdigest()[:16]
+
+
+def _known_recording(clip: Clip) -> bytes:
+    """Return the recording that a clip is cut from: parts of a trial depend on it."""
+    return b"" if clip.recording in ("", clip.name) else f"{clip.recording}/".encode()
 
 
 def _build(
@@ -218,6 +224,7 @@ class _Writer:
         self.offsets.append(self.offsets[-1] + decoded.size)
         self.digest.update(f"{clip.machine}/{clip.split}/{clip.id}/{clip.label}/".encode())
         self.digest.update(f"{clip.name}/{decoded.size}/".encode())
+        self.digest.update(_known_recording(clip))
         self.digest.update(decoded.data)
         wide = decoded.astype(np.int64)
         self.sum += int(wide.sum())

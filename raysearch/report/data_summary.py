@@ -2,6 +2,7 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -9,9 +10,13 @@ from rich.table import Table
 from raysearch.config import id_order
 from raysearch.data.decode import decode, level_remarks
 from raysearch.data.index import Clip, Index
+from raysearch.data.plain import RECORDING_RULE
 from raysearch.data.store import remarks
 from raysearch.errors import DataError
 from raysearch.report.progress import progress, say
+
+SHOWN = 50
+"""Folders with files that are left out, of which each has a line."""
 
 
 def show_counts(index: Index, console: Console) -> None:
@@ -26,6 +31,43 @@ def show_counts(index: Index, console: Console) -> None:
     for key in order:
         table.add_row(*key, str(counts[key]))
     console.print(table)
+
+
+def show_recordings(index: Index, console: Console) -> None:
+    """Print how the normal clips of the plain layout are split, by machine type."""
+    plain = [clip for clip in index.clips if clip.recording and clip.label == 0]
+    for machine in sorted({clip.machine for clip in plain}):
+        clips = [clip for clip in plain if clip.machine == machine]
+        recordings = {(clip.id, clip.recording): clip.split for clip in clips}
+        if len(recordings) == len(clips):
+            rule = "each a recording by itself, split into training and test"
+        else:
+            rule = f"split into training and test by recording: {RECORDING_RULE}"
+        say(console, f"{machine}: {len(recordings)} recordings, {len(clips)} normal clips; {rule}")
+        for identity in sorted({clip.id for clip in clips}, key=id_order):
+            trained = [key for key, split in recordings.items() if split == "train"]
+            count = sum(clip.id == identity and clip.split == "train" for clip in clips)
+            if sum(key[0] == identity for key in trained) == 1 < count:
+                say(
+                    console,
+                    f"note: ID {identity} of {machine} trains on one recording only, so the clips "
+                    "that choose the epoch are cut from it, too",
+                )
+
+
+def show_unread(index: Index, console: Console) -> None:
+    """Print the folders with audio files that are left out, and why."""
+    folders: dict[tuple[Path, str], list[str]] = {}
+    for unread in index.unread:
+        folders.setdefault((unread.path.parent, unread.reason), []).append(unread.path.name)
+    for (folder, reason), names in sorted(folders.items())[:SHOWN]:
+        first = f"{min(names)} of {index.root / str(folder)}"
+        several = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        say(console, f"left out: {first}{several}: {reason}")
+    if len(folders) > SHOWN:
+        say(console, f"left out: files of {len(folders) - SHOWN} more folders")
+    if index.unread:
+        say(console, f"{len(index.unread)} audio files or folders are left out")
 
 
 def _label(clip: Clip) -> str:

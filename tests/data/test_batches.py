@@ -380,3 +380,23 @@ def test_ahead_hands_on_an_error() -> None:
     next(batches)
     with pytest.raises(OSError, match="the disk is gone"):
         next(batches)
+
+
+def test_recordings_are_not_cut_by_the_held_out_split() -> None:
+    ids = ["0"] * 100 + ["1"] * 30
+    recordings = [f"r{n // 10}" for n in range(100)] + [f"r{n // 15}" for n in range(30)]
+    for seed in range(20):
+        train, validation = split_clips(ids, 0.2, seed, recordings)
+        assert sorted([*train, *validation]) == list(range(130))
+        sides = [{(ids[k], recordings[k]) for k in part.tolist()} for part in (train, validation)]
+        assert not sides[0] & sides[1]
+        assert sum(ids[k] == "0" for k in validation.tolist()) == 20
+        assert sum(ids[k] == "1" for k in validation.tolist()) == 15
+
+
+def test_recordings_of_one_clip_or_one_recording_change_no_split() -> None:
+    ids = ["0", "1"] * 50
+    plain = split_clips(ids, 0.1, 3)
+    for recordings in ([f"{n}.wav" for n in range(100)], ["press"] * 100):
+        for left, right in zip(plain, split_clips(ids, 0.1, 3, recordings), strict=True):
+            np.testing.assert_array_equal(left, right)

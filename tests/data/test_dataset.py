@@ -1,5 +1,6 @@
 """Recordings of a search: none of the test clips of its test IDs, and enough for its scores."""
 
+import itertools
 import os
 import shutil
 from collections import Counter
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 from upath import UPath
 
@@ -346,3 +348,56 @@ def test_what_an_object_store_does_not_give_is_no_defect(s3: S3) -> None:
     with pytest.raises(UserError, match="cannot read s3://") as caught:
         decode(path, rate=16000)
     assert not isinstance(caught.value, DataError)
+
+
+def test_held_out_clips_are_of_other_recordings_than_those_that_train(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for machine in ("press", "loom"):
+        for recording, number in itertools.product(range(8), range(4)):
+            path = tmp_path / machine / "id_0" / "normal" / f"r{recording}_{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, rng.normal(0, 0.1, 800), 16000)
+    (tmp_path / "press/id_0/abnormal").mkdir()
+    soundfile.write(tmp_path / "press/id_0/abnormal/x.wav", rng.normal(0, 0.1, 800), 16000)
+    data = open_data(Source(tmp_path, "press", ("0",)))
+    others = (part[0] for part in data.other_parts("own", 0.2, 0))
+    for train, held_out in (data.target_parts(0.2, 0), tuple(others)):
+        sides = [
+            {part.store.clips[k].recording for k in part.clips.tolist()}
+            for part in (train, held_out)
+        ]
+        assert sides[0]
+        assert sides[1]
+        assert not sides[0] & sides[1]
+    test = {clip.recording for clip in data.validation.clips if clip.label == 0}
+    assert test
+    assert not test & {clip.recording for clip in data.target.clips}
+
+
+def test_files_that_are_left_out_are_logged_once(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (root / "dev_data" / "valve" / "Monday.wav").touch()
+    for _ in range(2):
+        search_index(source(root))
+    open_data(source(root))
+    (text,) = caplog.messages
+    assert text.startswith(f"1 audio files or folders of {root} are left out, the first dev_data/")
+
+
+def test_evaluation_clips_of_unknown_domain_are_logged(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    search_index(source(root))
+    assert caplog.messages == []
+    folder = root / "eval_data" / "valve" / "test"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"section_04_{number:04d}.wav").touch()
+    search_index(source(root, domain="both"))
+    assert caplog.messages == []
+    search_index(source(root))
+    assert caplog.messages == [
+        "3 test clips of valve (IDs 4) do not tell their domain by their names, so domain: source "
+        "takes all of them"
+    ]

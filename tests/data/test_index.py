@@ -7,14 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysearch.config import id_order
-from raysearch.data.index import (
-    PLAIN_TEST_SHARE,
-    Clip,
-    parse,
-    product_id,
-    read_ground_truth,
-    read_index,
-)
+from raysearch.data.index import Clip, parse, product_id, read_ground_truth, read_index
+from raysearch.data.plain import PLAIN_TEST_SHARE
 from raysearch.errors import DataError, UserError
 
 # path -> machine, ID, split, domain, label

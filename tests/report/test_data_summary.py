@@ -9,7 +9,12 @@ import soundfile
 from rich.console import Console
 
 from raysearch.data.index import read_index
-from raysearch.report.data_summary import show_counts, show_defects
+from raysearch.report.data_summary import (
+    show_counts,
+    show_defects,
+    show_recordings,
+    show_unread,
+)
 
 RATE = 16000
 
@@ -99,3 +104,55 @@ def test_every_defective_file_is_named_with_its_reason(root: Path) -> None:
     for line, (kind, number, reason) in zip(lines[:-1], reasons, strict=True):
         assert line.startswith(f"{kind}: {name(number)}: {reason}")
     assert lines[-1] == "4 defective files would be left out, 3 are used with a note"
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_files_that_are_left_out_are_counted_by_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "press/id_0/normal/a.wav", "press/id_0/2024/b.wav", "press/id_0/2024/c.ogg")
+    touch(tmp_path, "press/id_0/normal/d.wma", *(f"{n}/a.wav" for n in range(60)))
+    file = StringIO()
+    show_unread(read_index(tmp_path), Console(file=file, width=40))
+    lines = file.getvalue().splitlines()
+    folder, layout = tmp_path / "press" / "id_0", "a name and folders of no known layout"
+    assert lines[0] == f"left out: a.wav of {tmp_path}/0: {layout}"
+    assert lines[-2:] == [
+        "left out: files of 12 more folders",
+        "63 audio files or folders are left out",
+    ]
+    for number in range(60):
+        (tmp_path / str(number) / "a.wav").unlink()
+    file = StringIO()
+    show_unread(read_index(tmp_path), Console(file=file, width=40))
+    assert file.getvalue().splitlines() == [
+        f"left out: b.wav of {folder}/2024 and 1 more: {layout}",
+        f"left out: d.wma of {folder}/normal: an audio format that is not read",
+        "3 audio files or folders are left out",
+    ]
+
+
+def test_a_data_set_that_is_read_whole_has_no_line_on_it(root: Path) -> None:
+    file = StringIO()
+    index = read_index(root, domain="both")
+    for show in (show_unread, show_recordings):
+        show(index, Console(file=file))
+    assert file.getvalue() == ""
+
+
+def test_recordings_of_the_plain_layout_are_counted(tmp_path: Path) -> None:
+    for recording in range(6):
+        touch(tmp_path, *(f"press/id_0/normal/r{recording}_{n}.wav" for n in range(20)))
+    for recording in range(2):
+        touch(tmp_path, *(f"press/id_1/normal/r{recording}/{n}.wav" for n in range(60)))
+    touch(tmp_path, "press/id_0/abnormal/x.wav", *(f"fan/id_0/normal/{n}.wav" for n in range(9)))
+    file = StringIO()
+    show_recordings(read_index(tmp_path), Console(file=file, width=40))
+    fan, press, note = file.getvalue().splitlines()
+    assert fan.startswith("fan: 9 recordings, 9 normal clips; each a recording by itself")
+    assert press.startswith("press: 8 recordings, 240 normal clips; split into training and test ")
+    assert note.startswith("note: ID 1 of press trains on one recording only")
