@@ -113,18 +113,25 @@ def check(
     from rich.console import Console
 
     from raysearch.data.index import read_index
+    from raysearch.data.notes import domain_notes
     from raysearch.report.data_summary import (
         show_counts,
         show_defects,
+        show_doubles,
         show_recordings,
         show_unread,
     )
+    from raysearch.report.progress import say
 
     console = Console()
     index = read_index(folder, domain=domain.value)
     show_counts(index, console)
     show_recordings(index, console)
     show_unread(index, console)
+    for machine in index.machines:
+        for note in domain_notes(index, machine, domain.value):
+            say(console, f"note: {note}")
+    show_doubles(index, console)
     show_defects(index, console, rate=rate, segment=round(segment * rate))
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from raysearch.config import OUTLIER_EXPOSURE, Options, digest
 from raysearch.data.batches import Int64, Part, split_clips
+from raysearch.data.doubles import drop_doubles
 from raysearch.data.index import Clip, Index, product_id, read_ground_truth, read_index
-from raysearch.data.notes import domain_notes, log_notes, unread_notes
+from raysearch.data.notes import domain_notes, double_notes, log_notes, unread_notes
 from raysearch.data.store import Defect, Store, open_store
 from raysearch.errors import DataError
 from raysearch.storage import AnyPath
@@ -126,7 +127,7 @@ def make_source(
 def search_index(source: Source) -> Index:
     """Read the index of a search: training clips, and test clips of the validation IDs only.
 
-    Recordings that are left out, or whose domain is unknown, are logged.
+    Recordings that are left out, doubled or of unknown domain are logged.
 
     Raises:
         DataError: unknown machine type, no other machine type, an ID without training or
@@ -135,22 +136,24 @@ def search_index(source: Source) -> Index:
     index = read_index(source.root, domain=source.domain)
     log_notes(unread_notes(index))
     log_notes(domain_notes(index, source.machine, source.domain))
-    return _restrict(index, source)
+    restricted, doubles = _restrict(index, source)
+    log_notes(double_notes(index.root, doubles))
+    return restricted
 
 
-def _restrict(index: Index, source: Source) -> Index:
-    """Restrict an index to the clips that a search may see."""
+def _restrict(index: Index, source: Source) -> tuple[Index, list[tuple[Clip, Clip]]]:
+    """Restrict an index to the clips that a search may see, each once; return doubles as well."""
     _check_machine(index, source)
     visible = index.for_search(source.machine, source.validation_ids)
+    clips, doubles = drop_doubles(visible.clips)
     labels = _validation_labels(source, visible)
     return Index(
         visible.root,
         tuple(
-            replace(c, label=labels.get((c.id, c.name))) if c.label is None else c
-            for c in visible.clips
+            replace(c, label=labels.get((c.id, c.name))) if c.label is None else c for c in clips
         ),
         visible.unread,
-    )
+    ), doubles
 
 
 def _check_machine(index: Index, source: Source) -> None:
@@ -227,7 +230,7 @@ def open_data(
         DataError: as `search_index`; too many defective files; clips that cannot be scored.
     """
     if index is None:
-        index = _restrict(read_index(source.root, domain=source.domain), source)
+        index, _ = _restrict(read_index(source.root, domain=source.domain), source)
 
     def store(clips: Sequence[Clip]) -> Store:
         return open_store(

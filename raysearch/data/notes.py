@@ -1,11 +1,12 @@
-"""Notes on the index of a run: recordings that are left out or of unknown domain."""
+"""Notes on the index of a run: recordings that are left out, doubled or of unknown domain."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 from raysearch.config import id_order
-from raysearch.data.index import Index
+from raysearch.data.index import Clip, Index
+from raysearch.storage import AnyPath
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,21 @@ def unread_notes(index: Index) -> Iterator[str]:
         yield (
             f"{len(index.unread)} audio files or folders of {index.root} are left out, the first "
             f"{first.path} ({first.reason}); `raysearch data check` names all"
+        )
+
+
+def double_notes(root: AnyPath, doubles: Sequence[tuple[Clip, Clip]]) -> Iterator[str]:
+    """Yield a note on clips that are in a data set twice, if there are any.
+
+    Args:
+        root: folder of the data set.
+        doubles: pairs of a clip and its double, which is left out.
+    """
+    if doubles:
+        first, second = doubles[0]
+        yield (
+            f"{len(doubles)} clips are in {root} twice and used once, such as {first.path} and "
+            f"{second.path}"
         )
 
 

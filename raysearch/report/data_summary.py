@@ -1,6 +1,7 @@
 """Counts of the clips of a data set, and its defective files."""
 
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from raysearch.config import id_order
 from raysearch.data.decode import decode, level_remarks
+from raysearch.data.doubles import same_content
 from raysearch.data.index import Clip, Index
 from raysearch.data.plain import RECORDING_RULE
 from raysearch.data.store import remarks
@@ -16,7 +18,7 @@ from raysearch.errors import DataError
 from raysearch.report.progress import progress, say
 
 SHOWN = 50
-"""Folders with files that are left out, of which each has a line."""
+"""Folders with files that are left out, and groups of equal files, that have a line each."""
 
 
 def show_counts(index: Index, console: Console) -> None:
@@ -68,6 +70,26 @@ def show_unread(index: Index, console: Console) -> None:
         say(console, f"left out: files of {len(folders) - SHOWN} more folders")
     if index.unread:
         say(console, f"{len(index.unread)} audio files or folders are left out")
+
+
+def show_doubles(index: Index, console: Console) -> None:
+    """Print which clips have the same content, and how they stand to one another."""
+    with progress(console, "comparing clips", len(index.clips)) as advance:
+        groups = [(_kinship(group), group) for group in same_content(index.clips, advance)]
+    for kinship, count in Counter(kinship for kinship, _ in groups).items():
+        first = f", the first {SHOWN}" if count > SHOWN else ""
+        say(console, f"same content {kinship}: {count} recordings{first}")
+        for clips in [clips for other, clips in groups if other == kinship][:SHOWN]:
+            say(console, f"same content: {' = '.join(str(clip.path) for clip in clips)}")
+
+
+def _kinship(clips: Sequence[Clip]) -> str:
+    """Name the worst that the same content of clips means."""
+    if len({clip.split for clip in clips}) > 1:
+        return "in training and in the test"
+    if len({(clip.machine, clip.id) for clip in clips}) > 1:
+        return "under several product IDs or machine types"
+    return "under one product ID"
 
 
 def _label(clip: Clip) -> str:

@@ -401,3 +401,17 @@ def test_evaluation_clips_of_unknown_domain_are_logged(
         "3 test clips of valve (IDs 4) do not tell their domain by their names, so domain: source "
         "takes all of them"
     ]
+
+
+def test_recordings_that_are_there_twice_count_once(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = open_data(source(root))
+    shutil.copytree(root / "dev_data" / "valve", root / "copy" / "valve")
+    assert open_data(source(root)).fingerprint == plain.fingerprint
+    assert caplog.messages == []
+    index = search_index(source(root))
+    assert len(index.train("valve")) == len(plain.target.clips)
+    (text,) = caplog.messages
+    assert "clips are in" in text
+    assert "twice and used once, such as" in text

@@ -1,5 +1,6 @@
 """Counts and defects of a data set, as `raysearch data check` prints them."""
 
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from raysearch.data.index import read_index
 from raysearch.report.data_summary import (
     show_counts,
     show_defects,
+    show_doubles,
     show_recordings,
     show_unread,
 )
@@ -156,3 +158,34 @@ def test_recordings_of_the_plain_layout_are_counted(tmp_path: Path) -> None:
     assert fan.startswith("fan: 9 recordings, 9 normal clips; each a recording by itself")
     assert press.startswith("press: 8 recordings, 240 normal clips; split into training and test ")
     assert note.startswith("note: ID 1 of press trains on one recording only")
+
+
+def test_files_of_the_same_content_are_listed_without_labels(root: Path) -> None:
+    train, test = root / "dev_data/fan/train", root / "dev_data/fan/source_test"
+    for path in root.rglob("*.wav"):
+        path.write_bytes(path.name.encode())
+    evaluation = root / "eval_data/fan/source_test/section_03_source_test_0000.wav"
+    truth = root / "ground_truth_fan_section_03_source_test.csv"
+    truth.write_text(f"{evaluation.name},1\n")
+    names = [train / f"section_00_source_train_normal_{n:04d}.wav" for n in range(3)]
+    shutil.copy(names[0], names[1])
+    shutil.copy(names[2], evaluation)
+    shutil.copy(
+        train / "section_10_source_train_normal_0000.wav",
+        test.parent / "train/" / ("section_02_source_train_normal_0000.wav"),
+    )
+    file = StringIO()
+    show_doubles(read_index(root, domain="both"), Console(file=file, width=40))
+    lines = file.getvalue().splitlines()
+    assert sorted(lines) == sorted(
+        [
+            "same content under one product ID: 1 recordings",
+            f"same content: {names[0]} = {names[1]}",
+            "same content in training and in the test: 1 recordings",
+            f"same content: {evaluation} = {names[2]}",
+            "same content under several product IDs or machine types: 1 recordings",
+            f"same content: {train}/section_02_source_train_normal_0000.wav = "
+            f"{train}/section_10_source_train_normal_0000.wav",
+        ]
+    )
+    assert "anomal" not in file.getvalue()
