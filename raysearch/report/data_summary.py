@@ -1,7 +1,7 @@
 """Counts of the clips of a data set, and its defective files."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from raysearch.config import id_order
 from raysearch.data.decode import decode, level_remarks
 from raysearch.data.doubles import same_content
-from raysearch.data.index import Clip, Index
+from raysearch.data.index import Clip, Index, parse
 from raysearch.data.plain import RECORDING_RULE
 from raysearch.data.store import remarks
 from raysearch.errors import DataError
@@ -47,14 +47,24 @@ def show_recordings(index: Index, console: Console) -> None:
             rule = f"split into training and test by recording: {RECORDING_RULE}"
         say(console, f"{machine}: {len(recordings)} recordings, {len(clips)} normal clips; {rule}")
         for identity in sorted({clip.id for clip in clips}, key=id_order):
-            trained = [key for key, split in recordings.items() if split == "train"]
-            count = sum(clip.id == identity and clip.split == "train" for clip in clips)
-            if sum(key[0] == identity for key in trained) == 1 < count:
-                say(
-                    console,
-                    f"note: ID {identity} of {machine} trains on one recording only, so the clips "
-                    "that choose the epoch are cut from it, too",
-                )
+            for note in _split_notes(index, [clip for clip in clips if clip.id == identity]):
+                say(console, f"note: ID {identity} of {machine} {note}")
+
+
+def _split_notes(index: Index, clips: Sequence[Clip]) -> Iterator[str]:
+    """Yield what a split by recording cannot do for the normal clips of an ID."""
+    paths = (Path(*clip.path.parts[len(index.root.parts) :]) for clip in clips)
+    named = {clip.recording for path in paths if (clip := parse(path)) is not None}
+    trained = [clip.recording for clip in clips if clip.split == "train"]
+    if len(named) == 1 < len(clips):
+        yield (
+            f"has one recording only, {named.pop()}, so its clips are split one by one, and the "
+            "test is of what was trained on"
+        )
+    elif len(set(trained)) == 1 < len(trained):
+        yield (
+            "trains on one recording only, so the clips that choose the epoch are cut from it, too"
+        )
 
 
 def show_unread(index: Index, console: Console) -> None:

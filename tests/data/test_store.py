@@ -19,6 +19,7 @@ from raysearch.data.decode import DECODER, decode, level_remarks
 from raysearch.data.index import Clip
 from raysearch.data.store import Store, open_store, remarks
 from raysearch.errors import DataError
+from tests.detectors import make_detector
 
 RATE = 16000
 
@@ -139,6 +140,18 @@ def test_an_unscaled_recording_is_left_out_and_not_made_a_square_wave(
     with pytest.raises(DataError, match=r"1 of 6 files .*001\.wav: samples up to \d{5},"):
         open_store(clips, cache=cache)
     assert len(open_store(clips, cache=cache, allow_defects=True).clips) == 5
+
+
+def test_a_detector_refuses_an_unscaled_recording(tmp_path: Path) -> None:
+    detector = make_detector()
+    unscaled = tone(1.0) * 32767
+    path = write(tmp_path / "a.wav", unscaled, subtype="FLOAT")
+    with pytest.raises(DataError, match=r"a\.wav: samples up to 163"):
+        detector.score_file(path, "0")
+    with pytest.raises(DataError, match="samples up to 163"):
+        detector.score([unscaled], id="0", rate=RATE)
+    soundfile.write(path, unscaled.astype(np.int16), RATE)
+    assert np.isfinite(detector.score_file(path, "0")[0])
 
 
 def test_a_store_of_an_earlier_decoder_is_decoded_anew(tmp_path: Path, cache: Path) -> None:

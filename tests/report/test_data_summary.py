@@ -154,10 +154,15 @@ def test_recordings_of_the_plain_layout_are_counted(tmp_path: Path) -> None:
     touch(tmp_path, "press/id_0/abnormal/x.wav", *(f"fan/id_0/normal/{n}.wav" for n in range(9)))
     file = StringIO()
     show_recordings(read_index(tmp_path), Console(file=file, width=40))
+    touch(tmp_path, *(f"fan/id_1/normal/fan_{n}.wav" for n in range(9)))
     fan, press, note = file.getvalue().splitlines()
     assert fan.startswith("fan: 9 recordings, 9 normal clips; each a recording by itself")
     assert press.startswith("press: 8 recordings, 240 normal clips; split into training and test ")
     assert note.startswith("note: ID 1 of press trains on one recording only")
+    file = StringIO()
+    show_recordings(read_index(tmp_path), Console(file=file, width=40))
+    note = file.getvalue().splitlines()[1]
+    assert note.startswith("note: ID 1 of fan has one recording only, fan, so its clips are split")
 
 
 def test_files_of_the_same_content_are_listed_without_labels(root: Path) -> None:
