@@ -21,9 +21,9 @@ from raysearch.cli.results import (
     export,
     final,
     report,
-    score,
     status,
 )
+from raysearch.cli.score import score
 from raysearch.cli.search import reproduce, run
 from raysearch.errors import NoResultError, StoppedError, UserError
 

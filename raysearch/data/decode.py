@@ -66,7 +66,7 @@ def _decode_long(sound: soundfile.SoundFile, rate: int, channel: int | None) -> 
     while len(block := sound.read(BLOCK, dtype="float32", always_2d=True)):
         mono = _one_channel(block, channel)
         peak = max(peak, float(np.abs(mono).max()))
-        beyond += np.count_nonzero(np.abs(mono) > 1)
+        beyond += int(np.count_nonzero(np.abs(mono) > 1))
         parts.append(_quantise(resample(mono, False)))
     _check_scale(peak, beyond, sound.frames)
     parts.append(_quantise(resample(np.empty(0, np.float32), True)))
@@ -102,7 +102,8 @@ def to_pcm(
         DataError: empty, not finite, beyond ±1, silent, or without that channel.
     """
     mono = _one_channel(samples, channel)
-    _check_scale(np.abs(mono).max(), np.count_nonzero(np.abs(mono) > 1), mono.size)
+    beyond = int(np.count_nonzero(np.abs(mono) > 1))
+    _check_scale(float(np.abs(mono).max()), beyond, mono.size)
     if file_rate != rate:
         import soxr
 

@@ -100,20 +100,20 @@ def check_ensemble_folder(planned: PlannedEnsemble, *, fresh: bool) -> None:
 def clear_other_space(folder: UPath, space: Space) -> None:
     """Remove the trials of a study of another space; its winner is that of another study."""
     study = StudyFolder(folder)
-    if study.exists() and study.manifest.space != _content(space):
+    if study.exists() and study.manifest.space != _stored(space):
         renew_study(folder, space)
 
 
 def renew_study(folder: UPath, space: Space) -> None:
     """Remove the trials of a study and set its space; the openings of its test IDs stay."""
     study = StudyFolder(folder)
-    study.manifest.model_copy(update={"space": _content(space)}).write(folder)
+    study.manifest.model_copy(update={"space": _stored(space)}).write(folder)
     for path in storage.children(folder):
         if path.name != MANIFEST and not path.name.startswith(OPENED):
             _remove(path)
 
 
-def _content(space: Space) -> dict[str, Any]:
+def _stored(space: Space) -> dict[str, Any]:
     return space.model_dump(mode="json", by_alias=True)
 
 

@@ -67,8 +67,8 @@ def final_test(
         "clips": len(testable),
     }
     note_opening(folder, study, number, facts, winner)
-    values, errors = _score(testable, detector, source.allow_defects, on_clips)
     labels = read_ground_truth(source.ground_truth or source.root, winner.machine, test_ids)
+    values, errors = _score(testable, detector, source.allow_defects, on_clips)
     scores = _final_scores(testable, values, errors, detector, labels)
     submission = folder / numbered("submission", number)
     write_submission(submission, winner.machine, scores)

@@ -338,8 +338,8 @@ def test_the_target_is_outside_the_hypersphere(data: TrialData, tmp_path: Path, 
     _, others = data.other_parts("own", 0.1, seed)
 
     def mean_norm(part: Part) -> float:
-        embeddings = embedder.clips(part, part.clips.tolist())
-        return float(np.square(embeddings, dtype=np.float64).sum(axis=2).mean())
+        rows = embedder.clips(part, part.clips.tolist()).rows
+        return float(np.square(rows, dtype=np.float64).sum(axis=1).mean())
 
     assert mean_norm(held_out) > 1.5 * max(mean_norm(part) for part in others)
 
@@ -360,7 +360,7 @@ def test_the_validation_hears_the_first_segment_or_all(data: TrialData) -> None:
 
 @pytest.mark.parametrize("mask", ["target", "all"])
 def test_both_classes_count_half_in_the_validation(data: TrialData, mask: str) -> None:
-    """Of another machine type two clips are held out, of the target six."""
+    """Two clips of another machine type are held out, and six of the target."""
     store = data.others[0]
     assert [clip.id for clip in store.clips[: 2 * TRAIN_CLIPS]] == [*"0" * 8, *"1" * 8]
     few = replace(data, others=(replace(store, clips=store.clips[: 2 * TRAIN_CLIPS]),))
@@ -432,7 +432,7 @@ def test_a_later_divergence_leaves_nothing_that_passes_for_finished(
 
 
 # A loss of 10,000 times the usual size, and a learning rate that no network survives.
-DIVERGING = {"lr": 1.0, "lam": 1e4, "batch_size": 16}
+DIVERGING: dict[str, Any] = {"lr": 1.0, "lam": 1e4, "batch_size": 16}
 DIVERGED = (
     r"^the loss diverged: on the held-out clips it is [\d.]+e\+\d\d at best, "
     r"and \d{4} without a training$"

@@ -1,0 +1,84 @@
+"""The command that scores new recordings."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raysearch.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from raysearch.detector import Detector
+
+
+def score(
+    detector: Annotated[str, typer.Argument(help="Folder of a detector: runs/valve/detector.")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings.", show_default=False)],
+    id: Annotated[
+        str | None,
+        typer.Option(
+            help="Product ID of the recordings; any takes the least anomalous of all.",
+            show_default="from their names",
+        ),
+    ] = None,
+    any_rate: Annotated[
+        bool,
+        typer.Option("--any-rate", help="Score recordings of a lower sampling rate, too."),
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first recording that cannot be scored.")
+    ] = False,
+    windows: Annotated[
+        bool, typer.Option("--windows", help="A row for each segment, with its times in s.")
+    ] = False,
+) -> None:
+    """Score recordings; print file,id,score,decision,error as CSV (1 = anomalous).
+
+    A recording that cannot be scored has its error instead; the exit code is 1 then.
+    With --windows the columns are file,id,start,end,score,error.
+
+    Example: raysearch score runs/valve/detector monday.wav --id 0 --windows
+    """
+    import csv
+
+    # Now: these imports take seconds, and paths are validated before.
+    from raysearch.storage import to_path
+
+    folder = to_path(detector)
+    if not (folder / "detector.json").is_file():
+        raise UserError(f"{folder} holds no detector (no detector.json); a run writes one")
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"there is no file {path}")
+    from raysearch.study.bundle import load_detector
+
+    loaded = load_detector(folder)
+    ids = [loaded.identity_of(path, id) for path in files]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    columns = ["start", "end", "score"] if windows else ["score", "decision"]
+    writer.writerow(["file", "id", *columns, "error"])
+    failed = False
+    for path, identity in zip(files, ids, strict=True):
+        try:
+            rows = _score_rows(loaded, path, identity, any_rate=any_rate, windows=windows)
+        except DataError as error:
+            if strict:
+                raise
+            failed = True
+            rows = [[identity, *[""] * len(columns), str(error).removeprefix(f"{path}: ")]]
+        writer.writerows([path, *row] for row in rows)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _score_rows(
+    detector: "Detector", path: Path, identity: str, *, any_rate: bool, windows: bool
+) -> list[list[object]]:
+    """Score a recording; return its row, or those of its segments, without its path."""
+    if windows:
+        segments = detector.windows(path, id=identity, any_rate=any_rate)
+        times = [(f"{round(w.start, 4):.10g}", f"{round(w.end, 4):.10g}") for w in segments]
+        return [[w.id, *t, repr(w.score), ""] for w, t in zip(segments, times, strict=True)]
+    scores = detector.score(path, id=identity, any_rate=any_rate)
+    return [[s.id, repr(s.score), int(s.anomalous), ""] for s in scores]
