@@ -20,10 +20,12 @@ from raysearch.storage import lock, write_text
 from raysearch.study.context import StudyContext, failed_record
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
+from raysearch.study.reference import read_reference, write_reference
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import broadcast, rank, world_size
 from raysearch.training.network import check_network
 from raysearch.training.outcome import Epoch
+from raysearch.training.reference import score_reference
 from raysearch.training.trial import run_trial
 from raysearch.training.weights import check_files, file_hashes
 
@@ -129,6 +131,10 @@ def _complete(
     inliers = (proposal.inlier,) if proposal.inlier else context.inliers
     folder = study.encoder(config.signature())
     data = _open_recordings(context, report)
+    if broadcast(lambda: read_reference(context.folder) is None):
+        row = score_reference(config, data)
+        if rank() == 0:
+            write_reference(row, context.folder)
     # A trial outlives a killed driver for a moment, in which the next driver may have restarted it.
     with lock(folder) if rank() == 0 else nullcontext():
         # A finalist is trained to its end.

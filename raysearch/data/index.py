@@ -130,7 +130,7 @@ def read_index(root: AnyPath, *, domain: str = "source", seed: int = 0) -> Index
         DataError: the folder does not exist or has no clip.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder")
+        raise DataError(f"no data set: {root} is not a folder")
     listing = list_files(root)
     clips, unread = [], [*listing.unread]
     for file in listing.files:

@@ -144,7 +144,7 @@ def clear_study(folder: UPath) -> None:
             storage.remove_tree(path)
 
 
-OPENED = (LEDGER, "final_test", "final_scores", "submission")
+OPENED = (LEDGER, "final_test", "final_scores", "submission", "reference_test")
 """First parts of the names of files of an opening of the test IDs."""
 
 

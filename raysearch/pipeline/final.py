@@ -1,9 +1,11 @@
 """The final test of a run, and its repetition."""
 
 import logging
+from typing import TYPE_CHECKING
 
 from upath import UPath
 
+from raysearch.data.dataset import TrialData
 from raysearch.errors import UserError
 from raysearch.pipeline.drawing import (
     LoadDetector,
@@ -21,6 +23,9 @@ from raysearch.study.ledger import FinalRequest, numbered, read_ledger
 from raysearch.study.scores import FINAL, FinalTest
 from raysearch.study.winner import Winner
 
+if TYPE_CHECKING:
+    from raysearch.detector import Detector
+
 logger = logging.getLogger(__name__)
 
 
@@ -28,6 +33,7 @@ def run_final_test(
     winner: Winner,
     detector: LoadDetector,
     context: StudyContext,
+    data: TrialData,
     request: FinalRequest,
     bars: ProgressBars,
 ) -> None:
@@ -37,14 +43,29 @@ def run_final_test(
         winner: frozen configuration.
         detector: loads the detector of the configuration.
         context: of the study.
+        data: recordings of the search.
         request: of the test.
         bars: show the progress.
     """
     from raysearch.study.final_test import final_test
 
+    reference = _reference(context, data)
     with bars("final test", None) as advance:
-        result = final_test(winner, detector(), context, request=request, on_clips=advance)
+        result = final_test(
+            winner, detector(), context, request=request, reference=reference, on_clips=advance
+        )
     _log_final(result, winner, request.opening)
+
+
+def _reference(context: StudyContext, data: TrialData) -> "Detector | None":
+    """Return the detector of the reference; None if an ID has too few training clips for it."""
+    from raysearch.pipeline.fit_detector import reference_detector
+
+    try:
+        return reference_detector(context.untrained_config, data)
+    except UserError as error:
+        logger.info("no reference in the final test: %s", error)
+        return None
 
 
 def _log_final(result: FinalTest, winner: Winner, opening: int) -> None:
@@ -66,6 +87,12 @@ def _log_final(result: FinalTest, winner: Winner, opening: int) -> None:
         result.score,
         _tested_ids(result),
     )
+    if result.reference is not None:
+        logger.info(
+            "reference on the same clips: %.4f%s",
+            result.reference,
+            ", above the winner" if result.reference > result.score else "",
+        )
 
 
 def _tested_ids(result: FinalTest) -> str:
@@ -79,6 +106,7 @@ def test_winner(
     winner: Winner,
     detector: LoadDetector,
     context: StudyContext,
+    data: TrialData,
     ending: Ending,
     bars: ProgressBars,
 ) -> None:
@@ -88,6 +116,7 @@ def test_winner(
         winner: frozen configuration.
         detector: loads the detector of the configuration.
         context: of the study.
+        data: recordings of the search.
         ending: of the run.
         bars: show the progress.
     """
@@ -105,7 +134,7 @@ def test_winner(
             number,
         )
         return
-    run_final_test(winner, detector, context, FinalRequest(ending.command, number), bars)
+    run_final_test(winner, detector, context, data, FinalRequest(ending.command, number), bars)
 
 
 def repeat_final(
@@ -138,6 +167,7 @@ def repeat_final(
         )
     context, recordings = open_recordings(study, data)
     load = detector_of(folder)
-    run_final_test(study.winner, load, context, FinalRequest(ending.command, number), bars)
+    request = FinalRequest(ending.command, number)
+    run_final_test(study.winner, load, context, recordings, request, bars)
     collect_single_clips(study.winner, load, recordings, folder, bars)
     draw_report(folder)

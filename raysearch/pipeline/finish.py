@@ -31,6 +31,7 @@ from raysearch.study.confidence import Confidence, read_confidence, write_confid
 from raysearch.study.context import StudyContext
 from raysearch.study.ranking import Ranking, caveats, rank
 from raysearch.study.records import Record
+from raysearch.study.reference import NAME, read_reference, reference_score, write_reference
 from raysearch.study.resampling import measure_confidence
 from raysearch.study.winner import Winner, choose_winner, freeze_winner, is_built, read_frozen
 
@@ -106,6 +107,7 @@ def finish_study(
         NoResultError: no trial has a score.
     """
     folder, records = context.folder, context.study.records()
+    _score_reference(context, data)
     # A trial that a budget stopped may have written its record after the search.
     TrialsFile(folder, context.space, records).write()
     ranking = rank(records)
@@ -129,7 +131,7 @@ def finish_study(
         _drop_losers(ranking, context, records)
     _write_best(winner, confidence, notes, context)
     if ending.final and ending.is_finished:
-        test_winner(winner, detector, context, ending, bars)
+        test_winner(winner, detector, context, data, ending, bars)
     elif ending.final:
         logger.info(
             "no final test yet, as the search is not finished; `raysearch final %s` runs it now",
@@ -139,6 +141,16 @@ def finish_study(
     if ending.report:
         draw_report(folder)
     logger.info("everything is in %s/", folder)
+
+
+def _score_reference(context: StudyContext, data: TrialData) -> None:
+    """Score the reference of an ensemble, or of a study of an earlier version."""
+    if read_reference(context.folder) is not None:
+        return
+    # Now: torch takes seconds to import.
+    from raysearch.training.reference import score_reference
+
+    write_reference(score_reference(context.untrained_config, data), context.folder)
 
 
 def _no_result(records: Sequence[Record]) -> str:
@@ -210,11 +222,16 @@ def _write_best(
     winner: Winner, confidence: Confidence, notes: Sequence[str], context: StudyContext
 ) -> None:
     write_best(context.folder, winner, confidence, context.space)
+    reference = reference_score(context.folder)
+    is_below = reference is not None and winner.score < reference
     logger.info(
-        "best configuration of %s: %s; validation score %s",
+        "best configuration of %s: %s; validation score %s%s",
         winner.machine,
         settings(winner),
         format_score(winner, confidence),
+        f", below the {reference:.4f} of the reference" if is_below else "",
     )
+    if reference is not None:
+        logger.info("reference: %.4f with %s", reference, NAME)
     for note in notes:
         logger.info("note: %s", note)

@@ -21,6 +21,8 @@ from raysearch.study.winner import Winner
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.embedding import ClipEmbeddings, Embedder
 from raysearch.training.leave_out import leave_out_scores, untrained_clips
+from raysearch.training.network import new_encoder
+from raysearch.training.reference import INLIER, reference_config
 from raysearch.training.state import is_trained
 from raysearch.training.train import load_trained
 from raysearch.training.trial import clip_scores, fit_embeddings, fit_inlier, fit_parts
@@ -49,26 +51,46 @@ def build_detector(
             "trains it again"
         )
     encoder = load_trained(options, len(data.ids), checkpoints).encoder
+    return _fit(_Fitting(winner.inlier, encoder, config, data))
+
+
+def reference_detector(config: TrialConfig, data: TrialData) -> EncoderDetector:
+    """Fit the detector of the reference.
+
+    Args:
+        config: of a trial of the study.
+        data: recordings of the search.
+
+    Raises:
+        UserError: an ID's model cannot be fitted.
+    """
+    reference = reference_config(config)
+    encoder = new_encoder(reference.options, len(data.ids), pretrained=False)
+    return _fit(_Fitting(INLIER, encoder, reference, data))
+
+
+def _fit(fitting: "_Fitting") -> EncoderDetector:
+    encoder, config, data = fitting.encoder, fitting.config, fitting.data
+    options = config.options
     embedder = Embedder(encoder, options, data.ids)
     fits = fit_embeddings(embedder, config, data)
-    fitting = _Fitting(winner.inlier, encoder, config, data)
     models, thresholds, normal = {}, {}, {}
     for identity in data.ids:
         try:
             models[identity] = fitting.fit(identity, fits[identity])
         except FitError as error:
-            raise UserError(f"no detector of {winner.machine}: {error}") from error
+            raise UserError(f"no detector of {config.machine}: {error}") from error
         scores = fitting.normal_scores(identity, embedder, models[identity], fits[identity])
         thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)
         normal[identity] = float(scores.mean()), float(scores.std())
     mean, std = data.target.mean, data.target.std
     return EncoderDetector(
-        winner.machine,
+        config.machine,
         options,
         mean,
         std,
         thresholds,
-        winner.inlier,
+        fitting.spec,
         encoder,
         models,
         normal=normal,

@@ -69,7 +69,8 @@ class Study:
 
         space = check_space(self.manifest.space, str(self.folder / "study.json"))
         table = TrialsFile(self.folder, space, self.records)
-        return pd.read_csv(io.StringIO(table.text()))
+        # The row of the reference has no number.
+        return pd.read_csv(io.StringIO(table.text()), dtype={"trial": "Int64"})
 
     @property
     def winner(self) -> Winner | None:

@@ -19,6 +19,7 @@ RESULTS = (
     "best_config.*",
     "final_test*.csv",
     "final_scores*.csv",
+    "reference*",
     "trials.csv",
     "report.html",
     "detector",

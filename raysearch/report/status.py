@@ -23,6 +23,7 @@ from raysearch.study.folder import StudyFolder, studies_at
 from raysearch.study.ledger import read_ledger
 from raysearch.study.manifest import Manifest
 from raysearch.study.records import Proposal, Record
+from raysearch.study.reference import NAME, reference_score
 from raysearch.study.results import final_note
 from raysearch.study.scores import FINAL, read_final
 from raysearch.study.space import check_space
@@ -45,6 +46,7 @@ class Status:
         winner: the frozen winner, if any.
         final_score: harmonic mean of the final test's AUCs and pAUCs.
         final_note: limits of this score; empty if there are none.
+        reference: validation score of the reference; None until it is scored.
         open: proposed trials that have not ended, with their finished epochs.
     """
 
@@ -54,6 +56,7 @@ class Status:
     winner: Winner | None
     final_score: float | None
     final_note: str
+    reference: float | None
     open: tuple[tuple[Proposal, tuple[Epoch, ...]], ...]
 
 
@@ -87,6 +90,7 @@ def read_status(folder: UPath) -> Status:
         frozen,
         final.score,
         final_note(final, read_ledger(folder, manifest.started), frozen),
+        reference_score(folder),
         tuple(
             (proposal, read_progress(queue.context.encoder(proposal))[0]) for proposal in unended
         ),
@@ -127,6 +131,8 @@ def show(statuses: Sequence[Status], console: Console) -> None:
         start = datetime.fromisoformat(status.started).astimezone()
         times = f"{status.state}, begun {start:%Y-%m-%d %H:%M}, {hours}"
         outcome = list(_outcome(status)) if status.state == "finished" else []
+        if status.reference is not None:
+            outcome.append(f"reference   {status.reference:.4f}  {NAME}")
         console.print(render_search({queue.name: queue}, running, times, outcome=outcome))
 
 
@@ -179,6 +185,7 @@ def status_json(status: Status) -> dict[str, Any]:
         "device_seconds": queue.device_seconds,
         "best": _row(best[0]) if best else None,
         "winner": status.winner.to_json() if status.winner else None,
+        "reference_score": status.reference,
         "final_score": status.final_score,
         "final_note": status.final_note,
         "open": [_open_row(proposal, history) for proposal, history in status.open],

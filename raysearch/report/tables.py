@@ -19,6 +19,7 @@ from raysearch.study.confidence import Confidence, read_confidence
 from raysearch.study.folder import series, studies_in
 from raysearch.study.ledger import read_ledger
 from raysearch.study.manifest import read_manifest
+from raysearch.study.reference import final_reference
 from raysearch.study.results import final_note
 from raysearch.study.scores import FINAL, read_final
 from raysearch.study.space import Space, check_space
@@ -147,7 +148,8 @@ def _final(winner: Winner, folder: UPath) -> dict[str, Any]:
     final = read_final(folder / FINAL)
     ledger = read_ledger(folder, read_manifest(folder).started)
     note = final_note(final, ledger, winner) if final.ids else ""
-    return {"final_score": final.score, "final_note": note}
+    reference = {"reference_score": final_reference(folder)}
+    return {"final_score": final.score, "final_note": note, **reference}
 
 
 def _method(winner: Winner, folder: UPath) -> str:

@@ -1,4 +1,4 @@
-"""trials.csv: one row per trial, inlier model and p, updated while trials end."""
+"""trials.csv: the reference, then a row per trial, inlier model and p, as trials end."""
 
 import csv
 import io
@@ -10,7 +10,9 @@ from upath import UPath
 
 from raysearch.storage import write_text
 from raysearch.study.records import Record
+from raysearch.study.reference import NAME, read_reference
 from raysearch.study.space import Space
+from raysearch.training.outcome import InlierResult
 
 PAUSE = 50
 """Pause after a write, in durations of that write; the last write does not wait.
@@ -55,7 +57,9 @@ class TrialsFile:
     def text(self) -> str:
         """Return the current content of the file."""
         ordered = (self.lines[number] for number in sorted(self.lines))
-        return _csv(self.columns, (), header=True) + "".join(ordered)
+        reference = read_reference(self.path.parent)
+        first = [] if reference is None else [reference_row(reference)]
+        return _csv(self.columns, first, header=True) + "".join(ordered)
 
     def write_when_due(self) -> None:
         """Write the file if a record is new and the pause after the last write is over."""
@@ -110,13 +114,20 @@ def trial_rows(record: Record) -> list[dict[str, Any]]:
     }
     if not record.rows:
         return [common]
-    return [
-        common
-        | {"inlier": row.inlier, "p": row.p, "val_score": row.val_score, "error": row.error}
+    return [common | _scores(row) for row in record.rows]
+
+
+def reference_row(row: InlierResult) -> dict[str, Any]:
+    """Return the row of the reference, which is no trial and has no number."""
+    return {"state": "REFERENCE", "origin": NAME, "epochs": 0, **_scores(row)}
+
+
+def _scores(row: InlierResult) -> dict[str, Any]:
+    return (
+        {"inlier": row.inlier, "p": row.p, "val_score": row.val_score, "error": row.error}
         | {f"val_auc_{identity}": auc for identity, auc in row.auc.items()}
         | {f"val_pauc_{identity}": pauc for identity, pauc in row.pauc.items()}
-        for row in record.rows
-    ]
+    )
 
 
 def _csv(names: Sequence[str], rows: Iterable[dict[str, Any]], *, header: bool) -> str:

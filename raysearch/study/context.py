@@ -14,7 +14,7 @@ from raysearch.scoring.spec import InlierSpec
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record
 from raysearch.study.space import Space
-from raysearch.training.configuration import TrialConfig
+from raysearch.training.configuration import Configuration, TrialConfig
 from raysearch.training.state import read_progress
 
 
@@ -75,6 +75,11 @@ class StudyContext:
         machine, data = self.source.machine, self.fingerprint
         config = proposal.config(machine, data, self.seed, self.options)
         return config.model_copy(update={"files": dict(self.files)}) if self.files else config
+
+    @property
+    def untrained_config(self) -> TrialConfig:
+        """Configuration without hyperparameters: of the reference, which trains nothing."""
+        return self.config(Proposal(0, Configuration(None, None, None)))
 
     def encoder(self, proposal: Proposal) -> UPath:
         """Return the folder of the checkpoints of a proposal's encoder."""

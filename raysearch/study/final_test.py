@@ -15,6 +15,7 @@ from raysearch.detector import Detector
 from raysearch.errors import DataError
 from raysearch.study.context import StudyContext
 from raysearch.study.ledger import FinalRequest, note_opening, note_result, numbered
+from raysearch.study.reference import FINAL_FILE
 from raysearch.study.scores import (
     FINAL,
     SCORES,
@@ -35,6 +36,7 @@ def final_test(
     context: StudyContext,
     *,
     request: FinalRequest,
+    reference: Detector | None = None,
     on_clips: Callable[[int], None] | None = None,
 ) -> FinalTest:
     """Score the test clips of the test IDs with the frozen configuration.
@@ -47,6 +49,7 @@ def final_test(
         detector: of the frozen configuration.
         context: of the study; the root and the ground truth of its source are read.
         request: of the test.
+        reference: detector without a training, scored on the same clips.
         on_clips: called with the number of newly scored clips.
 
     Returns:
@@ -77,8 +80,23 @@ def final_test(
     result = judge(scores, test_ids)
     if result.areas:
         write_final(folder / numbered(FINAL, number), winner.machine, result)
+    if reference is not None:
+        against = _judge_reference(reference, testable, labels, test_ids)
+        if against.areas:
+            write_final(folder / numbered(FINAL_FILE, number), winner.machine, against)
+        result = replace(result, reference=against.score)
     note_result(folder, study, number, result)
     return replace(result, remarks=_remarks(errors, len(testable)))
+
+
+def _judge_reference(
+    reference: Detector,
+    clips: Sequence[Clip],
+    labels: Mapping[tuple[str, str], int],
+    test_ids: Sequence[str],
+) -> FinalTest:
+    values, errors = _score(clips, reference, True, None)
+    return judge(_final_scores(clips, values, errors, reference, labels), test_ids)
 
 
 def _score(

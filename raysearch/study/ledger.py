@@ -141,6 +141,7 @@ def note_result(folder: UPath, study: str, number: int, result: FinalTest) -> No
         "study": study,
         "opening": number,
         "score": result.score,
+        "reference": result.reference,
         "ids": {row.id: [row.auc, row.pauc] for row in result.ids},
         "files": {path.name: sha256(path.read_bytes()).hexdigest() for path in present},
     }

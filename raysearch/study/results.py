@@ -11,6 +11,7 @@ from raysearch.study.ledger import Ledger, read_ledger
 from raysearch.study.manifest import Manifest
 from raysearch.study.ranking import Candidate, Ranking, rank
 from raysearch.study.records import Record, State
+from raysearch.study.reference import final_reference, reference_score
 from raysearch.study.scores import (
     FINAL,
     SCORES,
@@ -33,6 +34,8 @@ class Results:
         final: result of the first opening of the test IDs; empty without one.
         scores: clips of this opening; empty for a run of a version without them.
         ledger: openings of the test IDs.
+        reference: validation score of the reference; None without one.
+        final_reference: its score in the final test; None likewise.
     """
 
     folder: UPath
@@ -46,6 +49,8 @@ class Results:
     final: FinalTest
     scores: tuple[FinalScore, ...]
     ledger: Ledger
+    reference: float | None
+    final_reference: float | None
 
     @property
     def machine(self) -> str:
@@ -124,6 +129,8 @@ def read_results(folder: UPath) -> Results:
         read_final(folder / FINAL),
         tuple(read_scores(folder / SCORES)),
         read_ledger(folder, manifest.started),
+        reference_score(folder),
+        final_reference(folder),
     )
 
 

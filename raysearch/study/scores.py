@@ -76,10 +76,12 @@ class FinalTest:
     Attributes:
         ids: a result for each test ID, by ID.
         remarks: about clips that were left out.
+        reference: score of the reference on the same clips; None without one.
     """
 
     ids: tuple[IdResult, ...] = ()
     remarks: tuple[str, ...] = ()
+    reference: float | None = None
 
     @cached_property
     def areas(self) -> Mapping[str, tuple[float, float]]:

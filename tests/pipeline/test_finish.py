@@ -22,12 +22,14 @@ from raysearch.pipeline.finish import SearchConclusion, finish_study
 from raysearch.pipeline.prepare import create_study
 from raysearch.pipeline.request import Ending
 from raysearch.report.progress import show_log
+from raysearch.report.status import read_status, status_json
 from raysearch.report.tables import format_score
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.study.confidence import read_confidence
 from raysearch.study.context import StudyContext, failed_record
 from raysearch.study.ledger import read_ledger
 from raysearch.study.records import Proposal
+from raysearch.study.reference import read_reference, write_reference
 from raysearch.study.scores import SCORES
 from raysearch.study.space import Space
 from raysearch.study.strategy import Strategy
@@ -200,6 +202,40 @@ def test_another_winner_takes_nothing_from_the_final_test_of_the_one_before(
     assert ledger.read_text() == before
 
 
+def test_a_winner_below_the_reference_is_told_in_the_first_line(
+    trained_winner: Path, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = storage.to_path(tmp_path / "run")
+    opened = ended(trained_winner, root, folder)
+    write_reference(InlierResult("mahalanobis", 0.1, 0.9999), folder)
+    with caplog.at_level(logging.INFO, "raysearch"):
+        close(opened, final=True)
+    assert caplog.messages[0].endswith(", below the 0.9999 of the reference")
+    assert caplog.messages[1].startswith("reference: 0.9999 with log-mel statistics and ")
+    assert "reference on the same clips: " in caplog.text
+    page = (folder / "report.html").read_text("utf-8")
+    assert "reach 0.9999" in page
+    assert "more than the winner on the validation IDs." in page
+    (reference, *_) = table(Path(str(folder / "trials.csv")))
+    assert (reference["state"], reference["trial"]) == ("REFERENCE", "")
+    assert reference["val_score"] == "0.9999"
+    statuses = read_status(folder)
+    assert status_json(statuses)["reference_score"] == 0.9999
+
+
+def test_a_study_whose_trials_scored_no_reference_has_one_at_its_end(
+    trained_winner: Path, root: Path, tmp_path: Path
+) -> None:
+    folder = storage.to_path(tmp_path / "run")
+    opened = ended(trained_winner, root, folder)
+    assert read_reference(folder) is None
+    close(opened, final=False, report=False)
+    written = read_reference(folder)
+    assert written == read_reference(storage.to_path(trained_winner))
+    assert written is not None
+    assert written.val_score is not None
+
+
 def test_an_unfinished_search_keeps_its_checkpoints_and_opens_no_test_id(
     trained_winner: Path, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -256,7 +292,7 @@ def test_the_table_has_every_record_that_the_winner_was_chosen_of(
     opened = ended(trained_winner, root, folder)
     assert not (folder / "trials.csv").exists()
     close(opened, final=False, report=False)
-    assert {row["trial"] for row in table(Path(str(folder / "trials.csv")))} == {"0", "1", "3"}
+    assert {row["trial"] for row in table(Path(str(folder / "trials.csv")))} == {"", "0", "1", "3"}
     assert not (folder / "report.html").exists()
 
 
@@ -362,7 +398,7 @@ def test_how_sure_it_is_is_said(finalists: Concluded) -> None:
     assert sure.low <= winner.score <= (sure.high or 0)
     assert sure.lead_low is not None
     assert len(sure.against) == 2
-    assert f"validation score {format_score(winner, sure)}\n" in finalists.out
+    assert f"validation score {format_score(winner, sure)}" in finalists.out
     assert " over 2 seeds (95 % interval " in finalists.out
     other = {16: 32, 32: 16}[winner.configuration.batch_size or 0]
     noise = f"note: within noise of the second, lr 0.003, batch size {other}, λ 1, "

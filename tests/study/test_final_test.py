@@ -164,6 +164,22 @@ def test_the_ledger_has_the_opening_and_its_result(
         assert ended["files"][name] == digest
 
 
+def test_the_reference_is_scored_on_the_same_clips(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    space = make_space().model_copy(update={"test_ids": TEST_IDS})
+    make_manifest(space).write(UPath(folder))
+    context = StudyContext(UPath(folder), source(root), "data", space)
+    result = final_test(
+        WINNER, detector, context, request=FinalRequest("raysearch run"), reference=detector
+    )
+    assert result.reference == result.score
+    assert rows(folder / "reference_test.csv") == rows(folder / "final_test.csv")
+    assert ledger(folder)[-1]["reference"] == result.score
+
+
 def test_the_ledger_is_written_before_a_recording_is_opened(
     root: Path, tmp_path: Path, detector: Detector
 ) -> None:

@@ -139,7 +139,7 @@ def test_short_clips_count_as_one_segment_each(
         (InlierSpec("lof", TRAIN_CLIPS - 1), InlierSpec("lof", TRAIN_CLIPS), GMM),
     )
     assert few.error == ""
-    assert many.error == "lof with p=8 needs at least 9 segments, has 8"
+    assert many.error == "ID 0: lof with p=8 needs at least 9 segments, has 8"
     assert "on 8 segments of 8 clips" in mixture.remark
 
 

@@ -10,6 +10,7 @@ from raysearch.report.tables import format_score
 from raysearch.report.wording import count, format_inlier, format_value, settings
 from raysearch.study.ranking import Candidate, Ranking
 from raysearch.study.records import State
+from raysearch.study.reference import NAME
 from raysearch.study.results import Results
 
 LEADERS = 10
@@ -50,7 +51,19 @@ def lead(results: Results) -> str:
             f"On test IDs {ids}, which the search never saw, it reaches "
             f"{results.final_score:.4f}{limits}."
         )
+    if results.reference is not None:
+        sentences.append(_reference(winner.score, results))
     return " ".join(sentences)
+
+
+def _reference(score: float, results: Results) -> str:
+    """Compare the winner with the reference, on the validation IDs and in the final test."""
+    assert results.reference is not None
+    text = f"Without a training, {NAME.rpartition(',')[0]} reach {results.reference:.4f}"
+    if results.final_reference is not None:
+        text += f", and {results.final_reference:.4f} on the test IDs"
+    below = score < results.reference
+    return f"{text}: more than the winner on the validation IDs." if below else f"{text}."
 
 
 def advantage(ranking: Ranking) -> float:

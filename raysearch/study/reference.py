@@ -1,0 +1,43 @@
+"""The reference of a study: a score that takes no training, which a winner should exceed.
+
+reference.json holds the statistics of the log-mel spectrogram (method `baseline`) judged by their
+Mahalanobis distance, on the validation IDs of the study.
+"""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from upath import UPath
+
+from raysearch.storage import create_once
+from raysearch.study.scores import read_final
+from raysearch.training.outcome import InlierResult
+
+FILE, FINAL_FILE = "reference.json", "reference_test.csv"
+NAME = "log-mel statistics and Mahalanobis distance, untrained"
+
+
+def write_reference(row: InlierResult, folder: UPath) -> None:
+    """Write the reference of a study, unless it has one."""
+    create_once(folder / FILE, (json.dumps(asdict(row), indent=2) + "\n").encode())
+
+
+def read_reference(folder: UPath) -> InlierResult | None:
+    """Read the reference of a study; None if it has none yet."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text())
+    return InlierResult(**content)
+
+
+def reference_score(folder: UPath) -> float | None:
+    """Return the validation score of the reference; None without one."""
+    row = read_reference(folder)
+    return None if row is None else row.val_score
+
+
+def final_reference(folder: UPath) -> float | None:
+    """Return the score of the reference in the final test; None without one."""
+    return read_final(folder / FINAL_FILE).score
