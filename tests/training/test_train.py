@@ -80,7 +80,7 @@ def same_weights(left: Trained, right: Trained) -> bool:
 
 
 # To make it again after a change that is meant to move it: run the test and copy what it prints.
-GOLDEN: Losses = [(1.5313228, 1.5039368), (1.4686536, 1.4947693), (1.5226407, 1.4884017)]
+GOLDEN: Losses = [(1.4634669, 1.5032634), (1.4102973, 1.4957286), (1.4563743, 1.4910544)]
 
 
 def test_golden_loss_curve(data: TrialData, tmp_path: Path) -> None:
@@ -650,7 +650,7 @@ def test_rungs_carry_what_the_judge_says_and_change_nothing_else(
 
 
 # So high a learning rate that the second epoch is far worse than the first.
-WILD = {"lr": 3e-2, "lam": 1.0, "epochs": 6}
+WILD: dict[str, Any] = {"lr": 3e-2, "lam": 1.0, "epochs": 6, "batch_size": 16}
 
 
 @pytest.fixture(scope="module")
