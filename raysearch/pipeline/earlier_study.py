@@ -144,7 +144,10 @@ def clear_study(folder: UPath) -> None:
             storage.remove_tree(path)
 
 
-OPENED = (LEDGER, "final_test", "final_scores", "submission", "reference_test")
+OPENED = (
+    *(LEDGER, "final_test", "final_scores", "official_scores", "reference_test"),
+    "submission",
+)
 """First parts of the names of files of an opening of the test IDs."""
 
 

@@ -17,6 +17,7 @@ from raysearch.pipeline.finished import open_recordings, read_finished
 from raysearch.pipeline.request import Ending
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.report.wording import count, format_time
+from raysearch.scoring.official import OfficialResult
 from raysearch.storage import AnyPath
 from raysearch.study.context import StudyContext
 from raysearch.study.ledger import FinalRequest, numbered, read_ledger
@@ -93,6 +94,17 @@ def _log_final(result: FinalTest, winner: Winner, opening: int) -> None:
             result.reference,
             ", above the winner" if result.reference > result.score else "",
         )
+    if result.official is not None:
+        logger.info("  %s", format_official(result.official))
+
+
+def format_official(official: OfficialResult) -> str:
+    """Format the official scores of both domains as a line."""
+    mean = official.mean
+    years = {"2021": mean.official_2021, "from 2022 on": mean.official_2022}
+    texts = [f"{year} {'none' if v is None else f'{v:.4f}'}" for year, v in years.items()]
+    note = f" ({mean.note})" if mean.note else ""
+    return f"official scores over source and target domain: {', '.join(texts)}{note}"
 
 
 def _tested_ids(result: FinalTest) -> str:

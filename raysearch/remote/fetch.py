@@ -20,6 +20,7 @@ RESULTS = (
     "final_test*.csv",
     "final_scores*.csv",
     "reference*",
+    "official_scores*.csv",
     "trials.csv",
     "report.html",
     "detector",

@@ -16,6 +16,7 @@ from raysearch.errors import DataError
 from raysearch.study.context import StudyContext
 from raysearch.study.ledger import FinalRequest, note_opening, note_result, numbered
 from raysearch.study.reference import FINAL_FILE
+from raysearch.study.official import OFFICIAL, judge_domains, write_official
 from raysearch.study.scores import (
     FINAL,
     SCORES,
@@ -41,8 +42,9 @@ def final_test(
 ) -> FinalTest:
     """Score the test clips of the test IDs with the frozen configuration.
 
-    Writes `submission/` in the official format, `final_test.csv` by ID and `final_scores.csv` by
-    clip; the names of a further opening are numbered. The ledger has a line before and after.
+    Writes `submission/` in the official format, `final_test.csv` by ID, `final_scores.csv` by clip
+    and, of clips of both domains, `official_scores.csv`; the names of a further opening are
+    numbered. The ledger has a line before and after.
 
     Args:
         winner: frozen configuration.
@@ -85,8 +87,11 @@ def final_test(
         if against.areas:
             write_final(folder / numbered(FINAL_FILE, number), winner.machine, against)
         result = replace(result, reference=against.score)
+    official = judge_domains(scores, test_ids)
+    if official is not None:
+        write_official(folder / numbered(OFFICIAL, number), winner.machine, official)
     note_result(folder, study, number, result)
-    return replace(result, remarks=_remarks(errors, len(testable)))
+    return replace(result, remarks=_remarks(errors, len(testable)), official=official)
 
 
 def _judge_reference(

@@ -15,6 +15,7 @@ from upath import UPath
 
 from raysearch.storage import append_line
 from raysearch.study.folder import LEDGER
+from raysearch.study.official import OFFICIAL
 from raysearch.study.scores import FINAL, SCORES, FinalTest, read_final
 from raysearch.study.winner import Winner
 
@@ -134,7 +135,7 @@ def note_result(folder: UPath, study: str, number: int, result: FinalTest) -> No
         number: of the opening.
         result: of the opening.
     """
-    names = [numbered(name, number) for name in (FINAL, SCORES)]
+    names = [numbered(name, number) for name in (FINAL, SCORES, OFFICIAL)]
     present = [folder / name for name in names if (folder / name).is_file()]
     entry = {
         "time": _now(),

@@ -12,6 +12,7 @@ from upath import UPath
 from raysearch.config import id_order
 from raysearch.scoring.bootstrap import ClipScores
 from raysearch.scoring.metrics import auc_pauc, harmonic_mean
+from raysearch.scoring.official import OfficialResult
 from raysearch.storage import write_text
 
 FINAL, SCORES = "final_test.csv", "final_scores.csv"
@@ -77,11 +78,14 @@ class FinalTest:
         ids: a result for each test ID, by ID.
         remarks: about clips that were left out.
         reference: score of the reference on the same clips; None without one.
+        official: official scores of clips of both domains; None of one domain, and where a result
+            is read from a file.
     """
 
     ids: tuple[IdResult, ...] = ()
     remarks: tuple[str, ...] = ()
     reference: float | None = None
+    official: OfficialResult | None = None
 
     @cached_property
     def areas(self) -> Mapping[str, tuple[float, float]]:

@@ -17,6 +17,7 @@ FETCHED = {
     "confidence.json": b"{}",
     "detector/classes/valve.json": b"{}",
     "final_test.csv": b"final",
+    "official_scores_2.csv": b"official",
     "study.json": b"{}",
     "submission/anomaly_score_valve_section_03.csv": b"a,1",
     "test_ledger.jsonl": b"{}",

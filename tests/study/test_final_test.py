@@ -305,6 +305,56 @@ def test_each_domain_has_a_submission(root: Path, tmp_path: Path, detector: Dete
         assert all(f"_{domain}_" in name for name, _ in rows(path))
 
 
+def shift(root: Path, keep: Callable[[str], bool] = lambda _: True) -> None:
+    """Make clips of the target domain of those of the source domain."""
+    for folder in ("dev_data/valve/source_test", "eval_data/valve/source_test"):
+        target = root / folder.replace("source", "target")
+        target.mkdir()
+        for path in filter(lambda path: keep(path.name), (root / folder).iterdir()):
+            os.link(path, target / path.name.replace("source", "target"))
+    for path in list((root / "eval_data/ground_truth").glob("*valve*source*")):
+        lines = path.read_text().replace("source", "target")
+        path.with_name(path.name.replace("source", "target")).write_text(lines)
+
+
+def test_clips_of_both_domains_have_official_scores(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    plain = run(detector, source(root), tmp_path / "plain")
+    assert plain.official is None
+    assert not (tmp_path / "plain/official_scores.csv").exists()
+    shift(root)
+    result = run(detector, source(root, domain="both"), tmp_path / "run")
+    assert result.official is not None
+    # The clips of both domains are the same, and so are their figures.
+    for row in result.official.ids:
+        areas = plain.areas[row.id]
+        assert (row.source_auc, row.source_pauc) == (row.target_auc, row.target_pauc) == areas
+        assert (row.smix_auc, row.tmix_auc) == pytest.approx((areas[0], areas[0]))
+    assert result.official.mean.official_2021 == pytest.approx(plain.score)
+    path = tmp_path / "run/official_scores.csv"
+    head, *ids, last = rows(path)
+    assert head[:3] == ["machine", "id", "source_auc"]
+    assert [line[1] for line in (*ids, last)] == [*TEST_IDS, "hmean"]
+    digest = sha256(path.read_bytes()).hexdigest()
+    assert ledger(tmp_path / "run")[-1]["files"]["official_scores.csv"] == digest
+
+
+def test_normal_clips_alone_in_a_domain_have_a_note_in_place_of_a_figure(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    shift(root, lambda name: "normal" in name)
+    result = run(detector, source(root, domain="both"), tmp_path / "run", ("0",))
+    assert result.official is not None
+    (row,) = result.official.ids
+    assert row.note == "labelled target clips are all of one kind"
+    assert (row.target_auc, row.official_2021) == (None, None)
+    assert row.official_2022 is not None
+    assert (
+        "score of 2021 over 0 of 1 test IDs" in rows(tmp_path / "run/official_scores.csv")[-1][-1]
+    )
+
+
 def test_ids_that_are_no_numbers_and_names_without_a_domain(
     tmp_path: Path, demo_data: Path
 ) -> None:

@@ -8,10 +8,12 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from raysearch.config import id_order
+from raysearch.report.html.official import official_table, threshold_table
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, draw
 from raysearch.report.html.style import ANOMALOUS, INK, MUTED, NORMAL, SOFT, figure, hue
 from raysearch.report.wording import score
 from raysearch.scoring.metrics import harmonic_mean, roc
+from raysearch.study.official import judge_domains
 from raysearch.study.results import Results
 from raysearch.study.scores import FinalScore
 
@@ -47,6 +49,7 @@ def _parts(results: Results) -> list[Part]:
     parts: list[Part] = []
     if results.final.areas:
         parts.append(draw("Every test ID", lambda: _table(results, scores)))
+    parts += _official(results, scores)
     if labelled:
         parts.append(draw("ROC curves", lambda: _curves(labelled)))
         parts += [
@@ -66,6 +69,17 @@ def _parts(results: Results) -> list[Part]:
             "submission/; ground-truth CSVs (--ground-truth DIR) give them curves."
         )
         parts.append(Absent("IDs without a result", reason))
+    return parts
+
+
+def _official(results: Results, by_id: dict[str, list[FinalScore]]) -> list[Part]:
+    """Return the tables of the public evaluators, as far as there are labels and domains."""
+    parts: list[Part] = []
+    official = judge_domains(results.scores, [row.id for row in results.final.ids])
+    if official is not None:
+        parts.append(draw("Official scores", lambda: official_table(official)))
+    if (table := threshold_table(by_id)) is not None:
+        parts.append(table)
     return parts
 
 

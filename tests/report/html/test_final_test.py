@@ -46,6 +46,40 @@ def test_the_table_has_every_id_in_order_and_the_means(tmp_path: Path) -> None:
     ]
 
 
+def test_decisions_are_judged_at_the_threshold(tmp_path: Path) -> None:
+    by_title = parts(outcome(tmp_path, SCORES))
+    assert "Official scores" not in by_title
+    table = by_title["At the threshold"]
+    assert isinstance(table, Table)
+    assert list(table.header) == ["ID", "precision", "recall", "F1"]
+    # Two clips are called anomalous, one of them is; one of the two anomalies is missed.
+    half = ["0.5000", "0.5000", "0.5000"]
+    expected = [["3", *half], ["10", *half], ["harmonic mean", *half]]
+    assert [list(line) for line in table.rows] == expected
+
+
+def test_both_domains_have_rows_at_the_threshold_and_official_scores(tmp_path: Path) -> None:
+    target = [replace(score, domain="target", score=1.0 + score.score) for score in SCORES[:4]]
+    alarmed = [replace(score, decision=1) for score in target]
+    by_title = parts(outcome(tmp_path, [*SCORES, *alarmed]))
+    table = by_title["At the threshold"]
+    assert isinstance(table, Table)
+    assert [list(line) for line in table.rows[:-1]] == [
+        ["3", "source", "0.5000", "0.5000", "0.5000"],
+        ["3", "target", "0.5000", "1.0000", "0.6667"],
+        ["10", "source", "0.5000", "0.5000", "0.5000"],
+    ]
+    official = by_title["Official scores"]
+    assert isinstance(official, Table)
+    first, second, mean = official.rows
+    area = ["0.7500", "0.7368"]
+    # Three quarters of the pairs are right in each domain by itself; of the normal target clips
+    # and the anomalies of the source none is.
+    assert list(first[:7]) == ["3", *area, *area, "0.8750", "0.3750"]
+    assert list(second) == ["10", *area, *["–"] * 7, "no target clips"]
+    assert mean[-1] == "score of 2021 over 1 of 2 test IDs"
+
+
 def test_a_score_over_fewer_ids_says_so_in_the_table_and_above_it(tmp_path: Path) -> None:
     unlabelled = [replace(score, label=None) if score.id == "10" else score for score in SCORES]
     results = outcome(tmp_path, unlabelled)
