@@ -102,6 +102,7 @@ class Options(Strict):
         rate: sampling rate in Hz; clips of another rate are resampled.
         channel: channel to keep, from 0; None averages all.
         domain: recordings to use, those of the source domain, of the target domain or of both.
+        test_domain: the same for test clips, also those of the validation IDs; None is `domain`.
         segment_seconds: length of a training crop and of a scoring segment.
         segments: number of overlapping segments that a clip is scored by; a clip that they do not
             cover has more, a clip of one segment has one.
@@ -155,6 +156,7 @@ class Options(Strict):
     rate: int = Field(16000, gt=0)
     channel: int | None = Field(None, ge=0)
     domain: Literal["source", "target", "both"] = "source"
+    test_domain: Literal["source", "target", "both"] | None = None
     segment_seconds: float = Field(2.0, gt=0)
     segments: int = Field(10, gt=0)
     n_fft: int = Field(2048, gt=0)
@@ -251,7 +253,7 @@ def _read_off(value: object) -> object:
 SCORING_ONLY = frozenset(
     {
         *("segments", "inlier_fit", "reg_covar", "aggregator", "threshold_quantile"),
-        "ddcsad_score_weight",
+        *("ddcsad_score_weight", "test_domain"),
     }
 )
 """Options of scoring, which leave the encoder as it is."""

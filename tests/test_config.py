@@ -17,6 +17,7 @@ def test_what_is_only_about_scoring_is_stated() -> None:
         "aggregator",
         "threshold_quantile",
         "ddcsad_score_weight",
+        "test_domain",
     } == SCORING_ONLY
 
 

@@ -27,6 +27,7 @@ class Source:
         validation_ids: product IDs whose labelled test clips score a trial.
         ground_truth: folder of ground-truth CSVs; None searches `root`.
         needs_others: refuse a data set without another machine type.
+        test_domain: domain of test clips; None is `domain`.
     """
 
     root: AnyPath
@@ -38,6 +39,7 @@ class Source:
     ground_truth: AnyPath | None = None
     allow_defects: bool = False
     needs_others: bool = True
+    test_domain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def make_source(
         ground_truth.absolute() if ground_truth else None,
         allow_defects,
         options.method in OUTLIER_EXPOSURE,
+        options.test_domain,
     )
 
 
@@ -133,9 +136,9 @@ def search_index(source: Source) -> Index:
         DataError: unknown machine type, no other machine type, an ID without training or
             labelled test clips.
     """
-    index = read_index(source.root, domain=source.domain)
+    index = _read_domains(source)
     log_notes(unread_notes(index))
-    log_notes(domain_notes(index, source.machine, source.domain))
+    log_notes(domain_notes(index, source.machine, source.test_domain or source.domain))
     restricted, doubles = _restrict(index, source)
     log_notes(double_notes(index.root, doubles))
     return restricted
@@ -154,6 +157,17 @@ def _restrict(index: Index, source: Source) -> tuple[Index, list[tuple[Clip, Cli
         ),
         visible.unread,
     ), doubles
+
+
+def _read_domains(source: Source) -> Index:
+    """Read the index of training clips of one domain and test clips of another, or the same."""
+    index = read_index(source.root, domain=source.domain)
+    if source.test_domain in (None, source.domain):
+        return index
+    train = tuple(clip for clip in index.clips if clip.split == "train")
+    tests = read_index(source.root, domain=source.test_domain).clips
+    clips = train + tuple(clip for clip in tests if clip.split == "test")
+    return Index(index.root, clips, index.unread)
 
 
 def _check_machine(index: Index, source: Source) -> None:

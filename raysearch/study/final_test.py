@@ -61,7 +61,8 @@ def final_test(
         DataError: more than 1 % of the test clips are defective, and defects are not allowed.
     """
     source, folder, test_ids = context.source, context.folder, context.space.test_ids
-    clips = read_index(source.root, domain=source.domain).test(winner.machine, test_ids)
+    domain = source.test_domain or source.domain
+    clips = read_index(source.root, domain=domain).test(winner.machine, test_ids)
     testable = [clip for clip in clips if clip.id in detector.thresholds]
     if not testable:
         return FinalTest(remarks=("no final test: there are no test clips of the test IDs",))

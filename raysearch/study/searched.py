@@ -58,6 +58,7 @@ UNSEARCHABLE = {
     "rate": "all trials share the decoded recordings",
     "channel": "all trials share the decoded recordings",
     "domain": "all trials share the recordings",
+    "test_domain": "all trials share the recordings",
     "aggregator": "it is a mapping",
     "threshold_quantile": "no score depends on it",
 }

@@ -165,6 +165,34 @@ def test_the_domain_decides_which_clips_train(root: Path, domain: str, clips: in
     assert len(search_index(source(root, domain=domain)).train("valve")) == 6 * clips
 
 
+@pytest.mark.parametrize(
+    ("domain", "test_domain", "train", "tested"),
+    [
+        ("source", "target", {"source"}, {"target"}),
+        ("source", "both", {"source"}, {"source", "target"}),
+        ("both", "source", {"source", "target"}, {"source"}),
+        ("target", None, {"target"}, {"target"}),
+    ],
+)
+def test_test_clips_may_be_of_another_domain(
+    root: Path, domain: str, test_domain: str | None, train: set[str], tested: set[str]
+) -> None:
+    shifted = root / "dev_data/valve/target_test"
+    shutil.copytree(root / "dev_data/valve/source_test", shifted)
+    for path in shifted.iterdir():
+        path.rename(path.with_name(path.name.replace("source", "target")))
+    index = search_index(source(root, domain=domain, test_domain=test_domain))
+    assert {clip.domain for clip in index.train("valve")} == train
+    assert {clip.domain for clip in index.test("valve", VALIDATION)} == tested
+    assert {clip.id for clip in index.clips if clip.split == "test"} == set(VALIDATION)
+
+
+def test_the_domain_of_test_clips_is_that_of_all_unless_it_is_set(demo_data: Path) -> None:
+    plain, same = source(demo_data), source(demo_data, test_domain="source")
+    assert search_index(plain) == search_index(same)
+    assert open_data(plain).fingerprint == open_data(same).fingerprint
+
+
 def test_parts_normalise_by_their_own_machine_or_by_the_target(demo_data: Path) -> None:
     data = open_data(source(demo_data))
     train, validation = data.target_parts(0.25, 0)
@@ -207,10 +235,18 @@ def test_the_fingerprint_changes_with_a_label(root: Path) -> None:
 
 def test_paths_become_absolute(demo_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(demo_data.parent)
-    options = Options(rate=16000, channel=0, domain="both")
+    options = Options(rate=16000, channel=0, domain="both", test_domain="target")
     absolute = make_source(Path("data"), "fan", ["1"], options, ground_truth=Path("truth"))
     assert absolute == Source(
-        demo_data, "fan", ("1",), 16000, 0, "both", demo_data.parent / "truth", False
+        demo_data,
+        "fan",
+        ("1",),
+        16000,
+        0,
+        "both",
+        demo_data.parent / "truth",
+        False,
+        test_domain="target",
     )
 
 

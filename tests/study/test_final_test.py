@@ -340,6 +340,18 @@ def test_clips_of_both_domains_have_official_scores(
     assert ledger(tmp_path / "run")[-1]["files"]["official_scores.csv"] == digest
 
 
+def test_the_domain_of_test_clips_may_differ_from_that_of_training(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    shift(root)
+    wide = run(detector, source(root, domain="both"), tmp_path / "wide")
+    assert run(detector, source(root, test_domain="both"), tmp_path / "other") == wide
+    target = source(root, domain="both", test_domain="target")
+    run(detector, target, tmp_path / "target", ("3",))
+    path = tmp_path / "target/final_scores.csv"
+    assert {line[2] for line in rows(path)[1:]} == {"target"}
+
+
 def test_normal_clips_alone_in_a_domain_have_a_note_in_place_of_a_figure(
     root: Path, tmp_path: Path, detector: Detector
 ) -> None:

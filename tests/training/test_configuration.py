@@ -68,6 +68,7 @@ OTHERWISE: dict[str, Any] = {
     "rate": 16001,
     "channel": 0,
     "domain": "both",
+    "test_domain": "both",
     "segment_seconds": 1.0,
     "segments": 5,
     "n_fft": 1024,
