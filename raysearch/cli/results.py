@@ -161,8 +161,8 @@ def compare(
 ) -> None:
     """Compare two runs: configurations, costs, and scores on the same clips.
 
-    The difference has a 95 % interval: both are scored again on clips drawn with replacement, the
-    same for both. An interval around 0 is within noise.
+    The difference has a 95 % interval over other clips, the same for both. An interval around 0 is
+    within noise. A detector is one seed: nothing follows for its configuration.
 
     Example: raysearch compare runs/valve runs/valve-wide
     """

@@ -16,9 +16,8 @@ from raysearch.data.dataset import TrialData
 from raysearch.detector import EncoderDetector
 from raysearch.errors import UserError
 from raysearch.pipeline.finished import FinishedStudy
-from raysearch.scoring.bootstrap import ClipScores
 from raysearch.scoring.inlier import InlierModel
-from raysearch.scoring.metrics import Floats, MachineScore, machine_score
+from raysearch.scoring.metrics import ClipScores, Floats, MachineScore, machine_score
 from raysearch.scoring.threshold import gamma_threshold
 from raysearch.scoring.weights import choose_weights
 from raysearch.study.bundle import load_detector

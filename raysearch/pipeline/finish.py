@@ -195,7 +195,7 @@ def _measure_confidence(
     before = read_confidence(folder)
     with bars("resampling the validation clips", None) as advance:
         confidence = conclusion.confidence(ranking, before, advance)
-    notes = [ranking.winner.best.row.remark]
+    notes = [ranking.winner.best.row.remark, confidence.missing]
     if second is not None and confidence.is_noise:
         notes.append(f"within noise of the second, {settings(second)}")
     notes += caveats(ranking, records, context.space.finalists)

@@ -34,6 +34,7 @@ from raysearch.pipeline.prepare import (
 )
 from raysearch.pipeline.request import Request
 from raysearch.report.progress import ProgressBars, no_progress
+from raysearch.report.wording import few_clips_warning
 from raysearch.search.warm_start import check_unseen, merge_starts, paper_start, read_warm_starts
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
@@ -168,6 +169,8 @@ def _create(
         if study.source not in opened:
             data = opened[study.source] = read_recordings(study, bars)
             logger.info("%s: %s; space %s", data.machine, _summary(data), study.planned.space_file)
+            if few := few_clips_warning(data.validation.clips):
+                logger.warning("%s: %s", data.machine, few)
             for defect in data.defects:
                 logger.info("left out: %s: %s", defect.path, defect.reason)
         if not request.fresh:

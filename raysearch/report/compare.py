@@ -1,7 +1,8 @@
-"""Comparison of two studies of one machine type, with a paired bootstrap of their difference.
+"""Comparison of two studies of one machine type, with a paired interval of their difference.
 
-Both detectors are scored on the same resampled clips, so that clips that are hard for both do not
-widen the interval of the difference.
+Both detectors are scored on the same clips, and clips that are hard for both do not widen the
+interval of the difference. A detector is a single training, so the interval says which detector is
+better, not which configuration: another seed might turn the difference round.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,16 +18,14 @@ from raysearch.errors import UserError
 from raysearch.report.clips.shown import Part, read_clips
 from raysearch.report.progress import say
 from raysearch.report.tables import format_score, number
-from raysearch.scoring.bootstrap import ClipScores, interval, resampled_scores
-from raysearch.scoring.metrics import machine_score
+from raysearch.scoring.intervals import no_interval, paired_interval
+from raysearch.scoring.jackknife import clip_score
+from raysearch.scoring.metrics import ClipScores
 from raysearch.study.records import State
 from raysearch.study.results import Results, read_results
 from raysearch.study.winner import Winner
 
 VALIDATION, FINAL = "validation", "final test"
-
-SEED = 0
-"""Seed of the bootstrap: the same two studies compare alike each time."""
 
 Clips = Mapping[tuple[str, str], tuple[int, float]]
 """Product ID and name of a clip -> its label, 1 for an anomaly, and its score."""
@@ -42,8 +41,10 @@ class Difference:
         unpaired: clips that only one detector scored.
         first: harmonic mean of AUC and pAUC over the IDs, of the first detector.
         second: the same of the second detector.
-        low: 2.5 % quantile of second minus first.
-        high: 97.5 % quantile of second minus first.
+        low: lower bound of second minus first over other clips, with 97.5 % confidence; None if
+            missing.
+        high: upper bound.
+        missing: reason why there is no interval, else empty.
     """
 
     split: str
@@ -51,15 +52,18 @@ class Difference:
     unpaired: int
     first: float
     second: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    missing: str = ""
 
     @property
     def verdict(self) -> str:
-        """Verdict in words: the better detector, or `within noise`."""
+        """Verdict in words: the better detector, or `within noise`; else why there is none."""
+        if self.low is None or self.high is None:
+            return self.missing
         if self.low <= 0 <= self.high:
             return "within noise"
-        return "the second is better" if self.low > 0 else "the first is better"
+        return f"the {'second' if self.low > 0 else 'first'} detector is better"
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ def compare(first: UPath, second: UPath) -> Comparison:
             notes.append(f"{split}: no clips that both scored; `raysearch run` writes the scores")
         else:
             differences.append(difference)
+    if any(difference.low is not None for difference in differences):
+        notes.append("each detector is one seed: no claim about the configurations")
     if differences and differences[-1].split == FINAL:
         notes.append(
             "choose by validation: a final test is biased for a configuration chosen by it"
@@ -165,10 +171,10 @@ def _difference(split: str, first: Clips, second: Clips) -> Difference | None:
     if not common:
         return None
     pair = [_clip_scores(first, common), _clip_scores(second, common)]
-    draws = resampled_scores(pair, SEED)
-    low, high = interval(draws[1] - draws[0])
+    low, high = paired_interval(*pair) or (None, None)
     unpaired = len(first.keys() ^ second.keys())
-    return Difference(split, len(common), unpaired, _score(pair[0]), _score(pair[1]), low, high)
+    scores = clip_score(pair[0]), clip_score(pair[1])
+    return Difference(split, len(common), unpaired, *scores, low, high, no_interval(pair))
 
 
 def _clip_scores(clips: Clips, common: list[tuple[str, str]]) -> ClipScores:
@@ -178,12 +184,6 @@ def _clip_scores(clips: Clips, common: list[tuple[str, str]]) -> ClipScores:
         labels.append(clips[key][0])
         scores.append(clips[key][1])
     return {i: (np.array(labels), np.array(scores)) for i, (labels, scores) in columns.items()}
-
-
-def _score(clip_scores: ClipScores) -> float:
-    labels = {identity: labels for identity, (labels, _) in clip_scores.items()}
-    scores = {identity: scores for identity, (_, scores) in clip_scores.items()}
-    return machine_score(labels, scores).hmean
 
 
 def show(comparison: Comparison, console: Console) -> None:
@@ -205,8 +205,10 @@ def format_difference(difference: Difference) -> str:
     gain = difference.second - difference.first
     count = difference.unpaired
     unpaired = f", {count} that only one scored left out" if count else ""
+    interval = ""
+    if difference.low is not None and difference.high is not None:
+        interval = f" (95 % interval {difference.low:+.4f} to {difference.high:+.4f} over clips)"
     return (
         f"{difference.split}, {difference.clips} clips{unpaired}: {difference.first:.4f} and "
-        f"{difference.second:.4f}, difference {gain:+.4f} (95 % interval {difference.low:+.4f} to "
-        f"{difference.high:+.4f}): {difference.verdict}"
+        f"{difference.second:.4f}, difference {gain:+.4f}{interval}: {difference.verdict}"
     )

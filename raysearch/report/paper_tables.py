@@ -9,8 +9,14 @@ import numpy as np
 from upath import UPath
 
 from raysearch.report.tables import number, write_people
-from raysearch.scoring.bootstrap import RESAMPLES, ClipScores, interval, resampled_scores
-from raysearch.scoring.metrics import Floats, harmonic_mean
+from raysearch.scoring.intervals import (
+    Mean,
+    harmonic_spread,
+    logit_interval,
+    mean_spread,
+    no_interval,
+)
+from raysearch.scoring.metrics import ClipScores, harmonic_mean
 from raysearch.storage import write_text
 from raysearch.study.paper import TABLE_ONE, PaperRow
 from raysearch.study.results import Results, read_results
@@ -18,9 +24,6 @@ from raysearch.study.scores import clip_scores_by_id
 from raysearch.study.systems import SYSTEMS, System, system_folder
 from raysearch.study.winner import Winner
 from raysearch.training.conditions import PER_PRODUCT
-
-SEED = 0
-"""Seed of the resampling."""
 
 OVER_ALL = "All"
 
@@ -121,20 +124,18 @@ def table_rows(
 
 def _cells(paper: PaperRow | None, results: Mapping[str, Sequence[Results]]) -> dict[str, Cell]:
     scores = {machine: _mean_score(repeated) for machine, repeated in results.items()}
-    draws = {
-        machine: _draws(repeated, SEED + number)
-        for number, (machine, repeated) in enumerate(results.items())
-    }
+    means = {machine: _mean(repeated) for machine, repeated in results.items()}
     cells = {
-        machine: Cell(scores[machine], *_bounds(draws[machine]), _in_paper(paper, [machine]))
+        machine: Cell(scores[machine], *_bounds(means[machine], scores[machine]), paper_score)
         for machine in results
+        for paper_score in [_in_paper(paper, [machine])]
     }
     values = [score for score in scores.values() if score is not None]
-    drawn = [each for each in draws.values() if each is not None]
+    known = [mean for mean in means.values() if mean is not None]
     # Means over different machine types do not compare.
     score = harmonic_mean(values) if len(values) == len(results) else None
-    over_all = _harmonic_means(drawn) if len(drawn) == len(results) else None
-    cells[OVER_ALL] = Cell(score, *_bounds(over_all), _in_paper(paper, list(results)))
+    over_all = harmonic_spread(known) if len(known) == len(results) else None
+    cells[OVER_ALL] = Cell(score, *_bounds(over_all, score), _in_paper(paper, list(results)))
     return cells
 
 
@@ -154,40 +155,18 @@ def _mean_score(repeated: Sequence[Results]) -> float | None:
     return float(np.mean(scores)) if len(scores) == len(repeated) else None
 
 
-def _draws(repeated: Sequence[Results], seed: int) -> Floats | None:
-    """Resample the mean final score (R,) over clips, and spread it as the seeds' scores spread.
-
-    The error of a mean of n seeds is that of Student's t with n - 1 degrees of freedom: to draw a
-    few seeds again with replacement would make intervals too narrow.
-    """
+def _mean(repeated: Sequence[Results]) -> Mean | None:
+    """Return the mean final score over the seeds with its variance; None without an interval."""
     runs: list[ClipScores] = [
         clip_scores_by_id(results.scores, list(results.final.areas)) for results in repeated
     ]
-    if not all(runs):
-        return None
-    means = resampled_scores(runs, seed).mean(axis=0)
-    count = len(runs)
-    if count == 1:
-        return np.asarray(means)
-    finals = [results.final_score for results in repeated if results.final_score is not None]
-    spread = np.std(finals, ddof=1)
-    # Imported here: it takes long, and tables of one seed need none of it.
-    from scipy.stats import t
-
-    # Evenly spread over the distribution: random draws of its tails would vary too much.
-    errors = t.ppf((np.arange(RESAMPLES) + 0.5) / RESAMPLES, count - 1)
-    errors = np.random.default_rng([seed, count]).permutation(errors)
-    return np.asarray(np.clip(means + spread / np.sqrt(count) * errors, 0, 1))
+    return mean_spread(runs) if all(runs) and not no_interval(runs) else None
 
 
-def _harmonic_means(draws: Sequence[Floats]) -> Floats:
-    """Return the harmonic mean of each resample (R,) over machine types."""
-    with np.errstate(divide="ignore"):  # A score of 0 makes a mean of 0.
-        return np.asarray(len(draws) / np.sum([1 / each for each in draws], axis=0))
-
-
-def _bounds(draws: Floats | None) -> tuple[float | None, float | None]:
-    return (None, None) if draws is None else interval(draws)
+def _bounds(mean: Mean | None, score: float | None) -> tuple[float | None, float | None]:
+    if mean is None or score is None:
+        return None, None
+    return logit_interval(mean.center, mean.spread, score)
 
 
 def count_models(results: Results) -> int:

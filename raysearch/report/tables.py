@@ -34,13 +34,21 @@ def write_best(folder: UPath, winner: Winner, confidence: Confidence, space: Spa
 
 
 def format_score(winner: Winner, confidence: Confidence) -> str:
-    """Format the winner's score with its spread over seeds and its interval."""
+    """Format the winner's score with its spread over seeds, its interval and its optimism."""
     text = f"{winner.score:.4f}"
     if winner.std_score is not None:
         text += f" ± {winner.std_score:.4f} over {winner.seeds} seeds"
+    remarks = []
     if confidence.low is not None and confidence.high is not None:
-        text += f" (95 % interval {confidence.low:.3f} to {confidence.high:.3f})"
-    return text
+        interval = f"95 % interval {confidence.low:.3f} to {confidence.high:.3f}"
+        remarks.append(f"{interval} over {confidence.over}")
+    elif confidence.missing:
+        remarks.append(confidence.missing)
+    if confidence.unselected is not None:
+        remarks.append(
+            f"best of {confidence.choices}, without selection {confidence.unselected:.3f}"
+        )
+    return f"{text} ({'; '.join(remarks)})" if remarks else text
 
 
 def _space_yaml(winner: Winner, confidence: Confidence, space: Space) -> str:
@@ -140,6 +148,8 @@ def _table_one(winner: Winner, confidence: Confidence) -> dict[str, Any]:
         "std_score": winner.std_score,
         "ci_low": confidence.low,
         "ci_high": confidence.high,
+        "choices": confidence.choices,
+        "unselected_score": confidence.unselected,
         "note": confidence.note,
     }
 

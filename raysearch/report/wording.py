@@ -1,9 +1,12 @@
 """Short texts for trials, their results and times."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from raysearch.backend.resources import Share
 from raysearch.config import PARALLEL, Value
+from raysearch.data.index import Clip
+from raysearch.scoring.jackknife import FEWEST_CLIPS
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.records import Proposal, Record
 from raysearch.training.configuration import Configuration
@@ -95,6 +98,25 @@ def score(value: float) -> str:
 def count(number: float, noun: str) -> str:
     """Format a number with its noun, in the plural unless it is 1."""
     return f"{number:g} {noun}" + ("" if number == 1 else "s")
+
+
+def few_clips_warning(clips: Sequence[Clip]) -> str:
+    """Name the ID whose clips are fewest, if each of them may decide a score; else empty.
+
+    Args:
+        clips: labelled test clips of the validation IDs.
+    """
+    counts = {identity: [0, 0] for identity in sorted({clip.id for clip in clips})}
+    for clip in clips:
+        counts[clip.id][clip.label or 0] += 1
+    identity = min(counts, key=lambda each: min(counts[each]), default="")
+    if not identity or min(counts[identity]) >= FEWEST_CLIPS:
+        return ""
+    normal, anomalous = counts[identity]
+    return (
+        f"few validation clips: ID {identity} has {normal} normal and {anomalous} anomalous, so each "
+        f"decides much of the score; scores have intervals from {FEWEST_CLIPS} of each on"
+    )
 
 
 def duration(seconds: float) -> str:

@@ -18,6 +18,9 @@ MAX_FPR = 0.1
 Floats = NDArray[np.float64]
 Area = TypeVar("Area", float, Floats)
 
+ClipScores = Mapping[str, tuple[NDArray[np.int64], Floats]]
+"""Product ID -> labels (C,), 1 for an anomaly, and scores (C,), higher = more anomalous."""
+
 
 def auc_pauc(
     labels: NDArray[Any], scores: NDArray[Any], max_fpr: float = MAX_FPR
@@ -97,6 +100,10 @@ def roc(labels: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], NDArr
 def harmonic_mean(values: Iterable[float]) -> float:
     """Return the harmonic mean of values that are not negative; 0 if any of them is 0.
 
+    The official evaluator of DCASE 2021 Task 2 takes `scipy.stats.hmean` over values that it first
+    raises to the machine epsilon, 2.2e-16: a single AUC of 0 among n values makes n times that,
+    also 0 to any digit that is shown. A single ID ranked entirely the wrong way decides the mean.
+
     Raises:
         ValueError: no values, or a value that is negative or not finite.
     """
@@ -123,6 +130,12 @@ class MachineScore:
     def hmean(self) -> float:
         """Harmonic mean of all AUCs and pAUCs over the IDs (the value of Table II)."""
         return harmonic_mean(value for pair in self.per_id.values() for value in pair)
+
+    @property
+    def remark(self) -> str:
+        """Remark on an AUC of 0, which alone makes the harmonic mean 0; else empty."""
+        zeros = [identity for identity, (auc, _) in self.per_id.items() if auc == 0]
+        return f"the AUC of ID {zeros[0]} is 0, which makes the score 0" if zeros else ""
 
 
 def machine_score(

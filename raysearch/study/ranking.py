@@ -13,6 +13,9 @@ from raysearch.study.strategy import Finalists
 from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import InlierResult
 
+ONE_SEED = "one seed: no claim that it is better than the second"
+"""Remark on a winner whose lead another seed might turn round."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -83,10 +86,12 @@ class Ranking:
     Attributes:
         candidates: by mean score over the first seeds, the best first; ties by trial number.
         seeds: number of first seeds compared.
+        tried: all configurations with a score of the search, in order of trials and rows.
     """
 
     candidates: tuple[Candidate, ...]
     seeds: int
+    tried: tuple[Candidate, ...] = ()
 
     @cached_property
     def winner(self) -> Candidate:
@@ -122,7 +127,7 @@ def rank(records: Sequence[Record]) -> Ranking | None:
     Returns:
         None if no trial has a score.
     """
-    candidates = _candidates(records)
+    candidates = tried = _candidates(records)
     if not candidates:
         return None
     if any(candidate.sound and len(candidate.trainings) > 1 for candidate in candidates):
@@ -134,22 +139,24 @@ def rank(records: Sequence[Record]) -> Ranking | None:
     seeds = sorted(most.values())[-2:][0]
     compared = [candidate for candidate in candidates if len(candidate.trainings) >= seeds]
     compared.sort(key=lambda candidate: -candidate.mean(seeds))  # stable: ties by trial number
-    return Ranking(tuple(compared), seeds)
+    return Ranking(tuple(compared), seeds, tuple(tried))
 
 
 def caveats(ranking: Ranking, records: Sequence[Record], finalists: Finalists | None) -> list[str]:
-    """List the shortcomings of the finalists' comparison, for display.
+    """List the shortcomings of the comparison, for display.
 
     Args:
         ranking: of the study.
         records: of the study.
         finalists: requested numbers of finalists and seeds.
     """
+    shortcomings = []
+    if ranking.second is not None and ranking.seeds == 1:
+        shortcomings.append(ONE_SEED)
     if finalists is None:
-        return []
+        return shortcomings
     compared = {candidate.proposal.number for candidate in ranking.candidates}
     best = [record.proposal.number for record in best_trials(records, finalists.top)]
-    shortcomings = []
     if len(best) > 1 and ranking.seeds < finalists.seeds:
         shortcomings.append(
             f"the finalists were compared by {ranking.seeds} of {finalists.seeds} seeds"

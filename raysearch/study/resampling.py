@@ -1,18 +1,17 @@
-"""Confidence in a winner, measured on resampled validation clips."""
+"""Confidence in a winner, measured on the validation clips with the encoders of a study."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from raysearch.config import Options
 from raysearch.data.dataset import TrialData
-from raysearch.scoring.bootstrap import ClipScores, interval, resampled_scores
-from raysearch.study.confidence import Confidence, Members
+from raysearch.scoring.intervals import lead_interval, no_interval, score_interval
+from raysearch.scoring.metrics import ClipScores
+from raysearch.study.confidence import RULE, Confidence, Members
 from raysearch.study.folder import StudyFolder
 from raysearch.study.ranking import Candidate, Ranking, Training
+from raysearch.study.selection import unselected_score
 from raysearch.training.state import is_trained
-
-SEED = 0
-"""Seed of the resampling, fixed so that repeated runs of a search agree."""
 
 
 def measure_confidence(
@@ -23,7 +22,7 @@ def measure_confidence(
     study: StudyFolder,
     on_encoder: Callable[[int], None],
 ) -> Confidence:
-    """Resample the clips of the validation IDs with the encoders of the two best configurations.
+    """Score the validation clips with the encoders of the two best configurations.
 
     Args:
         ranking: of the study.
@@ -34,12 +33,17 @@ def measure_confidence(
         on_encoder: called with 1 after each encoder.
     """
     winner, second = ranking.winner, ranking.second
-    wanted = _members(winner), _members(second, ranking.seeds)
-    if (previous.of, previous.against) == wanted:
+    # With one seed each there is no claim, so the second's encoder need not score the clips.
+    rivals = _members(second, ranking.seeds) if ranking.seeds > 1 else ()
+    wanted = _members(winner), rivals
+    tried = ranking.tried
+    previous = replace(previous, choices=len(tried), unselected=unselected_score(tried))
+    is_kept = previous.rule == RULE
+    if is_kept and (previous.of, previous.against) == wanted:
         return previous
     of = wanted[0] if _have_checkpoints(wanted[0], study) else ()
     against = wanted[1] if of and _have_checkpoints(wanted[1], study) else ()
-    if (previous.of, previous.against) == (of, against):
+    if is_kept and (previous.of, previous.against) == (of, against):
         return previous
 
     def scores(candidate: Candidate | None, members: Members) -> list[ClipScores]:
@@ -47,7 +51,13 @@ def measure_confidence(
         return _validation_scores(trainings, options, data, study, on_encoder)
 
     confidence = resample_scores(scores(winner, of), scores(second, against))
-    return replace(confidence, of=of, against=against)
+    return replace(
+        confidence,
+        of=of,
+        against=against,
+        choices=previous.choices,
+        unselected=previous.unselected,
+    )
 
 
 def _members(candidate: Candidate | None, seeds: int | None = None) -> Members:
@@ -97,9 +107,7 @@ def resample_scores(winner: Sequence[ClipScores], second: Sequence[ClipScores]) 
     """
     if not winner:
         return Confidence()
-    scores = resampled_scores([*winner, *second], SEED)
-    low, high = interval(scores[: len(winner)].mean(axis=0))
-    if not second:
-        return Confidence(low=low, high=high)
-    lead = scores[: len(second)].mean(axis=0) - scores[len(winner) :].mean(axis=0)
-    return Confidence((), (), low, high, *interval(lead))
+    missing = no_interval(winner)
+    low, high = score_interval(winner) or (None, None)
+    lead_low, lead_high = lead_interval(winner[: len(second)], second) or (None, None)
+    return Confidence((), (), low, high, lead_low, lead_high, missing=missing)

@@ -10,8 +10,7 @@ import numpy as np
 from upath import UPath
 
 from raysearch.config import id_order
-from raysearch.scoring.bootstrap import ClipScores
-from raysearch.scoring.metrics import auc_pauc, harmonic_mean
+from raysearch.scoring.metrics import ClipScores, auc_pauc, harmonic_mean
 from raysearch.scoring.official import OfficialResult
 from raysearch.storage import write_text
 

@@ -207,7 +207,7 @@ def _score_inlier(
         score.hmean,
         {k: auc for k, (auc, _) in score.per_id.items()},
         {k: pauc for k, (_, pauc) in score.per_id.items()},
-        remark=next(filter(None, remarks), ""),
+        remark=next(filter(None, [score.remark, *remarks]), ""),
     )
 
 

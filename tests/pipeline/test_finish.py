@@ -394,12 +394,14 @@ def test_the_best_mean_is_frozen_with_its_better_encoder(finalists: Concluded) -
 def test_how_sure_it_is_is_said(finalists: Concluded) -> None:
     winner, sure = read_frozen(finalists.path), read_confidence(finalists.path)
     assert winner is not None
-    assert sure.low is not None
-    assert sure.low <= winner.score <= (sure.high or 0)
-    assert sure.lead_low is not None
-    assert len(sure.against) == 2
+    assert (sure.low, sure.lead_low) == (None, None)
+    assert sure.missing == "too few clips for an interval: 6 normal, 6 anomalous"
+    assert f"note: {sure.missing}\n" in finalists.out
+    assert (len(sure.of), len(sure.against)) == (2, 2)
+    assert sure.choices == 2 * 2
+    assert sure.unselected is not None
     assert f"validation score {format_score(winner, sure)}" in finalists.out
-    assert " over 2 seeds (95 % interval " in finalists.out
+    assert " over 2 seeds (too few clips for an interval: " in finalists.out
     other = {16: 32, 32: 16}[winner.configuration.batch_size or 0]
     noise = f"note: within noise of the second, lr 0.003, batch size {other}, λ 1, "
     assert (noise in finalists.out) == sure.is_noise

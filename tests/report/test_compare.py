@@ -47,14 +47,28 @@ def test_a_clear_difference_is_told_from_noise(tmp_path: Path) -> None:
     )
     [difference] = compare(poor.path, good.path).differences
     assert (difference.split, difference.clips, difference.unpaired) == ("validation", 60, 0)
-    assert difference.verdict == "the second is better"
-    assert 0 < difference.low < difference.second - difference.first < difference.high
+    assert difference.verdict == "the second detector is better"
+    low, high = difference.low or 0, difference.high or 0
+    assert 0 < low < difference.second - difference.first < high
     [back] = compare(good.path, poor.path).differences
-    assert back.verdict == "the first is better"
-    assert (back.low, back.high) == pytest.approx((-difference.high, -difference.low))
+    assert back.verdict == "the first detector is better"
+    assert (back.low, back.high) == pytest.approx((-high, -low))
     [noise] = compare(poor.path, same.path).differences
     assert noise.verdict == "within noise"
-    assert noise.low <= 0 <= noise.high
+    assert noise.low is not None
+    assert noise.low <= 0 <= (noise.high or 0)
+
+
+def test_few_clips_have_no_verdict(tmp_path: Path) -> None:
+    first, second = study(tmp_path / "a", 0.1), study(tmp_path / "b", 0.9)
+    for folder, shift in ((first, 0.1), (second, 0.9)):
+        write_clips(folder.path, clips(shift, count=20))
+    comparison = compare(first.path, second.path)
+    [difference] = comparison.differences
+    assert (difference.low, difference.high) == (None, None)
+    assert difference.verdict.startswith("too few clips for an interval: ")
+    assert "interval +" not in printed(comparison)
+    assert not any("one seed" in note for note in comparison.notes)
 
 
 def test_only_clips_that_both_scored_count(tmp_path: Path) -> None:
@@ -72,8 +86,13 @@ def test_final_tests_are_compared_and_no_ground_to_choose(tmp_path: Path) -> Non
     take_final_test(second, [replace(s, score=s.score + 2 * (s.label or 0)) for s in scores])
     comparison = compare(first.path, second.path)
     [final] = comparison.differences
-    assert (final.split, final.clips, final.verdict) == ("final test", 120, "the second is better")
+    assert (final.split, final.clips, final.verdict) == (
+        "final test",
+        120,
+        "the second detector is better",
+    )
     text = printed(comparison)
+    assert "note: each detector is one seed: no claim about the configurations" in text
     assert "note: validation: no clips that both scored" in text
     assert "note: choose by validation" in text
 

@@ -37,7 +37,7 @@ def read(path: UPath) -> list[list[str]]:
 
 COLUMNS = [
     *("lr", "batch_size", "lambda", "inlier", "p", "val_score", "seeds", "mean_score"),
-    *("std_score", "ci_low", "ci_high", "note"),
+    *("std_score", "ci_low", "ci_high", "choices", "unselected_score", "note"),
 ]
 
 
@@ -70,21 +70,32 @@ def test_the_best_configuration_has_the_columns_that_are_promised(local: UPath) 
         ["machine", *COLUMNS],
         [
             *["valve", "0.0012345678901234567", "64", "10.0", "gmm", "4", "0.6666666666666666"],
-            *["1", "0.6666666666666666", "", "", "", ""],
+            *["1", "0.6666666666666666", "", "", "", "1", "", ""],
         ],
     ]
 
 
 SEEDS = {"seeds": 3, "mean_score": 0.5, "std_score": 0.1 + 0.2}
-SURE = Confidence(low=1 / 3, high=0.75, lead_low=-0.1, lead_high=0.2, note="so, and; so")
+SURE = Confidence(
+    low=1 / 3,
+    high=0.75,
+    lead_low=-0.1,
+    lead_high=0.2,
+    note="so, and; so",
+    choices=12,
+    unselected=0.625,
+)
 
 
 def test_it_says_how_sure_it_is(local: UPath) -> None:
     write_best(local, winner("valve", **SEEDS), SURE, space())
     _, line = read(local / "best_config.csv")
-    assert line[7:] == ["3", "0.5", "0.30000000000000004", "0.3333333333333333", "0.75", SURE.note]
+    assert line[7:] == [
+        *("3", "0.5", "0.30000000000000004", "0.3333333333333333", "0.75", "12", "0.625", SURE.note)
+    ]
     text = (local / "best_config.yaml").read_text()
-    assert "score 0.5000 ± 0.3000 over 3 seeds (95 % interval 0.333 to 0.750)." in text
+    assert "score 0.5000 ± 0.3000 over 3 seeds (95 % interval 0.333 to 0.750 over clips; " in text
+    assert "best of 12, without selection 0.625).\n" in text
     assert "# Note: so, and; so.\n" in text
     assert cells(local / "best_config.md")[1][7:] == [
         "3",
@@ -92,6 +103,8 @@ def test_it_says_how_sure_it_is(local: UPath) -> None:
         "0.3",
         "0.3333",
         "0.75",
+        "12",
+        "0.625",
         SURE.note,
     ]
 
@@ -99,7 +112,17 @@ def test_it_says_how_sure_it_is(local: UPath) -> None:
 def test_of_one_seed_there_is_no_spread_to_tell() -> None:
     assert format_score(winner(), Confidence()) == "0.6667"
     text = format_score(winner(), Confidence(low=0.0, high=1.0))
-    assert text == "0.6667 (95 % interval 0.000 to 1.000)"
+    assert text == "0.6667 (95 % interval 0.000 to 1.000 over clips)"
+
+
+def test_a_missing_interval_is_said() -> None:
+    missing = Confidence(missing="too few clips for an interval: 2 normal, 3 anomalous")
+    assert format_score(winner(), missing) == f"0.6667 ({missing.missing})"
+
+
+def test_an_interval_over_seeds_says_so() -> None:
+    pair = Confidence(of=(("a", "gmm", 4), ("b", "gmm", 4)), low=0.25, high=0.75)
+    assert format_score(winner(), pair).endswith("0.250 to 0.750 over clips and seeds)")
 
 
 @pytest.mark.parametrize(("inlier", "p"), [("gmm", 4), ("none", None)])
@@ -155,7 +178,7 @@ def test_people_get_it_rounded(local: UPath, suffix: str) -> None:
     head, line = cells(local / f"best_config.{suffix}")
     assert [cell.replace("\\_", "_") for cell in head] == ["machine", *COLUMNS]
     shown = ["valve", "0.001235", "64", "10", "none", "-", "0.6667", "1", "0.6667"]
-    assert line == [*shown, "-", "-", "-", "-"]
+    assert line == [*shown, "-", "-", "-", "1", "-", "-"]
 
 
 # All studies
@@ -202,6 +225,8 @@ def test_best_configurations_have_a_column_for_each_machine(out: UPath) -> None:
         ["std_score", "", "0.30000000000000004", ""],
         ["ci_low", "", "0.3333333333333333", ""],
         ["ci_high", "", "0.75", ""],
+        ["choices", "1", "12", "1"],
+        ["unselected_score", "", "0.625", ""],
         ["note", "", "so, and; so", ""],
     ]
 

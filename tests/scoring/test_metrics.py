@@ -177,3 +177,18 @@ def test_machine_score_names_the_id_that_cannot_be_judged() -> None:
 def test_machine_score_refuses_ids_that_differ() -> None:
     with pytest.raises(ValueError, match=r"\['00'\].*\['01'\]"):
         machine_score({"00": np.array([0, 1])}, {"01": np.array([0.0, 1.0])})
+
+
+def test_an_auc_of_zero_is_remarked() -> None:
+    score = MachineScore({"0": (0.9, 0.8), "3": (0.0, 0.48)})
+    assert score.hmean == 0
+    assert score.remark == "the AUC of ID 3 is 0, which makes the score 0"
+    assert MachineScore({"0": (0.9, 0.8)}).remark == ""
+
+
+def test_the_official_evaluator_comes_as_near_to_zero() -> None:
+    from scipy.stats import hmean
+
+    values = np.array([0.9, 0.8, 0.0, 0.48])
+    official = hmean(np.maximum(values, np.finfo(float).eps))
+    assert harmonic_mean(values) == pytest.approx(float(official), abs=1e-14)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysearch.scoring.inlier import InlierSpec
-from raysearch.study.ranking import Candidate, Ranking, caveats, rank
+from raysearch.study.ranking import ONE_SEED, Candidate, Ranking, caveats, rank
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.strategy import Finalists
 from raysearch.training.configuration import Configuration
@@ -101,6 +101,7 @@ def test_a_finalist_that_failed_with_one_seed_is_out() -> None:
     ranking = ranked(*records)
     assert number_and_inlier(ranking.winner) == (1, "gmm")
     assert caveats(ranking, records, Finalists(top=2, seeds=3)) == [
+        ONE_SEED,
         "the finalists were compared by 1 of 3 seeds",
         "not compared, for want of a seed: finalist 0",
     ]
@@ -139,9 +140,10 @@ def test_a_budget_that_ends_the_finalists_leaves_what_compares() -> None:
 def test_a_budget_that_ends_the_search_is_a_caveat() -> None:
     records = [trial(0, 0.9), trial(1, 0.8)]
     assert caveats(ranked(*records), records, FINALISTS) == [
-        "the finalists were compared by 1 of 3 seeds"
+        ONE_SEED,
+        "the finalists were compared by 1 of 3 seeds",
     ]
-    assert caveats(ranked(*records), records, None) == []
+    assert caveats(ranked(*records), records, None) == [ONE_SEED]
 
 
 def test_where_there_is_one_encoder_its_inlier_models_compare() -> None:

@@ -13,6 +13,7 @@ from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, dra
 from raysearch.report.html.style import ANOMALOUS, INK, MUTED, NORMAL, SOFT, figure, hue
 from raysearch.report.wording import score
 from raysearch.scoring.metrics import harmonic_mean, roc
+from raysearch.study.confidence import final_intervals, no_final_interval
 from raysearch.study.official import judge_domains
 from raysearch.study.results import Results
 from raysearch.study.scores import FinalScore
@@ -115,12 +116,24 @@ def _table(results: Results, by_id: dict[str, list[FinalScore]]) -> Table:
         "Every test ID",
         header,
         rows,
-        f"The harmonic mean of all AUCs and pAUCs is {results.final_score:.4f}. pAUC counts false-"
+        f"The harmonic mean of all AUCs and pAUCs is {results.final_score:.4f}"
+        f"{_interval(results)}. pAUC counts false-"
         "positive rates up to 0.1 and is scaled so that 0.5 is chance. Found anomalies and false "
         "alarms are at the threshold, which healthy training clips alone set.",
         numbers=frozenset(range(1, 6)),
         strong=frozenset({len(final.ids)}),
     )
+
+
+def _interval(results: Results) -> str:
+    """Return the interval of the final score in words; empty without clips."""
+    if not results.scores:
+        return ""
+    ids = [areas.id for areas in results.final]
+    interval = final_intervals(results.scores, ids)["hmean"]
+    if interval is None:
+        return f" ({no_final_interval(results.scores, ids)})"
+    return f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f} over other clips)"
 
 
 def _decisions(clips: list[FinalScore]) -> list[str]:

@@ -174,7 +174,7 @@ def _table(all_results: Sequence[Results]) -> Table:
         "Studies",
         header,
         [_row(results) for results in all_results],
-        "The lead is over the mean of as many seeds as both have; ~ marks one within noise.",
+        "The lead is over the mean of as many seeds as both have; ~ marks one not beyond noise.",
         numbers=frozenset({3, 4, 5, 6}),
     )
 
@@ -189,7 +189,8 @@ def _row(results: Results) -> list[str | Link]:
         return [link, "no result yet", "–", "–", "–", "–", trials]
     ahead = "–"
     if results.second is not None and results.ranking is not None:
-        ahead = f"{'~ ' if results.confidence.is_noise else ''}{advantage(results.ranking):+.4f}"
+        mark = "" if results.confidence.is_beyond_noise else "~ "
+        ahead = f"{mark}{advantage(results.ranking):+.4f}"
     state = "provisional" if results.frozen is None else "finished"
     final = "–" if results.final_score is None else f"{results.final_score:.4f}"
     return [

@@ -8,6 +8,7 @@ from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, Til
 from raysearch.report.html.style import ACCENT, INK, MUTED, figure
 from raysearch.report.tables import format_score
 from raysearch.report.wording import count, format_inlier, format_value, settings
+from raysearch.study.confidence import Confidence
 from raysearch.study.ranking import Candidate, Ranking
 from raysearch.study.records import State
 from raysearch.study.reference import NAME
@@ -120,10 +121,12 @@ def tiles(results: Results) -> list[Tile]:
         if confidence.low is not None and confidence.high is not None:
             interval = f"95 % interval {confidence.low:.3f} to {confidence.high:.3f}"
         figures.append(Tile("Validation score", f"{winner.score:.4f}", interval))
+        if confidence.unselected is not None:
+            note = f"the winner is the best of {confidence.choices} configurations"
+            figures.append(Tile("Without selection", f"{confidence.unselected:.4f}", note))
     if results.second is not None and results.ranking is not None:
-        noise = "within noise" if confidence.is_noise else "beyond noise"
-        note = "" if confidence.lead_low is None else noise
-        figures.append(Tile("Ahead of the second", f"{advantage(results.ranking):+.4f}", note))
+        ahead = f"{advantage(results.ranking):+.4f}"
+        figures.append(Tile("Ahead of the second", ahead, _claim(results.ranking, confidence)))
     if results.final_score is not None:
         openings = len(results.ledger.openings) + results.ledger.earlier
         note = f"test IDs opened {'once' if openings == 1 else f'{openings} times'}"
@@ -132,6 +135,15 @@ def tiles(results: Results) -> list[Tile]:
     note = ", ".join(f"{states[state]} {name}" for state, name in NAMES.items() if states[state])
     figures.append(Tile("Trials", str(len(results.records)), note))
     return figures
+
+
+def _claim(ranking: Ranking, confidence: Confidence) -> str:
+    """Return the verdict on the lead; empty where it was not measured."""
+    if ranking.seeds == 1:
+        return "one seed: no claim"
+    if confidence.lead_low is None:
+        return ""
+    return "within noise" if confidence.is_noise else "beyond noise"
 
 
 NAMES = {State.COMPLETE: "finished", State.PRUNED: "pruned", State.FAIL: "failed"}
@@ -194,9 +206,9 @@ def _chart(leaders: list[Candidate], results: Results) -> Chart:
     if results.is_current and confidence.low is not None and confidence.high is not None:
         traces.insert(0, _interval(names[0], confidence.low, confidence.high))
         interval_note = (
-            " The bar is the winner's 95 % interval: where its score would lie if other clips "
+            " The bar is the winner's 95 % interval: where its score would lie with other "
+            f"{confidence.over}."
         )
-        interval_note += "had been recorded."
     chart = figure(traces, x="validation score", y="", height=120 + 34 * len(leaders))
     chart.update_yaxes(autorange="reversed")
     caption = (

@@ -49,9 +49,9 @@ def test_the_answer_names_configuration_score_lead_and_doubt(tmp_path: Path) -> 
     study_results = results(tmp_path)
     assert title(study_results) == "valve: lr 0.001, batch size 32, λ 1, gmm p=1"
     assert lead(study_results) == (
-        "Validation score 0.7200 ± 0.0283 over 2 seeds (95 % interval 0.600 to 0.750). It is "
-        "0.0300 ahead of the second, lr 0.002, batch size 64, λ 10, gmm p=1 (95 % interval −0.010 "
-        "to 0.030)."
+        "Validation score 0.7200 ± 0.0283 over 2 seeds (95 % interval 0.600 to 0.750 over clips). "
+        "It is 0.0300 ahead of the second, lr 0.002, batch size 64, λ 10, gmm p=1 (95 % interval "
+        "−0.010 to 0.030)."
     )
     assert study_results.ranking is not None
     assert advantage(study_results.ranking) == pytest.approx(0.72 - 0.69)
@@ -108,6 +108,16 @@ def test_a_lead_beyond_noise_is_said(tmp_path: Path) -> None:
     study_results = read_results(study_results.folder)
     assert [tile.note for tile in tiles(study_results)][1] == "beyond noise"
     assert notes(study_results) == []
+
+
+def test_one_seed_makes_no_claim(tmp_path: Path) -> None:
+    study = runs.begin(to_path(tmp_path / "valve"))
+    runs.add(study, runs.records(4)[:3])
+    runs.conclude(study)
+    write_confidence(Confidence(low=0.6, high=0.75, choices=18, unselected=0.58), study.path)
+    notes = {tile.label: (tile.value, tile.note) for tile in tiles(read_results(study.path))}
+    assert notes["Ahead of the second"][1] == "one seed: no claim"
+    assert notes["Without selection"] == ("0.5800", "the winner is the best of 18 configurations")
 
 
 def test_while_the_search_runs_all_is_provisional(tmp_path: Path) -> None:
