@@ -21,7 +21,7 @@ from raysearch.pipeline.request import Ending
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.scoring.spec import InlierSpec
 from raysearch.storage import AnyPath
-from raysearch.study.confidence import Confidence
+from raysearch.study.confidence import RULE, Confidence
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import study_name
 from raysearch.study.manifest import read_manifest
@@ -122,9 +122,9 @@ class EnsembleConclusion:
     def confidence(
         self, ranking: Ranking, previous: Confidence, on_encoder: Callable[[int], None]
     ) -> Confidence:
-        """Resample the validation clips."""
+        """Measure the error of the score over other validation clips."""
         members = ((self.signature, NO_MODEL.name, NO_MODEL.p),)
-        if previous.of == members:
+        if (previous.of, previous.rule) == (members, RULE):
             return previous
         scores = [self.combination.validation_clips]
         on_encoder(1)

@@ -80,7 +80,7 @@ class SearchConclusion:
     def confidence(
         self, ranking: Ranking, previous: Confidence, on_encoder: Callable[[int], None]
     ) -> Confidence:
-        """Resample the validation clips, see `measure_confidence`."""
+        """Score the validation clips, see `measure_confidence`."""
         context = self.context
         return measure_confidence(
             ranking, previous, context.options, self.data, context.study, on_encoder
@@ -193,7 +193,7 @@ def _measure_confidence(
     """Return the confidence in the winner, and the notes that belong to its score."""
     folder, second = context.folder, ranking.second
     before = read_confidence(folder)
-    with bars("resampling the validation clips", None) as advance:
+    with bars("scoring the validation clips", None) as advance:
         confidence = conclusion.confidence(ranking, before, advance)
     notes = [ranking.winner.best.row.remark, confidence.missing]
     if second is not None and confidence.is_noise:

@@ -114,8 +114,8 @@ def few_clips_warning(clips: Sequence[Clip]) -> str:
         return ""
     normal, anomalous = counts[identity]
     return (
-        f"few validation clips: ID {identity} has {normal} normal and {anomalous} anomalous, so each "
-        f"decides much of the score; scores have intervals from {FEWEST_CLIPS} of each on"
+        f"few validation clips: ID {identity} has {normal} normal and {anomalous} anomalous, so "
+        f"each decides much of the score; scores have intervals from {FEWEST_CLIPS} of each on"
     )
 
 
