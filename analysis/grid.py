@@ -90,7 +90,8 @@ def _one_thread() -> None:
 
 
 def _train(task: tuple[Point, Path, Path]) -> str:
-    from raysearch.data.dataset import make_source, open_data
+    from raysearch.data.dataset import open_data
+    from raysearch.data.source import make_source
     from raysearch.model.encoder import Encoder
     from raysearch.storage import to_path
     from raysearch.study.space_files import find_space, load_space

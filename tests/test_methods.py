@@ -14,7 +14,8 @@ import pytest
 from upath import UPath
 
 from raysearch.config import PARALLEL, Method
-from raysearch.data.dataset import make_source, open_data
+from raysearch.data.dataset import open_data
+from raysearch.data.source import make_source
 from raysearch.pipeline.fit_detector import build_detector
 from raysearch.search.sampler import Sampler
 from raysearch.study.bundle import load_detector, save_detector

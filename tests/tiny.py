@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from raysearch.config import Options
-from raysearch.data.dataset import TrialData, make_source, open_data
+from raysearch.data.dataset import TrialData, open_data
+from raysearch.data.source import make_source
 from raysearch.training.configuration import Configuration, TrialConfig
 
 TINY = Options(

@@ -12,7 +12,8 @@ from upath import UPath
 
 from raysearch.config import Options
 from raysearch.data.batches import batch_count
-from raysearch.data.dataset import TrialData, make_source, open_data
+from raysearch.data.dataset import TrialData, open_data
+from raysearch.data.source import make_source
 from raysearch.data.synthetic.demo import DemoSize, write_demo
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.searched import Search

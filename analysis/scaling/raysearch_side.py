@@ -19,7 +19,7 @@ from raysearch.backend.resources import Resources, Share
 from raysearch.backend.search_callback import SearchCallback
 from raysearch.backend.trainable import RunTrial
 from raysearch.backend.tune import Extras, search
-from raysearch.data.dataset import Source
+from raysearch.data.source import Source
 from raysearch.report.live import LiveView
 from raysearch.report.trial_tables import TrialTables
 from raysearch.report.trials_file import TrialsFile

@@ -14,7 +14,8 @@ import torch
 
 from raysearch.backend.resources import Share
 from raysearch.config import Options
-from raysearch.data.dataset import Source, TrialData, open_data
+from raysearch.data.dataset import TrialData, open_data
+from raysearch.data.source import Source
 from raysearch.errors import DataError, TrialError, UserError, describe
 from raysearch.storage import lock, write_text
 from raysearch.study.context import StudyContext, failed_record

@@ -7,39 +7,15 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from raysearch.config import OUTLIER_EXPOSURE, Options, digest
+from raysearch.config import digest
 from raysearch.data.batches import Int64, Part, split_clips
 from raysearch.data.doubles import drop_doubles
 from raysearch.data.index import Clip, Index, product_id, read_ground_truth, read_index
 from raysearch.data.notes import domain_notes, double_notes, log_notes, unread_notes
+from raysearch.data.source import Source
 from raysearch.data.store import Defect, Store, open_store
 from raysearch.errors import DataError
 from raysearch.storage import AnyPath
-
-
-@dataclass(frozen=True)
-class Source:
-    """Recordings of a search: their folder, and the options that select and decode them.
-
-    Attributes:
-        root: folder of the data set.
-        machine: target machine type.
-        validation_ids: product IDs whose labelled test clips score a trial.
-        ground_truth: folder of ground-truth CSVs; None searches `root`.
-        needs_others: refuse a data set without another machine type.
-        test_domain: domain of test clips; None is `domain`.
-    """
-
-    root: AnyPath
-    machine: str
-    validation_ids: tuple[str, ...]
-    rate: int = 16000
-    channel: int | None = None
-    domain: str = "source"
-    ground_truth: AnyPath | None = None
-    allow_defects: bool = False
-    needs_others: bool = True
-    test_domain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,33 +73,6 @@ def _parts(store: Store, scale: Store, share: float, seed: int) -> tuple[Part, P
     return (
         Part(store, train, scale.mean, scale.std),
         Part(store, validation, scale.mean, scale.std),
-    )
-
-
-def make_source(
-    root: AnyPath,
-    machine: str,
-    validation_ids: Sequence[str],
-    options: Options,
-    *,
-    ground_truth: AnyPath | None = None,
-    allow_defects: bool = False,
-) -> Source:
-    """Combine the folder of a data set with the options that select and decode its recordings.
-
-    Paths become absolute: trials run in processes with another working folder.
-    """
-    return Source(
-        root.absolute(),
-        machine,
-        tuple(validation_ids),
-        options.rate,
-        options.channel,
-        options.domain,
-        ground_truth.absolute() if ground_truth else None,
-        allow_defects,
-        options.method in OUTLIER_EXPOSURE,
-        options.test_domain,
     )
 
 

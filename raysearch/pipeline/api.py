@@ -7,7 +7,8 @@ from typing import Any, TypedDict, Unpack
 
 from raysearch.backend.resources import Resources
 from raysearch.backend.search_callback import SearchCallback
-from raysearch.data.dataset import make_source, open_data
+from raysearch.data.dataset import open_data
+from raysearch.data.source import make_source
 from raysearch.pipeline.request import Request
 from raysearch.pipeline.run import run as run_studies
 from raysearch.pipeline.study import Study

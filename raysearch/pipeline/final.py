@@ -17,6 +17,7 @@ from raysearch.pipeline.finished import open_recordings, read_finished
 from raysearch.pipeline.request import Ending
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.report.wording import count, format_time
+from raysearch.scoring.intervals import Interval
 from raysearch.scoring.official import OfficialResult
 from raysearch.storage import AnyPath
 from raysearch.study.context import StudyContext
@@ -82,10 +83,11 @@ def _log_final(result: FinalTest, winner: Winner, opening: int) -> None:
         logger.info("no final test was possible")
         return
     logger.info(
-        "%s of %s: harmonic mean %.4f over %s that the search never saw",
+        "%s of %s: harmonic mean %.4f%s over %s that the search never saw",
         "final test" if opening == 1 else f"final test, opening {opening},",
         winner.machine,
         result.score,
+        _in_words(result.interval),
         _tested_ids(result),
     )
     if result.reference is not None:
@@ -105,6 +107,10 @@ def format_official(official: OfficialResult) -> str:
     texts = [f"{year} {'none' if v is None else f'{v:.4f}'}" for year, v in years.items()]
     note = f" ({mean.note})" if mean.note else ""
     return f"official scores over source and target domain: {', '.join(texts)}{note}"
+
+
+def _in_words(interval: Interval | None) -> str:
+    return "" if interval is None else " (95 % interval {:.3f} to {:.3f})".format(*interval)
 
 
 def _tested_ids(result: FinalTest) -> str:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from upath import UPath
 
-from raysearch.data.dataset import TrialData, make_source, open_data
+from raysearch.data.dataset import TrialData, open_data
+from raysearch.data.source import make_source
 from raysearch.errors import UserError
 from raysearch.storage import AnyPath, to_path
 from raysearch.study.context import StudyContext

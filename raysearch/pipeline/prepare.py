@@ -11,9 +11,10 @@ from filelock import Timeout
 from upath import UPath
 
 from raysearch import storage
-from raysearch.data.dataset import Source, TrialData, open_data, search_index
+from raysearch.data.dataset import TrialData, open_data, search_index
 from raysearch.data.index import Index
 from raysearch.data.plain import PLAIN_RULE
+from raysearch.data.source import Source
 from raysearch.errors import DataError, UserError
 from raysearch.model.names import is_written
 from raysearch.pipeline.earlier_study import (

@@ -11,8 +11,9 @@ from raysearch.backend.address import check_address
 from raysearch.backend.connection import RayConnection, connect_to_ray
 from raysearch.backend.resources import check_gpus
 from raysearch.backend.search_callback import SearchCallback
-from raysearch.data.dataset import Source, TrialData, make_source
+from raysearch.data.dataset import TrialData
 from raysearch.data.index import Index
+from raysearch.data.source import Source, make_source
 from raysearch.errors import NoResultError, UserError
 from raysearch.pipeline.earlier_study import (
     check_ensemble_folder,

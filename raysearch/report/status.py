@@ -12,7 +12,7 @@ from rich.console import Console
 from upath import UPath
 
 from raysearch import storage
-from raysearch.data.dataset import make_source
+from raysearch.data.source import make_source
 from raysearch.errors import UserError
 from raysearch.report.live_table import Running, render_search
 from raysearch.report.trials_file import trial_rows

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from upath import UPath
 
 from raysearch.config import Options
-from raysearch.data.dataset import Source
+from raysearch.data.source import Source
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record

@@ -15,8 +15,8 @@ from raysearch.detector import Detector
 from raysearch.errors import DataError
 from raysearch.study.context import StudyContext
 from raysearch.study.ledger import FinalRequest, note_opening, note_result, numbered
-from raysearch.study.reference import FINAL_FILE
 from raysearch.study.official import OFFICIAL, judge_domains, write_official
+from raysearch.study.reference import FINAL_FILE
 from raysearch.study.scores import (
     FINAL,
     SCORES,
@@ -76,23 +76,36 @@ def final_test(
     labels = read_ground_truth(source.ground_truth or source.root, winner.machine, test_ids)
     values, errors = _score(testable, detector, source.allow_defects, on_clips)
     scores = _final_scores(testable, values, errors, detector, labels)
-    submission = folder / numbered("submission", number)
-    write_submission(submission, winner.machine, scores)
-    _write_meta(submission, winner, detector, context)
-    write_scores(folder / numbered(SCORES, number), scores)
-    result = judge(scores, test_ids)
-    if result.areas:
-        write_final(folder / numbered(FINAL, number), winner.machine, result)
+    result = _write_results(scores, winner, detector, context, number)
     if reference is not None:
         against = _judge_reference(reference, testable, labels, test_ids)
         if against.areas:
             write_final(folder / numbered(FINAL_FILE, number), winner.machine, against)
         result = replace(result, reference=against.score)
-    official = judge_domains(scores, test_ids)
-    if official is not None:
-        write_official(folder / numbered(OFFICIAL, number), winner.machine, official)
     note_result(folder, study, number, result)
-    return replace(result, remarks=_remarks(errors, len(testable)), official=official)
+    return replace(result, remarks=_remarks(errors, len(testable)))
+
+
+def _write_results(
+    scores: Sequence[FinalScore],
+    winner: Winner,
+    detector: Detector,
+    context: StudyContext,
+    number: int,
+) -> FinalTest:
+    """Write all files of an opening, from the scores of its clips; return their result."""
+    folder, machine = context.folder, winner.machine
+    submission = folder / numbered("submission", number)
+    write_submission(submission, machine, scores)
+    _write_meta(submission, winner, detector, context)
+    write_scores(folder / numbered(SCORES, number), scores)
+    result = judge(scores, context.space.test_ids)
+    if result.areas:
+        write_final(folder / numbered(FINAL, number), machine, result)
+    official = judge_domains(scores, context.space.test_ids)
+    if official is not None:
+        write_official(folder / numbered(OFFICIAL, number), machine, official)
+    return replace(result, official=official)
 
 
 def _judge_reference(

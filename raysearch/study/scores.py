@@ -3,13 +3,14 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
 from upath import UPath
 
 from raysearch.config import id_order
+from raysearch.scoring.intervals import Interval, score_interval
 from raysearch.scoring.metrics import ClipScores, auc_pauc, harmonic_mean
 from raysearch.scoring.official import OfficialResult
 from raysearch.storage import write_text
@@ -49,6 +50,9 @@ class IdResult:
     Attributes:
         auc: None if the labelled clips are not of both kinds.
         pauc: None likewise.
+        low: lower bound of the 95 % interval of their harmonic mean over other clips; None of too
+            few clips, and in files of earlier versions.
+        high: upper bound; None likewise.
         normal: number of labelled normal clips; None in files of earlier versions.
         anomalous: number of labelled anomalous clips; None likewise.
         unlabelled: number of clips without label; None likewise.
@@ -58,6 +62,8 @@ class IdResult:
     id: str
     auc: float | None = None
     pauc: float | None = None
+    low: float | None = None
+    high: float | None = None
     normal: int | None = None
     anomalous: int | None = None
     unlabelled: int | None = None
@@ -76,6 +82,7 @@ class FinalTest:
     Attributes:
         ids: a result for each test ID, by ID.
         remarks: about clips that were left out.
+        interval: 95 % interval of the score over other clips; None of too few clips.
         reference: score of the reference on the same clips; None without one.
         official: official scores of clips of both domains; None of one domain, and where a result
             is read from a file.
@@ -83,6 +90,7 @@ class FinalTest:
 
     ids: tuple[IdResult, ...] = ()
     remarks: tuple[str, ...] = ()
+    interval: Interval | None = None
     reference: float | None = None
     official: OfficialResult | None = None
 
@@ -108,12 +116,12 @@ class FinalTest:
 
 def judge(scores: Sequence[FinalScore], test_ids: Sequence[str]) -> FinalTest:
     """Compute AUC and pAUC of each test ID from the labelled clips among scored clips."""
-    return FinalTest(
-        tuple(
-            _judge_id(identity, [score for score in scores if score.id == identity])
-            for identity in sorted(test_ids, key=id_order)
-        )
+    ids = tuple(
+        _judge_id(identity, [score for score in scores if score.id == identity])
+        for identity in sorted(test_ids, key=id_order)
     )
+    result = FinalTest(ids)
+    return replace(result, interval=score_interval([clip_scores_by_id(scores, result.areas)]))
 
 
 def _judge_id(identity: str, scores: Sequence[FinalScore]) -> IdResult:
@@ -121,7 +129,7 @@ def _judge_id(identity: str, scores: Sequence[FinalScore]) -> IdResult:
     labels = np.array([score.label for score in labelled], np.int64)
     anomalous = int(labels.sum())
     counts = len(labels) - anomalous, anomalous, len(scores) - len(labels)
-    auc = pauc = None
+    auc = pauc = low = high = None
     notes = []
     if not scores:
         notes.append("no test clips")
@@ -130,12 +138,14 @@ def _judge_id(identity: str, scores: Sequence[FinalScore]) -> IdResult:
     elif anomalous in (0, len(labels)):
         notes.append("labelled clips are all of one kind")
     else:
-        auc, pauc = auc_pauc(labels, np.array([score.score for score in labelled]))
+        values = np.array([score.score for score in labelled])
+        auc, pauc = auc_pauc(labels, values)
+        low, high = score_interval([{identity: (labels, values)}]) or (None, None)
     if labelled and len(labelled) < len(scores):
         notes.append(f"labels of {len(labelled)} of {len(scores)} clips")
     if failed := sum(bool(score.error) for score in scores):
         notes.append(f"{failed} unreadable, with the worst score")
-    return IdResult(identity, auc, pauc, *counts, note=", ".join(notes))
+    return IdResult(identity, auc, pauc, low, high, *counts, note=", ".join(notes))
 
 
 def write_final(path: UPath, machine: str, result: FinalTest) -> None:
@@ -154,7 +164,8 @@ def write_final(path: UPath, machine: str, result: FinalTest) -> None:
     writer.writerows({"machine": machine, **asdict(row)} for row in result.ids)
     areas = result.areas.values()
     auc, pauc = (harmonic_mean(kind) for kind in zip(*areas, strict=True))
-    means = {"auc": auc, "pauc": pauc, "note": result.note}
+    low, high = result.interval or ("", "")
+    means = {"auc": auc, "pauc": pauc, "low": low, "high": high, "note": result.note}
     writer.writerow({"machine": machine, "id": HMEAN, **means})
     write_text(path, text.getvalue())
 
@@ -163,19 +174,31 @@ def read_final(path: UPath) -> FinalTest:
     """Read `final_test.csv`; empty if there is no file."""
     if not path.is_file():
         return FinalTest()
-    rows = csv.DictReader(io.StringIO(path.read_text("utf-8")))
+    rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
     ids = [_id_result(row) for row in rows if row["id"] != HMEAN]
-    return FinalTest(tuple(sorted(ids, key=lambda row: id_order(row.id))))
+    bounds = [_bounds(row) for row in rows if row["id"] == HMEAN]
+    return FinalTest(
+        tuple(sorted(ids, key=lambda row: id_order(row.id))),
+        interval=next((each for each in bounds if each is not None), None),
+    )
+
+
+def _bounds(row: Mapping[str, str]) -> Interval | None:
+    """Return the interval of a row; None in files of earlier versions."""
+    low, high = row.get("low"), row.get("high")
+    return (float(low), float(high)) if low and high else None
 
 
 def _id_result(row: Mapping[str, str]) -> IdResult:
     auc, pauc = (float(row[name]) if row[name] else None for name in ("auc", "pauc"))
+    low, high = _bounds(row) or (None, None)
     # Earlier versions wrote no counts.
     normal, anomalous, unlabelled = (
         int(text) if (text := row.get(name)) else None
         for name in ("normal", "anomalous", "unlabelled")
     )
-    return IdResult(row["id"], auc, pauc, normal, anomalous, unlabelled, row.get("note") or "")
+    counts = normal, anomalous, unlabelled
+    return IdResult(row["id"], auc, pauc, low, high, *counts, note=row.get("note") or "")
 
 
 def write_scores(path: UPath, scores: Sequence[FinalScore]) -> None:

@@ -13,7 +13,7 @@ from raysearch.backend.address import check_address, find_local_ray
 from raysearch.backend.cluster import find_missing_input
 from raysearch.backend.resources import Cluster, Node
 from raysearch.config import Options
-from raysearch.data.dataset import Source
+from raysearch.data.source import Source
 from raysearch.errors import UserError
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder

@@ -12,7 +12,8 @@ from upath import UPath
 
 from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
-from raysearch.data.dataset import make_source, open_data
+from raysearch.data.dataset import open_data
+from raysearch.data.source import make_source
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.storage import remove_tree
 from raysearch.study.context import StudyContext, failed_record, pruned_record

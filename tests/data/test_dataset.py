@@ -15,16 +15,10 @@ from numpy.typing import NDArray
 from upath import UPath
 
 from raysearch.config import Options
-from raysearch.data.dataset import (
-    Source,
-    TrialData,
-    make_source,
-    open_data,
-    parse_ids,
-    search_index,
-)
+from raysearch.data.dataset import TrialData, open_data, parse_ids, search_index
 from raysearch.data.decode import decode
 from raysearch.data.index import read_ground_truth, read_index
+from raysearch.data.source import Source, make_source
 from raysearch.errors import DataError, UserError
 from raysearch.storage import AnyPath, to_path
 from tests.s3 import BUCKET, S3

@@ -23,7 +23,7 @@ def write(path: Path, samples: np.ndarray, rate: int) -> Path:
 def test_blocks_make_the_samples_of_the_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, channel: int | None, block: int
 ) -> None:
-    noise = np.random.default_rng(0).normal(0, 0.4, (3 * rate + 7, 2)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.2, (3 * rate + 7, 2)).astype(np.float32)
     path = write(tmp_path / "a.wav", noise, rate)
     whole = decode(path, rate=16000, channel=channel)
     monkeypatch.setattr(module, "BLOCK", block)
@@ -32,7 +32,12 @@ def test_blocks_make_the_samples_of_the_whole(
 
 @pytest.mark.parametrize(
     ("level", "channel", "reason"),
-    [(0.0, None, "silent"), (np.nan, None, "NaN"), (0.1, 2, "no channel 2: has 1")],
+    [
+        (0.0, None, "silent"),
+        (np.nan, None, "NaN"),
+        (0.1, 2, "no channel 2: has 1"),
+        (30.0, None, "beyond"),
+    ],
 )
 def test_a_long_recording_is_refused_as_a_short(
     tmp_path: Path,

@@ -11,7 +11,8 @@ from upath import UPath
 from raysearch import storage
 from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
-from raysearch.data.dataset import TrialData, make_source
+from raysearch.data.dataset import TrialData
+from raysearch.data.source import make_source
 from raysearch.errors import UserError
 from raysearch.pipeline.combine import combine
 from raysearch.pipeline.ensemble import EnsembleRequest, make_ensemble, plan_ensemble

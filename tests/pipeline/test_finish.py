@@ -15,7 +15,8 @@ from upath import UPath
 from raysearch import storage
 from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
-from raysearch.data.dataset import TrialData, make_source
+from raysearch.data.dataset import TrialData
+from raysearch.data.source import make_source
 from raysearch.errors import DataError, NoResultError, UserError
 from raysearch.pipeline.final import repeat_final
 from raysearch.pipeline.finish import SearchConclusion, finish_study

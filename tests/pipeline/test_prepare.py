@@ -9,7 +9,7 @@ from upath import UPath
 
 from raysearch import storage
 from raysearch.config import Options
-from raysearch.data.dataset import Source
+from raysearch.data.source import Source
 from raysearch.errors import DataError, UserError
 from raysearch.pipeline import prepare
 from raysearch.pipeline.earlier_study import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from raysearch.data.dataset import Source
+from raysearch.data.source import Source
 from raysearch.search.sampler import Sampler
 from raysearch.search.trial_queue import TrialQueue
 from raysearch.storage import write_bytes

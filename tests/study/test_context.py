@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from raysearch.data.dataset import Source
+from raysearch.data.source import Source
 from raysearch.study.context import StudyContext
 from tests.records import make_space
 

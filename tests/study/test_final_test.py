@@ -14,8 +14,8 @@ import pytest
 import torch
 from upath import UPath
 
-from raysearch.data.dataset import Source
 from raysearch.data.index import read_ground_truth
+from raysearch.data.source import Source
 from raysearch.detector import Detector
 from raysearch.errors import DataError, UserError
 from raysearch.scoring.metrics import auc_pauc, harmonic_mean
@@ -128,7 +128,7 @@ def test_the_result_follows_from_the_submission_and_the_ground_truth(
     result = run(detector, source(root), tmp_path / "run")
     head, *per_id, last = rows(tmp_path / "run" / "final_test.csv")
     assert head[:4] == ["machine", "id", "auc", "pauc"]
-    assert head[4:] == ["normal", "anomalous", "unlabelled", "note"]
+    assert head[4:] == ["low", "high", "normal", "anomalous", "unlabelled", "note"]
     truth = read_ground_truth(root, "valve", TEST_IDS)
     for i, line in zip(TEST_IDS, per_id, strict=True):
         path = tmp_path / "run/submission" / f"anomaly_score_valve_section_0{i}_source_test.csv"
@@ -136,7 +136,7 @@ def test_the_result_follows_from_the_submission_and_the_ground_truth(
         expected = auc_pauc([truth[i, name] for name in scores], list(scores.values()))  # type: ignore[arg-type]
         assert line[:2] == ["valve", i]
         assert (float(line[2]), float(line[3])) == expected
-        assert line[4:] == ["6", "6", "0", ""]
+        assert line[4:] == ["", "", "6", "6", "0", ""]
     assert last[:2] == ["valve", "hmean"]
     assert [float(v) for v in last[2:4]] == [
         harmonic_mean(float(line[column]) for line in per_id) for column in (2, 3)
@@ -284,7 +284,7 @@ def test_partial_labels_are_marked_where_the_figure_stands(
     result = run(detector, source(root), tmp_path / "run")
     assert result.note == ("over 2 of 3 test IDs; ID 3: labels of 2 of 12 clips; ID 4: no labels")
     *ids, last = rows(tmp_path / "run/final_test.csv")[1:]
-    assert [line[1:2] + line[4:] for line in ids] == [
+    assert [line[1:2] + line[6:] for line in ids] == [
         ["3", "1", "1", "10", "labels of 2 of 12 clips"],
         ["4", "0", "0", "12", "no labels"],
         ["5", "6", "6", "0", ""],

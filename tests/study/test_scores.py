@@ -1,5 +1,6 @@
 """Scores of a final test: hand-computed results, final_scores.csv and final_test.csv."""
 
+import numpy as np
 import pytest
 from upath import UPath
 
@@ -97,8 +98,26 @@ def test_a_result_comes_back_in_every_digit(folder: UPath) -> None:
     write_final(folder / "final_test.csv", "valve", result)
     assert read_final(folder / "final_test.csv") == result
     last = (folder / "final_test.csv").read_text("utf-8").splitlines()[-1]
-    assert last.startswith(f"valve,hmean,{AUC!r},{result.areas['3'][1]!r},,,,")
+    assert last.startswith(f"valve,hmean,{AUC!r},{result.areas['3'][1]!r},,,,,,")
     assert "over 1 of 3 test IDs; ID 3: labels of 4 of 5 clips;" in last
+
+
+def test_an_interval_takes_ten_clips_of_each_kind(folder: UPath) -> None:
+    rng = np.random.default_rng(0)
+    clips = [
+        FinalScore("3", f"{n}.wav", "source", n % 2, float(rng.normal(n % 2)), 0.5, 0)
+        for n in range(40)
+    ]
+    result = judge(clips, ["3"])
+    (row,) = result.ids
+    assert row.low is not None
+    assert row.high is not None
+    assert result.score is not None
+    assert row.low < result.score < row.high
+    assert result.interval == (row.low, row.high)
+    write_final(folder / "final_test.csv", "valve", result)
+    assert read_final(folder / "final_test.csv") == result
+    assert judge(clips[:18], ["3"]).interval is None
 
 
 def test_a_result_of_an_earlier_version_is_read(folder: UPath) -> None:

@@ -129,7 +129,7 @@ def _interval(results: Results) -> str:
     """Return the interval of the final score in words; empty without clips."""
     if not results.scores:
         return ""
-    ids = [areas.id for areas in results.final]
+    ids = list(results.final.areas)
     interval = final_intervals(results.scores, ids)["hmean"]
     if interval is None:
         return f" ({no_final_interval(results.scores, ids)})"
