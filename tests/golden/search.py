@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 EXPECTED = HERE / "expected"
 """Files of the run, masked."""
 INTERRUPTED, FINISHED = HERE / "interrupted.tar.xz", HERE / "finished.tar.xz"
-"""Folders of the run written by raysearch 0.1: interrupted within a trial, and finished."""
+"""Folders of the run: interrupted within a trial, and finished by raysearch 0.1."""
 
 COMMAND = (
     *("run", "--machine", "valve", "--machine", "fan"),
@@ -71,7 +71,7 @@ SPACES: Mapping[str, Mapping[str, Any]] = {
 
 MASKED = {
     *("host", "seconds", "train_seconds", "score_seconds", "resumes"),
-    *("time", "started", "versions", "raysearch"),
+    *("time", "started", "study", "versions", "raysearch"),
 }
 """Keys and columns whose values depend on the machine, the time or the version."""
 
@@ -152,7 +152,7 @@ def expected() -> dict[str, str]:
 
 
 def unpack(packed: Path, home: Path) -> None:
-    """Unpack a folder of runs written by raysearch 0.1 into the working folder."""
+    """Unpack a folder of runs into the working folder."""
     with tarfile.open(packed) as archive:
         archive.extractall(home, filter="data")
 
