@@ -110,5 +110,5 @@ def test_real_recordings(tmp_path: Path) -> None:
     rows = table(folder / "final_test.csv")
     assert [row["id"] for row in rows] == ["3", "4", "5", "hmean"]
     assert all(0 <= float(row[kind]) <= 1 for row in rows for kind in ("auc", "pauc"))
-    [line] = (folder / "test_ledger.jsonl").read_text().splitlines()
-    assert json.loads(line)["clips"] == 60
+    [opening, _] = (folder / "test_ledger.jsonl").read_text().splitlines()
+    assert json.loads(opening)["clips"] == 60

@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from raysearch.data.index import Clip, file_stamps
+from raysearch.data.folders import file_stamps
+from raysearch.data.index import Clip
 from raysearch.storage import AnyPath
 
 _HEAD = 1 << 16

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,3 +125,26 @@ def _identity(path: Path) -> tuple[int, int]:
     """
     stat = os.stat(f"{path}/.")
     return stat.st_dev, stat.st_ino
+
+
+def file_stamps(files: Sequence[AnyPath]) -> list[str]:
+    """Return the size and modification time of each file.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+    """
+    stamps: dict[str, str] = {}
+    for folder in {file.parent for file in files if not isinstance(file, Path)}:
+        for entry in folder.fs.ls(folder.path, detail=True):
+            modified = entry.get("LastModified") or entry.get("updated") or entry.get("mtime")
+            stamps[entry["name"]] = f"{entry['size']}/{modified}"
+    return [_stamp(file, stamps) for file in files]
+
+
+def _stamp(file: AnyPath, remote: Mapping[str, str]) -> str:
+    if isinstance(file, Path):
+        stat = file.stat()
+        return f"{stat.st_size}/{stat.st_mtime_ns}"
+    if file.path not in remote:
+        raise FileNotFoundError(str(file))
+    return remote[file.path]

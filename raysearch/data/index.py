@@ -6,7 +6,7 @@ are read here; `store` opens the audio. `read_ground_truth` reads labels that th
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from raysearch.data.plain import (
     LABELS,
     PLAIN_TEST_SHARE,
     PlainName,
+    below_id,
     choose_test,
     draw,
     parse_plain,
@@ -71,8 +72,13 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """The file's name, as submission files give it."""
+        """Name of the file."""
         return self.path.name
+
+    @property
+    def key(self) -> str:
+        """Name that no other clip of the ID has: in the plain layout with the folders below it."""
+        return below_id(self.path.parts) if self.recording else self.name
 
 
 @dataclass(frozen=True)
@@ -267,29 +273,6 @@ def _label_lines(folder: AnyPath, machine: str, ids: Collection[str]) -> Iterato
             yield from read_labels(folder / str(file), identity)
         elif file.name == LIST_2020 and ids:
             yield from read_list_2020(folder / str(file), machine)
-
-
-def file_stamps(files: Sequence[AnyPath]) -> list[str]:
-    """Return the size and modification time of each file.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-    """
-    stamps: dict[str, str] = {}
-    for folder in {file.parent for file in files if not isinstance(file, Path)}:
-        for entry in folder.fs.ls(folder.path, detail=True):
-            modified = entry.get("LastModified") or entry.get("updated") or entry.get("mtime")
-            stamps[entry["name"]] = f"{entry['size']}/{modified}"
-    return [_stamp(file, stamps) for file in files]
-
-
-def _stamp(file: AnyPath, remote: Mapping[str, str]) -> str:
-    if isinstance(file, Path):
-        stat = file.stat()
-        return f"{stat.st_size}/{stat.st_mtime_ns}"
-    if file.path not in remote:
-        raise FileNotFoundError(str(file))
-    return remote[file.path]
 
 
 def _sort_clips(clips: list[Clip]) -> tuple[Clip, ...]:

@@ -56,6 +56,12 @@ def parse_plain(parts: Sequence[str]) -> PlainName | None:
     return None
 
 
+def below_id(parts: Sequence[str]) -> str:
+    """Return the part of a path below the folder of its ID, such as `normal/00000001.wav`."""
+    last = max(k for k, part in enumerate(parts[:-1]) if part[:3].lower() == "id_")
+    return "/".join(parts[last + 1 :])
+
+
 def recording_of(folders: Sequence[str], name: str) -> str:
     """Return the recording that a clip is cut from.
 

@@ -23,7 +23,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from raysearch.data.decode import DECODER, Int16, decode, open_clip
-from raysearch.data.index import Clip, file_stamps
+from raysearch.data.folders import file_stamps
+from raysearch.data.index import Clip
 from raysearch.errors import DataError
 from raysearch.storage import AnyPath, cache_folder, is_remote
 

@@ -172,7 +172,7 @@ def _final_scores(
     return [
         FinalScore(
             clip.id,
-            clip.name,
+            clip.key,
             clip.domain,
             clip.label if clip.label is not None else labels.get((clip.id, clip.name)),
             score := values.get(clip, worst[clip.id]),

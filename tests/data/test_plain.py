@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysearch.data.index import Clip, read_index
+from raysearch.data.index import Clip, parse, read_index
 from raysearch.data.plain import PLAIN_TEST_SHARE, choose_test, draw, parse_plain, recording_of
 
 
@@ -131,3 +131,22 @@ def test_an_id_keeps_clips_to_train_on_however_the_draws_fall(tmp_path: Path) ->
     assert set(map(str, splits.values())) == {str(Counter(test=1, train=1))} or all(
         count == {"test": 1, "train": 1} for count in splits.values()
     )
+
+
+def test_the_same_name_in_two_folders_is_two_clips() -> None:
+    normal, abnormal, deep, section = (
+        parse(Path(name))
+        for name in (
+            "valve/id_00/normal/00000001.wav",
+            "valve/id_00/abnormal/00000001.wav",
+            "plant/id_9/valve/ID_00/normal/monday/00000001.wav",
+            "dev_data/valve/train/section_00_source_train_normal_0000.wav",
+        )
+    )
+    assert normal is not None
+    assert abnormal is not None
+    assert deep is not None
+    assert section is not None
+    assert (normal.key, abnormal.key) == ("normal/00000001.wav", "abnormal/00000001.wav")
+    assert deep.key == "normal/monday/00000001.wav"
+    assert section.key == section.name

@@ -23,7 +23,7 @@ from raysearch.scoring.spec import InlierSpec
 from raysearch.study.context import StudyContext
 from raysearch.study.final_test import final_test
 from raysearch.study.ledger import FinalRequest
-from raysearch.study.scores import FinalTest
+from raysearch.study.scores import FinalTest, read_scores
 from raysearch.study.winner import Winner
 from raysearch.training.configuration import Configuration
 from tests.detectors import make_detector
@@ -373,9 +373,13 @@ def test_ids_that_are_no_numbers_and_names_without_a_domain(
     clips = sorted((demo_data / "dev_data/valve/source_test").glob("section_00_*"))[3:9]
     for number, path in enumerate(clips):
         label = "abnormal" if "anomaly" in path.name else "normal"
-        target = tmp_path / "data/valve/id_left" / label / f"{number:08d}.wav"
+        # Folders of normal and of abnormal clips use the same names.
+        target = tmp_path / "data/valve/id_left" / label / f"{number % 3:08d}.wav"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
     run(make_detector(ids=("left",)), source(tmp_path / "data"), tmp_path / "run", ("left",))
     path = tmp_path / "run/submission/anomaly_score_valve_section_left_test.csv"
-    assert len(rows(path)) >= 3
+    names = [name for name, _ in rows(path)]
+    assert len(names) == len(set(names)) >= 3
+    assert {name.partition("/")[0] for name in names} == {"normal", "abnormal"}
+    assert [score.clip for score in read_scores(UPath(tmp_path / "run/final_scores.csv"))] == names

@@ -106,7 +106,7 @@ def _scored_clips(
         ShownClip(
             clip.machine,
             clip.id,
-            clip.name,
+            clip.key,
             group.part,
             clip.label or 0,  # training clips are normal
             score,
