@@ -43,7 +43,7 @@ def _(mo, pathlib):
 def _(json, pd, studies, study):
     run = studies[study.value]
     facts = json.loads((run / "study.json").read_text())
-    rows = pd.read_csv(run / "trials.csv")
+    rows = pd.read_csv(run / "trials.csv").query("state != 'REFERENCE'")
     records = [json.loads(path.read_text()) for path in sorted(run.glob("records/[0-9]*.json"))]
     return facts, records, rows, run
 

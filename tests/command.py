@@ -1,6 +1,7 @@
 """The real `raysearch` command in processes of its own, for the tests of whole runs."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -176,9 +177,20 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def trial_table(folder: Path) -> list[dict[str, str]]:
+    """Reads the trials of a run from its trials.csv, without the reference."""
+    return [row for row in table(folder / "trials.csv") if row["state"] != "REFERENCE"]
+
+
 def timeless(path: Path) -> list[dict[str, str]]:
-    """Reads trials.csv without its times."""
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in table(path)]
+    """Reads the trials of trials.csv without their times."""
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in trial_table(path.parent)]
+
+
+def openings(folder: Path) -> list[dict[str, Any]]:
+    """Lines of a ledger from before a test clip is read."""
+    lines = (folder / "test_ledger.jsonl").read_text().splitlines()
+    return [entry for line in lines if "frozen" in (entry := json.loads(line))]
 
 
 def contents(folder: Path) -> Mapping[str, bytes]:

@@ -22,9 +22,11 @@ from tests.command import (
     copy_without_times,
     digests,
     link,
+    openings,
     raysearch,
     settle,
     table,
+    trial_table,
     write_space,
 )
 
@@ -81,8 +83,8 @@ def test_members_are_searched_and_only_the_ensemble_is_tested(run: Run) -> None:
         assert (run.member(name) / "frozen.json").is_file()
         assert not (run.member(name) / "test_ledger.jsonl").exists()
         assert not (run.member(name) / "final_test.csv").exists()
-    (entry,) = (run.folder / "test_ledger.jsonl").read_text().splitlines()
-    assert json.loads(entry)["test_ids"] == ["3", "4", "5"]
+    (entry,) = openings(run.folder)
+    assert entry["test_ids"] == ["3", "4", "5"]
     assert [row["id"] for row in table(run.folder / "final_test.csv")] == ["3", "4", "5", "hmean"]
     for name in ("report.html", "best_config.md", "trials.csv", "submission"):
         assert (run.folder / name).exists()
@@ -106,7 +108,7 @@ def test_the_validation_score_is_that_of_the_averaged_scores(run: Run) -> None:
         {i: np.array(values) for i, values in labels.items()},
         {i: np.array(values) for i, values in scores.items()},
     )
-    (row,) = table(run.folder / "trials.csv")
+    (row,) = trial_table(run.folder)
     assert float(row["val_score"]) == pytest.approx(result.hmean, abs=1e-6)
 
 
@@ -202,10 +204,9 @@ def test_weights_may_be_chosen_on_the_validation_ids(run: Run) -> None:
     assert [member["name"] for member in facts["members"]] == ["baseline-valve", "proposed-valve"]
     assert sum(weights) == pytest.approx(1)
     single = [
-        float(table(run.member(name) / "trials.csv")[0]["val_score"])
-        for name in ("proposed", "baseline")
+        float(trial_table(run.member(name))[0]["val_score"]) for name in ("proposed", "baseline")
     ]
-    score = float(table(folder / "trials.csv")[0]["val_score"])
+    score = float(trial_table(folder)[0]["val_score"])
     assert score >= max(single) - 1e-6
     assert "optimistic" in (folder / "report.html").read_text()
 
@@ -231,8 +232,7 @@ def test_fresh_makes_an_ensemble_anew(run: Run, tmp_path: Path) -> None:
     assert [member["name"] for member in facts["members"]] == [
         *("proposed-valve", "autoencoder-valve")
     ]
-    ledger = (home / "runs/pair/test_ledger.jsonl").read_text().splitlines()
-    assert len(ledger) == 2  # What was opened before stays on record.
+    assert len(openings(home / "runs/pair")) == 2  # What was opened before stays on record.
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from raysearch.study.space import check_space
 from raysearch.study.space_files import load_space
 from raysearch.study.winner import read_frozen
 from raysearch.training.conditions import TRAINED
-from tests.command import Ended, begin, family, link, settle, table, write_space
+from tests.command import Ended, begin, family, link, settle, table, trial_table, write_space
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +84,7 @@ def test_a_killed_search_proposes_what_an_uninterrupted_one_would(searched: Sear
 
 
 def test_a_row_has_what_its_method_has(searched: Searched) -> None:
-    rows = table(searched.folder / "trials.csv")
+    rows = trial_table(searched.folder)
     assert {row["method"] for row in rows} >= {"proposed"}
     for row in rows:
         method = row["method"]
@@ -126,7 +126,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory, demo_data: Path) -> Path:
 
 
 def test_each_method_is_trained_and_scored(tried: Path) -> None:
-    rows = table(tried / "trials.csv")
+    rows = trial_table(tried)
     assert sorted(row["method"] for row in rows) == sorted(METHODS)
     for row in rows:
         assert (row["state"], row["error"]) == ("COMPLETE", "")

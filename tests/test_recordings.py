@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.command import Ended, raysearch, table, write_space
+from tests.command import Ended, raysearch, table, trial_table, write_space
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ def test_machine_types_and_ids_never_seen(abroad: tuple[Path, Ended]) -> None:
     home, ended = abroad
     folder = home / "runs" / "kettle"
     assert ended.code == 0, ended
-    rows = table(folder / "trials.csv")
+    rows = trial_table(folder)
     assert {row["state"] for row in rows if row["lr"] == "0.003"} == {"COMPLETE"}
     assert {"val_auc_1", "val_pauc_4", "val_auc_7"} <= rows[0].keys()
     results = table(folder / "final_test.csv")
@@ -77,7 +77,7 @@ def test_diverging_trial_fails_with_its_reason_and_the_search_continues(
     home, ended = abroad
     folder = home / "runs" / "kettle"
     assert ended.code == 0, ended
-    rows = {row["lr"]: row for row in table(folder / "trials.csv")}
+    rows = {row["lr"]: row for row in trial_table(folder)}
     assert len(rows) == 2
     assert (rows["1e+30"]["state"], rows["1e+30"]["val_score"]) == ("FAIL", "")
     assert "diverged" in rows["1e+30"]["error"]
@@ -106,7 +106,7 @@ def test_real_recordings(tmp_path: Path) -> None:
     ended = raysearch(*command, folder=tmp_path)
     assert ended.code == 0, ended
     folder = tmp_path / "runs" / "fan"
-    assert {row["state"] for row in table(folder / "trials.csv")} == {"COMPLETE"}
+    assert {row["state"] for row in trial_table(folder)} == {"COMPLETE"}
     rows = table(folder / "final_test.csv")
     assert [row["id"] for row in rows] == ["3", "4", "5", "hmean"]
     assert all(0 <= float(row[kind]) <= 1 for row in rows for kind in ("auc", "pauc"))

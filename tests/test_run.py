@@ -32,6 +32,7 @@ from tests.command import (
     copy_without_times,
     digests,
     link,
+    openings,
     raysearch,
     settle,
     table,
@@ -242,27 +243,31 @@ def test_tensorboard_files_and_journal_hold_every_trial(plain: Study) -> None:
 # Commands that start from a finished run.
 
 
-def ledger(study: Study) -> list[dict[str, object]]:
-    lines = (study.folder / "test_ledger.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def test_final_opens_the_test_set_again_and_says_so(plain: Study, tmp_path: Path) -> None:
+def test_final_opens_the_test_set_again_where_that_is_wanted(plain: Study, tmp_path: Path) -> None:
     copy = plain.copy(tmp_path / "other")
-    ended = raysearch("final", "runs/valve", folder=copy.home)
+    refused = raysearch("final", "runs/valve", folder=copy.home)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "runs/valve/final_test.csv is the result of the test IDs' first opening" in refused.err
+    assert "--reopen-test opens them again, into final_test_2.csv" in refused.err
+    assert openings(copy.folder) == openings(plain.folder)
+    ended = raysearch("final", "runs/valve", "--reopen-test", folder=copy.home)
     assert ended.code == 0, ended
-    assert (finals(copy), len(ledger(copy))) == (finals(plain), 2)
-    assert ledger(copy)[0] == ledger(plain)[0]
-    first, second = ledger(copy)
-    assert second["command"] == "raysearch final runs/valve"
+    first, second = openings(copy.folder)
+    assert [first] == openings(plain.folder)
+    assert (first["opening"], second["opening"]) == (1, 2)
+    assert second["command"] == "raysearch final runs/valve --reopen-test"
     assert second["frozen"] == first["frozen"]
-    assert digests(copy.folder / "submission") == digests(plain.folder / "submission")
+    for name in ("final_test", "final_scores", "reference_test"):
+        again = (copy.folder / f"{name}_2.csv").read_bytes()
+        assert again == (copy.folder / f"{name}.csv").read_bytes()
+        assert again == (plain.folder / f"{name}.csv").read_bytes()
+    for name in ("submission", "submission_2"):
+        assert digests(copy.folder / name) == digests(plain.folder / "submission")
     assert digests(copy.folder / "detector") == digests(plain.folder / "detector")
     assert digests(copy.folder / "evidence") == digests(plain.folder / "evidence")
-    scores = "final_scores.csv"
-    assert (copy.folder / scores).read_bytes() == (plain.folder / scores).read_bytes()
-    # The report tells of the second opening.
-    assert "raysearch final runs/valve" in (copy.folder / "report.html").read_text("utf-8")
+    page = (copy.folder / "report.html").read_text("utf-8")
+    assert "the first of 2 openings" in page
+    assert "raysearch final runs/valve --reopen-test" in page
 
 
 def test_changed_space_is_refused(plain: Study) -> None:
@@ -314,7 +319,8 @@ def test_best_config_without_finalists_is_the_row_of_the_highest_score(fresh: St
     assert {column: row[column] for column in columns} == {c: best[c] for c in columns}
     assert (row["machine"], row["seeds"], row["std_score"]) == ("valve", "1", "")
     assert row["mean_score"] == best["val_score"]
-    assert float(row["ci_low"]) <= float(row["val_score"]) <= float(row["ci_high"])
+    assert (row["ci_low"], row["ci_high"]) == ("", "")
+    assert "too few clips for an interval: 6 normal, 6 anomalous" in row["note"]
     again = yaml.safe_load((fresh.folder / "best_config.yaml").read_text())
     assert again["search"]["lr"] == float(best["lr"])
     assert again["strategy"]["trials"] == 1
@@ -374,7 +380,7 @@ def test_search_is_blind_to_garbage_in_place_of_test_clips(plain: Study, blind: 
     assert blind.trials == plain.trials
     assert blind.ended.code == 2, blind.ended
     assert blind.ended.err.count("\n") == 1
-    assert "source_test/section_03_source_test_0000.wav" in blind.ended.err
+    assert "ground_truth_valve_section_03_source_test.csv:1: expected NAME.wav" in blind.ended.err
 
 
 def test_search_is_blind_to_deleted_test_clips(plain: Study, blind: Blind) -> None:
@@ -403,7 +409,7 @@ def test_same_command_again_changes_nothing(again: Study) -> None:
     changed = {name for name in before if after[name] != before[name]}
     assert changed <= {"study.journal"}
     assert "trial 0" not in ended.out
-    assert len(ledger(again)) == 2  # the first ended at the garbage
+    assert len(openings(again.folder)) == 2  # the first ended at the garbage
 
 
 def test_moved_detector_gives_the_scores_of_the_submission(

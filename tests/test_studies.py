@@ -16,7 +16,7 @@ from upath import UPath
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal
 from raysearch.training.configuration import Configuration
-from tests.command import Ended, digests, raysearch, record_files, table, write_space
+from tests.command import Ended, digests, raysearch, record_files, trial_table, write_space
 from tests.records import complete, make_manifest, row
 
 pytestmark = pytest.mark.slow
@@ -114,8 +114,8 @@ def test_the_given_study_comes_first_then_what_the_finished_ones_found(
     assert first == "runs/earlier trial 0"
     # Whichever of the two was over first made room for it.
     assert second in ("fan trial 1", "valve trial 1")
-    source = table(searched.runs / second.split()[0] / "trials.csv")
-    tried = table(searched.runs / "pump" / "trials.csv")
+    source = trial_table(searched.runs / second.split()[0])
+    tried = trial_table(searched.runs / "pump")
     assert {row["origin"] for row in tried} == set(origins["pump"])
     columns = ("lr", "batch_size", "lambda")
     expected = {tuple(row[key] for key in columns) for row in source if row["trial"] == "1"}

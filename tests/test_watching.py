@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.browser import PATIENCE, browser
-from tests.command import Started, begin, link, raysearch, settle, table, write_space
+from tests.command import Started, begin, link, raysearch, settle, trial_table, write_space
 from tests.records import as_written
 
 pytestmark = pytest.mark.slow
@@ -95,7 +95,7 @@ def test_what_is_told_during_a_run_is_what_its_table_has_in_the_end(
     after = status(home)
     assert (during["state"], after["state"]) == ("running", "finished")
     assert (during["trials"]["total"], after["trials"]["total"]) == (TRIALS, len(after["ended"]))
-    rows = table(folder / "trials.csv")
+    rows = trial_table(folder)
     for facts in (during, after):
         assert facts["ended"]
         assert len(facts["ended"]) == facts["trials"]["COMPLETE"]

@@ -69,8 +69,7 @@ class Study:
 
         space = check_space(self.manifest.space, str(self.folder / "study.json"))
         table = TrialsFile(self.folder, space, self.records)
-        # The row of the reference has no number.
-        return pd.read_csv(io.StringIO(table.text()), dtype={"trial": "Int64"})
+        return pd.read_csv(io.StringIO(table.text()))
 
     @property
     def winner(self) -> Winner | None:

@@ -1,4 +1,4 @@
-"""trials.csv: the reference, then a row per trial, inlier model and p, as trials end."""
+"""trials.csv: a row per trial, inlier model and p as trials end, and that of the reference."""
 
 import csv
 import io
@@ -58,8 +58,14 @@ class TrialsFile:
         """Return the current content of the file."""
         ordered = (self.lines[number] for number in sorted(self.lines))
         reference = read_reference(self.path.parent)
-        first = [] if reference is None else [reference_row(reference)]
-        return _csv(self.columns, first, header=True) + "".join(ordered)
+        last = [] if reference is None else [reference_row(reference)]
+        return "".join(
+            [
+                _csv(self.columns, (), header=True),
+                *ordered,
+                _csv(self.columns, last, header=False),
+            ]
+        )
 
     def write_when_due(self) -> None:
         """Write the file if a record is new and the pause after the last write is over."""
@@ -118,8 +124,8 @@ def trial_rows(record: Record) -> list[dict[str, Any]]:
 
 
 def reference_row(row: InlierResult) -> dict[str, Any]:
-    """Return the row of the reference, which is no trial and has no number."""
-    return {"state": "REFERENCE", "origin": NAME, "epochs": 0, **_scores(row)}
+    """Return the row of the reference, which is no trial: its number is -1."""
+    return {"trial": -1, "state": "REFERENCE", "origin": NAME, "epochs": 0, **_scores(row)}
 
 
 def _scores(row: InlierResult) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from raysearch.backend.background_import import BackgroundImport
 from raysearch.backend.tensorboard import TENSORBOARD, TensorBoard
 from raysearch.errors import UserError
 from tests.browser import PATIENCE, browser
-from tests.command import Ended, Started, table, write_space
+from tests.command import Ended, Started, trial_table, write_space
 from tests.remote.head import free_ports
 
 SERVER = "MLFLOW_TRACKING_URI"
@@ -134,7 +134,7 @@ class Tracked:
 
     @property
     def rows(self) -> list[dict[str, str]]:
-        return table(self.home / "runs" / "valve" / "trials.csv")
+        return trial_table(self.home / "runs" / "valve")
 
 
 @pytest.fixture(scope="module")

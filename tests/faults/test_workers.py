@@ -18,7 +18,15 @@ from typing import Any
 import pytest
 
 from raysearch.data.synthetic.demo import DemoSize, write_demo
-from tests.command import Ended, Started, descendants, raysearch, table, title, write_space
+from tests.command import (
+    Ended,
+    Started,
+    descendants,
+    raysearch,
+    title,
+    trial_table,
+    write_space,
+)
 from tests.remote.head import Head
 from tests.remote.head import head as head  # a fixture
 from tests.remote.head import ssh as ssh  # another
@@ -146,7 +154,7 @@ def test_two_workers_find_what_one_finds(alone: Path, together: Path) -> None:
 
 
 def test_the_tables_have_the_same_columns(alone: Path, together: Path) -> None:
-    single, pair = table(alone / "trials.csv"), table(together / "trials.csv")
+    single, pair = trial_table(alone), trial_table(together)
     assert list(single[0]) == list(pair[0])
     assert len({tuple(row) for row in (*single, *pair)}) == 1
 
@@ -161,7 +169,7 @@ def test_each_trial_comes_to_its_rung_or_its_end(together: Path) -> None:
         # Ray Train passes a report on while its workers go on: they may be ahead of the pruner.
         ends = {EPOCHS} if trial_record["state"] == "COMPLETE" else set(range(RUNG, EPOCHS))
         assert len(epochs) in ends
-    assert {row["state"] for row in table(together / "trials.csv")} == {"COMPLETE", "PRUNED"}
+    assert {row["state"] for row in trial_table(together)} == {"COMPLETE", "PRUNED"}
 
 
 def test_pruned_trials_leave_nothing_on_the_cluster(together: Path, on_the_head: Head) -> None:

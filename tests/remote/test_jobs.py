@@ -16,7 +16,7 @@ from raysearch.remote import jobs
 from raysearch.remote.arguments import remote_command
 from raysearch.remote.cluster_file import read_cluster_file
 from raysearch.remote.follow import follow, read_log
-from tests.command import Ended, Started, digests, table, write_space
+from tests.command import Ended, Started, digests, trial_table, write_space
 from tests.remote.head import Head, connections
 from tests.remote.head import head as head  # a fixture
 from tests.remote.head import ssh as ssh  # another
@@ -156,7 +156,7 @@ def test_results_can_be_looked_at_afterwards(
     assert {"best_config.yaml", "final_test.csv", "trials.csv", "study.json"} <= here.keys()
     assert any(name.startswith("detector/") for name in here)
     assert not any(name.startswith("encoders/") for name in here)
-    assert len({row["trial"] for row in table(to / "here" / "valve" / "trials.csv")}) == 2
+    assert len({row["trial"] for row in trial_table(to / "here" / "valve")}) == 2
 
 
 def test_a_run_is_stopped_and_resumes(laptop: Laptop, course: Course) -> None:

@@ -73,19 +73,18 @@ def _detection(clips: Sequence[FinalScore]) -> Triple | None:
 
 def official_table(official: OfficialResult) -> Table:
     """Return the table of official scores over both domains."""
-    header = ["ID", *COLUMNS, "note"]
     rows = [_row(row.id, row) for row in official.ids]
-    rows.append([*_row("harmonic mean", official.mean)[:-1], official.mean.note.partition(";")[0]])
-    if not official.mean.note:
-        header, rows = header[:-1], [row[:-1] for row in rows]
+    rows.append(_row("harmonic mean", official.mean))
+    # In the caption: beside nine numbers a note would have no room.
+    note = f" Note: {official.mean.note}." if official.mean.note else ""
     return Table(
         "Official scores",
-        header,
+        ["ID", *COLUMNS],
         rows,
         "Scores of both domains, by the formulas of the public DCASE evaluators: source and "
         "target clips by themselves; smix and tmix are normal clips of the source or target "
         "domain against the anomalies of both, mix pAUC is of all clips. 2021 is the harmonic "
-        "mean of the first four columns, 2022 that of the next three, as in later years.",
+        "mean of the first four columns, 2022 that of the next three, as in later years." + note,
         numbers=frozenset(range(1, len(COLUMNS) + 1)),
         strong=frozenset({len(official.ids)}),
     )
@@ -93,7 +92,7 @@ def official_table(official: OfficialResult) -> Table:
 
 def _row(name: str, row: OfficialScores) -> list[str]:
     values = [getattr(row, attribute) for attribute in COLUMNS.values()]
-    return [name, *map(_text, values), row.note]
+    return [name, *map(_text, values)]
 
 
 def _text(value: float | None) -> str:

@@ -13,6 +13,7 @@ from raysearch.study.ranking import Candidate, Ranking
 from raysearch.study.records import State
 from raysearch.study.reference import NAME
 from raysearch.study.results import Results
+from raysearch.study.winner import Winner
 
 LEADERS = 10
 """Maximum number of configurations, each the best of its encoder."""
@@ -39,7 +40,8 @@ def lead(results: Results) -> str:
     if winner is None:
         return _lead_without_score(results)
     kind = "Best so far: validation" if results.frozen is None else "Validation"
-    sentences = [f"{kind} score {format_score(winner, results.confidence)}."]
+    score = format_score(winner, results.confidence)
+    sentences = [f"{kind} score {score}{_reference(winner, results)}."]
     if (second := results.second) is not None and results.ranking is not None:
         ahead = f"{advantage(results.ranking):.4f}"
         sentences.append(
@@ -50,21 +52,24 @@ def lead(results: Results) -> str:
         limits = f" ({results.final_note})" if results.final_note else ""
         sentences.append(
             f"On test IDs {ids}, which the search never saw, it reaches "
-            f"{results.final_score:.4f}{limits}."
+            f"{results.final_score:.4f}{limits}{_final_reference(results)}."
         )
-    if results.reference is not None:
-        sentences.append(_reference(winner.score, results))
     return " ".join(sentences)
 
 
-def _reference(score: float, results: Results) -> str:
-    """Compare the winner with the reference, on the validation IDs and in the final test."""
-    assert results.reference is not None
-    text = f"Without a training, {NAME.rpartition(',')[0]} reach {results.reference:.4f}"
-    if results.final_reference is not None:
-        text += f", and {results.final_reference:.4f} on the test IDs"
-    below = score < results.reference
-    return f"{text}: more than the winner on the validation IDs." if below else f"{text}."
+def _reference(winner: Winner, results: Results) -> str:
+    """Return the rest of the first sentence: the score of the reference."""
+    reference = results.reference
+    if reference is None:
+        return ""
+    if winner.score < reference:
+        return f", below the {reference:.4f} of the reference, {NAME}"
+    return f"; the reference, {NAME}, has {reference:.4f}"
+
+
+def _final_reference(results: Results) -> str:
+    reference = results.final_reference
+    return "" if reference is None else f"; the reference reaches {reference:.4f} there"
 
 
 def advantage(ranking: Ranking) -> float:
@@ -124,6 +129,8 @@ def tiles(results: Results) -> list[Tile]:
         if confidence.unselected is not None:
             note = f"the winner is the best of {confidence.choices} configurations"
             figures.append(Tile("Without selection", f"{confidence.unselected:.4f}", note))
+    if results.reference is not None:
+        figures.append(Tile("Reference", f"{results.reference:.4f}", "without a training"))
     if results.second is not None and results.ranking is not None:
         ahead = f"{advantage(results.ranking):+.4f}"
         figures.append(Tile("Ahead of the second", ahead, _claim(results.ranking, confidence)))
