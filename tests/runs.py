@@ -11,7 +11,7 @@ from raysearch.report.clips.media import write_misclassified
 from raysearch.report.clips.misclassified import MisclassifiedClip
 from raysearch.report.clips.shown import Part, ShownClip, write_clips
 from raysearch.scoring.spec import InlierSpec
-from raysearch.study.confidence import Confidence, write_confidence
+from raysearch.study.confidence import UNJUDGED, Confidence, write_confidence
 from raysearch.study.folder import StudyFolder
 from raysearch.study.ledger import note_opening, note_result
 from raysearch.study.ranking import rank
@@ -172,3 +172,15 @@ def explain(study: StudyFolder) -> None:
         study.path, [misclassified, replace(misclassified, label=0)], [wave, wave], make_detector()
     )
     write_clips(study.path, clips)
+
+
+def unjudged(folder: UPath) -> StudyFolder:
+    """Create the finished study of a configuration without validation labels."""
+    space = make_space(strategy={"trials": 1}, inlier={"gmm": [1]})
+    study = begin(folder, space.model_copy(update={"validation_ids": ()}))
+    proposal = Proposal(0, Configuration(1e-3, 32, 1.0))
+    add(study, [complete(proposal, row("gmm", 1, None), history=history(4), best_epoch=4)])
+    conclude(study)
+    write_confidence(Confidence(missing=UNJUDGED, note=UNJUDGED), folder)
+    write_clips(folder, [clip for clip in shown_clips() if clip.part is not Part.VALIDATION])
+    return study

@@ -132,7 +132,8 @@ def _complete(
     inliers = (proposal.inlier,) if proposal.inlier else context.inliers
     folder = study.encoder(config.signature())
     data = _open_recordings(context, report)
-    if broadcast(lambda: read_reference(context.folder) is None):
+    judged = bool(context.space.validation_ids)
+    if judged and broadcast(lambda: read_reference(context.folder) is None):
         row = score_reference(config, data)
         if rank() == 0:
             write_reference(row, context.folder)

@@ -13,9 +13,12 @@ from raysearch.data.doubles import drop_doubles
 from raysearch.data.index import Clip, Index, product_id, read_ground_truth, read_index
 from raysearch.data.notes import domain_notes, double_notes, log_notes, unread_notes
 from raysearch.data.source import Source
-from raysearch.data.store import Defect, Store, open_store
+from raysearch.data.store import Defect, Store, empty_store, open_store
 from raysearch.errors import DataError
 from raysearch.storage import AnyPath
+
+NO_LABELS = "without labels of any ID, `validation_ids: []` in the space file trains a detector"
+"""Way out of a search that nothing can judge."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class TrialData:
         ids: its product IDs, in the order of the product head's outputs.
         target: training clips of the target machine type, all normal.
         others: training clips of each other machine type.
-        validation: labelled test clips of the validation IDs.
+        validation: labelled test clips of the validation IDs; none without such IDs.
         fingerprint: hash of all stores and of the validation labels.
     """
 
@@ -210,7 +213,7 @@ def open_data(
     ids = tuple(index.ids(source.machine))
     _check_target(source, ids, target)
     others = tuple(store(index.train(m)) for m in index.machines if m != source.machine)
-    validation = store(tests)
+    validation = store(tests) if tests else empty_store()
     # Again: clips that could not be decoded are gone.
     _check_validation(source, validation.clips)
     fingerprints = [s.fingerprint for s in (target, *others, validation)]
@@ -230,14 +233,18 @@ def _check_validation(source: Source, tests: Sequence[Clip]) -> None:
         subject = f"ID {identity} of {source.machine}"
         if not labels:
             raise DataError(
-                f"{subject} has no usable test clips in {source.root}, yet is a validation ID"
+                f"{subject} has no usable test clips in {source.root}, yet is a validation ID; "
+                f"{NO_LABELS}"
             )
         if None in labels:
-            raise DataError(f"{subject} has test clips without label; pass --ground-truth DIR")
+            raise DataError(
+                f"{subject} has test clips without label; pass --ground-truth DIR; {NO_LABELS}"
+            )
         if labels != {0, 1}:
             missing = "anomalous" if 0 in labels else "normal"
             raise DataError(
-                f"{subject} has no usable {missing} test clips, so no AUC can be computed"
+                f"{subject} has no usable {missing} test clips, so no AUC can be computed; "
+                f"{NO_LABELS}"
             )
 
 

@@ -150,6 +150,12 @@ def open_store(
     return store
 
 
+def empty_store() -> Store:
+    """Return the store of no clips."""
+    fingerprint = hashlib.sha256().hexdigest()
+    return Store((), np.zeros(0, np.int16), np.zeros(1, np.int64), fingerprint, 0.0, 1.0, ())
+
+
 def _is_current(folder: Path) -> bool:
     """Return True if a store exists and was decoded by this version."""
     path = folder / "index.json"

@@ -42,7 +42,7 @@ class Combination:
 
     @property
     def validation_score(self) -> MachineScore:
-        """AUC and pAUC of the validation IDs."""
+        """AUC and pAUC of the validation IDs, of which there must be some."""
         clips = self.validation_clips
         return machine_score(
             {identity: labels for identity, (labels, _) in clips.items()},
@@ -168,6 +168,8 @@ def _validation_embeddings(
 ) -> dict[str, tuple[NDArray[np.int64], ClipEmbeddings]]:
     """Return labels (C,) and standardised scores (M,) of the clips of each validation ID."""
     store = data.validation
+    if not store.clips:
+        return {}
     part = Part(store, np.arange(len(store.clips)), ensemble.mean, ensemble.std)
     embeddings = ensemble.embed_clips(part, part.clips.tolist())
     ids = np.array([clip.id for clip in store.clips])

@@ -21,7 +21,7 @@ from raysearch.pipeline.request import Ending
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.scoring.spec import InlierSpec
 from raysearch.storage import AnyPath
-from raysearch.study.confidence import RULE, Confidence
+from raysearch.study.confidence import RULE, UNJUDGED, Confidence
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import study_name
 from raysearch.study.manifest import read_manifest
@@ -96,14 +96,15 @@ class EnsembleConclusion:
     def record(self) -> Record:
         """Score the validation IDs and make the record of the only trial."""
         start = time.perf_counter()
-        score = self.combination.validation_score
-        row = InlierResult(
-            NO_MODEL.name,
-            NO_MODEL.p,
-            score.hmean,
-            {identity: auc for identity, (auc, _) in score.per_id.items()},
-            {identity: pauc for identity, (_, pauc) in score.per_id.items()},
-        )
+        row = InlierResult(NO_MODEL.name, NO_MODEL.p)
+        if self.combination.validation_clips:
+            score = self.combination.validation_score
+            row = replace(
+                row,
+                val_score=score.hmean,
+                auc={identity: auc for identity, (auc, _) in score.per_id.items()},
+                pauc={identity: pauc for identity, (_, pauc) in score.per_id.items()},
+            )
         return Record(
             Proposal(0, Configuration(None, None, None, (("method", PARALLEL),))),
             State.COMPLETE,
@@ -126,6 +127,8 @@ class EnsembleConclusion:
         members = ((self.signature, NO_MODEL.name, NO_MODEL.p),)
         if (previous.of, previous.rule) == (members, RULE):
             return previous
+        if not self.combination.validation_clips:
+            return Confidence(of=members, missing=UNJUDGED)
         scores = [self.combination.validation_clips]
         on_encoder(1)
         return replace(resample_scores(scores, []), of=members)

@@ -145,7 +145,7 @@ def finish_study(
 
 def _score_reference(context: StudyContext, data: TrialData) -> None:
     """Score the reference of an ensemble, or of a study of an earlier version."""
-    if read_reference(context.folder) is not None:
+    if read_reference(context.folder) is not None or not context.space.validation_ids:
         return
     # Now: torch takes seconds to import.
     from raysearch.training.reference import score_reference
@@ -223,11 +223,13 @@ def _write_best(
 ) -> None:
     write_best(context.folder, winner, confidence, context.space)
     reference = reference_score(context.folder)
-    is_below = reference is not None and winner.score < reference
+    is_below = reference is not None and (winner.score or 0.0) < reference
     logger.info(
-        "best configuration of %s: %s; validation score %s%s",
+        "%s configuration of %s: %s; %s%s%s",
+        "only" if winner.score is None else "best",
         winner.machine,
         settings(winner),
+        "" if winner.score is None else "validation score ",
         format_score(winner, confidence),
         f", below the {reference:.4f} of the reference" if is_below else "",
     )

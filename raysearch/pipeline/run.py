@@ -36,7 +36,14 @@ from raysearch.pipeline.prepare import (
 from raysearch.pipeline.request import Request
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.report.wording import few_clips_warning
-from raysearch.search.warm_start import check_unseen, merge_starts, paper_start, read_warm_starts
+from raysearch.search.single import single_configuration
+from raysearch.search.warm_start import (
+    WarmStart,
+    check_unseen,
+    merge_starts,
+    paper_start,
+    read_warm_starts,
+)
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
 from raysearch.study.winner import read_frozen
@@ -89,6 +96,8 @@ def run_plan(
         StoppedError: as `run`.
         NoResultError: as `run`.
     """
+    starts = merge_starts([read_warm_starts(folder) for folder in request.warm_start])
+    plan = replace(plan, studies=_without_choice(plan.studies, starts))
     prepared = _prepare(request, plan.studies)
     for ensemble in plan.ensembles:
         check_ensemble_folder(ensemble, fresh=request.fresh)
@@ -97,7 +106,6 @@ def run_plan(
     for planned in plan.studies:
         for folder in request.warm_start:
             check_unseen(folder, planned.machine, planned.space.test_ids)
-    starts = merge_starts([read_warm_starts(folder) for folder in request.warm_start])
     existing = [study.folder for study in prepared if StudyFolder(study.folder).exists()]
     with ExitStack() as locks:
         for study in prepared:
@@ -125,6 +133,19 @@ def run_plan(
                 raise
         _finish(plan, studies, finished, request, bars)
     return all(finished)
+
+
+def _without_choice(
+    studies: Sequence[PlannedStudy], starts: Sequence[WarmStart]
+) -> tuple[PlannedStudy, ...]:
+    """Reduce the spaces of studies that no score can judge, see `single_configuration`."""
+    return tuple(
+        replace(
+            study,
+            space=single_configuration(study.space, study.machine, starts, study.space_file),
+        )
+        for study in studies
+    )
 
 
 def _prepare(request: Request, studies: Sequence[PlannedStudy]) -> list[Prepared]:

@@ -26,6 +26,8 @@ from raysearch.study.results import Results, read_results
 from raysearch.study.winner import Winner
 
 VALIDATION, FINAL = "validation", "final test"
+REMEDY = "`raysearch run` writes the scores"
+NO_IDS = "a run has no product IDs for it"
 
 Clips = Mapping[tuple[str, str], tuple[int, float]]
 """Product ID and name of a clip -> its label, 1 for an anomaly, and its score."""
@@ -107,7 +109,9 @@ def compare(first: UPath, second: UPath) -> Comparison:
     for split, read in ((VALIDATION, _validation), (FINAL, _final)):
         difference = _difference(split, *map(read, results))
         if difference is None:
-            notes.append(f"{split}: no clips that both scored; `raysearch run` writes the scores")
+            spaces = [each.space for each in results]
+            ids = [space.test_ids if split == FINAL else space.validation_ids for space in spaces]
+            notes.append(f"{split}: no clips that both scored; {REMEDY if all(ids) else NO_IDS}")
         else:
             differences.append(difference)
     if any(difference.low is not None for difference in differences):

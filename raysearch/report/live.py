@@ -13,7 +13,15 @@ from raysearch.backend.resources import Cluster, Share
 from raysearch.backend.search_callback import SearchCallback, StudyProgress
 from raysearch.report.live_table import Running, render_search, search_name, trial_name
 from raysearch.report.progress import ProgressBars, progress, say, show_log
-from raysearch.report.wording import count, duration, format_inlier, format_share, origin, settings
+from raysearch.report.wording import (
+    count,
+    duration,
+    format_inlier,
+    format_share,
+    origin,
+    settings,
+    validation_score,
+)
 from raysearch.search.budget import Budget
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.outcome import Epoch
@@ -117,7 +125,7 @@ class LiveView(SearchCallback):
         if best is not None:
             model = f"with {format_inlier(best.spec)}"
             model = "without an inlier model" if best.inlier == "none" else model
-            result = f"{best.val_score:.4f} {model}"
+            result = f"{validation_score(best.val_score)} {model}"
         elif record.state is State.PRUNED:
             result = f"after {len(record.history)} of {progress.epochs} epochs"
             result += f", score {trial.score:.4f}" if trial and trial.score is not None else ""

@@ -18,6 +18,7 @@ from raysearch.report.wording import (
     format_inlier,
     format_option,
     format_value,
+    validation_score,
 )
 from raysearch.study.records import Proposal, State
 
@@ -101,7 +102,8 @@ def _best(studies: Studies) -> Iterator[str]:
             record, row = best
             trial = trial_name(studies, name, record.proposal.number)
             settings = f"{format_encoder(record.proposal.configuration)}, {format_inlier(row.spec)}"
-            yield f"best so far  {row.val_score:.4f}  {trial}: {settings}"
+            label = "trained    " if row.val_score is None else "best so far"
+            yield f"{label}  {validation_score(row.val_score)}  {trial}: {settings}"
 
 
 COLUMNS = ("trial", "lr", "batch", "λ", "epoch", "train loss", "val loss", "score", "time", "")

@@ -16,7 +16,7 @@ from raysearch.data.source import make_source
 from raysearch.errors import UserError
 from raysearch.report.live_table import Running, render_search
 from raysearch.report.trials_file import trial_rows
-from raysearch.report.wording import best_result, count, origin, settings
+from raysearch.report.wording import best_result, count, origin, settings, validation_score
 from raysearch.search.trial_queue import TrialQueue, read_queue
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder, studies_at
@@ -140,7 +140,7 @@ def _outcome(status: Status) -> Iterator[str]:
     if (winner := status.winner) is not None:
         seeds = f" over {count(winner.seeds, 'seed')}" if winner.seeds > 1 else ""
         trial = f"trial {winner.trial}: {settings(winner)}"
-        yield f"winner      {winner.score:.4f}{seeds}  {trial}"
+        yield f"winner      {validation_score(winner.score)}{seeds}  {trial}"
     if status.final_score is not None:
         note = f"  ({status.final_note})" if status.final_note else ""
         yield f"final test  {status.final_score:.4f}{note}"

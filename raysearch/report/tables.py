@@ -13,6 +13,7 @@ from upath import UPath
 
 from raysearch.config import MACHINES
 from raysearch.errors import UserError
+from raysearch.report.wording import validation_score
 from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_bytes, write_text
 from raysearch.study.confidence import Confidence, read_confidence
@@ -35,14 +36,14 @@ def write_best(folder: UPath, winner: Winner, confidence: Confidence, space: Spa
 
 def format_score(winner: Winner, confidence: Confidence) -> str:
     """Format the winner's score with its spread over seeds, its interval and its optimism."""
-    text = f"{winner.score:.4f}"
+    text = validation_score(winner.score)
     if winner.std_score is not None:
         text += f" ± {winner.std_score:.4f} over {winner.seeds} seeds"
     remarks = []
     if confidence.low is not None and confidence.high is not None:
         interval = f"95 % interval {confidence.low:.3f} to {confidence.high:.3f}"
         remarks.append(f"{interval} over {confidence.over}")
-    elif confidence.missing:
+    elif confidence.missing and winner.score is not None:
         remarks.append(confidence.missing)
     if confidence.unselected is not None:
         remarks.append(
@@ -62,6 +63,8 @@ def _space_yaml(winner: Winner, confidence: Confidence, space: Space) -> str:
         content |= {"fixed": fixed, "members": space.members, "weights": space.weights}
     score = format_score(winner, confidence)
     title = f"# Best configuration for {winner.machine}: validation score {score}.\n"
+    if winner.score is None:
+        title = f"# The only configuration for {winner.machine}: {score}.\n"
     note = f"# Note: {confidence.note}.\n" if confidence.note else ""
     command = f"# raysearch run --machine {winner.machine} --space best_config.yaml --name again\n"
     return title + note + command + yaml.safe_dump(content, sort_keys=False)

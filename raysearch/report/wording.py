@@ -40,6 +40,11 @@ class Configured(Protocol):
         """Inlier model; None if all are swept."""
 
 
+def validation_score(value: float | None) -> str:
+    """Format a validation score; in words where there are no validation labels."""
+    return "no validation score" if value is None else f"{value:.4f}"
+
+
 def settings(configured: Configured) -> str:
     """Format all hyperparameters as a short text."""
     parts = [format_encoder(configured.configuration)]

@@ -144,9 +144,10 @@ class Sampler:
         best = record.best if record.state is State.COMPLETE else None
         for study, trial_id in zip((self.sampling_study, self.study), trial_ids, strict=True):
             number = study.trial(trial_id).number
-            if best is not None:
+            if best is not None and best.val_score is not None:
                 study.study.tell(number, best.val_score)
-            elif record.state is State.PRUNED:
+            # Optuna has no state of a trial that was trained without a score; it did not fail.
+            elif record.state is State.PRUNED or best is not None:
                 study.study.tell(number, state=TrialState.PRUNED)
             else:
                 study.study.tell(number, state=TrialState.FAIL)

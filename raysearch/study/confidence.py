@@ -10,6 +10,12 @@ from raysearch.scoring.intervals import Interval, no_interval, score_interval
 from raysearch.storage import write_text
 from raysearch.study.scores import FinalScore, clip_scores_by_id
 
+UNJUDGED = (
+    "no validation labels: nothing was chosen by a score, the thresholds are of healthy clips "
+    "alone, and nobody knows how many faults they find"
+)
+"""Limits of a detector of healthy clips."""
+
 Members = tuple[tuple[str, str, float | None], ...]
 """Signature of an encoder, inlier model and p, for each seed of a configuration."""
 

@@ -25,9 +25,8 @@ class Training:
     row: InlierResult
 
     @property
-    def score(self) -> float:
-        """Validation score."""
-        assert self.row.val_score is not None
+    def score(self) -> float | None:
+        """Validation score; None without validation IDs."""
         return self.row.val_score
 
     @property
@@ -41,8 +40,8 @@ class Candidate:
     """A configuration: of an encoder, an inlier model and its p.
 
     Attributes:
-        trainings: trainings with a score: that of the search first, then by trial number.
-        sound: True if every further seed has a score.
+        trainings: trainings that did not fail: that of the search first, then by trial number.
+        sound: True if no further seed failed.
     """
 
     trainings: tuple[Training, ...]
@@ -66,17 +65,25 @@ class Candidate:
     @property
     def best(self) -> Training:
         """The training of the highest score, the first of equals."""
-        return max(self.trainings, key=lambda training: training.score)
+        return max(self.trainings, key=lambda training: training.score or 0.0)
+
+    @property
+    def scores(self) -> list[float]:
+        """Validation scores of the trainings; empty without validation IDs."""
+        return [training.score for training in self.trainings if training.score is not None]
 
     def mean(self, seeds: int | None = None) -> float:
-        """Return the mean validation score over the first seeds; None takes all."""
-        return fmean(training.score for training in self.trainings[:seeds])
+        """Return the mean validation score over the first seeds; None takes all.
+
+        There are scores, so the study has validation IDs.
+        """
+        assert self.scores, self
+        return fmean(self.scores[:seeds])
 
     @property
     def std(self) -> float | None:
         """Standard deviation of a seed's score (n - 1); None for a single seed."""
-        scores = [training.score for training in self.trainings]
-        return stdev(scores) if len(scores) > 1 else None
+        return stdev(self.scores) if len(self.scores) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class Ranking:
     Attributes:
         candidates: by mean score over the first seeds, the best first; ties by trial number.
         seeds: number of first seeds compared.
-        tried: all configurations with a score of the search, in order of trials and rows.
+        tried: all configurations of the search that did not fail, in order of trials and rows.
     """
 
     candidates: tuple[Candidate, ...]
@@ -103,7 +110,7 @@ class Ranking:
         configuration = self.candidates[0].configuration
         siblings = [c for c in self.candidates if c.configuration == configuration]
         most = max(len(sibling.trainings) for sibling in siblings)
-        return max((s for s in siblings if len(s.trainings) == most), key=Candidate.mean)
+        return max((s for s in siblings if len(s.trainings) == most), key=_rank_value)
 
     @property
     def second(self) -> Candidate | None:
@@ -112,6 +119,11 @@ class Ranking:
         other_encoders = (c for c in self.candidates if c.configuration != configuration)
         losers = (c for c in self.candidates if c is not self.winner)
         return next(other_encoders, next(losers, None))
+
+
+def _rank_value(candidate: Candidate, seeds: int | None = None) -> float:
+    """Return the mean score; 0 without validation IDs, where there is nothing to compare."""
+    return candidate.mean(seeds) if candidate.scores else 0.0
 
 
 def rank(records: Sequence[Record]) -> Ranking | None:
@@ -125,7 +137,7 @@ def rank(records: Sequence[Record]) -> Ranking | None:
         records: of the study, in any order.
 
     Returns:
-        None if no trial has a score.
+        None if no trial has a score, or, without validation IDs, if none was trained.
     """
     candidates = tried = _candidates(records)
     if not candidates:
@@ -138,7 +150,8 @@ def rank(records: Sequence[Record]) -> Ranking | None:
         most[candidate.configuration] = count
     seeds = sorted(most.values())[-2:][0]
     compared = [candidate for candidate in candidates if len(candidate.trainings) >= seeds]
-    compared.sort(key=lambda candidate: -candidate.mean(seeds))  # stable: ties by trial number
+    # Stable: ties by trial number.
+    compared.sort(key=lambda candidate: -_rank_value(candidate, seeds))
     return Ranking(tuple(compared), seeds, tuple(tried))
 
 
@@ -168,7 +181,7 @@ def caveats(ranking: Ranking, records: Sequence[Record], finalists: Finalists | 
 
 
 def _candidates(records: Sequence[Record]) -> list[Candidate]:
-    """List all rows with a score of all trials of the search, by trial and row."""
+    """List all rows without a failure of all trials of the search, by trial and row."""
     ordered = sorted(records, key=lambda record: record.proposal.number)
     further = defaultdict[int, list[Record]](list)
     encoders = {(record.proposal.number, record.encoder) for record in ordered}
@@ -183,7 +196,7 @@ def _candidates(records: Sequence[Record]) -> list[Candidate]:
         for record in ordered
         if record.state is State.COMPLETE and record.proposal.rerun_of is None
         for row in record.rows
-        if row.val_score is not None
+        if not row.error
     ]
 
 
@@ -192,6 +205,6 @@ def _candidate(record: Record, row: InlierResult, further: Sequence[Record]) -> 
         Training(rerun, result)
         for rerun in further
         for result in rerun.rows
-        if (result.inlier, result.p) == (row.inlier, row.p) and result.val_score is not None
+        if (result.inlier, result.p) == (row.inlier, row.p) and not result.error
     ]
     return Candidate((Training(record, row), *reruns), sound=len(reruns) == len(further))

@@ -7,7 +7,7 @@ from raysearch.config import Options
 from raysearch.data.dataset import TrialData
 from raysearch.scoring.intervals import lead_interval, no_interval, score_interval
 from raysearch.scoring.metrics import ClipScores
-from raysearch.study.confidence import RULE, Confidence, Members
+from raysearch.study.confidence import RULE, UNJUDGED, Confidence, Members
 from raysearch.study.folder import StudyFolder
 from raysearch.study.ranking import Candidate, Ranking, Training
 from raysearch.study.selection import unselected_score
@@ -33,6 +33,8 @@ def measure_confidence(
         on_encoder: called with 1 after each encoder.
     """
     winner, second = ranking.winner, ranking.second
+    if not data.validation.clips:
+        return Confidence(of=_members(winner), missing=UNJUDGED)
     # With one seed each there is no claim, so the second's encoder need not score the clips.
     rivals = _members(second, ranking.seeds) if ranking.seeds > 1 else ()
     wanted = _members(winner), rivals

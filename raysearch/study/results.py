@@ -91,7 +91,11 @@ class Results:
     @property
     def scored(self) -> list[Record]:
         """Completed trials of the search that have a score."""
-        return [r for r in self.searched if r.state is State.COMPLETE and r.best is not None]
+        return [
+            record
+            for record in self.searched
+            if record.state is State.COMPLETE and record.best and record.best.val_score is not None
+        ]
 
     @property
     def final_score(self) -> float | None:

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
     Field,
@@ -26,8 +26,6 @@ CHECKED_TOGETHER = {"f_min", "f_max", "segment_seconds", "n_fft"}
 NAME = re.compile(r"[^/.][^/]*")
 """Name of a member, which is a part of a folder's name."""
 
-PRODUCT_IDS = Annotated[tuple[str, ...], Field(min_length=1)]
-
 
 def _is_id(value: object) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool)
@@ -37,13 +35,14 @@ class Space(Strict):
     """The content of a space file.
 
     Attributes:
+        validation_ids: their labelled test clips judge a trial; empty where no clip is labelled.
         members: with `method: parallel` the studies whose detectors are averaged, by name; each
             has the values by which its space differs from this space.
         weights: of the members.
         tracking: further tracker of trials.
     """
 
-    validation_ids: PRODUCT_IDS = ("0", "1", "2")
+    validation_ids: tuple[str, ...] = ("0", "1", "2")
     test_ids: tuple[str, ...] = ("3", "4", "5")
     search: Search
     fixed: Options = Options()
@@ -208,6 +207,12 @@ class Space(Strict):
         common = set(self.validation_ids) & set(self.test_ids)
         if common:
             raise ValueError(f"ID {min(common)} is in validation_ids and in test_ids")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_have_labels(self) -> "Space":
+        if self.weights == "validation" and not self.validation_ids:
+            raise ValueError("weights: validation needs validation_ids; take weights: equal")
         return self
 
     @property

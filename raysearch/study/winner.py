@@ -21,11 +21,11 @@ class Winner:
     Attributes:
         trial: number of the training with the highest validation score of the configuration.
         encoder: signature of the encoder of this training.
-        val_score: of this encoder.
+        val_score: of this encoder; None without validation IDs.
         seed: of this encoder.
         data: fingerprint of the recordings.
         seeds: number of seeds with which the configuration was trained.
-        mean_score: mean validation score over the seeds.
+        mean_score: mean validation score over the seeds; None without validation IDs.
         std_score: standard deviation over the seeds (n - 1); None for one seed.
     """
 
@@ -34,7 +34,7 @@ class Winner:
     encoder: str
     configuration: Configuration
     inlier: InlierSpec
-    val_score: float
+    val_score: float | None
     seed: int
     data: str
     seeds: int = 1
@@ -42,8 +42,8 @@ class Winner:
     std_score: float | None = None
 
     @property
-    def score(self) -> float:
-        """Validation score that the ranking compared."""
+    def score(self) -> float | None:
+        """Validation score that the ranking compared; None without validation IDs."""
         return self.val_score if self.mean_score is None else self.mean_score
 
     @property
@@ -134,7 +134,7 @@ def choose_winner(machine: str, data: str, ranking: Ranking) -> Winner:
         seed=best.seed,
         data=data,
         seeds=len(candidate.trainings),
-        mean_score=candidate.mean(),
+        mean_score=candidate.mean() if candidate.scores else None,
         std_score=candidate.std,
     )
 

@@ -38,10 +38,11 @@ class InlierResult:
     """Result of one inlier model and p on the embeddings of a trial.
 
     Attributes:
-        val_score: harmonic mean of AUC and pAUC over validation IDs; None if it failed.
+        val_score: harmonic mean of AUC and pAUC over validation IDs; None if it failed, or without
+            validation IDs.
         auc: by validation ID.
         pauc: by validation ID.
-        error: reason for a missing score, else empty.
+        error: reason of the failure, else empty.
         remark: warning about the fit for the readers, else empty.
     """
 
@@ -83,6 +84,12 @@ class TrialResult:
 
 
 def best_row(rows: Iterable[InlierResult]) -> InlierResult | None:
-    """Return the row of the highest validation score, the first of equals; None without a score."""
-    scored = [row for row in rows if row.val_score is not None]
-    return max(scored, key=lambda row: row.val_score or 0.0, default=None)
+    """Return the row of the highest validation score, the first of equals.
+
+    Without validation IDs no row has a score, and the first that did not fail is returned.
+
+    Returns:
+        None if all failed.
+    """
+    fitted = [row for row in rows if not row.error]
+    return max(fitted, key=lambda row: row.val_score or 0.0, default=None)

@@ -170,6 +170,8 @@ def _validation_embeddings(
 ) -> dict[str, tuple[ClipEmbeddings, NDArray[np.int64]]]:
     """Embed the test clips of each validation ID: ID -> embeddings and labels (C,)."""
     store = data.validation
+    if not store.clips:
+        return {}
     part = Part(store, np.arange(len(store.clips)), data.target.mean, data.target.std)
     embeddings = embedder.clips(part, range(len(store.clips)))
     ids = np.array([clip.id for clip in store.clips])
@@ -198,6 +200,9 @@ def _score_inlier(
             if identity in tests:
                 embeddings, _ = tests[identity]
                 scores[identity] = clip_scores(spec, model, embeddings, config.options)
+        degenerate = next(filter(None, remarks), "")
+        if not tests:
+            return InlierResult(spec.name, spec.p, remark=degenerate)
         score = machine_score({k: labels for k, (_, labels) in tests.items()}, scores)
     except (FitError, ValueError) as error:
         return InlierResult(spec.name, spec.p, error=str(error))
@@ -207,7 +212,7 @@ def _score_inlier(
         score.hmean,
         {k: auc for k, (auc, _) in score.per_id.items()},
         {k: pauc for k, (_, pauc) in score.per_id.items()},
-        remark=next(filter(None, [score.remark, *remarks]), ""),
+        remark=score.remark or degenerate,
     )
 
 

@@ -285,7 +285,20 @@ def test_an_id_without_training_clips_is_refused(root: Path) -> None:
 
 def test_an_id_without_test_clips_is_refused(root: Path) -> None:
     remove(root, "valve/source_test/section_01_*")
-    assert "ID 1 of valve has no usable test clips" in refusal(source(root))
+    message = refusal(source(root))
+    assert "ID 1 of valve has no usable test clips" in message
+    assert "`validation_ids: []` in the space file" in message
+
+
+def test_without_validation_ids_no_test_clip_is_opened(root: Path) -> None:
+    healthy = source(root, validation_ids=())
+    judged, data = open_data(source(root)), open_data(healthy)
+    assert (data.validation.clips, data.validation.samples.size) == ((), 0)
+    assert data.target.fingerprint == judged.target.fingerprint
+    assert data.fingerprint != judged.fingerprint
+    for path in root.rglob("*_test/*"):
+        path.unlink()
+    assert open_data(healthy).fingerprint == data.fingerprint
 
 
 def test_an_id_without_labels_is_refused(root: Path) -> None:

@@ -1,5 +1,6 @@
 """The configurations that compare, and their order."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from raysearch.scoring.inlier import InlierSpec
 from raysearch.study.ranking import ONE_SEED, Candidate, Ranking, caveats, rank
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.strategy import Finalists
+from raysearch.study.winner import Winner, choose_winner
 from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import InlierResult
 from tests.records import complete, failed, row
@@ -29,7 +31,7 @@ def trial(number: int, *scores: float | None, of: int | None = None) -> Record:
 
 
 def rows(scores: Sequence[float | None]) -> list[InlierResult]:
-    return [row(*spec, score) for spec, score in zip(SPECS, scores, strict=False)]
+    return [row(*spec, score, "too few") for spec, score in zip(SPECS, scores, strict=False)]
 
 
 def ranked(*records: Record) -> Ranking:
@@ -67,6 +69,16 @@ def test_trials_without_a_score_cannot_win() -> None:
     pruned = replace(trial(3, 0.9), state=State.PRUNED)
     assert rank([trial(0), trial(1, None, None), pruned]) is None
     assert rank([]) is None
+
+
+def test_a_configuration_without_validation_labels_is_no_failure() -> None:
+    trained = complete(Proposal(0, Configuration(1e-3, 32, 1.0)), row("gmm", 2, None))
+    ranking = ranked(trained, failed(Proposal(1, Configuration(2e-3, 32, 1.0))))
+    assert number_and_inlier(ranking.winner) == (0, "gmm")
+    assert (ranking.second, ranking.winner.scores, ranking.winner.std) == (None, [], None)
+    winner = choose_winner("valve", "data", ranking)
+    assert (winner.val_score, winner.score) == (None, None)
+    assert Winner.from_json(json.loads(json.dumps(winner.to_json()))) == winner
 
 
 def test_luck_with_one_seed_does_not_win() -> None:

@@ -137,6 +137,8 @@ def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path: Path) -> None:
 
 
 def test_ids_may_be_any(tmp_path: Path) -> None:
+    unlabelled = check_space(example() | {"validation_ids": [], "test_ids": ["01"]}, "")
+    assert (unlabelled.validation_ids, unlabelled.test_ids) == ((), ("1",))
     content = example() | {"validation_ids": ["01", 4, "left"], "test_ids": []}
     space = check_space(content, "x")
     assert space.validation_ids == ("1", "4", "left")
@@ -222,6 +224,10 @@ def put(*path: str, value: Any) -> Change:
     return change
 
 
+def weighted_without_labels(content: dict[str, Any]) -> None:
+    content |= {"validation_ids": [], "weights": "validation"}
+
+
 def drop(*path: str) -> Change:
     def change(content: dict[str, Any]) -> None:
         for key in path[:-1]:
@@ -300,11 +306,11 @@ WRONG: list[tuple[str, str, Change]] = [
     ("search.dropout", "is fixed at 0.1", fixed_and_searched),
     ("search.aam_margin", "method: serial_aam", put("search", "aam_margin", value=[0.1, 0.2])),
     ("search.lambda", "machine_loss: True", put("method", value="serial")),
-    ("validation_ids", "", put("validation_ids", value=[])),
     ("validation_ids", "a list of product IDs", put("validation_ids", value=3)),
     ("validation_ids", "a list of product IDs", put("validation_ids", value=[[1]])),
     ("validation_ids", "a list of product IDs", put("validation_ids", value="012")),
     ("validation_ids", "named twice", put("validation_ids", value=[1, "01"])),
+    ("weights", "weights: validation needs validation_ids", weighted_without_labels),
     ("test_ids", "ID 2 is in validation_ids and in test_ids", put("test_ids", value=["02", 3])),
     ("fixed.epochs", "greater than 0", put("fixed", "epochs", value=0)),
     ("fixed", "f_min < f_max", put("fixed", "f_max", value=9000)),

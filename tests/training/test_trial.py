@@ -14,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
 from torch import nn
 
-from raysearch.data.dataset import TrialData
+from raysearch.data.dataset import TrialData, open_data
+from raysearch.data.source import make_source
 from raysearch.methods.proposed import OutlierExposureEncoder
 from raysearch.scoring.inlier import INLIERS, InlierSpec
 from raysearch.training.configuration import TrialConfig
@@ -24,7 +25,7 @@ from raysearch.training.outcome import Epoch, InlierResult, TrialResult
 from raysearch.training.train import Trained, load_trained
 from raysearch.training.trial import fit_embeddings, run_trial, score_inlier_models
 from tests.shared import TRAIN_CLIPS
-from tests.tiny import VALIDATION_IDS, open_valve, tiny_config
+from tests.tiny import TINY, VALIDATION_IDS, open_valve, tiny_config
 
 GMM, LOF, NONE = InlierSpec("gmm", 1), InlierSpec("lof", 3), InlierSpec("none", None)
 # One clip of ten segments an ID is held out, too few for these two.
@@ -52,6 +53,20 @@ def data(demo_data: Path) -> TrialData:
 @pytest.fixture(scope="module")
 def config(data: TrialData) -> TrialConfig:
     return tiny_config(data, epochs=2, segment_seconds=2.0, segments=10)
+
+
+def test_without_validation_ids_models_are_fitted_but_not_scored(
+    demo_data: Path, tmp_path: Path
+) -> None:
+    data = open_data(make_source(demo_data, "valve", (), TINY))
+    config = tiny_config(data, epochs=1, segment_seconds=2.0, segments=10)
+    result = run_trial(config, data, (GMM, TOO_MANY), lambda epoch: None, tmp_path, (1,))
+    gmm, too_many = result.rows
+    assert (gmm.val_score, gmm.auc, gmm.error) == (None, {}, "")
+    assert "degenerate" in gmm.remark
+    assert too_many.error
+    assert result.best == gmm
+    assert result.history[0].val_score is None
 
 
 @pytest.fixture(scope="module")

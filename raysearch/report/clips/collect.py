@@ -57,14 +57,15 @@ def collect_clips(
         on_clips: called with the number of further clips that were embedded.
     """
     remove_tree(evidence_folder(run))
-    groups = [group.thinned() for group in _groups(detector, data, seed)]
+    groups = [group.thinned() for group in _groups(detector, data, seed) if group.clips.size]
     embeddings = [_embed(detector, group, on_clips) for group in groups]
     points = project(np.concatenate([segments.means() for segments in embeddings]), seed)
     clips: list[ShownClip] = []
     for group, segments in zip(groups, embeddings, strict=True):
         group_points = points[len(clips) : len(clips) + len(segments)]
         clips += _scored_clips(detector, group, segments, group_points)
-    _write_worst(run, clips[: groups[0].clips.size], groups[0], detector)
+    judged = [clip for clip in clips if clip.part is Part.VALIDATION]
+    _write_worst(run, judged, groups[0], detector)
     write_clips(run, clips)
 
 

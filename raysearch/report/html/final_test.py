@@ -30,6 +30,8 @@ def final_section(results: Results) -> Section:
 
 def _lead(results: Results) -> str:
     ids = ", ".join(results.space.test_ids)
+    if not ids:
+        return "The space file names no test IDs, so the detector meets no recordings of a test."
     return (
         f"The frozen configuration against test IDs {ids}: the figures to quote. The validation "
         "score of the best of many configurations is optimistic, these are not, as long as the "
@@ -40,6 +42,8 @@ def _lead(results: Results) -> str:
 
 def _parts(results: Results) -> list[Part]:
     if not results.final.ids and not results.scores:
+        if not results.space.test_ids:
+            return [Absent("No final test", "There are no test IDs.")]
         return [Absent("No final test yet", _reason(results))]
     scores = _by_id(results.scores)
     labelled = {

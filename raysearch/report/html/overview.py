@@ -197,7 +197,7 @@ def _row(results: Results) -> list[str | Link]:
         link,
         state,
         settings(results.winner),
-        f"{results.winner.score:.4f}",
+        "–" if results.winner.score is None else f"{results.winner.score:.4f}",
         ahead,
         final,
         trials,

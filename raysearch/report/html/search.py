@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from raysearch.report.html import optuna_charts
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, View, draw
 from raysearch.report.html.style import ACCENT, ANOMALOUS, INK, MUTED, SCALE, figure
-from raysearch.report.wording import format_inlier, origin, settings
+from raysearch.report.wording import format_inlier, origin, settings, validation_score
 from raysearch.study.records import Record, State
 from raysearch.study.results import Results
 from raysearch.study.space import Space
@@ -32,6 +32,9 @@ def search_section(results: Results) -> Section:
 def _parts(results: Results) -> list[Part]:
     if not results.searched:
         return [Absent("History", "No trial has ended yet.")]
+    if not results.space.validation_ids:
+        reason = "A single configuration was trained: without validation labels none compare."
+        return [part for part in (Absent("History", reason), _failures(results.records)) if part]
     parts: list[Part] = [draw("History", lambda: _history(results.searched))]
     rows = optuna_charts.scored_rows(results.scored)
     if rows:
@@ -180,7 +183,7 @@ def _hover_text(record: Record) -> str:
     proposal, best = record.proposal, record.best
     lines = [f"trial {proposal.number}: {settings(proposal)}"]
     if best is not None and record.state is State.COMPLETE:
-        lines.append(f"{best.val_score:.4f} with {format_inlier(best.spec)}")
+        lines.append(f"{validation_score(best.val_score)} with {format_inlier(best.spec)}")
     lines += [origin(proposal), record.error[:120]]
     return "<br>".join(escape(line) for line in lines if line)
 

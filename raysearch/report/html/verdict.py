@@ -42,6 +42,8 @@ def lead(results: Results) -> str:
     kind = "Best so far: validation" if results.frozen is None else "Validation"
     score = format_score(winner, results.confidence)
     sentences = [f"{kind} score {score}{_reference(winner, results)}."]
+    if winner.score is None:
+        sentences = ["The only configuration, trained on healthy clips: no validation score."]
     if (second := results.second) is not None and results.ranking is not None:
         ahead = f"{advantage(results.ranking):.4f}"
         sentences.append(
@@ -62,14 +64,14 @@ def _reference(winner: Winner, results: Results) -> str:
     reference = results.reference
     if reference is None:
         return ""
-    if winner.score < reference:
+    if winner.score is not None and winner.score < reference:
         return f", below the {reference:.4f} of the reference, {NAME}"
     return f"; the reference, {NAME}, has {reference:.4f}"
 
 
 def _final_reference(results: Results) -> str:
     reference = results.final_reference
-    return "" if reference is None else f"; the reference reaches {reference:.4f} there"
+    return "" if reference is None else f"; the reference, {NAME}, reaches {reference:.4f} there"
 
 
 def advantage(ranking: Ranking) -> float:
@@ -125,7 +127,10 @@ def tiles(results: Results) -> list[Tile]:
         interval = "no interval"
         if confidence.low is not None and confidence.high is not None:
             interval = f"95 % interval {confidence.low:.3f} to {confidence.high:.3f}"
-        figures.append(Tile("Validation score", f"{winner.score:.4f}", interval))
+        if winner.score is None:
+            figures.append(Tile("Validation score", "none", "no validation labels"))
+        else:
+            figures.append(Tile("Validation score", f"{winner.score:.4f}", interval))
         if confidence.unselected is not None:
             note = f"the winner is the best of {confidence.choices} configurations"
             figures.append(Tile("Without selection", f"{confidence.unselected:.4f}", note))
@@ -168,6 +173,9 @@ def lead_section(results: Results) -> Section:
 def _parts(results: Results) -> list[Part]:
     if results.ranking is None:
         reason = "No trial has a score yet, so there is nothing to compare."
+        return [Absent("The best configurations", reason)]
+    if not results.space.validation_ids:
+        reason = "Without validation labels no configuration can be compared with another."
         return [Absent("The best configurations", reason)]
     leaders = _leaders(results.ranking)
     return [

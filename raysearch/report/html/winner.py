@@ -146,6 +146,8 @@ def _embeddings(results: Results) -> Part:
 
 def _misclassified(results: Results) -> Part:
     title = "Worst misclassified clips"
+    if not results.space.validation_ids:
+        return Absent(title, "Without validation labels no clip is known to be misclassified.")
     if not has_evidence(results.folder):
         return Absent(title, _no_clips_reason(results))
     clips = read_misclassified(results.folder)
