@@ -23,6 +23,9 @@ BATCH_SIZE_CHOICES = 3
 USABLE_BAND = 0.975
 """Share of the band below the Nyquist frequency that mel bands may cover."""
 
+JUDGES = "# product IDs whose labelled test clips judge a trial"
+UNJUDGED = "# no ID has labelled test clips of both kinds: one configuration, not judged"
+
 
 def draft(index: Index, machine: str) -> str:
     """Make the text of a space file for a machine type.
@@ -32,8 +35,7 @@ def draft(index: Index, machine: str) -> str:
         machine: machine type.
 
     Raises:
-        DataError: the machine type is unknown, or none of its IDs has labelled test clips of both
-            kinds.
+        DataError: the machine type is unknown.
     """
     train = index.train(machine)
     if not train:
@@ -62,6 +64,8 @@ def draft(index: Index, machine: str) -> str:
         "f_max": str(min(options.f_max, USABLE_BAND * rate / 2)),
     }.items():
         text = _replace_value(text, key, value)
+    if not validation:
+        text = _without_choice(text)
     head = (
         f"# Space of {machine}: {len(clips)} training clips of {len(index.ids(machine))} product "
         f"IDs,\n# {seconds:g} s each at {rate} Hz. `raysearch run --machine {machine}` takes this "
@@ -73,19 +77,31 @@ def draft(index: Index, machine: str) -> str:
 
 
 def _split_ids(index: Index, machine: str) -> tuple[list[str], list[str]]:
-    """Split the IDs into validation and test IDs by the labels in clip names."""
+    """Split the IDs into validation and test IDs by the labels in clip names.
+
+    Where no ID has labelled clips of both kinds, there are no validation IDs, and those with test
+    clips are test IDs.
+    """
     ids = index.ids(machine)
     labelled = [
         product_id for product_id in ids if _kinds(index.test(machine, [product_id])) == {0, 1}
     ]
     if not labelled:
-        raise DataError(
-            f"{machine} in {index.root} has no product ID with normal and anomalous test clips, "
-            "by which trials could be compared"
-        )
+        return [], [product_id for product_id in ids if index.test(machine, [product_id])]
     if len(labelled) == len(ids) > 1:
         labelled = labelled[: (len(ids) + 1) // 2]
     return labelled, [product_id for product_id in ids if product_id not in labelled]
+
+
+def _without_choice(text: str) -> str:
+    """Reduce the search of a draft to a single configuration, as no score can choose one."""
+    sizes = re.search(r"^  batch_size: \[(?:.*, )?(\d+)\]", text, re.MULTILINE)
+    assert sizes is not None, text
+    single = {"lr": "1.0e-3", "batch_size": sizes[1], "lambda": "1.0", "gmm": "[1]"}
+    for key, value in single.items():
+        text = _replace_value(text, key, value)
+    text = re.sub(r"^    (lof|# none): .*\n", "", text, flags=re.MULTILINE)
+    return text.replace(JUDGES, UNJUDGED)
 
 
 def _kinds(clips: Iterable[Clip]) -> set[int]:

@@ -9,6 +9,8 @@ import yaml
 
 from raysearch.data.index import read_index
 from raysearch.errors import DataError
+from raysearch.scoring.spec import InlierSpec
+from raysearch.search.single import single_configuration
 from raysearch.study.draft import draft
 from raysearch.study.space import Space
 from raysearch.study.space_files import load_space, shipped_folder
@@ -118,12 +120,24 @@ def test_a_lower_rate_is_kept(tmp_path: Path) -> None:
     )
 
 
+def test_without_labels_a_draft_is_a_single_configuration(tmp_path: Path) -> None:
+    machine(tmp_path, "fan", 20, labelled="")
+    space = drafted(tmp_path)
+    assert (space.validation_ids, space.test_ids) == ((), tuple("012345"))
+    assert single_configuration(space, "fan", [], "fan.yaml").search == space.search
+    assert space.search.specs == (InlierSpec("gmm", 1),)
+    text = (tmp_path / "space.yaml").read_text()
+    assert "validation_ids: []" in text
+    assert "no ID has labelled test clips of both kinds" in text
+    for path in tmp_path.rglob("*_test/*"):
+        path.unlink()
+    assert drafted(tmp_path).test_ids == ()
+
+
 def test_unsuitable_recordings_are_refused(tmp_path: Path) -> None:
     machine(tmp_path, "fan", 2, labelled="")
     with pytest.raises(DataError, match="no training clips of 'valve'"):
         drafted(tmp_path, "valve")
-    with pytest.raises(DataError, match="has no product ID with normal and anomalous"):
-        drafted(tmp_path)
     for path in tmp_path.rglob("*train*.wav"):
         path.write_text("no audio")
     machine(tmp_path, "pump", 0, labelled="0")
