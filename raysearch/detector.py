@@ -24,11 +24,9 @@ from raysearch.data.recording import (
     sources,
 )
 from raysearch.errors import UserError
-from raysearch.methods.lookup import find_method
 from raysearch.model.encoder import Encoder
-from raysearch.scoring.fitting import Rows
-from raysearch.scoring.inlier import InlierModel, InlierSpec, restore
-from raysearch.scoring.score import Normal, Score, Window, check_comparable
+from raysearch.scoring.inlier import InlierModel, InlierSpec
+from raysearch.scoring.score import Normal, NormalScores, Score, Window, check_comparable
 from raysearch.storage import AnyPath
 from raysearch.training.embedding import ClipEmbeddings, Embedder
 from raysearch.training.trial import clip_scores
@@ -51,6 +49,7 @@ class Detector(ABC):
         thresholds: product ID -> score above which a clip is called anomalous.
         normal: product ID -> mean and standard deviation of the scores that set its threshold;
             empty for a detector of an earlier version.
+        normal_scores: product ID -> these scores; empty likewise.
         recorded_rate: lowest sampling rate in Hz of the training recordings; None if it is not
             known.
     """
@@ -61,6 +60,7 @@ class Detector(ABC):
     std: float
     thresholds: Mapping[str, float]
     normal: Normal = field(default_factory=dict, kw_only=True)
+    normal_scores: NormalScores = field(default_factory=dict, kw_only=True)
     recorded_rate: int | None = field(default=None, kw_only=True)
 
     @property
@@ -286,14 +286,3 @@ class EncoderDetector(Detector):
     def score_clips(self, embeddings: ClipEmbeddings, identity: str) -> NDArray[np.float64]:
         """Return the anomaly scores (C,) of clips, higher = more anomalous."""
         return clip_scores(self.spec, self.models[identity], embeddings, self.options)
-
-
-def restore_model(spec: InlierSpec, options: Options, arrays: Mapping[str, Rows]) -> InlierModel:
-    """Rebuild a fitted inlier model from its arrays.
-
-    Args:
-        spec: inlier model and p.
-        options: of the detector.
-        arrays: of the model, by name.
-    """
-    return restore(spec.name, spec.p, arrays, direct=find_method(options).direct)

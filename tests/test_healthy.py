@@ -80,6 +80,22 @@ def test_its_detector_scores_recordings(home: Home, printed: str) -> None:
     assert (float(score) < float("inf"), decision in "01") == (True, True)
 
 
+def test_thresholds_are_set_afterwards(home: Home, printed: str) -> None:
+    path = home.folder / "runs" / "valve" / "detector" / "detector.json"
+    before = json.loads(path.read_text())["thresholds"]
+    home.run("threshold", "runs/valve", "--quantile", 0.9)
+    assert json.loads(path.read_text())["thresholds"] == before
+    lines = home.run("threshold", "runs/valve", "--quantile", 0.99, "--id", "00").splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("ID 0: ")
+    assert "healthy training clips" in lines[0]
+    after = json.loads(path.read_text())["thresholds"]
+    assert after["0"] > before["0"]
+    assert {**after, "0": before["0"]} == before
+    home.search("--space", "only.yaml")
+    assert json.loads(path.read_text())["thresholds"] == after
+
+
 def test_the_same_command_trains_nothing_again(home: Home, printed: str) -> None:
     before = digests(home.folder / "runs" / "valve" / "records")
     assert "epoch 1/" not in home.search("--space", "only.yaml")

@@ -23,7 +23,7 @@ from raysearch.cli.results import (
     report,
     status,
 )
-from raysearch.cli.score import score
+from raysearch.cli.score import score, threshold
 from raysearch.cli.search import reproduce, run
 from raysearch.errors import NoResultError, StoppedError, UserError
 
@@ -71,7 +71,7 @@ app.command()(run)
 app.command()(reproduce)
 app.command()(init)
 for _command in (
-    *(status, report, compare, ensemble, final, score, export, dashboard),
+    *(status, report, compare, ensemble, final, score, threshold, export, dashboard),
     *(attach, stop, fetch),
 ):
     app.command()(_command)

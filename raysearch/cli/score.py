@@ -72,6 +72,43 @@ def score(
         raise typer.Exit(1)
 
 
+def threshold(
+    detector: Annotated[
+        str, typer.Argument(help="Folder of a run or of its detector: runs/valve.")
+    ],
+    quantile: Annotated[
+        float,
+        typer.Option(help="Share of healthy recordings below the threshold, such as 0.99."),
+    ],
+    id: Annotated[
+        list[str] | None, typer.Option(help="Product ID; again for more.", show_default="all")
+    ] = None,
+) -> None:
+    """Set the thresholds of a detector anew, from the scores of its healthy training clips.
+
+    A higher quantile gives fewer false alarms and misses more faults. Results of an earlier final
+    test stay as they are.
+
+    Example: raysearch threshold runs/valve --quantile 0.99
+    """
+    from raysearch.config import id_order
+    from raysearch.data.index import product_id
+    from raysearch.storage import to_path
+    from raysearch.study.thresholds import find_detector, set_thresholds
+
+    folder = find_detector(to_path(detector))
+    ids = None if id is None else [product_id(each) for each in id]
+    changes = set_thresholds(folder, quantile, ids)
+    for change in sorted(changes, key=lambda change: id_order(change.id)):
+        note = f" ({change.note})" if change.note else ""
+        typer.echo(
+            f"ID {change.id}: {change.before:.6g} -> {change.after:.6g}; above it are "
+            f"{change.above} of {change.clips} healthy training clips, and of new ones expect "
+            f"{100 * (1 - change.quantile):.3g} % or somewhat more{note}"
+        )
+    typer.echo(folder / "detector.json")
+
+
 def _score_rows(
     detector: "Detector", path: Path, identity: str, *, any_rate: bool, windows: bool
 ) -> list[list[object]]:

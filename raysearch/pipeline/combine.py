@@ -92,6 +92,7 @@ def combine(studies: Mapping[str, FinishedStudy], data: TrialData, weights: Weig
         ensemble,
         thresholds={i: gamma_threshold(values, quantile) for i, values in scores.items()},
         normal={i: (float(values.mean()), float(values.std())) for i, values in scores.items()},
+        normal_scores={i: tuple(values.tolist()) for i, values in scores.items()},
     )
     clips = {
         identity: (truth, ensemble.score_clips(values, identity))

@@ -74,7 +74,7 @@ def _fit(fitting: "_Fitting") -> EncoderDetector:
     options = config.options
     embedder = Embedder(encoder, options, data.ids)
     fits = fit_embeddings(embedder, config, data)
-    models, thresholds, normal = {}, {}, {}
+    models, thresholds, normal, kept = {}, {}, {}, {}
     for identity in data.ids:
         try:
             models[identity] = fitting.fit(identity, fits[identity])
@@ -83,6 +83,7 @@ def _fit(fitting: "_Fitting") -> EncoderDetector:
         scores = fitting.normal_scores(identity, embedder, models[identity], fits[identity])
         thresholds[identity] = gamma_threshold(scores, options.threshold_quantile)
         normal[identity] = float(scores.mean()), float(scores.std())
+        kept[identity] = tuple(scores.tolist())
     mean, std = data.target.mean, data.target.std
     return EncoderDetector(
         config.machine,
@@ -94,6 +95,7 @@ def _fit(fitting: "_Fitting") -> EncoderDetector:
         encoder,
         models,
         normal=normal,
+        normal_scores=kept,
         recorded_rate=_recorded_rate(data),
     )
 

@@ -1,12 +1,15 @@
 """Scores of recordings and of their segments, and of what is normal for a product ID."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from raysearch.errors import UserError
 
 Normal = Mapping[str, tuple[float, float]]
 """Product ID -> mean and standard deviation of the scores of its normal training clips."""
+
+NormalScores = Mapping[str, Sequence[float]]
+"""Product ID -> the scores of its normal training clips, by models not fitted on the clip."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 detector.json        options, product IDs, normalisation, inlier model and p, thresholds
 encoder.safetensors  weights
 inlier.safetensors   arrays of the inlier model of each product ID, named `<ID>/<array>`
+normal_scores.json   scores that set the thresholds
 
 The folder of an ensemble holds a detector.json with weights, and its detectors in members/0, ...
 """
@@ -18,7 +19,7 @@ from upath import UPath
 
 from raysearch import __version__
 from raysearch.config import Options
-from raysearch.detector import Detector, EncoderDetector, restore_model
+from raysearch.detector import Detector, EncoderDetector
 from raysearch.errors import UserError
 from raysearch.model.names import architecture_folder, is_on_hub
 from raysearch.scoring.inlier import InlierModel, InlierSpec
@@ -27,6 +28,9 @@ from raysearch.study.ensemble import Ensemble, Member
 from raysearch.training import checkpoint
 from raysearch.training.conditions import has_effect
 from raysearch.training.network import best_device, new_encoder
+from raysearch.training.trial import restore_inlier
+
+NORMAL_SCORES = "normal_scores.json"
 
 
 def save_detector(detector: Detector, folder: UPath) -> None:
@@ -49,6 +53,9 @@ def save_detector(detector: Detector, folder: UPath) -> None:
         "normal": dict(detector.normal),
         "options": detector.options.model_dump(),
     }
+    if detector.normal_scores:
+        scores = {identity: list(values) for identity, values in detector.normal_scores.items()}
+        write_text(folder / NORMAL_SCORES, json.dumps(scores) + "\n")
     write_text(folder / "detector.json", json.dumps(facts, indent=2) + "\n")
 
 
@@ -138,6 +145,7 @@ def _load_ensemble(folder: UPath, facts: Mapping[str, Any]) -> Ensemble:
         _thresholds(facts),
         tuple(members),
         normal=_normal(facts.get("normal", {})),
+        normal_scores=read_normal_scores(folder),
         recorded_rate=facts.get("recorded_rate"),
     )
 
@@ -161,8 +169,16 @@ def _load_encoder_detector(folder: UPath, facts: Mapping[str, Any]) -> EncoderDe
         encoder.to(best_device()).eval(),
         {i: _restore(spec, options, i, arrays) for i in facts["ids"]},
         normal=_normal(facts.get("normal", {})),
+        normal_scores=read_normal_scores(folder),
         recorded_rate=facts.get("recorded_rate"),
     )
+
+
+def read_normal_scores(folder: UPath) -> dict[str, tuple[float, ...]]:
+    """Read the scores that set the thresholds of a detector; empty for an earlier version."""
+    path = folder / NORMAL_SCORES
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    return {identity: tuple(values) for identity, values in content.items()}
 
 
 def _thresholds(facts: Mapping[str, Any]) -> dict[str, float]:
@@ -181,4 +197,4 @@ def _restore(
         for name, tensor in arrays.items()
         if name.startswith(f"{identity}/")
     }
-    return restore_model(spec, options, model_arrays)
+    return restore_inlier(spec, options, model_arrays)

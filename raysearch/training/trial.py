@@ -15,7 +15,16 @@ from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
 from raysearch.methods.lookup import find_method
 from raysearch.model.encoder import Encoder
-from raysearch.scoring.inlier import FitError, InlierModel, InlierSpec, aggregate, fit, remark
+from raysearch.scoring.fitting import Rows
+from raysearch.scoring.inlier import (
+    FitError,
+    InlierModel,
+    InlierSpec,
+    aggregate,
+    fit,
+    remark,
+    restore,
+)
 from raysearch.scoring.metrics import machine_score
 from raysearch.storage import AnyPath
 from raysearch.training.configuration import TrialConfig
@@ -163,6 +172,17 @@ def fit_inlier(
         )
     except FitError as error:
         raise FitError(f"ID {identity}: {error}") from error
+
+
+def restore_inlier(spec: InlierSpec, options: Options, arrays: Mapping[str, Rows]) -> InlierModel:
+    """Rebuild a fitted inlier model from its arrays.
+
+    Args:
+        spec: inlier model and p.
+        options: of the encoder.
+        arrays: of the model, by name.
+    """
+    return restore(spec.name, spec.p, arrays, direct=find_method(options).direct)
 
 
 def _validation_embeddings(

@@ -39,6 +39,7 @@ COMMANDS = (
     "reproduce",
     "final",
     "score",
+    "threshold",
     "export",
     "report",
     "dashboard",

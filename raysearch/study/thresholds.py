@@ -1,0 +1,109 @@
+"""Thresholds of a detector, set anew from the scores of normal training clips that it keeps."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from upath import UPath
+
+from raysearch.config import id_order
+from raysearch.errors import UserError
+from raysearch.scoring.threshold import gamma_threshold
+from raysearch.storage import write_text
+from raysearch.study.bundle import NORMAL_SCORES, read_normal_scores
+
+
+@dataclass(frozen=True)
+class Change:
+    """A threshold that was set anew.
+
+    Attributes:
+        before: earlier threshold.
+        after: threshold from now on.
+        above: normal training clips that score above it.
+        clips: number of these clips.
+        quantile: share of healthy recordings expected below it.
+    """
+
+    id: str
+    before: float
+    after: float
+    above: int
+    clips: int
+    quantile: float
+
+    @property
+    def note(self) -> str:
+        """Remark on a quantile that the clips are too few for; else empty."""
+        if self.clips * (1 - self.quantile) >= 1:
+            return ""
+        return f"{self.clips} clips are few for this quantile"
+
+
+def find_detector(folder: UPath) -> UPath:
+    """Return the folder of a detector, given itself or by the folder of its run.
+
+    Raises:
+        UserError: there is no detector.
+    """
+    for each in (folder, folder / "detector"):
+        if (each / "detector.json").is_file():
+            return each
+    raise UserError(f"{folder} holds no detector (no detector.json); a run writes one")
+
+
+def set_thresholds(
+    detector: UPath, quantile: float, ids: Sequence[str] | None = None
+) -> list[Change]:
+    """Set thresholds of a detector at a quantile of its normal scores, see `gamma_threshold`.
+
+    Only `detector.json` is written, whole or not at all; results of an earlier final test stay.
+
+    Args:
+        detector: folder of the detector.
+        quantile: share of healthy recordings below a threshold, in (0, 1).
+        ids: product IDs; None takes all.
+
+    Returns:
+        A change for each product ID.
+
+    Raises:
+        UserError: the quantile or an ID is not valid, or the detector keeps no normal scores.
+    """
+    if not 0 < quantile < 1:
+        raise UserError(f"quantile {quantile:g}: expected a share between 0 and 1, such as 0.99")
+    facts: dict[str, Any] = json.loads((detector / "detector.json").read_text())
+    chosen = list(facts["thresholds"]) if ids is None else list(ids)
+    for identity in chosen:
+        if identity not in facts["thresholds"]:
+            known = ", ".join(sorted(facts["thresholds"], key=id_order))
+            raise UserError(f"ID {identity} is not one of {known}; see --id")
+    changes = [
+        _change(facts, identity, scores, quantile)
+        for identity, scores in _normal_scores(detector, chosen).items()
+    ]
+    facts["thresholds"] |= {change.id: change.after for change in changes}
+    facts["quantiles"] = facts.get("quantiles", {}) | dict.fromkeys(chosen, quantile)
+    write_text(detector / "detector.json", json.dumps(facts, indent=2) + "\n")
+    return changes
+
+
+def _normal_scores(detector: UPath, ids: Sequence[str]) -> dict[str, Sequence[float]]:
+    scores = read_normal_scores(detector)
+    if missing := [identity for identity in ids if not scores.get(identity)]:
+        raise UserError(
+            f"{detector} keeps no scores of normal clips of ID {missing[0]} ({NORMAL_SCORES}), as "
+            "it is of an earlier version; delete its folder and repeat the command of its run"
+        )
+    return {identity: scores[identity] for identity in ids}
+
+
+def _change(
+    facts: dict[str, Any], identity: str, scores: Sequence[float], quantile: float
+) -> Change:
+    values = np.array(scores)
+    after = gamma_threshold(values, quantile)
+    above = int((values > after).sum())
+    return Change(identity, facts["thresholds"][identity], after, above, len(scores), quantile)
