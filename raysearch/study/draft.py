@@ -79,15 +79,16 @@ def draft(index: Index, machine: str) -> str:
 def _split_ids(index: Index, machine: str) -> tuple[list[str], list[str]]:
     """Split the IDs into validation and test IDs by the labels in clip names.
 
-    Where no ID has labelled clips of both kinds, there are no validation IDs, and those with test
-    clips are test IDs.
+    Where no ID has labelled clips of both kinds, there are no validation IDs, and those with
+    unlabelled test clips are test IDs.
     """
     ids = index.ids(machine)
     labelled = [
         product_id for product_id in ids if _kinds(index.test(machine, [product_id])) == {0, 1}
     ]
     if not labelled:
-        return [], [product_id for product_id in ids if index.test(machine, [product_id])]
+        unlabelled = {clip.id for clip in index.test(machine, ids) if clip.label is None}
+        return [], [product_id for product_id in ids if product_id in unlabelled]
     if len(labelled) == len(ids) > 1:
         labelled = labelled[: (len(ids) + 1) // 2]
     return labelled, [product_id for product_id in ids if product_id not in labelled]

@@ -132,6 +132,9 @@ def test_without_labels_a_draft_is_a_single_configuration(tmp_path: Path) -> Non
     for path in tmp_path.rglob("*_test/*"):
         path.unlink()
     assert drafted(tmp_path).test_ids == ()
+    # Healthy clips alone cannot test either.
+    write(tmp_path / "dev_data/fan/source_test", ["section_00_source_test_normal_0000.wav"])
+    assert drafted(tmp_path).test_ids == ()
 
 
 def test_unsuitable_recordings_are_refused(tmp_path: Path) -> None:
