@@ -66,7 +66,9 @@ def test_a_run_says_what_it_cannot_know(home: Home, printed: str) -> None:
     [trial] = table(run / "trials.csv")
     assert (trial["state"], trial["val_score"], trial["error"]) == ("COMPLETE", "", "")
     assert json.loads((run / "frozen.json").read_text())["val_score"] is None
-    assert not list(run.glob("final_*")) + list(run.glob("*ledger*"))
+    assert not [path for kind in ("final_*", "*ledger*", "reference*") for path in run.glob(kind)]
+    assert "no report" not in printed
+    assert "no single clips" not in printed
     for path in (*run.glob("*.json"), *run.glob("records/*.json"), run / "detector/detector.json"):
         assert "NaN" not in path.read_text(), path
     assert "cannot be drawn" not in (run / "report.html").read_text("utf-8")
@@ -127,6 +129,7 @@ def test_an_ensemble_of_two(home: Home, printed: str) -> None:
     home.search("--space", "other.yaml", "--name", "other")
     out = home.run("ensemble", "runs/valve", "runs/other", "--name", "both")
     assert "no validation score" in out
+    assert "no single clips" not in out
     refused = home.run(
         "ensemble", "runs/valve", "runs/other", "--weights", "validation", "--name", "no", code=2
     )

@@ -12,7 +12,7 @@ from raysearch.study.space import Space
 from raysearch.training.configuration import Configuration
 from tests.records import SPACE, make_space
 
-ALONE = {"lr": 2e-3, "batch_size": 32, "lambda": 1.0, "inlier": {"gmm": [2]}}
+ALONE: dict[str, Any] = {"lr": 2e-3, "batch_size": 32, "lambda": 1.0, "inlier": {"gmm": [2]}}
 OTHER = WarmStart(Configuration(5e-3, 100, 3.0), "runs/fan trial 3", InlierSpec("gmm", 3))
 
 
