@@ -226,6 +226,20 @@ def parse_time(text: str | None) -> float | None:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
 
 
+def parse_alarm_rate(text: str | None) -> float | None:
+    """Parse --calibrate; None for f1.
+
+    Raises:
+        UserError: the value is neither f1 nor a share.
+    """
+    if text in (None, "f1"):
+        return None
+    with suppress(ValueError):
+        if 0 <= (rate := float(text or "")) < 1:
+            return rate
+    raise UserError(f"--calibrate {text}: expected f1, or a share of false alarms such as 0.02")
+
+
 def typed_command() -> str:
     """Return the command as typed, without logins, for study.json and the ledger."""
     from raysearch.storage import redact

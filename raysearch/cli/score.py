@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raysearch.cli.options import parse_alarm_rate
 from raysearch.errors import DataError, UserError
 
 if TYPE_CHECKING:
+    from upath import UPath
+
     from raysearch.detector import Detector
 
 
@@ -77,26 +80,43 @@ def threshold(
         str, typer.Argument(help="Folder of a run or of its detector: runs/valve.")
     ],
     quantile: Annotated[
-        float,
-        typer.Option(help="Share of healthy recordings below the threshold, such as 0.99."),
-    ],
+        float | None,
+        typer.Option(
+            help="Share of healthy recordings below the threshold, such as 0.99.",
+            show_default=False,
+        ),
+    ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="f1|RATE",
+            help="Choose the quantile on the validation clips of the run: by the largest F1, or by "
+            "the largest share of false alarms, such as 0.02.",
+            show_default=False,
+        ),
+    ] = None,
     id: Annotated[
         list[str] | None, typer.Option(help="Product ID; again for more.", show_default="all")
     ] = None,
 ) -> None:
     """Set the thresholds of a detector anew, from the scores of its healthy training clips.
 
-    A higher quantile gives fewer false alarms and misses more faults. Results of an earlier final
-    test stay as they are.
+    One of --quantile and --calibrate says where. A higher quantile gives fewer false alarms and
+    misses more faults. Results of an earlier final test stay as they are.
 
     Example: raysearch threshold runs/valve --quantile 0.99
     """
+    if (quantile is None) == (calibrate is None):
+        raise UserError("say one of --quantile 0.99 and --calibrate f1")
+    rate = parse_alarm_rate(calibrate)
     from raysearch.config import id_order
     from raysearch.data.index import product_id
     from raysearch.storage import to_path
     from raysearch.study.thresholds import find_detector, set_thresholds
 
     folder = find_detector(to_path(detector))
+    if quantile is None:
+        quantile = _calibrate(to_path(detector), rate)
     ids = None if id is None else [product_id(each) for each in id]
     changes = set_thresholds(folder, quantile, ids)
     for change in sorted(changes, key=lambda change: id_order(change.id)):
@@ -107,6 +127,19 @@ def threshold(
             f"{100 * (1 - change.quantile):.3g} % or somewhat more{note}"
         )
     typer.echo(folder / "detector.json")
+
+
+def _calibrate(run: "UPath", rate: float | None) -> float:
+    """Choose a quantile on the validation clips of a run, and print its decisions on them."""
+    from raysearch.pipeline.calibrate import calibrate
+
+    chosen = calibrate(run, rate)
+    typer.echo(
+        f"quantile {chosen.quantile:g}: of the validation clips it calls {chosen.hits} of "
+        f"{chosen.anomalous} anomalous and {chosen.alarms} of {chosen.normal} normal ones "
+        f"anomalous (F1 {chosen.f1:.3f}); as it was chosen by them, expect less of others"
+    )
+    return chosen.quantile
 
 
 def _score_rows(

@@ -74,7 +74,7 @@ def set_thresholds(
     """
     if not 0 < quantile < 1:
         raise UserError(f"quantile {quantile:g}: expected a share between 0 and 1, such as 0.99")
-    facts: dict[str, Any] = json.loads((detector / "detector.json").read_text())
+    facts = _read_facts(detector / "detector.json")
     chosen = list(facts["thresholds"]) if ids is None else list(ids)
     for identity in chosen:
         if identity not in facts["thresholds"]:
@@ -88,6 +88,15 @@ def set_thresholds(
     facts["quantiles"] = facts.get("quantiles", {}) | dict.fromkeys(chosen, quantile)
     write_text(detector / "detector.json", json.dumps(facts, indent=2) + "\n")
     return changes
+
+
+def _read_facts(path: UPath) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+        dict(facts["thresholds"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: damaged or of another version: {error}") from error
+    return facts
 
 
 def _normal_scores(detector: UPath, ids: Sequence[str]) -> dict[str, Sequence[float]]:

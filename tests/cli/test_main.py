@@ -420,6 +420,37 @@ def test_a_damaged_detector(command: Command, tmp_path: Path) -> None:
         assert complaint.startswith("detector.json: damaged or of another version: ")
 
 
+def test_thresholds_of_a_detector(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "valve" / "detector" / "detector.json"
+    scores = {"0": tuple(range(100)), "3": tuple(range(100, 200)), "10": tuple(range(20))}
+    save_detector(replace(make_detector(), normal_scores=scores), UPath(path.parent))
+    ended = command("threshold", "valve", "--quantile", "0.99", "--id", "00", "--id", "10")
+    assert ended.code == 0, ended
+    thresholds = json.loads(path.read_text())["thresholds"]
+    assert thresholds == pytest.approx({"0": 98.01, "3": 1.0, "10": 18.81})
+    assert ended.out.splitlines() == [
+        "ID 0: 0 -> 98.01; above it are 1 of 100 healthy training clips, and of new ones expect "
+        "1 % or somewhat more",
+        "ID 10: 2 -> 18.81; above it are 1 of 20 healthy training clips, and of new ones expect "
+        "1 % or somewhat more (20 clips are few for this quantile)",
+        "valve/detector/detector.json",
+    ]
+    for arguments, part in (
+        (("valve",), "say one of --quantile 0.99 and --calibrate f1"),
+        (("valve", "--quantile", "0.9", "--calibrate", "f1"), "say one of"),
+        (("valve", "--calibrate", "f2"), "--calibrate f2: expected f1, or a share"),
+        (("valve", "--calibrate", "f1"), "no normal and anomalous validation clips"),
+        (("valve", "--quantile", "99"), "quantile 99: expected a share between 0 and 1"),
+        (("valve", "--quantile", "0.9", "--id", "7"), "ID 7 is not one of 0, 3, 10"),
+        (("fan", "--quantile", "0.9"), "fan holds no detector"),
+    ):
+        assert part in command("threshold", *arguments).complaint
+    assert json.loads(path.read_text())["thresholds"] == thresholds
+    path.write_text("{")
+    complaint = command("threshold", "valve", "--quantile", "0.9").complaint
+    assert complaint.startswith("valve/detector/detector.json: damaged or of another version: ")
+
+
 def test_an_id_that_is_named_judges_and_must_be_known(command: Command, tmp_path: Path) -> None:
     save_detector(make_detector(), UPath(tmp_path / "detector"))
     clip = "section_00_source_test_0000.wav"
