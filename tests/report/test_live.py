@@ -125,6 +125,19 @@ def test_a_trial_without_a_score_tells_why() -> None:
     assert "COMPLETE too few segments; too few neighbours  [1/1" in file.getvalue()
 
 
+@pytest.mark.parametrize("width", [60, 200])
+def test_a_trial_without_validation_labels_is_told_from_a_failure(width: int) -> None:
+    file = StringIO()
+    view = follow(Console(file=file, width=width, force_terminal=width > 100), 1, [])
+    view.on_trial_start("valve", PROPOSALS[0])
+    end(view, replace(complete(PROPOSALS[0]), rows=(InlierResult("gmm", 2),)))
+    view.on_search_end()
+    if width > 100:
+        assert "trained      no validation score  trial 1: lr 0.1" in file.getvalue()
+    else:
+        assert "trial 1: COMPLETE no validation score with gmm p=2  [1/1" in file.getvalue()
+
+
 def test_a_score_of_the_heads_alone_is_told() -> None:
     file = StringIO()
     view = follow(Console(file=file), 1, [])

@@ -383,6 +383,14 @@ def test_a_trial_whose_models_all_failed_has_no_value(tmp_path: Path) -> None:
     assert [(t.state, t.value) for t in mirrored(tmp_path)] == [(TrialState.FAIL, None)]
 
 
+def test_a_trial_without_validation_labels_has_no_value_and_did_not_fail(tmp_path: Path) -> None:
+    sampler = Sampler(space("tpe", "sweep"), tmp_path / "study.journal")
+    proposal = sampler.ask()
+    assert proposal is not None
+    sampler.tell(complete(proposal, row("gmm", 4, None)))
+    assert [(t.state, t.value) for t in mirrored(tmp_path)] == [(TrialState.PRUNED, None)]
+
+
 EPOCHS = 40
 
 
