@@ -196,7 +196,7 @@ def open_data(
         DataError: as `search_index`; too many defective files; clips that cannot be scored.
     """
     if index is None:
-        index, _ = _restrict(read_index(source.root, domain=source.domain), source)
+        index, _ = _restrict(_read_domains(source), source)
 
     def store(clips: Sequence[Clip]) -> Store:
         return open_store(

@@ -181,6 +181,17 @@ def test_test_clips_may_be_of_another_domain(
     assert {clip.id for clip in index.clips if clip.split == "test"} == set(VALIDATION)
 
 
+def test_a_worker_opens_the_domain_of_test_clips_that_the_driver_indexed(root: Path) -> None:
+    shifted = root / "dev_data/valve/target_test"
+    shutil.copytree(root / "dev_data/valve/source_test", shifted)
+    for path in shifted.iterdir():
+        path.rename(path.with_name(path.name.replace("source", "target")))
+    of = source(root, test_domain="target")
+    driver, worker = open_data(of, index=search_index(of)), open_data(of)
+    assert {clip.domain for clip in worker.validation.clips} == {"target"}
+    assert worker.fingerprint == driver.fingerprint
+
+
 def test_the_domain_of_test_clips_is_that_of_all_unless_it_is_set(demo_data: Path) -> None:
     plain, same = source(demo_data), source(demo_data, test_domain="source")
     assert search_index(plain) == search_index(same)
