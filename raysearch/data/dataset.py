@@ -88,7 +88,7 @@ def search_index(source: Source) -> Index:
         DataError: unknown machine type, no other machine type, an ID without training or
             labelled test clips.
     """
-    index = _read_domains(source)
+    index = _read_machines(source)
     log_notes(unread_notes(index))
     log_notes(domain_notes(index, source.machine, source.test_domain or source.domain))
     restricted, doubles = _restrict(index, source)
@@ -109,6 +109,15 @@ def _restrict(index: Index, source: Source) -> tuple[Index, list[tuple[Clip, Cli
         ),
         visible.unread,
     ), doubles
+
+
+def _read_machines(source: Source) -> Index:
+    """Read the index of the machine types of a source."""
+    index = _read_domains(source)
+    if not source.machines:
+        return index
+    clips = tuple(clip for clip in index.clips if clip.machine in source.machines)
+    return Index(index.root, clips, index.unread)
 
 
 def _read_domains(source: Source) -> Index:
@@ -196,7 +205,7 @@ def open_data(
         DataError: as `search_index`; too many defective files; clips that cannot be scored.
     """
     if index is None:
-        index, _ = _restrict(_read_domains(source), source)
+        index, _ = _restrict(_read_machines(source), source)
 
     def store(clips: Sequence[Clip]) -> Store:
         return open_store(

@@ -18,6 +18,7 @@ class Source:
         ground_truth: folder of ground-truth CSVs; None searches `root`.
         needs_others: refuse a data set without another machine type.
         test_domain: domain of test clips; None is `domain`.
+        machines: machine types that are read, the target among them; empty reads all.
     """
 
     root: AnyPath
@@ -30,6 +31,7 @@ class Source:
     allow_defects: bool = False
     needs_others: bool = True
     test_domain: str | None = None
+    machines: tuple[str, ...] = ()
 
 
 def make_source(

@@ -192,6 +192,21 @@ def test_a_worker_opens_the_domain_of_test_clips_that_the_driver_indexed(root: P
     assert worker.fingerprint == driver.fingerprint
 
 
+def test_a_source_of_some_machine_types_reads_no_other(root: Path) -> None:
+    before = open_data(source(root, machines=("valve", "fan")))
+    assert [store.clips[0].machine for store in before.others] == ["fan"]
+    remove(root, "pump/**/*")
+    assert open_data(source(root, machines=("valve", "fan"))).fingerprint == before.fingerprint
+
+
+def test_a_source_without_validation_ids_opens_no_test_clip(root: Path) -> None:
+    for path in (*root.glob("*/valve/source_test/*.wav"), *root.rglob("*.csv")):
+        overwrite(path, b"no recording")
+    data = open_data(source(root, validation_ids=()))
+    assert data.validation.clips == ()
+    assert data.ids == (*VALIDATION, *TEST)
+
+
 def test_the_domain_of_test_clips_is_that_of_all_unless_it_is_set(demo_data: Path) -> None:
     plain, same = source(demo_data), source(demo_data, test_domain="source")
     assert search_index(plain) == search_index(same)
