@@ -22,10 +22,11 @@ from raysearch.study.context import StudyContext, failed_record
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.reference import read_reference, write_reference
+from raysearch.training.combined import combine_results, combine_rows
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import broadcast, rank, world_size
 from raysearch.training.network import check_network
-from raysearch.training.outcome import Epoch
+from raysearch.training.outcome import Epoch, TrialResult
 from raysearch.training.reference import score_reference
 from raysearch.training.trial import run_trial
 from raysearch.training.weights import check_files, file_hashes
@@ -119,7 +120,6 @@ def _complete(
     report: Callable[[dict[str, Any]], None],
 ) -> Record:
     study = StudyFolder(context.folder)
-
     reported: list[Epoch] = []
 
     def report_epoch(epoch: Epoch) -> None:
@@ -128,26 +128,46 @@ def _complete(
         if world_size() > 1 and _has_ended(study, proposal):
             raise _PrunedError
 
-    config = context.config(proposal)
-    inliers = (proposal.inlier,) if proposal.inlier else context.inliers
-    folder = study.encoder(config.signature())
-    data = _open_recordings(context, report)
-    judged = bool(context.space.validation_ids)
-    if judged and broadcast(lambda: read_reference(context.folder) is None):
-        row = score_reference(config, data)
+    _close_others(context)
+    parts = [(part, _open_recordings(part, report)) for part in context.parts]
+    is_judged = bool(context.space.validation_ids)
+    if is_judged and broadcast(lambda: read_reference(context.folder) is None):
+        rows = {d.machine: score_reference(part.config(proposal), d) for part, d in parts}
+        row = combine_rows(rows) if context.machines else next(iter(rows.values()))
         if rank() == 0:
             write_reference(row, context.folder)
-    # A trial outlives a killed driver for a moment, in which the next driver may have restarted it.
-    with lock(folder) if rank() == 0 else nullcontext():
-        # A finalist is trained to its end.
-        rungs = context.rungs if proposal.rerun_of is None else ()
-        result = run_trial(config, data, inliers, report_epoch, folder, rungs)
+    results = {}
+    for number, (part, data) in enumerate(parts):
+        before = number * context.options.epochs
+
+        def report_next(epoch: Epoch, before: int = before) -> None:
+            report_epoch(replace(epoch, epoch=before + epoch.epoch))
+
+        try:
+            results[data.machine] = _train(part, proposal, data, report_next)
+        except TrialError as error:
+            raise TrialError(f"{data.machine}: {error}" if context.machines else error) from error
+    result = combine_results(results) if context.machines else next(iter(results.values()))
     if proposal.inlier and not reported:
         # The encoder of another trial, whose rungs were scored by another inlier model.
         history = tuple(replace(epoch, val_score=None) for epoch in result.history)
         result = replace(result, history=history)
-    host = socket.gethostname()
+    config, host = context.config(proposal), socket.gethostname()
     return Record.completed(proposal, config, result, host=host, devices=share.devices)
+
+
+def _train(
+    context: StudyContext, proposal: Proposal, data: TrialData, report: Callable[[Epoch], None]
+) -> TrialResult:
+    """Train and score the encoder of a machine type; one that is trained is only scored."""
+    config = context.config(proposal)
+    inliers = (proposal.inlier,) if proposal.inlier else context.inliers
+    folder = context.study.encoder(config.signature())
+    # A trial outlives a killed driver for a moment, in which the next driver may have restarted it.
+    with lock(folder) if rank() == 0 else nullcontext():
+        # A finalist is trained to its end.
+        rungs = context.rungs if proposal.rerun_of is None else ()
+        return run_trial(config, data, inliers, report, folder, rungs)
 
 
 def _network_problem(config: TrialConfig) -> str:
@@ -172,6 +192,13 @@ def _build_problem(options: str) -> str:
 _opened: dict[Source, TrialData] = {}
 """Recordings of the last study of this process, reused by its next trial."""
 
+
+def _close_others(context: StudyContext) -> None:
+    """Close the recordings that the trials of a study do not read."""
+    for source in _opened.keys() - {part.source for part in context.parts}:
+        del _opened[source]
+
+
 _REPORT_EVERY = 5.0
 """Seconds between two reports of the number of decoded recordings."""
 
@@ -193,9 +220,7 @@ def _open_recordings(context: StudyContext, report: Callable[[dict[str, Any]], N
                 last = time.monotonic()
                 report({"clips_read": decoded})
 
-        data = open_data(context.source, on_clips)
-        _opened.clear()
-        _opened[context.source] = data
+        _opened[context.source] = open_data(context.source, on_clips)
     data = _opened[context.source]
     if data.fingerprint != context.fingerprint:
         raise DataError(f"{context.source.root} holds other recordings than the search began with")

@@ -28,6 +28,8 @@ class StudyContext:
         fingerprint: of the recordings.
         space: search space.
         files: hashes of the files that the space names, see `TrialConfig`.
+        machines: recordings of each machine type of a shared search, with their fingerprints;
+            empty for a search on the machine type of `source`.
     """
 
     folder: UPath
@@ -35,6 +37,7 @@ class StudyContext:
     fingerprint: str
     space: Space
     files: Mapping[str, str] = field(default_factory=dict)
+    machines: tuple[tuple[Source, str], ...] = ()
 
     def absolute(self) -> "StudyContext":
         """Return the context with an absolute folder, for processes in other working folders."""
@@ -49,6 +52,16 @@ class StudyContext:
     def study(self) -> StudyFolder:
         """Reader and writer of the folder."""
         return StudyFolder(self.folder)
+
+    @property
+    def parts(self) -> tuple["StudyContext", ...]:
+        """Contexts of the encoders of a trial: one for each machine type of a shared search."""
+        if not self.machines:
+            return (self,)
+        return tuple(
+            replace(self, source=source, fingerprint=fingerprint, machines=())
+            for source, fingerprint in self.machines
+        )
 
     @property
     def options(self) -> Options:
@@ -99,7 +112,8 @@ def failed_record(
         devices: number of devices of the trial.
     """
     # A failed trial counts towards the cost of the study.
-    seconds = sum(epoch.seconds for epoch in read_progress(context.encoder(proposal))[0])
+    histories = [read_progress(part.encoder(proposal))[0] for part in context.parts]
+    seconds = sum(epoch.seconds for history in histories for epoch in history)
     config = context.config(proposal)
     return Record.failed(
         proposal, config, reason, train_seconds=seconds, host=host, devices=devices
