@@ -137,6 +137,13 @@ GroundTruth = Annotated[
 AllowDefects = Annotated[
     bool, typer.Option("--allow-defects", help="Accept over 1 % of defective files.")
 ]
+Shared = Annotated[
+    bool,
+    typer.Option(
+        "--shared",
+        help="Search one configuration for the validation_machines of the space file together.",
+    ),
+]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Delete the run's earlier results and start anew.")
 ]
@@ -183,6 +190,26 @@ NoReport = Annotated[
 ]
 
 
+def check_shared(shared: bool, machines: list[str], *, has_start: bool) -> None:
+    """Check the flags beside --shared.
+
+    Raises:
+        UserError: --machine names a machine type, or there is a warm start.
+    """
+    if not shared:
+        return
+    if machines != ["all"]:
+        raise UserError(
+            "--shared takes the machine types of the space file, validation_machines and "
+            "test_machines; write --machine all"
+        )
+    if has_start:
+        raise UserError(
+            "--warm-start cannot begin a --shared search: its configurations may have been chosen "
+            "on a test machine"
+        )
+
+
 def parse_gpus(text: str | None) -> float | Literal["auto"] | None:
     """Parse --gpus-per-trial.
 
@@ -197,6 +224,15 @@ def parse_gpus(text: str | None) -> float | Literal["auto"] | None:
         if 0 <= (number := float(text)) < math.inf:
             return number
     raise UserError(f"--gpus-per-trial {text}: expected a number such as 1, 0.25 or 2, or auto")
+
+
+def parse_budgets(time: str | None, hours: float | None) -> dict[str, float | None]:
+    """Parse --time-budget and --gpu-hours into the options of a request.
+
+    Raises:
+        UserError: a value is no budget.
+    """
+    return {"time_budget": parse_time(time), "gpu_hours": parse_hours(hours)}
 
 
 def parse_hours(number: float | None) -> float | None:

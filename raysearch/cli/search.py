@@ -31,15 +31,16 @@ from raysearch.cli.options import (
     Out,
     ReopenTest,
     Seed,
+    Shared,
     Space,
     TimeBudget,
     Trials,
     WarmStart,
     WorkersPerTrial,
+    check_shared,
     find_address,
+    parse_budgets,
     parse_gpus,
-    parse_hours,
-    parse_time,
     typed_command,
 )
 from raysearch.errors import StoppedError
@@ -71,6 +72,7 @@ def run(
     gpu_hours: GpuHours = None,
     warm_start: WarmStart = None,
     name: Name = None,
+    shared: Shared = False,
     channel: Channel = None,
     ground_truth: GroundTruth = None,
     allow_defects: AllowDefects = False,
@@ -86,7 +88,7 @@ def run(
 
     Example: raysearch run --machine valve --data data --trials 50
     """
-    limit, hours, gpus = parse_time(time_budget), parse_hours(gpu_hours), parse_gpus(gpus_per_trial)
+    budgets, gpus = parse_budgets(time_budget, gpu_hours), parse_gpus(gpus_per_trial)
     if cluster is not None:
         return run_on_cluster(cluster, sys.argv[1:])
     request = _request(
@@ -98,8 +100,7 @@ def run(
         seed=seed,
         channel=channel,
         name=name,
-        time_budget=limit,
-        gpu_hours=hours,
+        **budgets,
         warm_start=tuple(_to_path(folder) for folder in warm_start or ()),
         address=find_address(address),
         dashboard=dashboard,
@@ -109,6 +110,7 @@ def run(
         final=not no_final,
         reopen_test=reopen_test,
         report=not no_report,
+        shared=shared,
     )
     _run(request, machine)
 
@@ -159,8 +161,7 @@ def reproduce(
         trials=trials,
         epochs=epochs,
         channel=channel,
-        time_budget=parse_time(time_budget),
-        gpu_hours=parse_hours(gpu_hours),
+        **parse_budgets(time_budget, gpu_hours),
         address=find_address(address),
         dashboard=dashboard,
         allow_defects=allow_defects,
@@ -214,11 +215,16 @@ def _to_path(text: str) -> "UPath":
 
 
 def _run(request: "Request", machines: list[str]) -> None:
+    check_shared(request.shared, machines, has_start=bool(request.warm_start))
     from raysearch.pipeline.run import run as run_studies
+    from raysearch.pipeline.shared import run_shared
     from raysearch.report.live import show_on_console
 
     try:
         with show_on_console() as (view, bars):
+            if request.shared:
+                run_shared(request, [view], bars)
+                return
             run_studies(request, _machine_types(machines, request.data), [view], bars)
     except KeyboardInterrupt:
         raise StoppedError("stopped; the same command resumes from here") from None

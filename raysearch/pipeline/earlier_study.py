@@ -13,8 +13,14 @@ from raysearch.study.manifest import FILE as MANIFEST
 from raysearch.study.space import Space, check_space
 from raysearch.training.weights import FileHashes, check_files
 
-CHANGEABLE = {"strategy.trials", "strategy.patience", "strategy.warm_start", "tracking"}
-"""Keys of a space that may change when a study is resumed: length, warm start, tracking."""
+CHANGEABLE = {
+    *("strategy.trials", "strategy.patience", "strategy.warm_start", "tracking"),
+    "test_machines",
+}
+"""Keys of a space that may change when a study is resumed: length, warm start, tracking.
+
+A shared search reads nothing of its test machines, so they may be named after it.
+"""
 
 
 REMEDY = "use --fresh to start anew or --name to keep both"

@@ -56,7 +56,7 @@ def run_final_test(
         result = final_test(
             winner, detector(), context, request=request, reference=reference, on_clips=advance
         )
-    _log_final(result, winner, request.opening)
+    log_final(result, winner, request.opening)
 
 
 def _reference(context: StudyContext, data: TrialData) -> "Detector | None":
@@ -70,7 +70,14 @@ def _reference(context: StudyContext, data: TrialData) -> "Detector | None":
         return None
 
 
-def _log_final(result: FinalTest, winner: Winner, opening: int) -> None:
+def log_final(result: FinalTest, winner: Winner, opening: int) -> None:
+    """Log the result of a final test.
+
+    Args:
+        result: of the test.
+        winner: frozen configuration.
+        opening: number of the opening.
+    """
     for remark in result.remarks:
         logger.info("%s", remark)
     for row in result.ids:
@@ -138,9 +145,23 @@ def test_winner(
         ending: of the run.
         bars: show the progress.
     """
+    number = next_opening(winner, context, ending)
+    if number is not None:
+        request = FinalRequest(ending.command, number)
+        run_final_test(winner, detector, context, data, request, bars)
+
+
+def next_opening(winner: Winner, context: StudyContext, ending: Ending) -> int | None:
+    """Return the number of the opening in which a winner is tested now; None if it is not.
+
+    Args:
+        winner: frozen configuration.
+        context: of the study.
+        ending: of the run.
+    """
     ledger = read_ledger(context.folder, context.study.manifest.started)
     if ledger.result_of(winner) is not None:
-        return
+        return None
     number = ledger.next_number(winner)
     if ledger.is_further(winner) and not ending.reopen_test:
         first = ledger.openings[0]
@@ -151,8 +172,8 @@ def test_winner(
             format_time(first.time),
             number,
         )
-        return
-    run_final_test(winner, detector, context, data, FinalRequest(ending.command, number), bars)
+        return None
+    return number
 
 
 def repeat_final(

@@ -30,7 +30,7 @@ from raysearch.storage import remove_tree
 from raysearch.study.confidence import Confidence, read_confidence, write_confidence
 from raysearch.study.context import StudyContext
 from raysearch.study.ranking import Ranking, caveats, rank
-from raysearch.study.records import Record
+from raysearch.study.records import Proposal, Record
 from raysearch.study.reference import NAME, read_reference, reference_score, write_reference
 from raysearch.study.resampling import measure_confidence
 from raysearch.study.winner import Winner, choose_winner, freeze_winner, is_built, read_frozen
@@ -114,7 +114,7 @@ def finish_study(
     if ranking is None:
         if ending.report:
             draw_report(folder)
-        raise NoResultError(_no_result(records))
+        raise NoResultError(no_result(records))
     winner = choose_winner(context.source.machine, context.fingerprint, ranking)
     try:
         detector = _freeze(winner, conclusion, folder)
@@ -128,8 +128,8 @@ def finish_study(
     confidence, notes = _measure_confidence(ranking, conclusion, context, records, bars)
     context.study.publish_journal()
     if ending.is_finished and not ending.keep_checkpoints:
-        _drop_losers(ranking, context, records)
-    _write_best(winner, confidence, notes, context)
+        drop_losers(ranking, context, records)
+    announce_best(winner, confidence, notes, context)
     if ending.final and ending.is_finished:
         test_winner(winner, detector, context, data, ending, bars)
     elif ending.final:
@@ -153,7 +153,8 @@ def _score_reference(context: StudyContext, data: TrialData) -> None:
     write_reference(score_reference(context.untrained_config, data), context.folder)
 
 
-def _no_result(records: Sequence[Record]) -> str:
+def no_result(records: Sequence[Record]) -> str:
+    """Return why a study has no result."""
     if not records:
         return "no trial has ended yet; give the search more time"
     errors = {r.error or next((row.error for row in r.rows), "") for r in records}
@@ -206,21 +207,36 @@ def _measure_confidence(
     return confidence, notes
 
 
-def _drop_losers(ranking: Ranking, context: StudyContext, records: Sequence[Record]) -> None:
+def drop_losers(ranking: Ranking, context: StudyContext, records: Sequence[Record]) -> None:
     """Delete the checkpoints that neither the winner nor an unfinished trial needs."""
     ended = {record.proposal.number for record in records}
     needed = {training.record.encoder for training in ranking.winner.trainings}
+    for training in ranking.winner.trainings:
+        needed |= _signatures(training.record.proposal, context)
     useless = set[str]()
     for proposal in context.study.proposals():
-        signature = context.config(proposal).signature()
-        (useless if proposal.number in ended else needed).add(signature)
+        target = useless if proposal.number in ended else needed
+        target |= _signatures(proposal, context)
     for signature in sorted(useless - needed):
         context.study.drop_checkpoints(signature)
 
 
-def _write_best(
+def _signatures(proposal: Proposal, context: StudyContext) -> set[str]:
+    """Return the signatures of a trial's encoders, of each machine type of a shared search."""
+    return {part.config(proposal).signature() for part in context.parts}
+
+
+def announce_best(
     winner: Winner, confidence: Confidence, notes: Sequence[str], context: StudyContext
 ) -> None:
+    """Write and log the best configuration.
+
+    Args:
+        winner: frozen configuration.
+        confidence: in the winner.
+        notes: that belong to its score.
+        context: of the study.
+    """
     write_best(context.folder, winner, confidence, context.space)
     reference = reference_score(context.folder)
     is_below = reference is not None and (winner.score or 0.0) < reference

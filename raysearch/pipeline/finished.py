@@ -35,6 +35,10 @@ def read_finished(folder: UPath) -> FinishedStudy:
     if winner is None:
         raise UserError(f"{folder} has no frozen configuration yet; let its run end first")
     space = check_space(manifest.space, str(folder / "study.json"))
+    if space.is_shared:
+        raise UserError(
+            f"{folder} is of a shared search; the same `raysearch run --shared` command tests it"
+        )
     return FinishedStudy(folder, manifest, space, winner)
 
 

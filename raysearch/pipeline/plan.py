@@ -7,8 +7,10 @@ from typing import Any
 from upath import UPath
 
 from raysearch.config import PARALLEL
+from raysearch.errors import UserError
 from raysearch.pipeline.request import Request
 from raysearch.study.folder import study_name
+from raysearch.study.machines import SHARED
 from raysearch.study.members import Weights
 from raysearch.study.space import Space
 from raysearch.study.space_files import find_space, load_space
@@ -90,6 +92,26 @@ def plan_run(request: Request, machines: Sequence[str]) -> Plan:
         ]
         ensembles.append(PlannedEnsemble(folder, members, space.weights))
     return Plan(tuple(studies), tuple(ensembles))
+
+
+def plan_shared(request: Request) -> PlannedStudy:
+    """Plan the study of a shared search.
+
+    Args:
+        request: of the run.
+
+    Raises:
+        UserError: the space file is missing or invalid, or not that of a shared search.
+    """
+    path = find_space(SHARED, request.space)
+    space = load_space(path)
+    if not space.is_shared:
+        raise UserError(
+            f"{path}: a shared search needs validation_machines, the machine types to search on"
+        )
+    space = override(space, request)
+    folder = request.out / study_name(SHARED, request.name, several=False)
+    return PlannedStudy(folder, SHARED, space, str(path))
 
 
 def _member_name(machine: str, request: Request, member: str) -> str:

@@ -1,7 +1,7 @@
 """Start of a run: input is checked, recordings are opened, then the study is written."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from raysearch.pipeline.earlier_study import (
 from raysearch.pipeline.plan import PlannedStudy
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.study.context import StudyContext
+from raysearch.study.machines import machine_keys
 from raysearch.study.manifest import ClipCounts, Manifest, TestClips, library_versions
 from raysearch.study.space import Space
 from raysearch.training.weights import FileHashes
@@ -143,13 +144,17 @@ def _check_test_ids(index: Index, source: Source, space: Space) -> None:
 
 
 def create_study(
-    context: StudyContext, data: TrialData, *, space_file: str, command: str, fresh: bool = False
+    context: StudyContext,
+    *data: TrialData,
+    space_file: str,
+    command: str,
+    fresh: bool = False,
 ) -> None:
     """Create a study in its folder, or check that the study in the folder is the same.
 
     Args:
         context: of the study.
-        data: recordings of the search.
+        data: recordings of the search; of a shared search those of each machine type.
         space_file: path as the user wrote it.
         command: as it was typed.
         fresh: delete an earlier study in the folder.
@@ -161,20 +166,20 @@ def create_study(
     if fresh and study.exists():
         clear_study(context.folder)
     check_same_space(context.folder, space, context.files)
-    check_same_recordings(context.folder, data.fingerprint)
+    check_same_recordings(context.folder, context.fingerprint)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     study.create(
         Manifest(
             machine=source.machine,
-            ids=data.ids,
-            validation_ids=space.validation_ids,
-            test_ids=space.test_ids,
+            ids=tuple(identity for part in data for identity in _ids(context, part)),
+            validation_ids=space.validation_keys,
+            test_ids=space.test_keys,
             data=str(source.root),
             ground_truth=str(source.ground_truth) if source.ground_truth else None,
             allow_defects=source.allow_defects,
-            fingerprint=data.fingerprint,
+            fingerprint=context.fingerprint,
             files=dict(context.files),
-            clips=_counts(data),
+            clips=_counts(context, data),
             plain_layout_rule=f"{PLAIN_RULE}; seed 0",
             space_file=space_file,
             space=space.model_dump(mode="json", by_alias=True),
@@ -186,17 +191,28 @@ def create_study(
     )
 
 
-def _counts(data: TrialData) -> ClipCounts:
+def _ids(context: StudyContext, data: TrialData) -> tuple[str, ...]:
+    """Return the names of a machine type's product IDs in the results of the study."""
+    return machine_keys([data.machine], data.ids) if context.machines else data.ids
+
+
+def _counts(context: StudyContext, data: Sequence[TrialData]) -> ClipCounts:
     """Count the clips of the search, for readers of study.json."""
-    tests = Counter((clip.id, clip.label) for clip in data.validation.clips)
-    trained = Counter(clip.id for clip in data.target.clips)
+    training, validation = {}, {}
+    for part in data:
+        tests = Counter((clip.id, clip.label) for clip in part.validation.clips)
+        trained = Counter(clip.id for clip in part.target.clips)
+        for name, identity in zip(_ids(context, part), part.ids, strict=True):
+            training[name] = trained[identity]
+            if tests[identity, 0]:
+                normal, anomalous = tests[identity, 0], tests[identity, 1]
+                validation[name] = TestClips(normal=normal, anomalous=anomalous)
+    targets = {part.machine for part in data}
+    stores = {store.clips[0].machine: store for part in data for store in part.others}
     return ClipCounts(
-        training={identity: trained[identity] for identity in data.ids},
-        validation={
-            identity: TestClips(normal=tests[identity, 0], anomalous=tests[identity, 1])
-            for identity in data.ids
-            if tests[identity, 0]
-        },
-        others={store.clips[0].machine: len(store.clips) for store in data.others},
-        left_out=len(data.defects),
+        training=training,
+        validation=validation,
+        # The others of a machine type of a shared search are targets, too.
+        others={name: len(s.clips) for name, s in stores.items() if name not in targets},
+        left_out=len({defect for part in data for defect in part.defects}),
     )

@@ -37,6 +37,7 @@ class Request:
     Attributes:
         channel: of the recordings, from 0.
         name: of the run's folder.
+        shared: search one configuration on all validation machines of the space.
         time_budget: in s.
         gpu_hours: of all studies together.
         warm_start: studies, or folders of studies, whose best configurations are tried first.
@@ -70,6 +71,7 @@ class Request:
     keep_checkpoints: bool = False
     reopen_test: bool = False
     command: str = ""
+    shared: bool = False
 
     @property
     def ending(self) -> Ending:

@@ -154,6 +154,11 @@ def _prepare(request: Request, studies: Sequence[PlannedStudy]) -> list[Prepared
     prepared = []
     for planned in studies:
         space = planned.space
+        if space.is_shared:
+            raise UserError(
+                f"{planned.space_file}: validation_machines are those of a shared search; add "
+                "--shared, or leave them out of the space file"
+            )
         if space.strategy.warm_start == "paper":
             paper_start(planned.machine)
         if space.tracking == "mlflow":

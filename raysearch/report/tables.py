@@ -13,7 +13,7 @@ from upath import UPath
 
 from raysearch.config import MACHINES
 from raysearch.errors import UserError
-from raysearch.report.wording import validation_score
+from raysearch.report.wording import again, validation_score
 from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_bytes, write_text
 from raysearch.study.confidence import Confidence, read_confidence
@@ -54,6 +54,7 @@ def format_score(winner: Winner, confidence: Confidence) -> str:
 
 def _space_yaml(winner: Winner, confidence: Confidence, space: Space) -> str:
     content = {
+        **space.machine_types,
         "validation_ids": list(space.validation_ids),
         "test_ids": list(space.test_ids),
         **winner.space_content(space.fixed),
@@ -66,7 +67,7 @@ def _space_yaml(winner: Winner, confidence: Confidence, space: Space) -> str:
     if winner.score is None:
         title = f"# The only configuration for {winner.machine}: {score}.\n"
     note = f"# Note: {confidence.note}.\n" if confidence.note else ""
-    command = f"# raysearch run --machine {winner.machine} --space best_config.yaml --name again\n"
+    command = f"# {again(winner.machine, space)}\n"
     return title + note + command + yaml.safe_dump(content, sort_keys=False)
 
 

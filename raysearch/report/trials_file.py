@@ -42,7 +42,7 @@ class TrialsFile:
             clock: in s.
         """
         self.path, self.clock = folder / "trials.csv", clock
-        self.columns = columns(space.validation_ids, space.search.options)
+        self.columns = columns(space.validation_keys, space.search.options)
         self.lines: dict[int, str] = {}
         self.pending, self.due = True, clock()
         for record in records:

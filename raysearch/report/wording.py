@@ -9,6 +9,7 @@ from raysearch.data.index import Clip
 from raysearch.scoring.jackknife import FEWEST_CLIPS
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.records import Proposal, Record
+from raysearch.study.space import Space
 from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import InlierResult
 
@@ -26,6 +27,12 @@ def best_result(records: list[Record]) -> tuple[Record, InlierResult] | None:
     scored = [(record, record.best) for record in records if record.best is not None]
     pairs = [(record, row) for record, row in scored if row is not None]
     return max(pairs, key=lambda pair: pair[1].val_score or 0.0, default=None)
+
+
+def again(machine: str, space: Space) -> str:
+    """Return the command that runs a best configuration again."""
+    flags = "--machine all --shared" if space.is_shared else f"--machine {machine}"
+    return f"raysearch run {flags} --space best_config.yaml --name again"
 
 
 class Configured(Protocol):

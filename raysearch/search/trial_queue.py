@@ -86,8 +86,8 @@ class TrialQueue:
 
     @property
     def epochs(self) -> int:
-        """Epochs per trial."""
-        return self.context.options.epochs
+        """Epochs per trial, over all machine types of a shared search."""
+        return self.context.options.epochs * (len(self.space.validation_machines) or 1)
 
     def warm_start(self, finished: Sequence["TrialQueue"]) -> None:
         """Start from the best configurations of finished studies of other machine types.
@@ -222,7 +222,8 @@ class TrialQueue:
 
     def _restoration(self) -> list[Proposal]:
         ranking = rank([self.records[number] for number in sorted(self.records)])
-        if ranking is None:
+        # Of a shared search no validation encoder is needed after the search.
+        if ranking is None or self.space.is_shared:
             return []
         best, base = ranking.winner.best, ranking.winner.proposal
         encoder = best.record.encoder

@@ -11,8 +11,10 @@ from raysearch.errors import UserError
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.finalists import best_trials
 from raysearch.study.folder import StudyFolder, studies_at
+from raysearch.study.machines import SHARED
 from raysearch.study.paper import TABLE_ONE
 from raysearch.study.records import Record
+from raysearch.training.combined import machine_key
 from raysearch.training.configuration import Configuration
 
 STARTS_PER_STUDY = 3
@@ -84,8 +86,10 @@ def check_unseen(folder: UPath, machine: str, test_ids: Sequence[str]) -> None:
     """
     for path in studies_at(folder):
         manifest = StudyFolder(path).manifest
-        seen = sorted(set(manifest.validation_ids) & set(test_ids), key=id_order)
-        if manifest.machine == machine and seen:
+        # Validation IDs of a shared search have the names of their machine types.
+        names = {machine_key(machine, i) if manifest.machine == SHARED else i: i for i in test_ids}
+        seen = sorted({names[i] for i in manifest.validation_ids if i in names}, key=id_order)
+        if manifest.machine in (machine, SHARED) and seen:
             raise UserError(
                 f"--warm-start {path}: its trials were chosen on ID {', '.join(seen)}, which this "
                 f"run tests {machine} on; name a run with other validation_ids, or change test_ids"

@@ -11,6 +11,7 @@ from upath import UPath
 
 from raysearch.config import id_order
 from raysearch.data.index import Clip, read_ground_truth, read_index
+from raysearch.data.source import Source
 from raysearch.detector import Detector
 from raysearch.errors import DataError
 from raysearch.study.context import StudyContext
@@ -61,9 +62,7 @@ def final_test(
         DataError: more than 1 % of the test clips are defective, and defects are not allowed.
     """
     source, folder, test_ids = context.source, context.folder, context.space.test_ids
-    domain = source.test_domain or source.domain
-    clips = read_index(source.root, domain=domain).test(winner.machine, test_ids)
-    testable = [clip for clip in clips if clip.id in detector.thresholds]
+    testable = testable_clips(source, detector, test_ids)
     if not testable:
         return FinalTest(remarks=("no final test: there are no test clips of the test IDs",))
     number, study = request.opening, context.study.manifest.started
@@ -73,17 +72,51 @@ def final_test(
         "clips": len(testable),
     }
     note_opening(folder, study, number, facts, winner)
-    labels = read_ground_truth(source.ground_truth or source.root, winner.machine, test_ids)
-    values, errors = _score(testable, detector, source.allow_defects, on_clips)
-    scores = _final_scores(testable, values, errors, detector, labels)
+    scores, remarks = score_test_clips(testable, detector, source, test_ids, on_clips)
     result = _write_results(scores, winner, detector, context, number)
     if reference is not None:
-        against = _judge_reference(reference, testable, labels, test_ids)
+        lenient = replace(source, allow_defects=True)
+        against = judge(score_test_clips(testable, reference, lenient, test_ids)[0], test_ids)
         if against.areas:
             write_final(folder / numbered(FINAL_FILE, number), winner.machine, against)
         result = replace(result, reference=against.score)
     note_result(folder, study, number, result)
-    return replace(result, remarks=_remarks(errors, len(testable)))
+    return replace(result, remarks=remarks)
+
+
+def testable_clips(source: Source, detector: Detector, test_ids: Sequence[str]) -> list[Clip]:
+    """List the test clips of the product IDs that a detector knows, by their names alone."""
+    domain = source.test_domain or source.domain
+    clips = read_index(source.root, domain=domain).test(source.machine, test_ids)
+    return [clip for clip in clips if clip.id in detector.thresholds]
+
+
+def score_test_clips(
+    clips: Sequence[Clip],
+    detector: Detector,
+    source: Source,
+    test_ids: Sequence[str],
+    on_clips: Callable[[int], None] | None = None,
+) -> tuple[list[FinalScore], tuple[str, ...]]:
+    """Open the test clips of a machine type and their labels; the ledger has a line before.
+
+    Args:
+        clips: result of `testable_clips`.
+        detector: of the frozen configuration.
+        source: of the recordings.
+        test_ids: product IDs of the clips.
+        on_clips: called with the number of newly scored clips.
+
+    Returns:
+        Scores of all clips by product ID, and remarks about defective clips.
+
+    Raises:
+        DataError: more than 1 % of the clips are defective, and defects are not allowed.
+    """
+    labels = read_ground_truth(source.ground_truth or source.root, source.machine, test_ids)
+    values, errors = _score(clips, detector, source.allow_defects, on_clips)
+    scores = _final_scores(clips, values, errors, detector, labels)
+    return scores, _remarks(errors, len(clips))
 
 
 def _write_results(
@@ -106,16 +139,6 @@ def _write_results(
     if official is not None:
         write_official(folder / numbered(OFFICIAL, number), machine, official)
     return replace(result, official=official)
-
-
-def _judge_reference(
-    reference: Detector,
-    clips: Sequence[Clip],
-    labels: Mapping[tuple[str, str], int],
-    test_ids: Sequence[str],
-) -> FinalTest:
-    values, errors = _score(clips, reference, True, None)
-    return judge(_final_scores(clips, values, errors, reference, labels), test_ids)
 
 
 def _score(

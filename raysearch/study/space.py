@@ -13,8 +13,9 @@ from pydantic import (
     model_validator,
 )
 
-from raysearch.config import OUTLIER_EXPOSURE, PARALLEL, Options, Strict, explain
+from raysearch.config import OUTLIER_EXPOSURE, PARALLEL, Options, explain
 from raysearch.data.dataset import parse_ids
+from raysearch.study.machines import Machines, check_shared, machine_keys
 from raysearch.study.members import Members, Weights, default_members, member_content
 from raysearch.study.searched import Range, Search
 from raysearch.study.strategy import AUTO_TRIALS, GRACE, REDUCTION, Finalists, Strategy
@@ -31,7 +32,7 @@ def _is_id(value: object) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool)
 
 
-class Space(Strict):
+class Space(Machines):
     """The content of a space file.
 
     Attributes:
@@ -205,7 +206,7 @@ class Space(Strict):
     @model_validator(mode="after")
     def _disjoint(self) -> "Space":
         common = set(self.validation_ids) & set(self.test_ids)
-        if common:
+        if common and not self.is_shared:
             raise ValueError(f"ID {min(common)} is in validation_ids and in test_ids")
         return self
 
@@ -215,11 +216,30 @@ class Space(Strict):
             raise ValueError("weights: validation needs validation_ids; take weights: equal")
         return self
 
+    @model_validator(mode="after")
+    def _shared(self) -> "Space":
+        if self.is_shared:
+            methods = {values["method"] for values in self.option_values()} | {self.fixed.method}
+            check_shared(self.validation_machines, methods, self.strategy)
+        return self
+
+    @property
+    def validation_keys(self) -> tuple[str, ...]:
+        """Names of the validation IDs in results: `machine/ID` in a shared search."""
+        ids = self.validation_ids
+        return machine_keys(self.validation_machines, ids) if self.is_shared else ids
+
+    @property
+    def test_keys(self) -> tuple[str, ...]:
+        """Names of the test IDs in results: `machine/ID` in a shared search."""
+        ids = self.test_ids
+        return machine_keys(self.test_machines, ids) if self.is_shared else ids
+
     @property
     def scheduler(self) -> Literal["none", "asha", "hyperband", "median"]:
         """Pruning algorithm, `auto` resolved."""
         scheduler = self.strategy.scheduler
-        if self.fixed.epochs == 0:
+        if self.fixed.epochs == 0 or self.is_shared:
             return "none"
         if scheduler == "auto":
             return "asha" if self.strategy.trials >= AUTO_TRIALS else "none"

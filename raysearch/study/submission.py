@@ -1,6 +1,6 @@
 """The files of a DCASE Task 2 submission: scores, decisions, and the system's meta information."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -60,7 +60,7 @@ def write_meta(
         parameters: number of trained or pretrained weights of the detector.
     """
     method = options[0].method if len(options) == 1 else PARALLEL
-    results = {} if row is None or not row.auc else {winner.machine: _areas(row)}
+    results = {} if row is None else _results(row, winner.machine)
     content = {
         "submission": {
             "label": None,
@@ -107,16 +107,22 @@ def _uses(option: str, options: Options) -> bool:
     return has_effect(option, options.model_dump())
 
 
-def _areas(row: InlierResult) -> dict[str, Any]:
+def _results(row: InlierResult, machine: str) -> dict[str, Any]:
+    """Return AUC and pAUC of each machine type; keys of a shared search are `machine/ID`."""
+    by_machine: dict[str, dict[str, tuple[float, float]]] = {}
+    for key, auc in row.auc.items():
+        name, _, identity = key.rpartition("/")
+        by_machine.setdefault(name or machine, {})[identity] = auc, row.pauc[key]
+    return {name: _areas(areas) for name, areas in by_machine.items()}
+
+
+def _areas(areas: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
     """Return AUC and pAUC in percent, harmonic means over the validation IDs and of each."""
     return {
-        "averaged_auc": round(100 * harmonic_mean(row.auc.values()), 2),
-        "averaged_pauc": round(100 * harmonic_mean(row.pauc.values()), 2),
+        "averaged_auc": round(100 * harmonic_mean(auc for auc, _ in areas.values()), 2),
+        "averaged_pauc": round(100 * harmonic_mean(pauc for _, pauc in areas.values()), 2),
         "sections": {
-            identity: {
-                "auc": round(100 * row.auc[identity], 2),
-                "pauc": round(100 * row.pauc[identity], 2),
-            }
-            for identity in row.auc
+            identity: {"auc": round(100 * auc, 2), "pauc": round(100 * pauc, 2)}
+            for identity, (auc, pauc) in areas.items()
         },
     }

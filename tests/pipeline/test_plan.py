@@ -7,9 +7,11 @@ import pytest
 import yaml
 
 from raysearch.backend.resources import Resources
-from raysearch.pipeline.plan import plan_run
+from raysearch.errors import UserError
+from raysearch.pipeline.plan import plan_run, plan_shared
 from raysearch.pipeline.reproduce import plan_searches
 from raysearch.pipeline.request import Request
+from raysearch.pipeline.run import run_plan
 from raysearch.storage import to_path
 from raysearch.study.systems import SYSTEMS
 
@@ -55,6 +57,37 @@ def test_members_have_studies_without_a_final_test(
     assert ensemble.folder.name == (name or "valve")
     assert [path.name for path in ensemble.members.values()] == names
     assert ensemble.weights == "validation"
+
+
+SHARED = {"validation_machines": ["fan", "valve"], "test_machines": ["pump"]}
+
+
+@pytest.mark.parametrize(("name", "folder_name"), [(None, "shared"), ("first-shot", "first-shot")])
+def test_a_shared_search_is_one_study_of_all_its_machine_types(
+    folder: Path, name: str | None, folder_name: str
+) -> None:
+    planned = plan_shared(request_of(folder, SHARED, name=name, trials=7, epochs=3))
+    assert (planned.folder.name, planned.machine) == (folder_name, "shared")
+    assert (planned.space.strategy.trials, planned.space.fixed.epochs) == (7, 3)
+    assert planned.space.validation_keys == ("fan/0", "valve/0")
+    assert planned.space.test_keys == ("pump/0",)
+
+
+def test_a_shared_search_takes_its_space_from_the_file_of_that_name(folder: Path) -> None:
+    (folder / "search_spaces").mkdir()
+    path = folder / "search_spaces" / "shared.yaml"
+    path.write_text(yaml.safe_dump({"search": SEARCH, **SHARED}))
+    request = Request(to_path("data"), to_path("runs"), Resources())
+    assert plan_shared(request).space_file == "search_spaces/shared.yaml"
+    path.unlink()
+    with pytest.raises(UserError, match=r"default.yaml: a shared search needs validation_machines"):
+        plan_shared(request)
+
+
+def test_a_shared_space_is_searched_as_such_only(folder: Path) -> None:
+    request = request_of(folder, SHARED)
+    with pytest.raises(UserError, match=r"space.yaml: validation_machines .*; add --shared"):
+        run_plan(plan_run(request, ["fan"]), request)
 
 
 def test_the_systems_of_a_table_share_studies_with_the_default_members(folder: Path) -> None:

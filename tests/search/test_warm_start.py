@@ -116,6 +116,16 @@ def test_a_study_that_was_chosen_on_the_test_ids_is_refused(tmp_path: Path) -> N
             check_unseen(UPath(folder), "valve", ("3", "4", "5"))
 
 
+def test_a_shared_search_is_no_warm_start_for_what_it_was_chosen_on(tmp_path: Path) -> None:
+    StudyFolder(UPath(tmp_path / "shared")).create(
+        make_manifest(machine="shared", validation_ids=("valve/0", "fan/0"), test_ids=("pump/0",))
+    )
+    check_unseen(UPath(tmp_path), "valve", ("3",))
+    check_unseen(UPath(tmp_path), "pump", ("0",))
+    with pytest.raises(UserError, match=r"shared: its trials .* on ID 0, .*tests valve on"):
+        check_unseen(UPath(tmp_path), "valve", ("0", "3"))
+
+
 def test_an_ensemble_is_no_warm_start() -> None:
     configuration = Configuration(None, None, None, (("method", "parallel"),))
     ended = complete(Proposal(0, configuration), row("none", None, 0.9))

@@ -2,7 +2,7 @@
 
 from raysearch.config import id_order
 from raysearch.report.html.parts import Absent, Facts, Part, Section, Table, draw
-from raysearch.report.wording import count, format_time, settings
+from raysearch.report.wording import again, count, format_time, settings
 from raysearch.study.results import Results
 from raysearch.study.scores import FinalScore
 
@@ -70,8 +70,7 @@ def _command(results: Results) -> Facts:
         ("Begun", format_time(manifest.started)),
     ]
     if results.frozen is not None:
-        command = f"raysearch run --machine {results.machine} --space best_config.yaml --name again"
-        rows.insert(1, ("The winner alone", command))
+        rows.insert(1, ("The winner alone", again(results.machine, results.space)))
     return Facts("Command", rows, code=True)
 
 
