@@ -210,6 +210,7 @@ def test_other_commands_read_the_study(searched: Searched) -> None:
     assert refused.code == 2
     assert "is of a shared search" in refused.err
     report = (searched.folder / "report.html").read_text()
+    assert "Validation machines" in report
     assert "cannot be drawn" not in report
 
 

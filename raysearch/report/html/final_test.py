@@ -29,7 +29,7 @@ def final_section(results: Results) -> Section:
 
 
 def _lead(results: Results) -> str:
-    ids = ", ".join(results.space.test_ids)
+    ids = ", ".join(results.space.test_keys)
     if not ids:
         return "The space file names no test IDs, so the detector meets no recordings of a test."
     return (

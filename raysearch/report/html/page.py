@@ -14,6 +14,7 @@ from raysearch import __version__
 from raysearch.report.html.cost import cost_section
 from raysearch.report.html.facts import facts_section
 from raysearch.report.html.final_test import final_section
+from raysearch.report.html.machines import machines_section
 from raysearch.report.html.members import members_section
 from raysearch.report.html.parts import Chart, Page
 from raysearch.report.html.search import search_section
@@ -41,11 +42,12 @@ def study_page(results: Results) -> Page:
     if results.space.members:
         sections = [members_section(results), final_section(results), winner_section(results)]
     else:
+        shared = results.space.is_shared
         sections = [
             lead_section(results),
             final_section(results),
             search_section(results),
-            winner_section(results),
+            machines_section(results) if shared else winner_section(results),
             cost_section(results),
         ]
     return Page(
