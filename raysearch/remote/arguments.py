@@ -8,6 +8,7 @@ from pathlib import Path
 from raysearch.errors import UserError
 from raysearch.storage import is_uri, redact
 from raysearch.study.folder import study_name
+from raysearch.study.machines import SHARED
 from raysearch.study.space_files import find_space, load_space
 
 SPACES = Path("search_spaces")
@@ -50,7 +51,7 @@ def remote_command(argv: Sequence[str], environ: Mapping[str, str]) -> RemoteCom
     for flag in ("--ground-truth", "--warm-start"):
         for value in option_values(rest, flag):
             shared_path(value, flag)
-    machines = option_values(rest, "--machine")
+    machines = _machines(rest)
     is_whole = argv[0] == "reproduce" and not machines
     space, files = _space(machines, options["--space"])
     arguments = [*rest, "--data", data, "--out", out, *(["--space", space] if space else [])]
@@ -71,7 +72,7 @@ def run_folders(entrypoint: str) -> list[str]:
     # The endpoint of an object store follows a URI.
     folder, mark, endpoint = (option_values(arguments, "--out") or [""])[-1].partition("?")
     out = folder.rstrip("/")
-    machines = list(dict.fromkeys(option_values(arguments, "--machine")))
+    machines = list(dict.fromkeys(_machines(arguments)))
     name = (option_values(arguments, "--name") or [""])[-1]
     if "all" in machines or "reproduce" in arguments[:2]:
         folders = [out]
@@ -110,6 +111,11 @@ def take_option(argv: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
 def option_values(argv: Sequence[str], flag: str) -> list[str]:
     """List the values that a flag has in a command."""
     return take_option(argv, flag)[0]
+
+
+def _machines(argv: Sequence[str]) -> list[str]:
+    """List the machine types of a command; those of a shared search have one name together."""
+    return [SHARED] if "--shared" in argv else option_values(argv, "--machine")
 
 
 def shared_path(path: str | None, flag: str) -> str:

@@ -24,6 +24,7 @@ RESULTS = (
     "trials.csv",
     "report.html",
     "detector",
+    "machines/*/detector",
     "submission*",
     "study.json",
     "frozen.json",
@@ -74,7 +75,7 @@ def _keep(folder: UPath, source: str, to: Path) -> list[Path]:
     for run in runs:
         for pattern in RESULTS:
             for path in sorted(run.glob(pattern), key=str):
-                _copy(path, to / run.name / path.name)
+                _copy(path, to.joinpath(run.name, *path.parts[len(run.parts) :]))
     if folder not in runs:
         for pattern in TABLES:
             for path in sorted(folder.glob(pattern), key=str):

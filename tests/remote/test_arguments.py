@@ -116,6 +116,8 @@ def test_a_login_is_not_sent_to_the_cluster() -> None:
         ("--machine valve --machine fan --out /o --name try", ["/o/try-valve", "/o/try-fan"]),
         ("--machine all --out /o", ["/o"]),
         ("--machine fan --machine all --out /o", ["/o"]),
+        ("--machine all --shared --out /o", ["/o/shared"]),
+        ("--machine all --shared --out /o --name first", ["/o/first"]),
         ("--machine fan --out 's3://K:S@b/o?region=x'", ["s3://K:S@b/o/fan?region=x"]),
     ],
 )

@@ -17,13 +17,20 @@ FETCHED = {
     "confidence.json": b"{}",
     "detector/classes/valve.json": b"{}",
     "final_test.csv": b"final",
+    "machines/pump/detector/detector.json": b"{}",
     "official_scores_2.csv": b"official",
     "study.json": b"{}",
     "submission/anomaly_score_valve_section_03.csv": b"a,1",
     "test_ledger.jsonl": b"{}",
     "trials.csv": b"trial",
 }
-LEFT = ["encoders/abc/best.safetensors", "tune/x", "records/0000.json", "study.journal"]
+LEFT = [
+    "machines/pump/encoders/abc/best.safetensors",
+    "encoders/abc/best.safetensors",
+    "tune/x",
+    "records/0000.json",
+    "study.journal",
+]
 
 
 def write_run(folder: Path) -> Path:
