@@ -87,3 +87,18 @@ def test_people_fill_in_their_names(local: UPath) -> None:
     assert submission["label"] is None
     assert submission["authors"][0]["lastname"] is None
     assert len(submission["abbreviation"]) <= 10
+
+
+def test_the_results_of_a_shared_search_are_listed_by_machine_type(local: UPath) -> None:
+    winner = Winner("shared", 0, "e", Configuration(1e-3, 32, 1.0), SPECS["gmm"], 0.7, 0, "d")
+    auc, pauc = {"fan/0": 0.8, "valve/0": 0.6}, {"fan/0": 0.7, "valve/0": 0.5}
+    row = InlierResult("gmm", 2, 0.65, auc, pauc)
+    write_meta(local, winner, [Options()], row, parameters=1)
+    content = yaml.safe_load((local / META).read_text())
+    results = content["results"]["development_dataset"]
+    assert results.keys() == {"fan", "valve"}
+    assert results["fan"] == {
+        "averaged_auc": 80.0,
+        "averaged_pauc": 70.0,
+        "sections": {"0": {"auc": 80.0, "pauc": 70.0}},
+    }
