@@ -67,8 +67,12 @@ def _space_yaml(winner: Winner, confidence: Confidence, space: Space) -> str:
     if winner.score is None:
         title = f"# The only configuration for {winner.machine}: {score}.\n"
     note = f"# Note: {confidence.note}.\n" if confidence.note else ""
-    command = f"# {again(winner.machine, space)}\n"
-    return title + note + command + yaml.safe_dump(content, sort_keys=False)
+    return (
+        title
+        + note
+        + f"# {again(winner.machine, space)}\n"
+        + yaml.safe_dump(content, sort_keys=False)
+    )
 
 
 @dataclass(frozen=True)
