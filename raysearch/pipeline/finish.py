@@ -23,9 +23,9 @@ from raysearch.pipeline.final import test_winner
 from raysearch.pipeline.request import Ending
 from raysearch.report.clips.shown import evidence_folder
 from raysearch.report.progress import ProgressBars, no_progress
-from raysearch.report.tables import format_score, write_best
+from raysearch.report.tables import write_best
 from raysearch.report.trials_file import TrialsFile
-from raysearch.report.wording import settings
+from raysearch.report.wording import format_score, settings
 from raysearch.storage import remove_tree
 from raysearch.study.confidence import Confidence, read_confidence, write_confidence
 from raysearch.study.context import StudyContext

@@ -17,7 +17,8 @@ from upath import UPath
 from raysearch.errors import UserError
 from raysearch.report.clips.shown import Part, read_clips
 from raysearch.report.progress import say
-from raysearch.report.tables import format_score, number
+from raysearch.report.tables import number
+from raysearch.report.wording import format_score
 from raysearch.scoring.intervals import no_interval, paired_interval
 from raysearch.scoring.jackknife import clip_score
 from raysearch.scoring.metrics import ClipScores

@@ -13,7 +13,7 @@ from upath import UPath
 
 from raysearch.config import MACHINES
 from raysearch.errors import UserError
-from raysearch.report.wording import again, validation_score
+from raysearch.report.wording import again, format_score
 from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_bytes, write_text
 from raysearch.study.confidence import Confidence, read_confidence
@@ -32,24 +32,6 @@ def write_best(folder: UPath, winner: Winner, confidence: Confidence, space: Spa
     row = {"machine": winner.machine, **_table_one(winner, confidence)}
     _write_all(folder / "best_config", [row], format_cell=number)
     write_text(folder / "best_config.yaml", _space_yaml(winner, confidence, space))
-
-
-def format_score(winner: Winner, confidence: Confidence) -> str:
-    """Format the winner's score with its spread over seeds, its interval and its optimism."""
-    text = validation_score(winner.score)
-    if winner.std_score is not None:
-        text += f" ± {winner.std_score:.4f} over {winner.seeds} seeds"
-    remarks = []
-    if confidence.low is not None and confidence.high is not None:
-        interval = f"95 % interval {confidence.low:.3f} to {confidence.high:.3f}"
-        remarks.append(f"{interval} over {confidence.over}")
-    elif confidence.missing and winner.score is not None:
-        remarks.append(confidence.missing)
-    if confidence.unselected is not None:
-        remarks.append(
-            f"best of {confidence.choices}, without selection {confidence.unselected:.3f}"
-        )
-    return f"{text} ({'; '.join(remarks)})" if remarks else text
 
 
 def _space_yaml(winner: Winner, confidence: Confidence, space: Space) -> str:

@@ -8,8 +8,10 @@ from raysearch.config import PARALLEL, Value
 from raysearch.data.index import Clip
 from raysearch.scoring.jackknife import FEWEST_CLIPS
 from raysearch.scoring.spec import InlierSpec
+from raysearch.study.confidence import Confidence
 from raysearch.study.records import Proposal, Record
 from raysearch.study.space import Space
+from raysearch.study.winner import Winner
 from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import InlierResult
 
@@ -144,3 +146,21 @@ def duration(seconds: float) -> str:
 def format_time(timestamp: str) -> str:
     """Format a timestamp of a file for readers."""
     return timestamp.replace("T", " ").replace("+00:00", " UTC")
+
+
+def format_score(winner: Winner, confidence: Confidence) -> str:
+    """Format the winner's score with its spread over seeds, its interval and its optimism."""
+    text = validation_score(winner.score)
+    if winner.std_score is not None:
+        text += f" ± {winner.std_score:.4f} over {winner.seeds} seeds"
+    remarks = []
+    if confidence.low is not None and confidence.high is not None:
+        interval = f"95 % interval {confidence.low:.3f} to {confidence.high:.3f}"
+        remarks.append(f"{interval} over {confidence.over}")
+    elif confidence.missing and winner.score is not None:
+        remarks.append(confidence.missing)
+    if confidence.unselected is not None:
+        remarks.append(
+            f"best of {confidence.choices}, without selection {confidence.unselected:.3f}"
+        )
+    return f"{text} ({'; '.join(remarks)})" if remarks else text

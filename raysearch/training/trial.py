@@ -73,11 +73,8 @@ def score_inlier_models(
 ) -> tuple[InlierResult, ...]:
     """Fit inlier models on an encoder's embeddings and score the validation IDs with each.
 
-    Collective: the workers share the models, and all return the whole result. Without validation
-    IDs there are no scores, and so no rows.
+    Collective: the workers share the models, and all return the whole result.
     """
-    if not data.validation.clips:
-        return ()
     embedder = Embedder(encoder, config.options, data.ids)
     fits = fit_embeddings(embedder, config, data)
     tests = _validation_embeddings(embedder, data)

@@ -24,7 +24,7 @@ from raysearch.pipeline.prepare import create_study
 from raysearch.pipeline.request import Ending
 from raysearch.report.progress import show_log
 from raysearch.report.status import read_status, status_json
-from raysearch.report.tables import format_score
+from raysearch.report.wording import format_score
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.study.confidence import read_confidence
 from raysearch.study.context import StudyContext, failed_record

@@ -12,7 +12,8 @@ from upath import UPath
 
 from raysearch.config import Options
 from raysearch.errors import UserError
-from raysearch.report.tables import export, format_score, write_best
+from raysearch.report.tables import export, write_best
+from raysearch.report.wording import format_score
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_text

@@ -15,8 +15,9 @@ from raysearch.report.html.overview import write_reports
 from raysearch.report.html.page import study_page
 from raysearch.report.html.parts import Absent
 from raysearch.report.status import read_status, show, status_json
-from raysearch.report.tables import export, format_score, write_best
+from raysearch.report.tables import export, write_best
 from raysearch.report.trials_file import TrialsFile
+from raysearch.report.wording import format_score
 from raysearch.study.confidence import read_confidence
 from raysearch.study.folder import StudyFolder
 from raysearch.study.results import read_results

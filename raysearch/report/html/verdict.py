@@ -6,8 +6,7 @@ import plotly.graph_objects as go
 
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, Tile, draw
 from raysearch.report.html.style import ACCENT, INK, MUTED, figure
-from raysearch.report.tables import format_score
-from raysearch.report.wording import count, format_inlier, format_value, settings
+from raysearch.report.wording import count, format_inlier, format_score, format_value, settings
 from raysearch.study.confidence import Confidence
 from raysearch.study.ranking import Candidate, Ranking
 from raysearch.study.records import State
