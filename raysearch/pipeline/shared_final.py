@@ -118,7 +118,7 @@ def _machine(
     """Open the training clips of a test machine and of the validation machines, no test clip."""
     shared = context.space
     content = winner.space_content(shared.fixed)
-    # A space file must have validation IDs; a training that nothing judges has none.
+    # Nothing judges this training; its test IDs are those of the shared search.
     space = check_space({**content, "test_ids": []}, name)
     space = space.model_copy(update={"validation_ids": (), "test_ids": shared.test_ids})
     origin = context.source
