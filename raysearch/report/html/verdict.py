@@ -70,7 +70,10 @@ def _reference(winner: Winner, results: Results) -> str:
 
 def _final_reference(results: Results) -> str:
     reference = results.final_reference
-    return "" if reference is None else f"; the reference, {NAME}, reaches {reference:.4f} there"
+    if reference is None:
+        return ""
+    name = f", {NAME}," if results.reference is None else ""  # The first sentence names it.
+    return f"; the reference{name} reaches {reference:.4f} there"
 
 
 def advantage(ranking: Ranking) -> float:
