@@ -4,7 +4,7 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import cache
@@ -130,12 +130,6 @@ def _complete(
 
     _close_others(context)
     parts = [(part, _open_recordings(part, report)) for part in context.parts]
-    is_judged = bool(context.space.validation_ids)
-    if is_judged and broadcast(lambda: read_reference(context.folder) is None):
-        rows = {d.machine: score_reference(part.config(proposal), d) for part, d in parts}
-        row = combine_rows(rows) if context.machines else next(iter(rows.values()))
-        if rank() == 0:
-            write_reference(row, context.folder)
     results = {}
     for number, (part, data) in enumerate(parts):
         before = number * context.options.epochs
@@ -147,6 +141,7 @@ def _complete(
             results[data.machine] = _train(part, proposal, data, report_next)
         except TrialError as error:
             raise TrialError(f"{data.machine}: {error}" if context.machines else error) from error
+    _score_reference(context, proposal, parts)
     result = combine_results(results) if context.machines else next(iter(results.values()))
     if proposal.inlier and not reported:
         # The encoder of another trial, whose rungs were scored by another inlier model.
@@ -154,6 +149,18 @@ def _complete(
         result = replace(result, history=history)
     config, host = context.config(proposal), socket.gethostname()
     return Record.completed(proposal, config, result, host=host, devices=share.devices)
+
+
+def _score_reference(
+    context: StudyContext, proposal: Proposal, parts: Sequence[tuple[StudyContext, TrialData]]
+) -> None:
+    """Score the reference of a study that has none; after the training, which it must not delay."""
+    is_judged = bool(context.space.validation_ids)
+    if is_judged and broadcast(lambda: read_reference(context.folder) is None):
+        rows = {d.machine: score_reference(part.config(proposal), d) for part, d in parts}
+        row = combine_rows(rows) if context.machines else next(iter(rows.values()))
+        if rank() == 0:
+            write_reference(row, context.folder)
 
 
 def _train(
