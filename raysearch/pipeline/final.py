@@ -127,7 +127,7 @@ def _tested_ids(result: FinalTest) -> str:
     return f"only {tested} of {count(len(result.ids), 'ID')}"
 
 
-def test_winner(
+def run_due_test(
     winner: Winner,
     detector: LoadDetector,
     context: StudyContext,

@@ -19,7 +19,7 @@ from raysearch.pipeline.drawing import (
     detector_of,
     draw_report,
 )
-from raysearch.pipeline.final import test_winner
+from raysearch.pipeline.final import run_due_test
 from raysearch.pipeline.request import Ending
 from raysearch.report.clips.shown import evidence_folder
 from raysearch.report.progress import ProgressBars, no_progress
@@ -131,7 +131,7 @@ def finish_study(
         drop_losers(ranking, context, records)
     announce_best(winner, confidence, notes, context)
     if ending.final and ending.is_finished:
-        test_winner(winner, detector, context, data, ending, bars)
+        run_due_test(winner, detector, context, data, ending, bars)
     elif ending.final:
         logger.info(
             "no final test yet, as the search is not finished; `raysearch final %s` runs it now",

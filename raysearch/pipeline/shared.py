@@ -21,7 +21,7 @@ from raysearch.pipeline.final import next_opening
 from raysearch.pipeline.finish import announce_best, drop_losers, no_result
 from raysearch.pipeline.prepare import study_lock
 from raysearch.pipeline.request import Request
-from raysearch.pipeline.shared_final import test_machines, train_test_machines
+from raysearch.pipeline.shared_final import run_shared_test, train_test_machines
 from raysearch.pipeline.shared_prepare import create_shared, prepare_shared
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.report.trials_file import TrialsFile
@@ -87,7 +87,7 @@ def run_shared(
                     )
         if opening is not None and machines:
             final = FinalRequest(request.command, opening)
-            test_machines(winner, machines, context, final, bars)
+            run_shared_test(winner, machines, context, final, bars)
         _draw(folder, request)
         logger.info("everything is in %s/", folder)
 

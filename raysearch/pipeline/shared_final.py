@@ -171,7 +171,7 @@ def _begin(machine: TrainedMachine) -> None:
         study.propose(proposal)
 
 
-def test_machines(
+def run_shared_test(
     winner: Winner,
     machines: Sequence[TrainedMachine],
     context: StudyContext,
