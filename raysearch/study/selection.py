@@ -35,9 +35,20 @@ def unselected_score(candidates: Sequence[Candidate]) -> float | None:
 
 
 def _judged(candidates: Sequence[Candidate], identity: str) -> tuple[float, float]:
-    """Return AUC and pAUC of an ID with the configuration that the other IDs choose."""
-    chosen = max(candidates, key=lambda candidate: _score_without(candidate, identity))
-    rows = [training.row for training in chosen.trainings[1:] or chosen.trainings]
+    """Return AUC and pAUC of an ID with the configuration that the other IDs choose.
+
+    Where several are best alike, as many are perfect on an easy ID, their mean counts: the order of
+    the trials must not decide.
+    """
+    scores = [_score_without(candidate, identity) for candidate in candidates]
+    best = max(scores)
+    chosen = [c for c, score in zip(candidates, scores, strict=True) if score == best]
+    areas = [_unselected_areas(candidate, identity) for candidate in chosen]
+    return fmean(auc for auc, _ in areas), fmean(pauc for _, pauc in areas)
+
+
+def _unselected_areas(candidate: Candidate, identity: str) -> tuple[float, float]:
+    rows = [training.row for training in candidate.trainings[1:] or candidate.trainings]
     return fmean(row.auc[identity] for row in rows), fmean(row.pauc[identity] for row in rows)
 
 

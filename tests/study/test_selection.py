@@ -35,6 +35,15 @@ def test_seeds_that_did_not_choose_score_where_there_are_some() -> None:
     assert unselected_score([lucky, candidate(1, {"0": 0.5, "1": 0.5})]) == pytest.approx(0.7)
 
 
+def test_configurations_that_are_best_alike_count_by_their_mean() -> None:
+    alike = [candidate(n, {"0": 1.0, "1": auc}) for n, auc in enumerate((0.5, 0.7))]
+    worse = candidate(2, {"0": 0.6, "1": 0.6})
+    # ID 1 chooses the second, which has 1.0 on ID 0; ID 0 cannot choose between the first two.
+    estimate = unselected_score([*alike, worse])
+    assert estimate == pytest.approx(2 / (1 / 1.0 + 1 / 0.6))
+    assert unselected_score([worse, *reversed(alike)]) == estimate
+
+
 def test_nothing_is_chosen_from_one_configuration_or_by_one_id() -> None:
     assert unselected_score([]) is None
     assert unselected_score([candidate(0, {"0": 0.9, "1": 0.5})]) is None
