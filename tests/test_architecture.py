@@ -62,6 +62,7 @@ PRIVATE_HOMES = {
 FINAL_TEST = "raysearch/study/final_test.py"
 GUARDS = {
     "read_ground_truth": {FINAL_TEST, "raysearch/data/dataset.py"},
+    "read_ground_truth_domains": {FINAL_TEST},
     # The final test of several machine types: of a shared search.
     "score_test_clips": {FINAL_TEST, "raysearch/study/shared_test.py"},
 }
@@ -279,9 +280,10 @@ def test_a_private_part_of_another_library_is_seen(source: str) -> None:
 
 
 def test_a_look_at_the_test_ids_is_seen() -> None:
-    index = Module("raysearch/data/index.py", "def read_ground_truth(): ...")
+    index = Module("raysearch/data/ground_truth.py", "def read_ground_truth(): ...")
     trial = Module(
-        "raysearch/training/trial.py", "from raysearch.data.index import read_ground_truth as r"
+        "raysearch/training/trial.py",
+        "from raysearch.data.ground_truth import read_ground_truth as r",
     )
     final = Module("raysearch/study/final_test.py", trial.source)
     assert guard_faults([index, trial, final]) == [

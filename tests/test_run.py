@@ -19,7 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from raysearch.data.index import read_ground_truth
+from raysearch.data.ground_truth import read_ground_truth
 from raysearch.scoring.metrics import auc_pauc, harmonic_mean
 from tests.command import (
     ONE_AT_A_TIME,

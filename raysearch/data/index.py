@@ -2,25 +2,17 @@
 
 The layouts are those of DCASE (names of 2020, of 2021, of 2022 and 2023) and the plain layout
 `<machine>/id_<ID>/{normal,abnormal}/*.wav` of MIMII, see `plain`. Only names and modification times
-are read here; `store` opens the audio. `read_ground_truth` reads labels that the names lack.
+are read here; `store` opens the audio. `ground_truth` reads labels that the names lack.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from raysearch.config import id_order
 from raysearch.data.folders import OTHER_SUFFIXES, READ_SUFFIXES, Unread, list_files
-from raysearch.data.labels import (
-    LIST_2020,
-    OTHER_TRUTHS,
-    Label,
-    file_id,
-    read_labels,
-    read_list_2020,
-)
 from raysearch.data.plain import (
     LABELS,
     PLAIN_TEST_SHARE,
@@ -226,53 +218,6 @@ def _parse_dcase(path: Path) -> Clip | None:
         None if label is None else LABELS[label],
         path,
     )
-
-
-def read_ground_truth(
-    folder: AnyPath, machine: str, ids: Iterable[str]
-) -> dict[tuple[str, str], int]:
-    """Read the labels of unlabelled test clips from the ground truth of DCASE, see `labels`.
-
-    Args:
-        folder: folder with `ground_truth_<machine>_section_<ID>_..._test.csv` or with
-            `eval_data_list.csv`, at any depth.
-        machine: machine type.
-        ids: product IDs whose labels are read. No file of another ID is opened; the list of 2020
-            has all IDs in one file, of which the others are dropped.
-
-    Returns:
-        `(product ID, file name) -> label`, 1 = anomalous; empty if there is no file.
-
-    Raises:
-        DataError: a line is no label, or a clip has two labels.
-    """
-    lines: dict[tuple[str, str], Label] = {}
-    chosen = set(ids)
-    for line in _label_lines(folder, machine, chosen):
-        key = product_id(line.id), line.name
-        if key[0] not in chosen:
-            continue
-        other = lines.setdefault(key, line)
-        if other.label != line.label:
-            raise DataError(
-                f"{line.position}: {line.name} has the label {line.label}, but {other.label} in "
-                f"{other.position}; remove the wrong one, or name the folder of the right one with "
-                "--ground-truth"
-            )
-    return {key: line.label for key, line in lines.items()}
-
-
-def _label_lines(folder: AnyPath, machine: str, ids: Collection[str]) -> Iterator[Label]:
-    """Yield the lines of all files of ground truth that may be of these product IDs."""
-    tables = [file for file in list_files(folder).files if file.suffix == ".csv"]
-    for file in sorted(tables, key=lambda file: file.parts):
-        if not OTHER_TRUTHS.isdisjoint((folder.name, *file.parts[:-1])):
-            continue
-        identity = file_id(file.name, machine)
-        if identity is not None and product_id(identity) in ids:
-            yield from read_labels(folder / str(file), identity)
-        elif file.name == LIST_2020 and ids:
-            yield from read_list_2020(folder / str(file), machine)
 
 
 def _sort_clips(clips: list[Clip]) -> tuple[Clip, ...]:

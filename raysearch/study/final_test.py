@@ -10,7 +10,8 @@ import numpy as np
 from upath import UPath
 
 from raysearch.config import id_order
-from raysearch.data.index import Clip, read_ground_truth, read_index
+from raysearch.data.ground_truth import read_ground_truth, read_ground_truth_domains
+from raysearch.data.index import Clip, read_index
 from raysearch.data.source import Source
 from raysearch.detector import Detector
 from raysearch.errors import DataError
@@ -113,7 +114,15 @@ def score_test_clips(
     Raises:
         DataError: more than 1 % of the clips are defective, and defects are not allowed.
     """
-    labels = read_ground_truth(source.ground_truth or source.root, source.machine, test_ids)
+    truth = source.ground_truth or source.root
+    labels = read_ground_truth(truth, source.machine, test_ids)
+    domains = read_ground_truth_domains(truth, source.machine, test_ids)
+    clips = [
+        replace(clip, domain=domains.get((clip.id, clip.name), clip.domain))
+        if clip.domain == "unknown"
+        else clip
+        for clip in clips
+    ]
     values, errors = _score(clips, detector, source.allow_defects, on_clips)
     scores = _final_scores(clips, values, errors, detector, labels)
     return scores, _remarks(errors, len(clips))

@@ -24,22 +24,28 @@ HEAD = """\
 
 
 def write_scores(folder: UPath, machine: str, scores: Sequence[FinalScore]) -> None:
-    """Write a pair of files for each product ID and domain.
+    """Write a pair of files for each product ID, and for each domain that the names of clips tell.
+
+    In 2021 clips are named and submitted by domain. From 2022 on their names do not tell the
+    domain, even where ground truth does, and a product ID has one pair of files.
 
     Args:
         folder: of the submission.
         machine: machine type.
         scores: of the test clips.
     """
-    for identity, domain in sorted({(score.id, score.domain) for score in scores}):
+    for identity, kind in sorted({(score.id, _kind(score)) for score in scores}):
         section = f"{int(identity):02d}" if identity.isdecimal() else identity
-        part = [score for score in scores if (score.id, score.domain) == (identity, domain)]
-        kind = "test" if domain == "unknown" else f"{domain}_test"
+        part = [score for score in scores if (score.id, _kind(score)) == (identity, kind)]
         stem = f"{machine}_section_{section}_{kind}.csv"
         values = "".join(f"{each.clip},{each.score!r}\n" for each in part)
         decisions = "".join(f"{each.clip},{each.decision}\n" for each in part)
         write_text(folder / f"anomaly_score_{stem}", values)
         write_text(folder / f"decision_result_{stem}", decisions)
+
+
+def _kind(score: FinalScore) -> str:
+    return f"{score.domain}_test" if f"_{score.domain}_" in score.clip else "test"
 
 
 def write_meta(

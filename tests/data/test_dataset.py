@@ -17,7 +17,8 @@ from upath import UPath
 from raysearch.config import Options
 from raysearch.data.dataset import TrialData, open_data, parse_ids, search_index
 from raysearch.data.decode import decode
-from raysearch.data.index import read_ground_truth, read_index
+from raysearch.data.ground_truth import read_ground_truth
+from raysearch.data.index import read_index
 from raysearch.data.source import Source, make_source
 from raysearch.errors import DataError, UserError
 from raysearch.storage import AnyPath, to_path

@@ -14,7 +14,7 @@ import pytest
 import torch
 from upath import UPath
 
-from raysearch.data.index import read_ground_truth
+from raysearch.data.ground_truth import read_ground_truth
 from raysearch.data.source import Source
 from raysearch.detector import Detector
 from raysearch.errors import DataError, UserError
@@ -350,6 +350,46 @@ def test_the_domain_of_test_clips_may_differ_from_that_of_training(
     run(detector, target, tmp_path / "target", ("3",))
     path = tmp_path / "target/final_scores.csv"
     assert {line[2] for line in rows(path)[1:]} == {"target"}
+
+
+def hide_domains(root: Path) -> None:
+    """Name the evaluation clips and their ground truth as in 2022, where no name has a domain."""
+    shift(root)
+    folder = root / "eval_data/valve/test"
+    folder.mkdir()
+    truth = root / "eval_data/ground_truth"
+    data, domains = truth / "ground_truth_data", truth / "ground_truth_domain"
+    for each in (data, domains):
+        each.mkdir()
+    for identity in TEST_IDS:
+        labels, origins = [], []
+        for number, domain in enumerate(("source", "target")):
+            path = truth / f"ground_truth_valve_section_0{identity}_{domain}_test.csv"
+            for name, label in rows(path):
+                new = name.replace(f"_{domain}_test_", f"_{number}")
+                os.rename(root / f"eval_data/valve/{domain}_test" / name, folder / new)
+                labels.append(f"{new},{label}\n")
+                origins.append(f"{new},{number}\n")
+            path.unlink()
+        file = f"ground_truth_valve_section_0{identity}_test.csv"
+        (data / file).write_text("".join(labels))
+        (domains / file).write_text("".join(origins))
+
+
+def test_domains_of_ground_truth_give_the_official_scores(
+    root: Path, tmp_path: Path, detector: Detector
+) -> None:
+    hide_domains(root)
+    result = run(detector, source(root, domain="both"), tmp_path / "run")
+    domains = [line[2] for line in rows(tmp_path / "run/final_scores.csv")[1:]]
+    assert (domains.count("source"), domains.count("target")) == (36, 36)
+    assert result.official is not None
+    for row in result.official.ids:
+        assert row.source_auc == row.target_auc == row.smix_auc is not None
+    # An evaluator of 2022 and later reads one file of a product ID.
+    for path in (tmp_path / "run/submission").glob("*.csv"):
+        assert path.name.endswith(("_03_test.csv", "_04_test.csv", "_05_test.csv"))
+        assert len(rows(path)) == 24
 
 
 def test_normal_clips_alone_in_a_domain_have_a_note_in_place_of_a_figure(

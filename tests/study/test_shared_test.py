@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from upath import UPath
 
-from raysearch.data.index import read_ground_truth
+from raysearch.data.ground_truth import read_ground_truth
 from raysearch.data.source import Source
 from raysearch.errors import DataError
 from raysearch.scoring.metrics import auc_pauc, harmonic_mean
