@@ -148,6 +148,13 @@ def format_time(timestamp: str) -> str:
     return timestamp.replace("T", " ").replace("+00:00", " UTC")
 
 
+def name_ids(ids: Sequence[str]) -> str:
+    """Return `ID 3`, or `IDs 3, 4 and 5`."""
+    if len(ids) == 1:
+        return f"ID {ids[0]}"
+    return f"IDs {', '.join(ids[:-1])} and {ids[-1]}"
+
+
 def format_score(winner: Winner, confidence: Confidence) -> str:
     """Format the winner's score with its spread over seeds, its interval and its optimism."""
     text = validation_score(winner.score)

@@ -11,7 +11,7 @@ from raysearch.config import id_order
 from raysearch.report.html.official import official_table, threshold_table
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, draw
 from raysearch.report.html.style import ANOMALOUS, INK, MUTED, NORMAL, SOFT, figure, hue
-from raysearch.report.wording import score
+from raysearch.report.wording import name_ids, score
 from raysearch.scoring.metrics import harmonic_mean, roc
 from raysearch.study.confidence import final_intervals, no_final_interval
 from raysearch.study.official import judge_domains
@@ -29,13 +29,13 @@ def final_section(results: Results) -> Section:
 
 
 def _lead(results: Results) -> str:
-    ids = ", ".join(results.space.test_keys)
+    ids = results.space.test_keys
     if not ids:
         return "The space file names no test IDs, so the detector meets no recordings of a test."
     return (
-        f"The frozen configuration against test IDs {ids}: the figures to quote. The validation "
-        "score of the best of many configurations is optimistic, these are not, as long as the "
-        "test IDs are opened once."
+        f"The frozen configuration against test {name_ids(ids)}: the figures to quote. The "
+        "validation score of the best of many configurations is optimistic, these are not, as long "
+        "as the test IDs are opened once."
         + (f" Note: {results.final_note}." if results.final_note else "")
     )
 
@@ -123,7 +123,7 @@ def _table(results: Results, by_id: dict[str, list[FinalScore]]) -> Table:
         f"The harmonic mean of all AUCs and pAUCs is {results.final_score:.4f}"
         f"{_interval(results)}. pAUC counts false-"
         "positive rates up to 0.1 and is scaled so that 0.5 is chance. Found anomalies and false "
-        "alarms are at the threshold, which healthy training clips alone set.",
+        "alarms are at the threshold, a quantile of the scores of healthy training clips.",
         numbers=frozenset(range(1, 6)),
         strong=frozenset({len(final.ids)}),
     )

@@ -6,7 +6,14 @@ import plotly.graph_objects as go
 
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, Tile, draw
 from raysearch.report.html.style import ACCENT, INK, MUTED, figure
-from raysearch.report.wording import count, format_inlier, format_score, format_value, settings
+from raysearch.report.wording import (
+    count,
+    format_inlier,
+    format_score,
+    format_value,
+    name_ids,
+    settings,
+)
 from raysearch.study.confidence import Confidence
 from raysearch.study.ranking import Candidate, Ranking
 from raysearch.study.records import State
@@ -49,10 +56,9 @@ def lead(results: Results) -> str:
             f"It is {ahead} ahead of the second, {settings(second)}{_lead_interval(results)}."
         )
     if results.final_score is not None:
-        ids = _join_names(list(results.final.areas))
         limits = f" ({results.final_note})" if results.final_note else ""
         sentences.append(
-            f"On test IDs {ids}, which the search never saw, it reaches "
+            f"On test {name_ids([*results.final.areas])}, which the search never saw, it reaches "
             f"{results.final_score:.4f}{limits}{_final_reference(results)}."
         )
     return " ".join(sentences)
@@ -277,7 +283,3 @@ def _table(leaders: list[Candidate]) -> Table:
         numbers=frozenset({1, 2, 3, 4} | {len(names) + column for column in (6, 7, 8, 9)}),
         strong=frozenset({0}),
     )
-
-
-def _join_names(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
