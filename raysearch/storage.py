@@ -4,6 +4,7 @@
 writes files atomically on every kind of storage.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from filelock import FileLock
 from upath import UPath
 
 from raysearch.errors import UserError, one_line
@@ -29,6 +29,10 @@ _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, away from AWS, AWS_ENDPOINT_URL",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
 }
+_NO_LINKS = frozenset(
+    {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK}
+)
+"""Errors of a file system without hard links, as exFAT and some of FUSE and SMB."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SECRET = re.compile(r"(\w+://)[^/\s@]+:[^/\s@]+@")
 
@@ -166,6 +170,15 @@ def read_texts(paths: Sequence[AnyPath]) -> list[str]:
     return [contents[path.path].decode() for path in remote]
 
 
+def read_bytes(path: AnyPath) -> bytes:
+    """Read a file that another process may replace meanwhile."""
+    if isinstance(path, Path):
+        return path.read_bytes()
+    # At once: a file that is opened and then read must not change between the two.
+    content: bytes = path.fs.cat_file(path.path)
+    return content
+
+
 def read_part(path: AnyPath, start: int, size: int) -> bytes:
     """Read some bytes of a file, fewer at its end."""
     if isinstance(path, Path):
@@ -204,7 +217,7 @@ def create_once(path: AnyPath, content: bytes) -> bool:
         partial = _partial(path)
         try:
             _write_through(partial, content)
-            os.link(partial, path)
+            _publish(partial, path)
         except FileExistsError:
             return False
         finally:
@@ -215,6 +228,22 @@ def create_once(path: AnyPath, content: bytes) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def _publish(partial: Path, path: Path) -> None:
+    """Rename a written file, unless its name is taken.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    try:
+        os.link(partial, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # The name is taken first, so that of concurrent processes one goes on.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(partial, path)
 
 
 def append_line(path: AnyPath, line: str) -> None:
@@ -237,25 +266,6 @@ def remove_tree(folder: AnyPath) -> None:
             shutil.rmtree(folder)
         else:
             folder.fs.rm(folder.path, recursive=True)
-
-
-def lock(path: AnyPath, timeout: float = -1) -> FileLock:
-    """Return a lock on a file or folder.
-
-    The lock file of a local path lies beside it, so the lock holds on every host that shares the
-    path. An object store has no locks: its lock file is in this host's cache, which other hosts
-    do not see.
-
-    Args:
-        path: file or folder to lock; it need not exist.
-        timeout: seconds to wait for the lock; negative waits for ever.
-    """
-    if isinstance(path, Path):
-        file = path.with_name(f".{path.name}.lock")
-    else:
-        file = cache_path("locks", path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(file, timeout=timeout)
 
 
 def cache_path(kind: str, path: UPath) -> Path:

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from upath import UPath
 
-from raysearch import storage
+from raysearch.locking import lock
 from raysearch.scoring.metrics import machine_score
 from raysearch.storage import to_path
 from raysearch.study.bundle import load_detector
@@ -212,7 +212,7 @@ def test_weights_may_be_chosen_on_the_validation_ids(run: Run) -> None:
 
 
 def test_a_member_that_is_searched_meanwhile_is_waited_for(run: Run) -> None:
-    with storage.lock(to_path(run.member("proposed")), timeout=1):
+    with lock(to_path(run.member("proposed")), timeout=1):
         ended = raysearch("ensemble", "runs/proposed-valve", "runs/baseline-valve", folder=run.home)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "another raysearch is running runs/proposed-valve" in ended.err

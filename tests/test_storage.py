@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from filelock import Timeout
 from upath import UPath
 
 from raysearch import storage
 from raysearch.errors import UserError
 from tests.s3 import BUCKET, S3
+from tests.syscalls import NO_LINKS, run_without
 
 
 def test_a_file_is_written_and_replaced(folder: UPath) -> None:
@@ -135,31 +135,16 @@ def test_a_writable_folder_is_left_as_it_was(folder: UPath) -> None:
     assert storage.children(folder) == []
 
 
-def test_a_lock_is_held_by_one(folder: UPath, tmp_path: Path) -> None:
-    first, second = storage.lock(folder, timeout=0), storage.lock(folder, timeout=0)
-    other = storage.lock(folder.with_name("other"), timeout=0)
-    with first:
-        with pytest.raises(Timeout):
-            second.acquire()
-        with other:
-            pass
-    with second:
-        pass
-    assert not folder.exists()
-
-
-def test_a_lock_of_a_local_path_lies_beside_it(tmp_path: Path) -> None:
-    with storage.lock(storage.to_path(tmp_path / "runs" / "valve")) as lock:
-        assert Path(lock.lock_file) == tmp_path / "runs" / ".valve.lock"
-
-
-def test_a_lock_of_an_object_store_lies_in_the_cache(
-    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
-    with storage.lock(storage.to_path(f"s3://{BUCKET}/runs/valve")) as lock:
-        assert Path(lock.lock_file).parent == tmp_path / "cache" / "locks"
-    assert storage.children(storage.to_path(f"s3://{BUCKET}/runs")) == []
+def test_a_file_is_created_once_without_hard_links(tmp_path: Path) -> None:
+    code = (
+        "import sys; from raysearch.storage import create_once, to_path;"
+        "path = to_path(sys.argv[1]) / 'x';"
+        "print(create_once(path, b'first'), create_once(path, b'second'))"
+    )
+    result = run_without(NO_LINKS, code, str(tmp_path))
+    assert result.stdout.split() == ["True", "False"], result.stderr
+    assert (tmp_path / "x").read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_a_local_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:

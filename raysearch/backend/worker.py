@@ -17,7 +17,8 @@ from raysearch.config import Options
 from raysearch.data.dataset import TrialData, open_data
 from raysearch.data.source import Source
 from raysearch.errors import DataError, TrialError, UserError, describe
-from raysearch.storage import lock, write_text
+from raysearch.locking import lock
+from raysearch.storage import write_text
 from raysearch.study.context import StudyContext, failed_record
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State

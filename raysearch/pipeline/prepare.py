@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import Timeout
 from upath import UPath
 
 from raysearch import storage
@@ -16,6 +15,7 @@ from raysearch.data.index import Index
 from raysearch.data.plain import PLAIN_RULE
 from raysearch.data.source import Source
 from raysearch.errors import DataError, UserError
+from raysearch.locking import BusyError, lock
 from raysearch.model.names import is_written
 from raysearch.pipeline.earlier_study import (
     check_same_recordings,
@@ -60,27 +60,21 @@ class Prepared:
 
 @contextmanager
 def study_lock(folder: UPath) -> Iterator[None]:
-    """Lock a study against a second process; on an object store only on this host.
+    """Lock a study against a second process.
 
     Raises:
         UserError: another process runs the study, or its folder cannot be written.
     """
     storage.check_name(folder)
     storage.check_writable(folder.parent)
-    # A process that only checks whether the study is running holds the lock for a moment.
-    lock = storage.lock(folder, timeout=1)
     try:
-        lock.acquire()
-    except Timeout as error:
+        # A process that only checks whether the study is running holds the lock for a moment.
+        with lock(folder, timeout=1):
+            yield
+    except BusyError as error:
         raise UserError(
             f"another raysearch is running {folder}; wait for it or choose another --name"
         ) from error
-    try:
-        yield
-    finally:
-        if not folder.exists():  # The run was refused: leave no file, not even the lock.
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 def check_recordings(source: Source, space: Space) -> Index:

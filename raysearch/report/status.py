@@ -4,16 +4,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
-from filelock import Timeout
 from rich.console import Console
 from upath import UPath
 
-from raysearch import storage
 from raysearch.data.source import make_source
 from raysearch.errors import UserError
+from raysearch.locking import is_locked
 from raysearch.report.live_table import Running, render_search
 from raysearch.report.trials_file import trial_rows
 from raysearch.report.wording import best_result, count, origin, settings, validation_score
@@ -98,20 +96,9 @@ def read_status(folder: UPath) -> Status:
 
 
 def _state(folder: UPath, queue: TrialQueue) -> State:
-    if _is_locked(folder):
+    if is_locked(folder):
         return "running"
     return "finished" if queue.is_finished and (folder / "frozen.json").is_file() else "stopped"
-
-
-def _is_locked(folder: UPath) -> bool:
-    lock = storage.lock(folder, timeout=0)
-    if not Path(lock.lock_file).exists():
-        return False
-    try:
-        with lock:
-            return False
-    except Timeout:
-        return True
 
 
 def _queue(study: StudyFolder, manifest: Manifest) -> TrialQueue:

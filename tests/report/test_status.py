@@ -11,6 +11,7 @@ from upath import UPath
 
 from raysearch import storage
 from raysearch.errors import UserError
+from raysearch.locking import lock
 from raysearch.report.status import read_status, read_statuses, show, status_json
 from raysearch.report.trials_file import TrialsFile
 from raysearch.scoring.spec import InlierSpec
@@ -77,7 +78,7 @@ def test_ended_trials_are_told_as_the_table_has_them(queue: TrialQueue) -> None:
 
 
 def test_a_study_is_running_while_its_lock_is_held(queue: TrialQueue) -> None:
-    with storage.lock(queue.study.path):
+    with lock(queue.study.path):
         assert read_status(queue.study.path).state == "running"
     assert read_status(queue.study.path).state == "stopped"
 
@@ -131,7 +132,7 @@ def test_it_is_shown_as_the_live_view_has_it(queue: TrialQueue) -> None:
     assert head == "valve   0 running, 1 finished, 0 pruned, 1 failed of 5"
     assert re.fullmatch(r"stopped, begun 2026-11-2\d \d\d:\d\d, 0.01 device hours", times)
     assert best.startswith("best so far  0.9000  trial 0: lr ")
-    with storage.lock(queue.study.path):
+    with lock(queue.study.path):
         lines = shown(queue)
     assert lines[0].startswith("valve   2 running")
     assert [line.split()[0] for line in lines[2:5]] == ["trial", "2", "3"]
