@@ -14,7 +14,6 @@ from tests.source import REPOSITORY, Module, functions, imports, read
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("storage",),
-    ("locking",),
     ("config",),
     ("data", "model", "scoring"),
     ("methods",),

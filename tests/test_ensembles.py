@@ -10,11 +10,11 @@ import pytest
 import soundfile
 from upath import UPath
 
-from raysearch.locking import lock
 from raysearch.scoring.metrics import machine_score
 from raysearch.storage import to_path
 from raysearch.study.bundle import load_detector
 from raysearch.study.ensemble import Ensemble
+from raysearch.study.locking import lock
 from raysearch.study.space_files import load_space
 from tests.command import (
     Ended,

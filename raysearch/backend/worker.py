@@ -17,10 +17,10 @@ from raysearch.config import Options
 from raysearch.data.dataset import TrialData, open_data
 from raysearch.data.source import Source
 from raysearch.errors import DataError, TrialError, UserError, describe
-from raysearch.locking import lock
 from raysearch.storage import write_text
 from raysearch.study.context import StudyContext, failed_record
 from raysearch.study.folder import StudyFolder
+from raysearch.study.locking import lock
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.reference import read_reference, write_reference
 from raysearch.training.combined import combine_results, combine_rows

@@ -15,7 +15,6 @@ from raysearch.data.index import Index
 from raysearch.data.plain import PLAIN_RULE
 from raysearch.data.source import Source
 from raysearch.errors import DataError, UserError
-from raysearch.locking import BusyError, lock
 from raysearch.model.names import is_written
 from raysearch.pipeline.earlier_study import (
     check_same_recordings,
@@ -25,6 +24,7 @@ from raysearch.pipeline.earlier_study import (
 from raysearch.pipeline.plan import PlannedStudy
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.study.context import StudyContext
+from raysearch.study.locking import BusyError, lock
 from raysearch.study.machines import machine_keys
 from raysearch.study.manifest import ClipCounts, Manifest, TestClips, library_versions
 from raysearch.study.space import Space

@@ -11,7 +11,6 @@ from upath import UPath
 
 from raysearch.data.source import make_source
 from raysearch.errors import UserError
-from raysearch.locking import is_locked
 from raysearch.report.live_table import Running, render_search
 from raysearch.report.trials_file import trial_rows
 from raysearch.report.wording import best_result, count, origin, settings, validation_score
@@ -19,6 +18,7 @@ from raysearch.search.trial_queue import TrialQueue, read_queue
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder, studies_at
 from raysearch.study.ledger import read_ledger
+from raysearch.study.locking import is_locked
 from raysearch.study.manifest import Manifest
 from raysearch.study.records import Proposal, Record
 from raysearch.study.reference import NAME, reference_score

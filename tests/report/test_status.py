@@ -11,11 +11,11 @@ from upath import UPath
 
 from raysearch import storage
 from raysearch.errors import UserError
-from raysearch.locking import lock
 from raysearch.report.status import read_status, read_statuses, show, status_json
 from raysearch.report.trials_file import TrialsFile
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.trial_queue import TrialQueue
+from raysearch.study.locking import lock
 from raysearch.study.winner import Winner, freeze_winner
 from raysearch.training.configuration import Configuration
 from tests.command import contents, table

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from raysearch import locking, storage
-from raysearch.locking import BusyError, Lease, is_locked, lease_file, lock
+from raysearch import storage
+from raysearch.study import locking
+from raysearch.study.locking import BusyError, Lease, is_locked, lease_file, lock
 from tests.s3 import BUCKET, S3
 from tests.syscalls import NO_LINKS, NO_LOCKS, run_without
 
@@ -107,7 +108,8 @@ def test_a_garbled_lease_ends_by_itself(s3_folder: UPath, quick: None) -> None:
 
 HOLDER = """
 import sys, time
-from raysearch import locking, storage
+from raysearch import storage
+from raysearch.study import locking
 locking.BEAT, locking.PATIENCE = 0.1, 1.0
 try:
     with locking.lock(storage.to_path(sys.argv[1])):
@@ -133,7 +135,7 @@ def test_a_process_that_was_silent_for_too_long_stops(s3_folder: UPath, quick: N
 
 def test_a_file_system_without_locks_has_a_lease(tmp_path: Path) -> None:
     code = (
-        "import sys; from raysearch.locking import is_locked, lock;"
+        "import sys; from raysearch.study.locking import is_locked, lock;"
         "from raysearch.storage import children, to_path;"
         "path = to_path(sys.argv[1]) / 'valve'\n"
         "with lock(path, timeout=1):\n"
