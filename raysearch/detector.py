@@ -80,7 +80,11 @@ class Detector(ABC):
 
     @abstractmethod
     def embed(self, wave: Int16, identity: str) -> Embeddings:
-        """Compute the embeddings (S, D) of a clip's segments from its samples (L,).
+        """Compute the embeddings (S, D) of a clip's segments from its samples (L,)."""
+
+    @abstractmethod
+    def score_ids(self, wave: Int16, ids: Sequence[str]) -> dict[str, float]:
+        """Return the anomaly score of a clip (L,) by each of some product IDs.
 
         One clip at a time, so that a score never depends on other clips of a batch.
         """
@@ -92,10 +96,6 @@ class Detector(ABC):
     @abstractmethod
     def score_clips(self, embeddings: ClipEmbeddings, identity: str) -> NDArray[np.float64]:
         """Return the anomaly scores (C,) of clips, higher = more anomalous."""
-
-    def score_embeddings(self, embeddings: Embeddings, identity: str) -> float:
-        """Return the anomaly score, higher = more anomalous, of a clip's (S, D) embeddings."""
-        return float(self.score_clips(ClipEmbeddings.join([embeddings]), identity)[0])
 
     @abstractmethod
     def score_segments(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
@@ -177,13 +177,13 @@ class Detector(ABC):
         ]
 
     def _score(self, source: Source, identity: str, wave: Int16) -> Score:
-        if identity == ANY and ANY not in self.thresholds:
-            scores = [self._score(source, each, wave) for each in self.ids]
-            compared = [score.standardise(self.normal) for score in scores]
-            return min(compared, key=lambda score: score.score)
-        value = self.score_embeddings(self.embed(wave, identity), identity)
-        threshold = self.thresholds[identity]
-        return Score(name_of(source), identity, value, threshold, value > threshold)
+        is_any = identity == ANY and ANY not in self.thresholds
+        ids = self.ids if is_any else [identity]
+        values, limits = self.score_ids(wave, ids), self.thresholds
+        name = name_of(source)
+        scores = [Score(name, i, values[i], limits[i], values[i] > limits[i]) for i in ids]
+        compared = [score.standardise(self.normal) for score in scores] if is_any else scores
+        return min(compared, key=lambda score: score.score)
 
     def _read(self, source: Source, rate: int | None, *, any_rate: bool) -> Int16:
         """Return the samples (L,) of a recording at the rate of the options."""
@@ -202,7 +202,7 @@ class Detector(ABC):
         Raises:
             DataError: the file cannot be used.
         """
-        score = self.score_embeddings(self.embed(self.decode(path), identity), identity)
+        score = self.score_ids(self.decode(path), [identity])[identity]
         return score, score > self.thresholds[identity]
 
     def decode(self, path: AnyPath) -> Int16:
@@ -274,6 +274,17 @@ class EncoderDetector(Detector):
     def embed(self, wave: Int16, identity: str) -> Embeddings:
         """Compute the embeddings (S, D) of a clip's segments from its samples (L,)."""
         return self.embedder.clip(wave, self.mean, self.std, identity)
+
+    def score_ids(self, wave: Int16, ids: Sequence[str]) -> dict[str, float]:
+        """Return the anomaly score of a clip (L,) by each of some product IDs.
+
+        The clip is embedded once by each network: most encoders have one for all IDs.
+        """
+        scores: dict[str, float] = {}
+        for group in self.embedder.by_network(ids):
+            embeddings = ClipEmbeddings.join([self.embed(wave, group[0])])
+            scores |= {i: float(self.score_clips(embeddings, i)[0]) for i in group}
+        return scores
 
     def embed_clips(self, part: Part, clips: Sequence[int]) -> ClipEmbeddings:
         """Compute the embeddings of some clips of a store, in the order of `clips`."""

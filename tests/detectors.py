@@ -1,11 +1,15 @@
 """A detector that was never trained: its scores mean nothing, but they are scores."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
 from raysearch.config import Options
 from raysearch.detector import EncoderDetector
 from raysearch.methods.lookup import find_method
+from raysearch.model.encoder import Encoder
 from raysearch.scoring.inlier import InlierSpec, fit
 from raysearch.training.network import new_encoder
 from tests.tiny import TINY
@@ -35,3 +39,20 @@ def make_detector(
     return EncoderDetector(
         "valve", settings, 3.5, 1234.5, thresholds, InlierSpec(inlier, p), encoder, models
     )
+
+
+@contextmanager
+def count_embedded(networks: Sequence[Encoder]) -> Iterator[list[int]]:
+    """Count how often each network embeds a block of segments."""
+    counts = [0] * len(networks)
+
+    def count(position: int) -> None:
+        counts[position] += 1
+
+    hooks = [
+        next(network.children()).register_forward_hook(lambda *_, k=k: count(k))
+        for k, network in enumerate(networks)
+    ]
+    yield counts
+    for hook in hooks:
+        hook.remove()

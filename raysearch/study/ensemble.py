@@ -28,6 +28,11 @@ class Member:
     weight: float
     normal: Mapping[str, tuple[float, float]]
 
+    def score_ids(self, wave: Int16, ids: Sequence[str]) -> dict[str, float]:
+        """Return the standardised score of a clip (L,) by each of some product IDs."""
+        scores = self.detector.score_ids(wave, ids)
+        return {i: (scores[i] - self.normal[i][0]) / self.normal[i][1] for i in ids}
+
     def score_clips(self, embeddings: ClipEmbeddings, identity: str) -> NDArray[np.float64]:
         """Return standardised scores (C,) from the detector's embeddings of clips."""
         mean, std = self.normal[identity]
@@ -61,6 +66,12 @@ class Ensemble(Detector):
             for member, clip in zip(self.members, clips, strict=True)
         ]
         return np.concatenate(scores)[None]
+
+    def score_ids(self, wave: Int16, ids: Sequence[str]) -> dict[str, float]:
+        """Return the anomaly score of a clip (L,) by each of some product IDs."""
+        by_member = [member.score_ids(wave, ids) for member in self.members]
+        rows = {i: np.array([[scores[i] for scores in by_member]]) for i in ids}
+        return {i: float(self.score_clips(ClipEmbeddings.join([rows[i]]), i)[0]) for i in ids}
 
     def embed_clips(self, part: Part, clips: Sequence[int]) -> ClipEmbeddings:
         """Compute the standardised scores of some clips of a store: one row (M,) a clip.

@@ -146,6 +146,13 @@ class Embedder:
             batch = self.segments(np.concatenate(waves), product)
             yield from np.split(batch, np.cumsum([len(wave) for wave in waves])[:-1])
 
+    def by_network(self, ids: Sequence[str]) -> list[list[str]]:
+        """Group product IDs by the network that embeds their clips."""
+        groups: dict[int, list[str]] = {}
+        for identity in ids:
+            groups.setdefault(self._product(identity), []).append(identity)
+        return list(groups.values())
+
     def _product(self, identity: str) -> int:
         """Return the number of the network of a product ID; 0 for an ID that has none."""
         if not self.encoder.is_per_product or identity not in self.ids:

@@ -20,7 +20,7 @@ from raysearch.errors import DataError, UserError
 from raysearch.scoring.inlier import INLIERS, InlierModel
 from raysearch.scoring.metrics import Floats
 from raysearch.study.bundle import load_detector, save_detector
-from tests.detectors import IDS, make_detector
+from tests.detectors import IDS, count_embedded, make_detector
 
 RATE = 16000
 
@@ -242,7 +242,7 @@ def test_any_is_the_id_by_which_a_recording_is_the_least_anomalous(files: list[P
     detector = replace(base, normal=normal)
     standardised = np.array([(np.array(scores[i]) - normal[i][0]) / normal[i][1] for i in IDS])
     results = detector.score(files, id="any")
-    np.testing.assert_allclose([s.score for s in results], standardised.min(axis=0), rtol=1e-12)
+    assert [s.score for s in results] == standardised.min(axis=0).tolist()
     assert [s.id for s in results] == [IDS[k] for k in standardised.argmin(axis=0)]
     for result, path in zip(results, files, strict=True):
         [alone] = base.score(path, id=result.id)
@@ -252,6 +252,20 @@ def test_any_is_the_id_by_which_a_recording_is_the_least_anomalous(files: list[P
     # An ID whose scores are higher by a constant is no less likely for it.
     shifted = {i: (mean - 1000 * (i == "3"), std) for i, (mean, std) in normal.items()}
     assert "3" not in {s.id for s in replace(base, normal=shifted).score(files, id="any")}
+
+
+def test_any_embeds_a_recording_once_by_each_network(files: list[Path]) -> None:
+    for method, expected in (("proposed", [1]), ("ddcsad", [1, 1, 1])):
+        detector = replace(make_detector(method=method), normal=NORMAL)
+        networks = [detector.encoder.of_product(k) for k in range(len(expected))]
+        with count_embedded(networks) as counts:
+            [least] = detector.score(files[0], id="any")
+        assert counts == expected
+        alone = [s for i in IDS for s in detector.score(files[0], id=i)]
+        assert least in [score.standardise(NORMAL) for score in alone]
+        with count_embedded(networks) as counts:
+            detector.score(files[0], id="3")
+        assert sum(counts) == 1
 
 
 def test_any_needs_the_scores_of_normal_clips(files: list[Path]) -> None:

@@ -9,10 +9,11 @@ from upath import UPath
 
 from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
+from raysearch.detector import EncoderDetector
 from raysearch.errors import UserError
 from raysearch.study.bundle import load_detector, save_detector
 from raysearch.study.ensemble import Ensemble, Member
-from tests.detectors import make_detector
+from tests.detectors import count_embedded, make_detector
 from tests.tiny import open_valve
 
 RATE = 16000
@@ -58,6 +59,19 @@ def test_the_score_is_the_weighted_average(ensemble: Ensemble, identity: str) ->
         expected += WEIGHTS[k] * (alone.score - k) / (2 + int(identity))
     assert result.score == pytest.approx(expected, rel=1e-9)
     assert result.anomalous == (result.score > 0.1 * int(identity))
+
+
+def test_any_embeds_a_recording_once_by_each_member(ensemble: Ensemble) -> None:
+    """The least score is that of its ID alone, to the last digit."""
+    detectors = [member.detector for member in ensemble.members]
+    networks = [each.encoder for each in detectors if isinstance(each, EncoderDetector)]
+    with count_embedded(networks) as counts:
+        [least] = ensemble.score(wave(), id="any", rate=RATE)
+    assert counts == [1, 1, 1]
+    alone = [score for i in IDS for score in ensemble.score(wave(), id=i, rate=RATE)]
+    assert least == min(
+        (score.standardise(ensemble.normal) for score in alone), key=lambda score: score.score
+    )
 
 
 def test_clips_of_a_store_have_the_scores_of_single_clips(

@@ -196,8 +196,8 @@ def test_a_method_without_a_training_has_a_threshold_of_all_clips(
             [n for n in part.clips.tolist() if data.target.clips[n].id == identity]
             for part in (train, held_out)
         )
-        (other,) = [detector.embed(data.target.waveform(n), identity) for n in outside]
-        scores = [detector.score_embeddings(other, identity), *left_out(detector, data, fitted)]
+        (other,) = [detector.score_ids(data.target.waveform(n), [identity]) for n in outside]
+        scores = [other[identity], *left_out(detector, data, fitted)]
         assert detector.thresholds[identity] == pytest.approx(
             gamma_threshold(np.array(scores), options.threshold_quantile), rel=1e-2
         )
