@@ -1,31 +1,22 @@
 """A detector scores recordings of one machine type, by an encoder and its inlier models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.config import Options, id_order
 from raysearch.data.batches import Part, segment_starts
-from raysearch.data.decode import Int16
 from raysearch.data.index import parse, product_id
-from raysearch.data.recording import (
-    Recording,
-    Source,
-    check_rate,
-    name_of,
-    read_file,
-    read_samples,
-    sources,
-)
+from raysearch.data.recording import Recording, Source, check_rate, name_of, open_recording, sources
+from raysearch.data.waveform import Waveform
 from raysearch.errors import UserError
 from raysearch.model.encoder import Encoder
-from raysearch.scoring.inlier import InlierModel, InlierSpec
+from raysearch.scoring.inlier import InlierModel, InlierSpec, aggregate, score_blocks
 from raysearch.scoring.score import Normal, NormalScores, Score, Window, check_comparable
 from raysearch.storage import AnyPath
 from raysearch.training.embedding import ClipEmbeddings, Embedder
@@ -33,9 +24,6 @@ from raysearch.training.trial import clip_scores
 
 ANY = "any"
 """Product ID of a recording whose ID is not known."""
-
-Embeddings: TypeAlias = NDArray[Any]
-"""Embeddings of segments, as floats."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +67,8 @@ class Detector(ABC):
         """Number of weights of all networks."""
 
     @abstractmethod
-    def embed(self, wave: Int16, identity: str) -> Embeddings:
-        """Compute the embeddings (S, D) of a clip's segments from its samples (L,)."""
-
-    @abstractmethod
-    def score_ids(self, wave: Int16, ids: Sequence[str]) -> dict[str, float]:
-        """Return the anomaly score of a clip (L,) by each of some product IDs.
+    def score_ids(self, waveform: Waveform, ids: Sequence[str]) -> dict[str, float]:
+        """Return the anomaly score of a clip by each of some product IDs.
 
         One clip at a time, so that a score never depends on other clips of a batch.
         """
@@ -98,8 +82,8 @@ class Detector(ABC):
         """Return the anomaly scores (C,) of clips, higher = more anomalous."""
 
     @abstractmethod
-    def score_segments(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
-        """Return the anomaly scores (S,) of a clip's segments from its embeddings (S, D).
+    def score_segments(self, waveform: Waveform, identity: str) -> Iterator[NDArray[np.float64]]:
+        """Return an iterator of the anomaly scores of a clip's segments, (N,) in each block.
 
         Raises:
             UserError: the detector has none.
@@ -154,6 +138,27 @@ class Detector(ABC):
             A score per segment, by start.
 
         Raises:
+            UserError: as `iter_windows`.
+            DataError: as `iter_windows`.
+        """
+        return list(self.iter_windows(recording, id=id, rate=rate, any_rate=any_rate))
+
+    def iter_windows(
+        self,
+        recording: Recording,
+        *,
+        id: str | None = None,
+        rate: int | None = None,
+        any_rate: bool = False,
+    ) -> Iterator[Window]:
+        """Score the segments of a recording of any length, block by block.
+
+        The arguments are those of `score`, without `any`.
+
+        Returns:
+            An iterator of a score per segment, by start.
+
+        Raises:
             UserError: as for `score`, or an ensemble, which has scores of recordings alone.
             DataError: the recording is unusable or of a lower sampling rate.
         """
@@ -161,40 +166,34 @@ class Detector(ABC):
         identity = self.identity_of(source if isinstance(source, Path) else None, id)
         if identity not in self.thresholds:
             raise UserError(f"segments have no --id any; name one of {', '.join(self.ids)}")
-        wave, options = self._read(source, rate, any_rate=any_rate), self.options
-        scores = self.score_segments(self.embed(wave, identity), identity).tolist()
-        length = max(wave.size, options.segment)
-        starts = segment_starts(length, options.segment, options.segments).tolist()
-        return [
-            Window(
-                name_of(source),
-                identity,
-                start / options.rate,
-                min(start + options.segment, wave.size) / options.rate,
-                value,
-            )
-            for start, value in zip(starts, scores, strict=True)
-        ]
+        waveform, options = self._read(source, rate, any_rate=any_rate), self.options
+        segment, hertz, length = options.segment, options.rate, waveform.length
+        starts = segment_starts(max(length, segment), segment, options.segments).tolist()
+        blocks = self.score_segments(waveform, identity)
+        scores = (score for block in blocks for score in block.tolist())
+        return (
+            Window(name_of(source), identity, s / hertz, min(s + segment, length) / hertz, score)
+            for s, score in zip(starts, scores, strict=True)
+        )
 
-    def _score(self, source: Source, identity: str, wave: Int16) -> Score:
+    def _score(self, source: Source, identity: str, waveform: Waveform) -> Score:
         is_any = identity == ANY and ANY not in self.thresholds
         ids = self.ids if is_any else [identity]
-        values, limits = self.score_ids(wave, ids), self.thresholds
+        values, limits = self.score_ids(waveform, ids), self.thresholds
         name = name_of(source)
         scores = [Score(name, i, values[i], limits[i], values[i] > limits[i]) for i in ids]
         compared = [score.standardise(self.normal) for score in scores] if is_any else scores
         return min(compared, key=lambda score: score.score)
 
-    def _read(self, source: Source, rate: int | None, *, any_rate: bool) -> Int16:
-        """Return the samples (L,) of a recording at the rate of the options."""
-        if isinstance(source, Path):
-            wave = self.decode(source)
-        else:
-            options = self.options
-            wave = read_samples(source, rate, rate=options.rate, channel=options.channel)
+    def _read(
+        self, source: AnyPath | Source, rate: int | None = None, *, any_rate: bool
+    ) -> Waveform:
+        """Return the samples of a recording at the rate of the options."""
+        options = self.options
+        waveform = open_recording(source, rate, rate=options.rate, channel=options.channel)
         if not any_rate:
             check_rate(source, rate, lowest=self.lowest_rate)
-        return wave
+        return waveform
 
     def score_file(self, path: AnyPath, identity: str) -> tuple[float, bool]:
         """Return a recording's anomaly score, and True if it is above the threshold.
@@ -202,16 +201,8 @@ class Detector(ABC):
         Raises:
             DataError: the file cannot be used.
         """
-        score = self.score_ids(self.decode(path), [identity])[identity]
+        score = self.score_ids(self._read(path, any_rate=True), [identity])[identity]
         return score, score > self.thresholds[identity]
-
-    def decode(self, path: AnyPath) -> Int16:
-        """Decode a recording to the sampling rate and channel of the options.
-
-        Raises:
-            DataError: the file cannot be used.
-        """
-        return read_file(path, rate=self.options.rate, channel=self.options.channel)
 
     def identity_of(self, path: Path | None, id: str | None) -> str:
         """Find the product ID of the inlier model that scores a recording.
@@ -271,28 +262,34 @@ class EncoderDetector(Detector):
         """Number of weights of the encoder."""
         return sum(weight.numel() for weight in self.encoder.parameters())
 
-    def embed(self, wave: Int16, identity: str) -> Embeddings:
-        """Compute the embeddings (S, D) of a clip's segments from its samples (L,)."""
-        return self.embedder.clip(wave, self.mean, self.std, identity)
+    def score_ids(self, waveform: Waveform, ids: Sequence[str]) -> dict[str, float]:
+        """Return the anomaly score of a clip by each of some product IDs.
 
-    def score_ids(self, wave: Int16, ids: Sequence[str]) -> dict[str, float]:
-        """Return the anomaly score of a clip (L,) by each of some product IDs.
-
-        The clip is embedded once by each network: most encoders have one for all IDs.
+        The clip is embedded once by each network: most encoders have one for all IDs. Of its
+        embeddings a block is in memory, of its segments the scores.
         """
         scores: dict[str, float] = {}
         for group in self.embedder.by_network(ids):
-            embeddings = ClipEmbeddings.join([self.embed(wave, group[0])])
-            scores |= {i: float(self.score_clips(embeddings, i)[0]) for i in group}
+            rows = np.concatenate([*self._score_segments(waveform, group)], axis=1)
+            count = np.full(len(group), rows.shape[1])
+            values = aggregate(self.spec.name, rows.ravel(), count, self.options.aggregator)
+            scores |= zip(group, values.tolist(), strict=True)
         return scores
+
+    def _score_segments(
+        self, waveform: Waveform, ids: Sequence[str]
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield the scores (K, N) of segments by K product IDs of one network."""
+        blocks = self.embedder.blocks(waveform, self.mean, self.std, ids[0])
+        return score_blocks([self.models[identity] for identity in ids], blocks)
 
     def embed_clips(self, part: Part, clips: Sequence[int]) -> ClipEmbeddings:
         """Compute the embeddings of some clips of a store, in the order of `clips`."""
         return self.embedder.clips(part, clips)
 
-    def score_segments(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
-        """Return the anomaly scores (S,) of a clip's segments from its embeddings (S, D)."""
-        return self.models[identity].score(embeddings)
+    def score_segments(self, waveform: Waveform, identity: str) -> Iterator[NDArray[np.float64]]:
+        """Return an iterator of the anomaly scores of a clip's segments, (N,) in each block."""
+        return (scores[0] for scores in self._score_segments(waveform, [identity]))
 
     def score_clips(self, embeddings: ClipEmbeddings, identity: str) -> NDArray[np.float64]:
         """Return the anomaly scores (C,) of clips, higher = more anomalous."""

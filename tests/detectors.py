@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from raysearch.config import Options
+from raysearch.data.waveform import Waveform
 from raysearch.detector import EncoderDetector
 from raysearch.methods.lookup import find_method
 from raysearch.model.encoder import Encoder
@@ -39,6 +40,13 @@ def make_detector(
     return EncoderDetector(
         "valve", settings, 3.5, 1234.5, thresholds, InlierSpec(inlier, p), encoder, models
     )
+
+
+def embed(detector: EncoderDetector, wave: np.ndarray, identity: str) -> np.ndarray:
+    """Return the embeddings (S, D) of the segments of a clip (L,)."""
+    waveform = Waveform.of(wave)
+    blocks = detector.embedder.blocks(waveform, detector.mean, detector.std, identity)
+    return np.concatenate([*blocks])
 
 
 @contextmanager

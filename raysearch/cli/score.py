@@ -1,6 +1,7 @@
 """The command that scores new recordings."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,14 +64,15 @@ def score(
     writer.writerow(["file", "id", *columns, "error"])
     failed = False
     for path, identity in zip(files, ids, strict=True):
+        rows = _score_rows(loaded, path, identity, any_rate=any_rate, windows=windows)
         try:
-            rows = _score_rows(loaded, path, identity, any_rate=any_rate, windows=windows)
+            writer.writerows([path, *row] for row in rows)
         except DataError as error:
             if strict:
                 raise
             failed = True
-            rows = [[identity, *[""] * len(columns), str(error).removeprefix(f"{path}: ")]]
-        writer.writerows([path, *row] for row in rows)
+            reason = str(error).removeprefix(f"{path}: ")
+            writer.writerow([path, identity, *[""] * len(columns), reason])
     if failed:
         raise typer.Exit(1)
 
@@ -144,11 +146,12 @@ def _calibrate(run: "UPath", rate: float | None) -> float:
 
 def _score_rows(
     detector: "Detector", path: Path, identity: str, *, any_rate: bool, windows: bool
-) -> list[list[object]]:
-    """Score a recording; return its row, or those of its segments, without its path."""
+) -> Iterator[list[object]]:
+    """Score a recording; yield its row, or those of its segments, without its path."""
     if windows:
-        segments = detector.windows(path, id=identity, any_rate=any_rate)
-        times = [(f"{round(w.start, 4):.10g}", f"{round(w.end, 4):.10g}") for w in segments]
-        return [[w.id, *t, repr(w.score), ""] for w, t in zip(segments, times, strict=True)]
-    scores = detector.score(path, id=identity, any_rate=any_rate)
-    return [[s.id, repr(s.score), int(s.anomalous), ""] for s in scores]
+        for window in detector.iter_windows(path, id=identity, any_rate=any_rate):
+            times = [f"{round(time, 4):.10g}" for time in (window.start, window.end)]
+            yield [window.id, *times, repr(window.score), ""]
+        return
+    for score in detector.score(path, id=identity, any_rate=any_rate):
+        yield [score.id, repr(score.score), int(score.anomalous), ""]

@@ -1,7 +1,8 @@
 """Decoding of a recording to int16 samples of one channel at one sampling rate."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -45,32 +46,52 @@ def decode(path: AnyPath, *, rate: int, channel: int | None = None) -> Int16:
         DataError: unreadable, empty, not finite, beyond ±1, silent, or without that channel.
         UserError: cannot be read from the object store.
     """
+    # Eight channels of floats would take sixteen times the memory of the result.
+    return np.concatenate([*decode_blocks(path, rate=rate, channel=channel)])
+
+
+def decode_blocks(path: AnyPath, *, rate: int, channel: int | None = None) -> Iterator[Int16]:
+    """Decode an audio file block by block, to the samples that it has when decoded at once.
+
+    The arguments and the errors are those of `decode`. A recording that is silent or beyond ±1 is
+    refused after its last block.
+
+    Yields:
+        Samples as int16; those of a file of at most `BLOCK` frames at once.
+    """
+    with _open_sound(path) as sound:
+        if sound.frames > BLOCK:
+            yield from _long_blocks(sound, rate, channel)
+        else:
+            samples = sound.read(dtype="float32", always_2d=True)
+            yield to_pcm(samples, sound.samplerate, rate=rate, channel=channel)
+
+
+@contextmanager
+def _open_sound(path: AnyPath) -> Iterator[soundfile.SoundFile]:
     file = open_clip(path)
     try:
         with soundfile.SoundFile(file) as sound:
-            if sound.frames > BLOCK:
-                return _decode_long(sound, rate, channel)
-            samples = sound.read(dtype="float32", always_2d=True)
-            return to_pcm(samples, sound.samplerate, rate=rate, channel=channel)
+            yield sound
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"unreadable: {error}") from error
 
 
-def _decode_long(sound: soundfile.SoundFile, rate: int, channel: int | None) -> Int16:
-    """Decode a file block by block, to the samples (L,) that it has when decoded at once.
-
-    Eight channels of floats take sixteen times the memory of the result.
-    """
+def _long_blocks(sound: soundfile.SoundFile, rate: int, channel: int | None) -> Iterator[Int16]:
     resample = _resampler(sound.samplerate, rate)
-    parts, peak, beyond = [], 0.0, 0
+    peak, beyond, is_silent = 0.0, 0, True
     while len(block := sound.read(BLOCK, dtype="float32", always_2d=True)):
         mono = _one_channel(block, channel)
         peak = max(peak, float(np.abs(mono).max()))
         beyond += int(np.count_nonzero(np.abs(mono) > 1))
-        parts.append(_quantise(resample(mono, False)))
+        pcm = _quantise(resample(mono, False))
+        is_silent = is_silent and not np.any(pcm)
+        yield pcm
     _check_scale(peak, beyond, sound.frames)
-    parts.append(_quantise(resample(np.empty(0, np.float32), True)))
-    return _checked(np.concatenate(parts))
+    last = _quantise(resample(np.empty(0, np.float32), True))
+    if is_silent:
+        _checked(last)
+    yield last
 
 
 def _resampler(file_rate: int, rate: int) -> Callable[[Float32, bool], Float32]:

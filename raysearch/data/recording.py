@@ -1,6 +1,7 @@
 """A recording to score: a file, or samples with their sampling rate."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -8,8 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from raysearch.data.decode import Int16, decode, to_pcm
+from raysearch.data.decode import Int16, decode_blocks, to_pcm
 from raysearch.data.store import read_header
+from raysearch.data.waveform import Waveform
 from raysearch.errors import DataError, UserError
 from raysearch.storage import AnyPath
 
@@ -40,34 +42,62 @@ def name_of(source: Source) -> str:
     return str(source) if isinstance(source, Path) else ""
 
 
-def read_file(path: AnyPath, *, rate: int, channel: int | None) -> Int16:
-    """Decode a file to samples (L,) of a sampling rate in Hz and a channel.
+def open_recording(
+    source: AnyPath | Source, samples_rate: int | None, *, rate: int, channel: int | None
+) -> Waveform:
+    """Open a recording as samples of a sampling rate in Hz and a channel.
+
+    A long file is read twice, block by block: here, so that a file that cannot be used is refused
+    before it is scored, and whenever its samples are needed.
+
+    Args:
+        source: a file, or samples (L,) or (L, C) as floats of full scale 1.
+        samples_rate: of samples in Hz; not needed for a file.
+        rate: of the result in Hz.
+        channel: to keep (from 0); None averages all.
 
     Raises:
-        DataError: the file cannot be used; the message names it.
+        DataError: the recording cannot be used; the message names a file.
+        UserError: the rate of samples is not given.
     """
+    if isinstance(source, np.ndarray):
+        return Waveform.of(_read_samples(source, samples_rate, rate=rate, channel=channel))
+    blocks = partial(_file_blocks, source, rate=rate, channel=channel)
+    reading = blocks()
+    first = next(reading)
+    rest = sum(block.size for block in reading)
+    if not rest:
+        return Waveform.of(first)
+    length = first.size + rest
+    return Waveform(length, partial(blocks, expected=length))
+
+
+def _file_blocks(
+    path: AnyPath, *, rate: int, channel: int | None, expected: int = 0
+) -> Iterator[Int16]:
+    """Yield the samples of a file, at least as many as expected."""
+    length = 0
     try:
-        return decode(path, rate=rate, channel=channel)
+        for block in decode_blocks(path, rate=rate, channel=channel):
+            length += block.size
+            yield block
+        if length < expected:
+            raise DataError("has become shorter while it was scored")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
 
-def read_samples(
+def _read_samples(
     samples: NDArray[Any], samples_rate: int | None, *, rate: int, channel: int | None
 ) -> Int16:
-    """Convert samples (L,) or (L, C), floats of full scale 1, to those of a file.
-
-    Raises:
-        DataError: the samples cannot be used.
-        UserError: their rate is not given.
-    """
+    """Convert samples (L,) or (L, C), floats of full scale 1, to those of a file."""
     if samples_rate is None:
         raise UserError("samples need their sampling rate; pass rate=HZ")
     columns = np.asarray(samples, np.float32).reshape(len(samples), -1)
     return to_pcm(columns, samples_rate, rate=rate, channel=channel)
 
 
-def check_rate(source: Source, samples_rate: int | None, *, lowest: float) -> None:
+def check_rate(source: AnyPath | Source, samples_rate: int | None, *, lowest: float) -> None:
     """Refuse a recording whose sampling rate leaves out a band that a detector hears.
 
     Args:
@@ -78,9 +108,9 @@ def check_rate(source: Source, samples_rate: int | None, *, lowest: float) -> No
     Raises:
         DataError: the rate is lower.
     """
-    rate = read_header(source)[0] if isinstance(source, Path) else samples_rate
+    rate = samples_rate if isinstance(source, np.ndarray) else read_header(source)[0]
     if rate is not None and rate < lowest:
-        name = f"{source}: " if isinstance(source, Path) else ""
+        name = "" if isinstance(source, np.ndarray) else f"{source}: "
         raise DataError(
             f"{name}recorded at {rate} Hz, so it has nothing above {rate / 2:g} Hz, and the "
             f"detector hears up to {lowest / 2:g} Hz; record at {lowest:g} Hz or more, or say "

@@ -8,7 +8,7 @@ S segments a clip.
 A fitted model is a few plain arrays (`arrays`, `restore`); nothing is pickled.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -36,6 +36,7 @@ __all__ = [
     "fit",
     "remark",
     "restore",
+    "score_blocks",
 ]
 
 BLOCK = 1024
@@ -119,6 +120,35 @@ def restore(
         assert direct is not None, spec
         return InlierModel(direct(**copies))
     return InlierModel(_restore_formula(spec, copies))
+
+
+def score_blocks(models: Sequence[InlierModel], blocks: Iterable[Rows]) -> Iterator[Floats]:
+    """Score embeddings that come in blocks, to the scores of all at once.
+
+    Args:
+        models: M models.
+        blocks: embeddings (N, D) of segments, at least one segment in all.
+
+    Yields:
+        Scores (M, N), N at most `BLOCK`, higher = more anomalous.
+
+    Raises:
+        ValueError: embeddings that are not finite.
+    """
+    for rows in _regroup(blocks):
+        yield np.stack([model.score(rows) for model in models])
+
+
+def _regroup(blocks: Iterable[Rows]) -> Iterator[Rows]:
+    """Yield embeddings in blocks of `BLOCK` rows: another size could change the last digits."""
+    waiting: Rows | None = None
+    for block in blocks:
+        rows = block if waiting is None else np.concatenate([waiting, block])
+        whole = len(rows) - len(rows) % BLOCK
+        yield from (rows[i : i + BLOCK] for i in range(0, whole, BLOCK))
+        waiting = rows[whole:]
+    if waiting is not None and len(waiting):
+        yield waiting
 
 
 def remark(spec: InlierSpec, n_clips: int, n_segments: int, dim: int) -> str:

@@ -1,14 +1,14 @@
 """An ensemble: detectors in parallel, whose standardised scores are averaged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from raysearch.data.batches import Part
-from raysearch.data.decode import Int16
-from raysearch.detector import Detector, Embeddings
+from raysearch.data.waveform import Waveform
+from raysearch.detector import Detector
 from raysearch.errors import UserError
 from raysearch.training.embedding import ClipEmbeddings
 
@@ -28,9 +28,9 @@ class Member:
     weight: float
     normal: Mapping[str, tuple[float, float]]
 
-    def score_ids(self, wave: Int16, ids: Sequence[str]) -> dict[str, float]:
-        """Return the standardised score of a clip (L,) by each of some product IDs."""
-        scores = self.detector.score_ids(wave, ids)
+    def score_ids(self, waveform: Waveform, ids: Sequence[str]) -> dict[str, float]:
+        """Return the standardised score of a clip by each of some product IDs."""
+        scores = self.detector.score_ids(waveform, ids)
         return {i: (scores[i] - self.normal[i][0]) / self.normal[i][1] for i in ids}
 
     def score_clips(self, embeddings: ClipEmbeddings, identity: str) -> NDArray[np.float64]:
@@ -43,7 +43,7 @@ class Member:
 class Ensemble(Detector):
     """A detector whose score is the weighted average of its members' standardised scores.
 
-    The embedding of a clip is the vector (M,) of the members' standardised scores.
+    The embedding of a clip of a store is the vector (M,) of the members' standardised scores.
 
     Attributes:
         members: M detectors of the same recordings.
@@ -56,20 +56,9 @@ class Ensemble(Detector):
         """Number of weights of the members' networks."""
         return sum(member.detector.parameters for member in self.members)
 
-    def embed(self, wave: Int16, identity: str) -> Embeddings:
-        """Compute the standardised scores (1, M) of a clip from its samples (L,)."""
-        clips = (
-            ClipEmbeddings.join([member.detector.embed(wave, identity)]) for member in self.members
-        )
-        scores = [
-            member.score_clips(clip, identity)
-            for member, clip in zip(self.members, clips, strict=True)
-        ]
-        return np.concatenate(scores)[None]
-
-    def score_ids(self, wave: Int16, ids: Sequence[str]) -> dict[str, float]:
-        """Return the anomaly score of a clip (L,) by each of some product IDs."""
-        by_member = [member.score_ids(wave, ids) for member in self.members]
+    def score_ids(self, waveform: Waveform, ids: Sequence[str]) -> dict[str, float]:
+        """Return the anomaly score of a clip by each of some product IDs."""
+        by_member = [member.score_ids(waveform, ids) for member in self.members]
         rows = {i: np.array([[scores[i] for scores in by_member]]) for i in ids}
         return {i: float(self.score_clips(ClipEmbeddings.join([rows[i]]), i)[0]) for i in ids}
 
@@ -88,7 +77,7 @@ class Ensemble(Detector):
                 scores[chosen, column] = member.score_clips(embeddings.select(chosen), identity)
         return ClipEmbeddings(scores, np.ones(len(clips), np.int64))
 
-    def score_segments(self, embeddings: Embeddings, identity: str) -> NDArray[np.float64]:
+    def score_segments(self, waveform: Waveform, identity: str) -> Iterator[NDArray[np.float64]]:
         """Refuse: the segments of the members differ.
 
         Raises:

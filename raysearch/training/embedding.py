@@ -6,6 +6,7 @@ D dimensions.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
@@ -13,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from raysearch.config import Options
-from raysearch.data.batches import Float32, Part, cut, repeat, segment_starts, segments
-from raysearch.data.decode import Int16
+from raysearch.data.batches import Float32, Part, normalise, segment_starts, segments
+from raysearch.data.waveform import Waveform
 from raysearch.model.encoder import Encoder
 from raysearch.training.distributed import all_gather, shard
 from raysearch.training.network import best_device, frontend, full_precision
@@ -95,28 +96,27 @@ class Embedder:
             spectrograms = self.frontend(torch.from_numpy(waves).to(self.device))
             return self.encoder.of_product(product).embed(spectrograms).cpu().numpy()
 
-    def clip(self, wave: Int16, mean: float, std: float, identity: str) -> NDArray[np.float32]:
-        """Embed the overlapping segments of one clip.
+    def blocks(
+        self, waveform: Waveform, mean: float, std: float, identity: str
+    ) -> Iterator[NDArray[np.float32]]:
+        """Embed the overlapping segments of one clip, as many at once as typical clips have.
 
         Args:
-            wave: samples (L,).
+            waveform: of the clip.
             mean: of the training clips' samples.
             std: of the training clips' samples.
             identity: product ID of the clip.
 
-        Returns:
-            (S, D).
+        Yields:
+            (N, D), S segments in all.
         """
         options, product = self.options, self._product(identity)
-        full = repeat(wave, options.segment)
-        starts = segment_starts(full.size, options.segment, options.segments)
-        # The segments of an hour are cut block by block: together they take more than its samples.
+        full = waveform.fill(options.segment)
+        starts = segment_starts(full.length, options.segment, options.segments)
+        pieces = full.segments(starts, options.segment)
         size = CLIPS_AT_ONCE * options.segments
-        blocks = [
-            self._block(cut(full, starts[i : i + size], options.segment, mean, std), product)
-            for i in range(0, len(starts), size)
-        ]
-        return np.concatenate(blocks)
+        while waves := [normalise(wave, mean, std) for wave in islice(pieces, size)]:
+            yield self._block(np.stack(waves), product)
 
     def clips(self, part: Part, clips: Sequence[int]) -> ClipEmbeddings:
         """Embed the overlapping segments of some clips of a store, in the order of `clips`.

@@ -15,6 +15,7 @@ from raysearch.scoring.inlier import (
     fit,
     remark,
     restore,
+    score_blocks,
 )
 
 DIM = 20  # beyond 15 dimensions LOF searches as it does for real embeddings
@@ -266,3 +267,16 @@ def test_remark_on_degenerate_fits(
     spec: tuple[str, float | None], n_segments: int, expected: str
 ) -> None:
     assert remark(InlierSpec(*spec), 13, n_segments, 128) == expected
+
+
+def test_blocks_have_the_scores_of_all_rows_at_once(normal: Rows) -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(1, 1, (2600, DIM)).astype(np.float32)
+    specs = InlierSpec("gmm", 4), InlierSpec("mahalanobis", 0.1), InlierSpec("knn", 5)
+    models = [fit(spec, normal, seed=0, reg_covar=1e-3, direct=None) for spec in specs]
+    expected = np.stack([model.score(rows) for model in models])
+    for size in (1, 160, 1024, 2000, 2600):
+        blocks = [rows[i : i + size] for i in range(0, len(rows), size)]
+        scores = [*score_blocks(models, blocks)]
+        assert [part.shape for part in scores] == [(3, 1024), (3, 1024), (3, 552)]
+        np.testing.assert_array_equal(np.concatenate(scores, axis=1), expected)

@@ -9,6 +9,7 @@ from upath import UPath
 
 from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
+from raysearch.data.waveform import Waveform
 from raysearch.detector import EncoderDetector
 from raysearch.errors import UserError
 from raysearch.study.bundle import load_detector, save_detector
@@ -83,7 +84,8 @@ def test_clips_of_a_store_have_the_scores_of_single_clips(
     assert together.rows.shape == (3, 3)
     for row, index in zip(together.split(), chosen, strict=True):
         identity = data.validation.clips[index].id
-        alone = ensemble.embed(data.validation.waveform(index), identity)
+        clip = Waveform.of(data.validation.waveform(index))
+        alone = [[member.score_ids(clip, [identity])[identity] for member in ensemble.members]]
         np.testing.assert_allclose(row, alone, rtol=1e-4, atol=1e-5)
 
 

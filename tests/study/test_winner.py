@@ -12,6 +12,7 @@ from upath import UPath
 from raysearch.config import Options
 from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
+from raysearch.data.waveform import Waveform
 from raysearch.detector import EncoderDetector
 from raysearch.errors import UserError
 from raysearch.pipeline.fit_detector import build_detector
@@ -26,6 +27,7 @@ from raysearch.training.configuration import Configuration
 from raysearch.training.embedding import ClipEmbeddings
 from raysearch.training.network import new_encoder
 from raysearch.training.trial import clip_scores
+from tests.detectors import embed
 from tests.records import complete, failed, row
 from tests.shared import TRAIN_CLIPS
 from tests.tiny import TEN, VALIDATION_IDS, open_valve
@@ -146,7 +148,7 @@ def test_the_detector_has_a_model_and_a_threshold_for_every_id(
         clips = [n for n in train.clips if data.target.clips[n].id == identity]
         assert len(clips) == TRAIN_CLIPS - 1
         embeddings = ClipEmbeddings.join(
-            [detector.embed(data.target.waveform(n), identity) for n in clips]
+            [embed(detector, data.target.waveform(n), identity) for n in clips]
         )
         scores = clip_scores(chosen.inlier, detector.models[identity], embeddings, detector.options)
         assert detector.thresholds[identity] == pytest.approx(
@@ -170,7 +172,7 @@ def alarms(detector: EncoderDetector, data: TrialData) -> dict[str, float]:
 def left_out(detector: EncoderDetector, data: TrialData, clips: list[int]) -> np.ndarray:
     """Score each fifth of the clips of an ID by a model of the other clips."""
     identity = data.target.clips[clips[0]].id
-    embedded = [detector.embed(data.target.waveform(n), identity) for n in clips]
+    embedded = [embed(detector, data.target.waveform(n), identity) for n in clips]
     scores = np.empty(len(clips))
     for fold in range(5):
         rest = [rows for n, rows in enumerate(embedded) if n % 5 != fold]
@@ -196,7 +198,9 @@ def test_a_method_without_a_training_has_a_threshold_of_all_clips(
             [n for n in part.clips.tolist() if data.target.clips[n].id == identity]
             for part in (train, held_out)
         )
-        (other,) = [detector.score_ids(data.target.waveform(n), [identity]) for n in outside]
+        (other,) = [
+            detector.score_ids(Waveform.of(data.target.waveform(n)), [identity]) for n in outside
+        ]
         scores = [other[identity], *left_out(detector, data, fitted)]
         assert detector.thresholds[identity] == pytest.approx(
             gamma_threshold(np.array(scores), options.threshold_quantile), rel=1e-2
@@ -230,7 +234,7 @@ def test_a_model_of_an_id_is_fitted_on_that_ids_held_clips(
         (clip,) = [n for n in held_out.clips if data.target.clips[n].id == identity]
         np.testing.assert_allclose(
             detector.models[identity].arrays()["embeddings"],
-            detector.embed(data.target.waveform(clip), identity),
+            embed(detector, data.target.waveform(clip), identity),
             rtol=1e-4,
             atol=1e-5,
         )
