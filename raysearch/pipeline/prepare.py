@@ -172,6 +172,7 @@ def create_study(
             ground_truth=str(source.ground_truth) if source.ground_truth else None,
             allow_defects=source.allow_defects,
             fingerprint=context.fingerprint,
+            machines={part.machine: fingerprint for part, fingerprint in context.machines},
             files=dict(context.files),
             clips=_counts(context, data),
             plain_layout_rule=f"{PLAIN_RULE}; seed 0",

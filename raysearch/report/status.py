@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -27,7 +27,6 @@ from raysearch.study.scores import FINAL, read_final
 from raysearch.study.space import check_space
 from raysearch.study.winner import Winner, read_frozen
 from raysearch.training.outcome import Epoch
-from raysearch.training.state import read_progress
 
 State = Literal["running", "finished", "stopped"]
 
@@ -89,9 +88,7 @@ def read_status(folder: UPath) -> Status:
         final.score,
         final_note(final, read_ledger(folder, manifest.started), frozen),
         reference_score(folder),
-        tuple(
-            (proposal, read_progress(queue.context.encoder(proposal))[0]) for proposal in unended
-        ),
+        tuple((proposal, queue.context.epochs_of(proposal)) for proposal in unended),
     )
 
 
@@ -106,7 +103,10 @@ def _queue(study: StudyFolder, manifest: Manifest) -> TrialQueue:
     # The recordings are not read: they may be missing on this host.
     data = UPath(manifest.data)
     source = make_source(data, manifest.machine, space.validation_ids, space.source_options)
-    return read_queue(StudyContext(study.path, source, manifest.fingerprint, space, manifest.files))
+    machines = tuple((replace(source, machine=m), f) for m, f in manifest.machines.items())
+    return read_queue(
+        StudyContext(study.path, source, manifest.fingerprint, space, manifest.files, machines)
+    )
 
 
 def show(statuses: Sequence[Status], console: Console) -> None:

@@ -15,7 +15,8 @@ from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record
 from raysearch.study.space import Space
 from raysearch.training.configuration import Configuration, TrialConfig
-from raysearch.training.state import read_progress
+from raysearch.training.outcome import Epoch
+from raysearch.training.state import read_epochs, read_progress
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,17 @@ class StudyContext:
         """Return the folder of the checkpoints of a proposal's encoder."""
         return self.study.encoder(self.config(proposal).signature())
 
+    def epochs_of(self, proposal: Proposal) -> tuple[Epoch, ...]:
+        """Read the finished epochs of a trial, counted over all machine types of a shared search.
+
+        A trial of a shared search trains one encoder after the other.
+        """
+        return tuple(
+            replace(epoch, epoch=number * self.options.epochs + epoch.epoch)
+            for number, part in enumerate(self.parts)
+            for epoch in read_epochs(part.encoder(proposal))
+        )
+
 
 def failed_record(
     context: StudyContext, proposal: Proposal, host: str, reason: str, devices: float
@@ -112,8 +124,7 @@ def failed_record(
         devices: number of devices of the trial.
     """
     # A failed trial counts towards the cost of the study.
-    histories = [read_progress(part.encoder(proposal))[0] for part in context.parts]
-    seconds = sum(epoch.seconds for history in histories for epoch in history)
+    seconds = sum(epoch.seconds for epoch in context.epochs_of(proposal))
     config = context.config(proposal)
     return Record.failed(
         proposal, config, reason, train_seconds=seconds, host=host, devices=devices

@@ -55,6 +55,8 @@ class Manifest(_Content):
         ground_truth: folder of the ground truth if it is outside of `data`.
         allow_defects: True leaves defective files out; False stops the run.
         fingerprint: of the recordings of the search.
+        machines: fingerprint of the recordings of each validation machine of a shared search; empty
+            for any other search.
         files: value of an option -> hash of the files that it names; empty for studies of versions
             without hashes.
         clips: numbers of clips; None for studies of versions without counts.
@@ -76,6 +78,7 @@ class Manifest(_Content):
     ground_truth: str | None = None
     allow_defects: bool = False
     fingerprint: str
+    machines: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
     clips: ClipCounts | None = None
     plain_layout_rule: str = ""
@@ -88,7 +91,8 @@ class Manifest(_Content):
 
     def write(self, folder: UPath) -> None:
         """Write study.json into a folder."""
-        content = self.model_dump(mode="json", by_alias=True)
+        empty = set() if self.machines else {"machines"}
+        content = self.model_dump(mode="json", by_alias=True, exclude=empty)
         storage.write_text(folder / FILE, json.dumps(content, indent=2) + "\n")
 
 

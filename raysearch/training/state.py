@@ -33,6 +33,17 @@ def read_progress(folder: AnyPath) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
     return tuple(Epoch(**epoch) for epoch in facts["history"]), tuple(facts["resumes"])
 
 
+def read_epochs(folder: AnyPath) -> tuple[Epoch, ...]:
+    """Read the epochs of a training, unfinished or finished; empty without a checkpoint."""
+    if unfinished := read_progress(folder)[0]:
+        return unfinished
+    try:
+        facts = read_facts(folder / "best.safetensors")
+    except UserError:
+        return ()
+    return tuple(Epoch(**epoch) for epoch in facts["history"])
+
+
 def read_facts(path: AnyPath) -> dict[str, Any]:
     """Read the facts of a checkpoint alone, however large its tensors are.
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from raysearch.report.status import read_status, read_statuses, show, status_jso
 from raysearch.report.trials_file import TrialsFile
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.trial_queue import TrialQueue
+from raysearch.study.context import failed_record
 from raysearch.study.locking import lock
 from raysearch.study.winner import Winner, freeze_winner
+from raysearch.training import checkpoint
 from raysearch.training.configuration import Configuration
 from tests.command import contents, table
 from tests.records import as_written, complete, failed, make_manifest, row
-from tests.search.queues import end, interrupt, make_queue, space
+from tests.search.queues import end, epoch, interrupt, make_queue, space
 
 
 @pytest.fixture
@@ -65,6 +68,28 @@ def test_counts_and_trials_follow_from_the_folder(queue: TrialQueue) -> None:
     best = facts["best"]
     assert (best["trial"], best["inlier"], best["p"], best["val_score"]) == (0, "lof", 4, 0.9)
     assert facts["device_seconds"] == pytest.approx(1.23456 + 2.0 + 30.0)
+
+
+def test_epochs_of_a_shared_search_are_counted_over_its_machine_types(tmp_path: Path) -> None:
+    """The encoder of the first machine type is trained, that of the second is not."""
+    searched = space().model_copy(update={"validation_machines": ("fan", "valve")})
+    queue = make_queue(tmp_path / "shared", searched, machine="shared")
+    machines = {"fan": "0f", "valve": "0e"}
+    manifest = make_manifest(searched, machine="shared", fingerprint="data", machines=machines)
+    queue.study.create(manifest)
+    proposal = queue.next(())
+    assert proposal is not None
+    source, epochs = queue.context.source, searched.fixed.epochs
+    of_machines = tuple((replace(source, machine=m), f) for m, f in machines.items())
+    fan, valve = replace(queue.context, machines=of_machines).parts
+    for part, name, count in ((fan, "best", epochs), (valve, "last", 2)):
+        facts = {"history": [asdict(epoch(n)) for n in range(1, count + 1)], "resumes": []}
+        checkpoint.save(part.encoder(proposal) / f"{name}.safetensors", {}, facts)
+    status = read_status(queue.study.path)
+    assert [trial["epoch"] for trial in status_json(status)["open"]] == [epochs + 2]
+    assert status.queue.epochs == 2 * epochs
+    record = failed_record(status.queue.context, proposal, "host2", "the actor died", 1.0)
+    assert record.device_seconds == 10.0 * (epochs + 2)
 
 
 def test_ended_trials_are_told_as_the_table_has_them(queue: TrialQueue) -> None:
