@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,6 +92,20 @@ def test_bad_input_is_an_exception_of_one_line(tmp_path: Path) -> None:
         raysearch.run(tmp_path / "nowhere", machine="valve", out=tmp_path / "runs", quiet=True)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("machine", "options", "reason"),
+    [
+        ("valve", {}, "write --machine all"),
+        ("all", {"warm_start": ["runs/other"]}, "cannot begin a --shared search"),
+    ],
+)
+def test_a_shared_search_names_no_machine_type_and_no_start(
+    tmp_path: Path, machine: str, options: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        raysearch.run(tmp_path, machine=machine, shared=True, quiet=True, **options)
 
 
 class Notes(raysearch.SearchCallback):

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from raysearch import UserError, run
+from raysearch.storage import to_path
 from tests.command import Ended, Started, digests, raysearch, table, timeless, write_space
 
 pytestmark = pytest.mark.slow
@@ -212,6 +214,32 @@ def test_other_commands_read_the_study(searched: Searched) -> None:
     report = (searched.folder / "report.html").read_text()
     assert "Validation machines" in report
     assert "cannot be drawn" not in report
+
+
+def test_a_program_runs_a_shared_search(searched: Searched) -> None:
+    before = results(searched.folder)
+    data, out = searched.home / "data", searched.home / "runs"
+    study = run(
+        data,
+        machine="all",
+        shared=True,
+        out=out,
+        space=searched.home / "tiny.yaml",
+        concurrent=1,
+        keep_checkpoints=True,
+        report=False,
+        quiet=True,
+    )
+    # The command has run before, so nothing is left to do.
+    assert results(searched.folder) == before
+    assert (study.folder, study.machine) == (to_path(str(searched.folder)), "shared")
+    [row] = table(searched.folder / "final_test.csv")[:1]
+    frame = study.final_test
+    assert frame is not None
+    assert list(frame.id) == [row["id"], "hmean"]
+    assert study.detector("pump").machine == "pump"
+    with pytest.raises(UserError, match=r'test machines: detector\("pump"\)'):
+        study.detector()
 
 
 @pytest.mark.parametrize(

@@ -190,26 +190,6 @@ NoReport = Annotated[
 ]
 
 
-def check_shared(shared: bool, machines: list[str], *, has_start: bool) -> None:
-    """Check the flags beside --shared.
-
-    Raises:
-        UserError: --machine names a machine type, or there is a warm start.
-    """
-    if not shared:
-        return
-    if machines != ["all"]:
-        raise UserError(
-            "--shared takes the machine types of the space file, validation_machines and "
-            "test_machines; write --machine all"
-        )
-    if has_start:
-        raise UserError(
-            "--warm-start cannot begin a --shared search: its configurations may have been chosen "
-            "on a test machine"
-        )
-
-
 def parse_gpus(text: str | None) -> float | Literal["auto"] | None:
     """Parse --gpus-per-trial.
 

@@ -37,7 +37,6 @@ from raysearch.cli.options import (
     Trials,
     WarmStart,
     WorkersPerTrial,
-    check_shared,
     find_address,
     parse_budgets,
     parse_gpus,
@@ -215,7 +214,10 @@ def _to_path(text: str) -> "UPath":
 
 
 def _run(request: "Request", machines: list[str]) -> None:
-    check_shared(request.shared, machines, has_start=bool(request.warm_start))
+    from raysearch.pipeline.plan import check_shared
+
+    if request.shared:
+        check_shared(machines, has_start=bool(request.warm_start))
     from raysearch.pipeline.run import run as run_studies
     from raysearch.pipeline.shared import run_shared
     from raysearch.report.live import show_on_console

@@ -9,12 +9,15 @@ from raysearch.backend.resources import Resources
 from raysearch.backend.search_callback import SearchCallback
 from raysearch.data.dataset import open_data
 from raysearch.data.source import make_source
+from raysearch.pipeline.plan import check_shared
 from raysearch.pipeline.request import Request
 from raysearch.pipeline.run import run as run_studies
+from raysearch.pipeline.shared import run_shared
 from raysearch.pipeline.study import Study
 from raysearch.report.live import show_on_console
 from raysearch.storage import to_path
 from raysearch.study.folder import study_name
+from raysearch.study.machines import SHARED
 from raysearch.study.space import Space
 from raysearch.study.space_files import find_space, load_space
 from raysearch.training.configuration import Configuration, TrialConfig
@@ -49,12 +52,15 @@ class RunOptions(TypedDict, total=False):
         time_budget: in s; trials stopped by the budget resume on the next call.
         gpu_hours: hours of all trials together.
         warm_start: studies, or folders of studies, whose best configurations are tried first.
+        shared: with `machine="all"`, search one configuration on all validation machines of the
+            space file, and test it on its test machines.
         channel: of the recordings, from 0; by default the mean of all channels.
         ground_truth: folder of the labels of the evaluation data.
         allow_defects: leave out defective recordings, however many.
         keep_checkpoints: keep the checkpoints of the trials that did not win.
         fresh: delete the study that is in the folder.
         final: run the final test on the test IDs.
+        reopen_test: run the final test of a new winner though another one was tested before.
         report: draw report.html.
         quiet: print nothing.
     """
@@ -74,12 +80,14 @@ class RunOptions(TypedDict, total=False):
     time_budget: float
     gpu_hours: float
     warm_start: Sequence[str | PathLike[str]]
+    shared: bool
     channel: int
     ground_truth: str | PathLike[str]
     allow_defects: bool
     keep_checkpoints: bool
     fresh: bool
     final: bool
+    reopen_test: bool
     report: bool
     quiet: bool
 
@@ -97,7 +105,7 @@ def run(
 
     Args:
         data: folder of the recordings, or s3://... or gs://...
-        machine: target machine type.
+        machine: target machine type; "all" with `shared=True`.
         callbacks: receive the events of the search.
         options: see `RunOptions`.
 
@@ -120,9 +128,15 @@ def run(
         fields["ground_truth"] = to_path(str(fields["ground_truth"]))
     fields["warm_start"] = tuple(to_path(str(folder)) for folder in fields.get("warm_start", ()))
     request = Request(to_path(str(data)), out, resources, command=command, **fields)
+    if request.shared:
+        check_shared([machine], has_start=bool(request.warm_start))
     with show_on_console(quiet=quiet) as (view, bars):
-        run_studies(request, [machine], [view, *callbacks], bars)
-    return Study(str(out / study_name(machine, request.name, several=False)))
+        if request.shared:
+            run_shared(request, [view, *callbacks], bars)
+        else:
+            run_studies(request, [machine], [view, *callbacks], bars)
+    name = SHARED if request.shared else machine
+    return Study(str(out / study_name(name, request.name, several=False)))
 
 
 def run_trial(

@@ -94,6 +94,28 @@ def plan_run(request: Request, machines: Sequence[str]) -> Plan:
     return Plan(tuple(studies), tuple(ensembles))
 
 
+def check_shared(machines: Sequence[str], *, has_start: bool) -> None:
+    """Check the options beside --shared.
+
+    Args:
+        machines: machine types of the run.
+        has_start: there is a warm start.
+
+    Raises:
+        UserError: the run names a machine type, or there is a warm start.
+    """
+    if list(machines) != ["all"]:
+        raise UserError(
+            "--shared takes the machine types of the space file, validation_machines and "
+            "test_machines; write --machine all"
+        )
+    if has_start:
+        raise UserError(
+            "--warm-start cannot begin a --shared search: its configurations may have been chosen "
+            "on a test machine"
+        )
+
+
 def plan_shared(request: Request) -> PlannedStudy:
     """Plan the study of a shared search.
 

@@ -1,12 +1,12 @@
 """A study on disk, for programs and notebooks."""
 
 import io
-from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from upath import UPath
 
+from raysearch.errors import UserError
 from raysearch.report.trials_file import TrialsFile
 from raysearch.storage import to_path
 from raysearch.study.confidence import Confidence, read_confidence
@@ -48,6 +48,7 @@ class Study:
         """
         self.folder: UPath = to_path(str(folder))
         self.manifest: Manifest = StudyFolder(self.folder).manifest
+        self._detectors: dict[str | None, Detector] = {}
 
     def __repr__(self) -> str:
         """Return the expression that opens the study."""
@@ -96,19 +97,34 @@ class Study:
         """Harmonic mean of AUC and pAUC over the test IDs; None without a final test."""
         return read_final(self.folder / FINAL).score
 
-    def detector(self) -> "Detector":
+    def detector(self, machine: str | None = None) -> "Detector":
         """Load the winner's detector.
 
+        Args:
+            machine: a test machine of a shared search, which has a detector for each of them.
+
         Raises:
-            UserError: the study has no detector yet.
+            UserError: the study has no detector yet, or it is of a shared search and `machine` is
+                none of its test machines.
         """
-        return self._detector
+        if machine not in self._detectors:
+            from raysearch.study.bundle import load_detector
 
-    @cached_property
-    def _detector(self) -> "Detector":
-        from raysearch.study.bundle import load_detector
+            self._detectors[machine] = load_detector(self._detector_folder(machine))
+        return self._detectors[machine]
 
-        return load_detector(self.folder / "detector")
+    def _detector_folder(self, machine: str | None) -> UPath:
+        tested = self.manifest.space.get("test_machines") or []
+        is_shared = bool(self.manifest.space.get("validation_machines"))
+        if is_shared and machine not in tested:
+            names = " or ".join(f'detector("{name}")' for name in tested) or "there are none"
+            raise UserError(
+                f"{self.folder} is of a shared search, whose detectors are those of its test "
+                f"machines: {names}"
+            )
+        if not is_shared and machine is not None:
+            raise UserError(f"{self.folder} has one detector, that of {self.machine}")
+        return (self.folder / "machines" / machine if machine else self.folder) / "detector"
 
     def report(self) -> UPath:
         """Draw report.html and return its path."""
