@@ -1,7 +1,8 @@
 """The exceptions of raysearch.
 
 UserError             bad input: one line, exit code 2
-└── DataError         a data set that is missing, defective or unfit for its use
+├── DataError         a data set that is missing, defective or unfit for its use
+└── DamageError       a file of a run that is damaged, or was written by another version
 TrialError            a trial that cannot be finished; recorded, and the search continues
 NoResultError         a study without a single score, exit code 1
 StoppedError          a run that the user stopped, exit code 130
@@ -14,6 +15,10 @@ class UserError(ValueError):
 
 class DataError(UserError):
     """A data set that is missing, defective or unfit for its use."""
+
+
+class DamageError(UserError):
+    """A file of a run that is damaged, or was written by another version."""
 
 
 class TrialError(RuntimeError):

@@ -161,13 +161,13 @@ def children(folder: UPath) -> list[UPath]:
         return []
 
 
-def read_texts(paths: Sequence[AnyPath]) -> list[str]:
+def read_files(paths: Sequence[AnyPath]) -> list[bytes]:
     """Read many small files, concurrently from an object store."""
     remote = [path for path in paths if not isinstance(path, Path)]
     if not remote:
-        return [path.read_text("utf-8") for path in paths]
+        return [path.read_bytes() for path in paths]
     contents = remote[0].fs.cat([path.path for path in remote], on_error="raise")
-    return [contents[path.path].decode() for path in remote]
+    return [contents[path.path] for path in remote]
 
 
 def read_bytes(path: AnyPath) -> bytes:

@@ -88,13 +88,15 @@ def test_children_are_sorted_and_nothing_is_hidden_or_made_up(folder: UPath) -> 
 
 
 def test_many_texts_are_read_in_order(folder: UPath) -> None:
-    assert storage.read_texts([]) == []
+    assert storage.read_files([]) == []
     paths = [folder / f"{number}.txt" for number in (3, 1, 2)]
     for path in paths:
         storage.write_text(path, f"λ {path.name}")
-    assert storage.read_texts(paths) == ["λ 3.txt", "λ 1.txt", "λ 2.txt"]
+    assert storage.read_files(paths) == [
+        name.encode() for name in ("λ 3.txt", "λ 1.txt", "λ 2.txt")
+    ]
     with pytest.raises(FileNotFoundError):
-        storage.read_texts([*paths, folder / "none"])
+        storage.read_files([*paths, folder / "none"])
 
 
 def test_what_another_process_writes_is_seen_at_once(folder: UPath) -> None:

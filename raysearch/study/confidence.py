@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from upath import UPath
 
 from raysearch.scoring.intervals import Interval, no_interval, score_interval
 from raysearch.storage import write_text
 from raysearch.study.scores import FinalScore, clip_scores_by_id
+from raysearch.study.stored import MADE_AGAIN, checked, read_json
 
 UNJUDGED = (
     "no validation labels: nothing was chosen by a score, the thresholds are of healthy clips "
@@ -73,14 +75,23 @@ class Confidence:
 
 
 def read_confidence(folder: UPath) -> Confidence:
-    """Read `confidence.json` of a run; empty if there is no file."""
+    """Read `confidence.json` of a run; empty if there is no file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     path = folder / "confidence.json"
     if not path.is_file():
         return Confidence()
-    content = json.loads(path.read_text())
-    for key in ("of", "against"):
-        content[key] = tuple((encoder, inlier, p) for encoder, inlier, p in content[key])
-    return Confidence(**{"rule": 1, **content})
+    return read_json(path, _confidence, MADE_AGAIN)
+
+
+def _confidence(content: Mapping[str, Any]) -> Confidence:
+    members = {
+        key: tuple((encoder, inlier, p) for encoder, inlier, p in content[key])
+        for key in ("of", "against")
+    }
+    return checked(Confidence(**{"rule": 1, **content, **members}))
 
 
 def write_confidence(confidence: Confidence, folder: UPath) -> None:

@@ -9,7 +9,9 @@ study.journal        mirror of the Optuna study, for dashboards
 
 import gc
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from upath import UPath
 
@@ -17,6 +19,9 @@ from raysearch import storage
 from raysearch.errors import UserError
 from raysearch.study.manifest import Manifest, read_manifest
 from raysearch.study.records import Proposal, Record, StudyTrials
+from raysearch.study.stored import DAMAGE, FROM_BACKUP, damaged, explain_damage, read_json
+
+T = TypeVar("T")
 
 LEDGER = "test_ledger.jsonl"
 """File with a line for each final test."""
@@ -104,8 +109,14 @@ class StudyFolder:
             )
 
     def proposals(self) -> list[Proposal]:
-        """Read all proposals, by number."""
-        return [Proposal.from_json(json.loads(text)) for text in _texts(self.path / "proposals")]
+        """Read all proposals, by number.
+
+        Raises:
+            UserError: a proposal is damaged.
+        """
+        return [
+            self._parse(path, text, _proposal) for path, text in _texts(self.path / "proposals")
+        ]
 
     def add(self, record: Record) -> bool:
         """Write a record; a second record of a trial never replaces the first.
@@ -117,20 +128,29 @@ class StudyFolder:
         return storage.create_once(self._record_path(record.proposal.number), text.encode())
 
     def record(self, number: int) -> Record | None:
-        """Read the record of a trial; None if the trial has not ended."""
+        """Read the record of a trial; None if the trial has not ended.
+
+        Raises:
+            UserError: the record is damaged.
+        """
+        path = self._record_path(number)
         try:
-            return Record.from_json(json.loads(self._record_path(number).read_text()))
+            return read_json(path, lambda content: _record(path, content), self._remedy(path))
         except FileNotFoundError:
             return None
 
     def records(self) -> list[Record]:
-        """Read all records, by number."""
+        """Read all records, by number.
+
+        Raises:
+            UserError: a record is damaged.
+        """
         texts = _texts(self.path / "records")
         # Garbage collection among a million epochs would take as long as reading them.
         enabled = gc.isenabled()
         gc.disable()
         try:
-            return [Record.from_json(json.loads(text)) for text in texts]
+            return [self._parse(path, text, _record) for path, text in texts]
         finally:
             if enabled:
                 gc.enable()
@@ -141,6 +161,21 @@ class StudyFolder:
 
     def _record_path(self, number: int) -> UPath:
         return self.path / "records" / f"{number:04d}.json"
+
+    def _parse(self, path: UPath, text: bytes, parse: Callable[[UPath, Any], T]) -> T:
+        try:
+            return parse(path, json.loads(text))
+        except DAMAGE as error:
+            raise damaged(path, error, self._remedy(path)) from error
+
+    def _remedy(self, path: UPath) -> str:
+        """Return the way out of a damaged record or proposal."""
+        if path.parent.name == "records":
+            return "move it away, and the same `raysearch run` command repeats the trial"
+        record = self.path / "records" / path.name
+        if record.is_file():
+            return f"the value of `proposal` in {record} is its content: write that into it"
+        return "move it away, and the same `raysearch run` command proposes another trial"
 
 
 def study_name(machine: str, name: str | None, *, several: bool) -> str:
@@ -176,6 +211,30 @@ def studies_at(folder: UPath) -> list[UPath]:
     return [folder] if StudyFolder(folder).exists() else studies_in(folder)
 
 
-def _texts(folder: UPath) -> list[str]:
+def _texts(folder: UPath) -> list[tuple[UPath, bytes]]:
+    """Read the files of trials; texts are decoded where they are parsed, so that errors name one.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
     numbered = [path for path in storage.children(folder) if path.stem.isdecimal()]
-    return storage.read_texts([path for path in numbered if path.suffix == ".json"])
+    paths = [path for path in numbered if path.suffix == ".json"]
+    with explain_damage(folder, FROM_BACKUP):
+        return list(zip(paths, storage.read_files(paths), strict=True))
+
+
+def _proposal(path: UPath, content: Any) -> Proposal:
+    proposal = Proposal.from_json(content)
+    _check_number(path, proposal)
+    return proposal
+
+
+def _record(path: UPath, content: Any) -> Record:
+    record = Record.from_json(content)
+    _check_number(path, record.proposal)
+    return record
+
+
+def _check_number(path: UPath, proposal: Proposal) -> None:
+    if proposal.number != int(path.stem):
+        raise ValueError(f"it is of trial {proposal.number}")

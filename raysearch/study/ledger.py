@@ -5,8 +5,8 @@ result. Results of a further opening lie beside those of the first: nothing is o
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -17,6 +17,7 @@ from raysearch.storage import append_line
 from raysearch.study.folder import LEDGER
 from raysearch.study.official import OFFICIAL
 from raysearch.study.scores import FINAL, SCORES, FinalTest, read_final
+from raysearch.study.stored import DAMAGE, FROM_BACKUP, checked, damaged, explain_damage
 from raysearch.study.winner import Winner
 
 
@@ -34,6 +35,8 @@ class Opening:
         winner: the frozen configuration.
         has_result: True once every clip is scored.
         score: harmonic mean over the test IDs; None without labels.
+        files: SHA-256 of the files of the result, by name; empty without a result, and for openings
+            by versions without them.
     """
 
     number: int
@@ -44,6 +47,7 @@ class Opening:
     winner: Winner
     has_result: bool = False
     score: float | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_open(self) -> bool:
@@ -155,18 +159,43 @@ def read_ledger(folder: UPath, study: str) -> Ledger:
     Args:
         folder: of the study.
         study: start of the study.
+
+    Raises:
+        UserError: the ledger is damaged.
     """
     path = folder / LEDGER
     if not path.is_file():
         return Ledger()
-    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
+    with explain_damage(path, FROM_BACKUP):
+        return _ledger(_lines(path), folder, study)
+
+
+def _lines(path: UPath) -> list[dict[str, Any]]:
+    """Read the lines of a ledger; a line that is cut short was never acted upon."""
+    lines = []
+    content = path.read_bytes()
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        try:
+            if line.strip():
+                lines.append(dict(json.loads(line)))
+        except DAMAGE as error:
+            is_cut = number > content.count(b"\n")
+            remedy = "its last line is cut short: delete that line" if is_cut else FROM_BACKUP
+            raise damaged(f"{path}:{number}", error, remedy) from error
+    return lines
+
+
+def _ledger(lines: Sequence[Mapping[str, Any]], folder: UPath, study: str) -> Ledger:
     openings: list[Opening] = []
     earlier = 0
     for line in lines:
         if _study(line, study) != study:
             earlier += "frozen" in line
         elif "frozen" not in line:
-            openings[-1] = replace(openings[-1], has_result=True, score=line["score"])
+            files = line.get("files", {})
+            openings[-1] = checked(
+                replace(openings[-1], has_result=True, score=line["score"], files=files)
+            )
         else:
             opening = _opening(line, line.get("opening", 1))
             if "opening" not in line:
@@ -179,6 +208,24 @@ def read_ledger(folder: UPath, study: str) -> Ledger:
     return Ledger(tuple(openings), earlier)
 
 
+def check_files(folder: UPath, ledger: Ledger) -> None:
+    """Refuse files of a result that are not those that the ledger saw; a missing file passes.
+
+    Args:
+        folder: of the study.
+        ledger: of the study.
+
+    Raises:
+        DamageError: a file was changed or damaged.
+    """
+    for opening in ledger.openings:
+        # A test that lacked labels writes its files anew once they are there.
+        for name, digest in () if opening.is_open else opening.files.items():
+            path = folder / name
+            if path.is_file() and sha256(path.read_bytes()).hexdigest() != digest:
+                raise damaged(path, ValueError(f"its SHA-256 is not that in {LEDGER}"), FROM_BACKUP)
+
+
 def _study(line: Mapping[str, Any], study: str) -> str:
     """Return the start of the study that wrote a line."""
     if "study" in line:
@@ -187,7 +234,7 @@ def _study(line: Mapping[str, Any], study: str) -> str:
 
 
 def _opening(line: Mapping[str, Any], number: int) -> Opening:
-    return Opening(
+    opening = Opening(
         number,
         line["time"],
         line["command"],
@@ -195,6 +242,7 @@ def _opening(line: Mapping[str, Any], number: int) -> Opening:
         line["clips"],
         Winner.from_json(line["frozen"]),
     )
+    return checked(opening)
 
 
 def _now() -> str:

@@ -2,18 +2,23 @@
 
 import json
 import platform
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from upath import UPath
 
 from raysearch import __version__, storage
 from raysearch.errors import UserError
+from raysearch.study.stored import FROM_BACKUP, read_json
 
 FILE = "study.json"
 LIBRARIES = ("torch", "timm", "ray", "optuna", "scikit-learn", "numpy")
 """Libraries whose versions may change a result."""
+
+REMEDY = f"{FROM_BACKUP}, or start anew with --fresh"
+"""Way out of a damaged study.json."""
 
 
 class _Content(BaseModel):
@@ -89,6 +94,12 @@ class Manifest(_Content):
     started: str
     versions: dict[str, str]
 
+    @field_validator("started")
+    @classmethod
+    def _time(cls, text: str) -> str:
+        datetime.fromisoformat(text)
+        return text
+
     def write(self, folder: UPath) -> None:
         """Write study.json into a folder."""
         empty = set() if self.machines else {"machines"}
@@ -104,21 +115,11 @@ def read_manifest(folder: UPath) -> Manifest:
     """
     path = folder / FILE
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return read_json(path, Manifest.model_validate, REMEDY)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
-            f"{folder} holds no study (no readable study.json); `raysearch run` makes one"
+            f"{folder} holds no study (no study.json); `raysearch run` makes one"
         ) from error
-    try:
-        return Manifest.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{path}: {_problem(error)}: damaged, or of another version") from error
-
-
-def _problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"])) or "its content"
-    return f"{key} is missing" if first["type"] == "missing" else f"{key}: {first['msg']}"
 
 
 def library_versions() -> dict[str, str]:

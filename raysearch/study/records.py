@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from raysearch.config import Options
 from raysearch.scoring.spec import InlierSpec
+from raysearch.study.stored import checked
 from raysearch.training.configuration import Configuration, TrialConfig
 from raysearch.training.outcome import Epoch, InlierResult, TrialResult, best_row
 
@@ -64,8 +65,14 @@ class Proposal:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Read what `to_json` returned."""
-        return cls(
+        """Read what `to_json` returned.
+
+        Raises:
+            KeyError: a key is missing.
+            TypeError: a key is unknown.
+            ValueError: a value is of another type, or out of its range.
+        """
+        proposal = cls(
             content["number"],
             Configuration.from_json(content),
             InlierSpec(content["inlier"], content["p"]) if content["inlier"] else None,
@@ -73,6 +80,7 @@ class Proposal:
             content["rerun_of"],
             content["origin"],
         )
+        return checked(proposal)
 
     def to_tune(self, study: str) -> dict[str, Any]:
         """Return the configuration of a Tune trial, as trackers show it.
@@ -236,15 +244,21 @@ class Record:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Read what `to_json` returned."""
+        """Read what `to_json` returned.
+
+        Raises:
+            KeyError: a key is missing.
+            TypeError: a key is unknown.
+            ValueError: a value is of another type, or out of its range.
+        """
         parsed = {
             "proposal": Proposal.from_json(content["proposal"]),
             "state": State(content["state"]),
-            "rows": tuple(InlierResult(**row) for row in content["rows"]),
-            "history": tuple(Epoch(**epoch) for epoch in content["history"]),
+            "rows": tuple(checked(InlierResult(**row)) for row in content["rows"]),
+            "history": tuple(_epoch(epoch) for epoch in content["history"]),
             "resumes": tuple(content["resumes"]),
         }
-        return cls(**{**content, **parsed})
+        return checked(cls(**{**content, **parsed}))
 
     @property
     def device_seconds(self) -> float:
@@ -255,6 +269,17 @@ class Record:
     def best(self) -> InlierResult | None:
         """Best row, see `best_row`; cached, as the live view reads all records at each frame."""
         return best_row(self.rows)
+
+
+def _epoch(content: Mapping[str, Any]) -> Epoch:
+    """Read an epoch; a study may have a million, so numbers pass without a closer look."""
+    epoch = Epoch(**content)
+    required = (epoch.epoch, epoch.train_loss, epoch.val_loss, epoch.lr, epoch.seconds)
+    is_plain = None not in required and _PLAIN.issuperset(map(type, content.values()))
+    return epoch if is_plain else checked(epoch)
+
+
+_PLAIN = {int, float, type(None)}
 
 
 @dataclass(frozen=True)

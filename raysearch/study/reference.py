@@ -12,6 +12,7 @@ from upath import UPath
 
 from raysearch.storage import create_once
 from raysearch.study.scores import read_final
+from raysearch.study.stored import MADE_AGAIN, checked, read_json
 from raysearch.training.outcome import InlierResult
 
 FILE, FINAL_FILE = "reference.json", "reference_test.csv"
@@ -24,12 +25,19 @@ def write_reference(row: InlierResult, folder: UPath) -> None:
 
 
 def read_reference(folder: UPath) -> InlierResult | None:
-    """Read the reference of a study; None if it has none yet."""
+    """Read the reference of a study; None if it has none yet.
+
+    Raises:
+        UserError: `reference.json` is damaged.
+    """
     path = folder / FILE
     if not path.is_file():
         return None
-    content: dict[str, Any] = json.loads(path.read_text())
-    return InlierResult(**content)
+    return read_json(path, _row, MADE_AGAIN)
+
+
+def _row(content: dict[str, Any]) -> InlierResult:
+    return checked(InlierResult(**content))
 
 
 def reference_score(folder: UPath) -> float | None:

@@ -7,7 +7,7 @@ from upath import UPath
 
 from raysearch.study.confidence import Confidence, read_confidence
 from raysearch.study.folder import StudyFolder
-from raysearch.study.ledger import Ledger, read_ledger
+from raysearch.study.ledger import Ledger, check_files, read_ledger
 from raysearch.study.manifest import Manifest
 from raysearch.study.ranking import Candidate, Ranking, rank
 from raysearch.study.records import Record, State
@@ -121,6 +121,8 @@ def read_results(folder: UPath) -> Results:
     study = StudyFolder(folder)
     manifest = study.manifest
     records = tuple(study.records())
+    ledger = read_ledger(folder, manifest.started)
+    check_files(folder, ledger)
     return Results(
         folder,
         manifest,
@@ -132,7 +134,7 @@ def read_results(folder: UPath) -> Results:
         read_confidence(folder),
         read_final(folder / FINAL),
         tuple(read_scores(folder / SCORES)),
-        read_ledger(folder, manifest.started),
+        ledger,
         reference_score(folder),
         final_reference(folder),
     )

@@ -14,6 +14,7 @@ from raysearch.scoring.intervals import Interval, score_interval
 from raysearch.scoring.metrics import ClipScores, auc_pauc, harmonic_mean
 from raysearch.scoring.official import OfficialResult
 from raysearch.storage import write_text
+from raysearch.study.stored import FROM_BACKUP, explain_damage, read_table
 
 FINAL, SCORES = "final_test.csv", "final_scores.csv"
 """Files of the first opening of the test IDs."""
@@ -171,16 +172,21 @@ def write_final(path: UPath, machine: str, result: FinalTest) -> None:
 
 
 def read_final(path: UPath) -> FinalTest:
-    """Read `final_test.csv`; empty if there is no file."""
+    """Read `final_test.csv`; empty if there is no file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     if not path.is_file():
         return FinalTest()
-    rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
-    ids = [_id_result(row) for row in rows if row["id"] != HMEAN]
-    bounds = [_bounds(row) for row in rows if row["id"] == HMEAN]
-    return FinalTest(
-        tuple(sorted(ids, key=lambda row: id_order(row.id))),
-        interval=next((each for each in bounds if each is not None), None),
-    )
+    with explain_damage(path, FROM_BACKUP):
+        rows = read_table(path, "id", "auc", "pauc")
+        if not rows or rows[-1]["id"] != HMEAN:
+            raise ValueError(f"no last row {HMEAN}")
+        ids = [_id_result(row) for row in rows[:-1]]
+        return FinalTest(
+            tuple(sorted(ids, key=lambda row: id_order(row.id))), interval=_bounds(rows[-1])
+        )
 
 
 def _bounds(row: Mapping[str, str]) -> Interval | None:
@@ -190,7 +196,7 @@ def _bounds(row: Mapping[str, str]) -> Interval | None:
 
 
 def _id_result(row: Mapping[str, str]) -> IdResult:
-    auc, pauc = (float(row[name]) if row[name] else None for name in ("auc", "pauc"))
+    auc, pauc = (_area(row[name]) for name in ("auc", "pauc"))
     low, high = _bounds(row) or (None, None)
     # Earlier versions wrote no counts.
     normal, anomalous, unlabelled = (
@@ -199,6 +205,15 @@ def _id_result(row: Mapping[str, str]) -> IdResult:
     )
     counts = normal, anomalous, unlabelled
     return IdResult(row["id"], auc, pauc, low, high, *counts, note=row.get("note") or "")
+
+
+def _area(text: str) -> float | None:
+    if not text:
+        return None
+    area = float(text)
+    if not 0 <= area <= 1:
+        raise ValueError(f"{text} is no area")
+    return area
 
 
 def write_scores(path: UPath, scores: Sequence[FinalScore]) -> None:
@@ -211,22 +226,31 @@ def write_scores(path: UPath, scores: Sequence[FinalScore]) -> None:
 
 
 def read_scores(path: UPath) -> list[FinalScore]:
-    """Read `final_scores.csv`; empty if there is no file."""
+    """Read `final_scores.csv`; empty if there is no file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     if not path.is_file():
         return []
-    return [
-        FinalScore(
-            row["id"],
-            row["clip"],
-            row["domain"],
-            int(row["label"]) if row["label"] else None,
-            float(row["score"]),
-            float(row["threshold"]),
-            int(row["decision"]),
-            row.get("error") or "",
-        )
-        for row in csv.DictReader(io.StringIO(path.read_text("utf-8")))
-    ]
+    with explain_damage(path, FROM_BACKUP):
+        return [_final_score(row) for row in read_table(path, "id", "clip", "score")]
+
+
+def _final_score(row: Mapping[str, str]) -> FinalScore:
+    label = int(row["label"]) if row["label"] else None
+    if label not in (None, 0, 1):
+        raise ValueError(f"{label} is no label")
+    return FinalScore(
+        row["id"],
+        row["clip"],
+        row["domain"],
+        label,
+        float(row["score"]),
+        float(row["threshold"]),
+        int(row["decision"]),
+        row.get("error") or "",
+    )
 
 
 def clip_scores_by_id(scores: Sequence[FinalScore], ids: Iterable[str]) -> ClipScores:

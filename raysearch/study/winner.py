@@ -11,6 +11,7 @@ from raysearch.config import Options
 from raysearch.scoring.spec import InlierSpec
 from raysearch.storage import write_text
 from raysearch.study.ranking import Ranking
+from raysearch.study.stored import MADE_AGAIN, checked, read_json
 from raysearch.training.configuration import Configuration, TrialConfig
 
 
@@ -97,8 +98,13 @@ class Winner:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Read what `to_json` returned."""
-        return cls(
+        """Read what `to_json` returned.
+
+        Raises:
+            KeyError: a key is missing.
+            ValueError: a value is of another type, or out of its range.
+        """
+        winner = cls(
             content["machine"],
             content["trial"],
             content["encoder"],
@@ -112,6 +118,7 @@ class Winner:
             content.get("mean_score", content["val_score"]),
             content.get("std_score"),
         )
+        return checked(winner)
 
 
 def choose_winner(machine: str, data: str, ranking: Ranking) -> Winner:
@@ -155,8 +162,12 @@ def is_built(detector: tuple[str, InlierSpec], folder: UPath) -> bool:
 
 
 def read_frozen(folder: UPath) -> Winner | None:
-    """Read the frozen configuration of a run; None if there is none."""
+    """Read the frozen configuration of a run; None if there is none.
+
+    Raises:
+        UserError: `frozen.json` is damaged.
+    """
     path = folder / "frozen.json"
     if not path.is_file():
         return None
-    return Winner.from_json(json.loads(path.read_text()))
+    return read_json(path, Winner.from_json, MADE_AGAIN)

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 from pydantic import Field
 
-from raysearch.config import LATER, SCORING_ONLY, Options, Strict, Value, digest
+from raysearch.config import LATER, SCORING_ONLY, Options, Strict, Value, digest, parse_option
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,25 @@ class Configuration:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """Read the output of `to_json`, ignoring other keys."""
+        """Read the output of `to_json`, ignoring other keys.
+
+        Raises:
+            KeyError: a key is missing.
+            TypeError: a value is of another type.
+            ValueError: a value is not allowed, or an option is unknown.
+        """
         options = tuple(content.get("options", {}).items())
+        for name, value in options:
+            _check_option(name, value)
         return cls(content["lr"], content["batch_size"], content["lam"], options)
+
+
+@lru_cache(maxsize=None, typed=True)
+def _check_option(name: str, value: Value) -> None:
+    """Refuse what is no option of this version; the same few values stand in every record."""
+    if name not in Options.model_fields:
+        raise ValueError(f"unknown option {name}")
+    parse_option(name, value)
 
 
 class TrialConfig(Strict):

@@ -28,9 +28,9 @@ def read_progress(folder: AnyPath) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
     """Read the epochs and resumes of an unfinished training; both empty without a checkpoint."""
     try:
         facts = read_facts(folder / "last.safetensors")
-    except UserError:
+        return tuple(Epoch(**epoch) for epoch in facts["history"]), tuple(facts["resumes"])
+    except (UserError, KeyError, TypeError, ValueError):
         return (), ()
-    return tuple(Epoch(**epoch) for epoch in facts["history"]), tuple(facts["resumes"])
 
 
 def read_epochs(folder: AnyPath) -> tuple[Epoch, ...]:

@@ -397,7 +397,7 @@ def test_a_study_that_has_not_ended_has_no_final_test(command: Command, tmp_path
     complaint = command("final", "valve").complaint
     assert complaint == "valve has no frozen configuration yet; let its run end first"
     (tmp_path / "valve" / "study.json").write_text("{")
-    assert "no readable study.json" in command("final", "valve").complaint
+    assert "study.json: damaged, or of another version" in command("final", "valve").complaint
 
 
 def test_nothing_to_export(command: Command, tmp_path: Path) -> None:

@@ -101,7 +101,9 @@ def test_a_ledger_of_an_earlier_version_is_read(folder: UPath) -> None:
             folder / "test_ledger.jsonl",
             json.dumps({"time": time, **FACTS, "frozen": winner.to_json()}),
         )
-    write_text(folder / "final_test.csv", "machine,id,auc,pauc\nvalve,3,0.5,0.5\n")
+    write_text(
+        folder / "final_test.csv", "machine,id,auc,pauc\nvalve,3,0.5,0.5\nvalve,hmean,0.5,0.5\n"
+    )
     ledger = read_ledger(folder, STUDY)
     (opening,) = ledger.openings
     assert (opening.number, opening.winner, opening.score) == (1, SECOND, 0.5)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from upath import UPath
 
 from raysearch.storage import write_text
+from raysearch.study.stored import MADE_AGAIN, explain_damage, read_table
 
 
 class Part(StrEnum):
@@ -65,10 +66,15 @@ def write_clips(run: UPath, clips: Sequence[ShownClip]) -> None:
 
 
 def read_clips(run: UPath) -> list[ShownClip]:
-    """Read `evidence/clips.csv`; without the file there are no clips."""
+    """Read `evidence/clips.csv`; without the file there are no clips.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     if not has_evidence(run):
         return []
-    return [_clip(row) for row in csv.DictReader(io.StringIO(_table(run).read_text("utf-8")))]
+    with explain_damage(_table(run), MADE_AGAIN):
+        return [_clip(row) for row in read_table(_table(run), "clip", "score")]
 
 
 def _clip(row: dict[str, str]) -> ShownClip:
