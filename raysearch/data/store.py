@@ -6,27 +6,36 @@ and an atomic rename let concurrent processes build it once; all trials of a nod
 
 import glob
 import hashlib
-import json
-import math
+import logging
 import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from raysearch.data.decode import DECODER, Int16, decode, open_clip
+from raysearch.data.decode import Int16, decode, open_clip
 from raysearch.data.folders import file_stamps
 from raysearch.data.index import Clip
+from raysearch.data.store_files import (
+    SAMPLES,
+    StoreDamageError,
+    StoreWriter,
+    drop_store,
+    known_recording,
+    read_store,
+    sync_folder,
+)
 from raysearch.errors import DataError
 from raysearch.storage import AnyPath, cache_folder, is_remote
+
+logger = logging.getLogger(__name__)
 
 _CHUNK = 128
 """Clips decoded between two writes; bounds the memory of decoded clips."""
@@ -140,12 +149,19 @@ def open_store(
     home = cache or cache_folder()
     key = _cache_key(clips, rate, channel)
     folder = home / f"{clips[0].machine}-{clips[0].split}-{key}"
-    if not _is_current(folder):
+    store = _opened(folder, clips)
+    if store is None:
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not _is_current(folder):
+            store = _opened(folder, clips)
+            if store is None:
                 _build(folder, clips, rate, channel, on_clips)
-    store = _load(folder, clips)
+                store = _opened(folder, clips)
+    if store is None:
+        raise DataError(
+            f"{folder} reads back otherwise than it was written; set RAYSEARCH_CACHE to a folder "
+            "on another disk"
+        )
     _refuse_defects(store, len(clips), allow_defects)
     return store
 
@@ -156,23 +172,33 @@ def empty_store() -> Store:
     return Store((), np.zeros(0, np.int16), np.zeros(1, np.int64), fingerprint, 0.0, 1.0, ())
 
 
-def _is_current(folder: Path) -> bool:
-    """Return True if a store exists and was decoded by this version."""
-    path = folder / "index.json"
-    return path.exists() and bool(json.loads(path.read_text()).get("decoder") == DECODER)
+def _opened(folder: Path, clips: Sequence[Clip]) -> Store | None:
+    """Open a store if it exists, was decoded by this version and is whole."""
+    try:
+        files = read_store(folder)
+    except StoreDamageError as error:
+        logger.warning("%s is damaged (%s); its recordings are decoded anew", folder, error)
+        drop_store(folder)
+        return None
+    if files is None:
+        return None
+    return Store(
+        clips=tuple(clips[i] for i in files.kept),
+        samples=files.samples,
+        offsets=np.array(files.offsets, np.int64),
+        fingerprint=files.fingerprint,
+        mean=files.mean,
+        std=files.std,
+        defects=tuple(Defect(path, reason) for path, reason in files.defects),
+    )
 
 
 def _cache_key(clips: Sequence[Clip], rate: int, channel: int | None) -> str:
     digest = hashlib.sha256(f"{rate}/{channel}".encode())
     for clip, stamp in zip(clips, file_stamps([clip.path for clip in clips]), strict=True):
         digest.update(f"{clip.id}/{clip.domain}/{clip.label}/{clip.path}/{stamp}".encode())
-        digest.update(_known_recording(clip))
+        digest.update(known_recording(clip))
     return digest.hexdigest()[:16]
-
-
-def _known_recording(clip: Clip) -> bytes:
-    """Return the recording that a clip is cut from: parts of a trial depend on it."""
-    return b"" if clip.recording in ("", clip.name) else f"{clip.recording}/".encode()
 
 
 def _build(
@@ -196,79 +222,21 @@ def _build(
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     partial.mkdir()
     try:
-        with (partial / "samples.i16").open("wb") as file, ThreadPoolExecutor(threads) as pool:
-            writer = _Writer(file)
+        with (partial / SAMPLES).open("wb") as file, ThreadPoolExecutor(threads) as pool:
+            writer = StoreWriter(file)
             for start in range(0, len(clips), _CHUNK):
                 chunk = clips[start : start + _CHUNK]
                 for offset, decoded in enumerate(pool.map(attempt, chunk)):
                     writer.add(start + offset, clips[start + offset], decoded)
                 if on_clips is not None:
                     on_clips(len(chunk))
-            writer.finish(partial / "index.json")
-        shutil.rmtree(folder, ignore_errors=True)  # a store of another version
+            writer.finish(partial)
+        shutil.rmtree(folder, ignore_errors=True)  # a store of another version, or a damaged one
         partial.rename(folder)
+        sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-
-
-class _Writer:
-    """Writer of decoded clips and of their `index.json`."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.kept: list[int] = []
-        self.offsets = [0]
-        self.defects: list[Defect] = []
-        self.digest = hashlib.sha256()
-        self.sum = self.sum_of_squares = 0
-
-    def add(self, index: int, clip: Clip, decoded: Int16 | str) -> None:
-        if isinstance(decoded, str):
-            self.defects.append(Defect(str(clip.path), decoded))
-            return
-        self.kept.append(index)
-        self.offsets.append(self.offsets[-1] + decoded.size)
-        self.digest.update(f"{clip.machine}/{clip.split}/{clip.id}/{clip.label}/".encode())
-        self.digest.update(f"{clip.name}/{decoded.size}/".encode())
-        self.digest.update(_known_recording(clip))
-        self.digest.update(decoded.data)
-        wide = decoded.astype(np.int64)
-        self.sum += int(wide.sum())
-        self.sum_of_squares += int(np.dot(wide, wide))
-        self.file.write(decoded.data)
-
-    def finish(self, path: Path) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        count = max(1, self.offsets[-1])
-        # In integers, so that cancellation cannot make the variance negative.
-        variance = count * self.sum_of_squares - self.sum**2
-        index = {
-            "decoder": DECODER,
-            "kept": self.kept,
-            "offsets": self.offsets,
-            "fingerprint": self.digest.hexdigest(),
-            "mean": self.sum / count,
-            "std": math.sqrt(variance) / count,
-            "defects": [asdict(defect) for defect in self.defects],
-        }
-        path.write_text(json.dumps(index))
-
-
-def _load(folder: Path, clips: Sequence[Clip]) -> Store:
-    index = json.loads((folder / "index.json").read_text())
-    path = folder / "samples.i16"
-    empty = path.stat().st_size == 0
-    return Store(
-        clips=tuple(clips[i] for i in index["kept"]),
-        samples=np.zeros(0, np.int16) if empty else np.memmap(path, np.int16, mode="r"),
-        offsets=np.array(index["offsets"], np.int64),
-        fingerprint=index["fingerprint"],
-        mean=index["mean"],
-        std=index["std"],
-        defects=tuple(Defect(**defect) for defect in index["defects"]),
-    )
 
 
 def _refuse_defects(store: Store, total: int, allow_defects: bool) -> None:

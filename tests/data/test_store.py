@@ -160,7 +160,7 @@ def test_a_store_of_an_earlier_decoder_is_decoded_anew(tmp_path: Path, cache: Pa
     (index,) = cache.glob("*/index.json")
     content = json.loads(index.read_text())
     assert content.pop("decoder") == DECODER
-    index.write_text(json.dumps(content | {"mean": 1e6}))
+    index.write_text(json.dumps(content | {"decoder": 1, "mean": 1e6}))
     assert open_store(clips, cache=cache).mean < 1e3
     assert [path.name for path in cache.iterdir() if path.is_dir()] == [index.parent.name]
 
