@@ -114,8 +114,7 @@ class Options(Strict):
         compression: of the mel amplitudes.
         amplitude: origin of the mean and variance that normalise other machine types: their own
             recordings or the target's.
-        mixup: its probability over training: always 1, rising from 0 to 1, falling from 1 to 0,
-            or off.
+        mixup: its probability over training: always 1, rising to 1, falling from 1, or off.
         mixup_alpha: both parameters of the Beta distribution of the mixing coefficient.
         machine_loss: False trains the proposed method by the product loss alone ("only product
             IDs" in Table III).
@@ -148,20 +147,20 @@ class Options(Strict):
     epochs: int = Field(300, ge=0)
     backbone: str = "tf_efficientnet_b0.ns_jft_in1k"
     pretrained: bool | str = True
-    embedding: int = Field(128, gt=0)
+    embedding: int = Field(128, gt=0, le=65536)
     neck: Literal["recipe", "paper"] = "recipe"
     dropout: float = Field(0.3, ge=0, lt=1)
     divide_norm: bool = True
     machine_head: Literal["signed", "positive"] = "signed"
-    rate: int = Field(16000, gt=0)
+    rate: int = Field(16000, gt=0, le=1_000_000)
     channel: int | None = Field(None, ge=0)
     domain: Literal["source", "target", "both"] = "source"
     test_domain: Literal["source", "target", "both"] | None = None
-    segment_seconds: float = Field(2.0, gt=0)
-    segments: int = Field(10, gt=0)
-    n_fft: int = Field(2048, gt=0)
+    segment_seconds: float = Field(2.0, gt=0, le=3600)
+    segments: int = Field(10, gt=0, le=10_000)
+    n_fft: int = Field(2048, gt=0, le=131072)
     hop: int = Field(256, gt=0)
-    n_mels: int = Field(224, gt=0)
+    n_mels: int = Field(224, gt=0, le=4096)
     f_min: float = Field(50.0, ge=0)
     f_max: float = Field(7800.0, gt=0)
     compression: Literal["log", "db", "none"] = "log"
@@ -202,6 +201,8 @@ class Options(Strict):
             raise ValueError("epochs: should be greater than 0")
         if not self.f_min < self.f_max <= self.rate / 2:
             raise ValueError(f"f_min < f_max <= rate / 2 = {self.rate / 2:g} Hz must hold")
+        if math.prod(self.spectrogram) > 1 << 26:
+            raise ValueError("hop: a segment has more than 67 million mel amplitudes")
         if self.segment <= self.n_fft // 2:
             raise ValueError("segment_seconds must be longer than half of n_fft")
         return self

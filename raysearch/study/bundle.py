@@ -20,11 +20,20 @@ from upath import UPath
 from raysearch import __version__
 from raysearch.config import Options
 from raysearch.detector import Detector, EncoderDetector
-from raysearch.errors import UserError
+from raysearch.errors import UserError, first_line
 from raysearch.model.names import architecture_folder, is_on_hub
 from raysearch.scoring.inlier import InlierModel, InlierSpec
 from raysearch.storage import remove_tree, write_text
+from raysearch.study.bundle_checks import (
+    LARGEST_FACTS,
+    LARGEST_WEIGHTS,
+    check_facts,
+    check_file,
+    check_scores,
+    check_tensors,
+)
 from raysearch.study.ensemble import Ensemble, Member
+from raysearch.study.stored import DAMAGE, FROM_BACKUP, read_json
 from raysearch.training import checkpoint
 from raysearch.training.conditions import has_effect
 from raysearch.training.network import best_device, new_encoder
@@ -119,12 +128,16 @@ def load_detector(folder: UPath) -> Detector:
     if not path.is_file():
         raise UserError(f"{folder} holds no detector (no detector.json); a run writes one")
     try:
+        check_file(path, LARGEST_FACTS)
         facts = json.loads(path.read_text())
-        load = _load_ensemble if "members" in facts else _load_encoder_detector
-        return load(folder, facts)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: damaged or of another version: {reason}") from error
+        check_facts(facts)
+        if "members" in facts:
+            return _load_ensemble(folder, facts)
+        detector = _load_encoder_detector(folder, facts)
+        check_scores(detector)
+        return detector
+    except (*DAMAGE, AssertionError, OSError, RuntimeError) as error:
+        raise UserError(f"{path}: damaged or of another version: {first_line(error)}") from error
 
 
 def _load_ensemble(folder: UPath, facts: Mapping[str, Any]) -> Ensemble:
@@ -156,9 +169,8 @@ def _load_encoder_detector(folder: UPath, facts: Mapping[str, Any]) -> EncoderDe
     with architecture_folder(options.backbone, facts.get("architecture")) as backbone:
         network = options.replace({"backbone": backbone})
         encoder = new_encoder(network, facts["products"], pretrained=False)
-    weights, _ = checkpoint.load(folder / "encoder.safetensors")
-    encoder.load_state_dict(weights)
-    arrays, _ = checkpoint.load(folder / "inlier.safetensors")
+    encoder.load_state_dict(_load_tensors(folder / "encoder.safetensors"))
+    arrays = _load_tensors(folder / "inlier.safetensors")
     return EncoderDetector(
         facts["machine"],
         options,
@@ -174,11 +186,32 @@ def _load_encoder_detector(folder: UPath, facts: Mapping[str, Any]) -> EncoderDe
     )
 
 
+def _load_tensors(path: UPath) -> dict[str, torch.Tensor]:
+    check_file(path, LARGEST_WEIGHTS)
+    tensors, _ = checkpoint.load(path)
+    check_tensors(path, tensors.items())
+    return tensors
+
+
 def read_normal_scores(folder: UPath) -> dict[str, tuple[float, ...]]:
-    """Read the scores that set the thresholds of a detector; empty for an earlier version."""
+    """Read the scores that set the thresholds of a detector; empty for an earlier version.
+
+    Raises:
+        DamageError: the file is damaged.
+    """
     path = folder / NORMAL_SCORES
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    return {identity: tuple(values) for identity, values in content.items()}
+    if not path.is_file():
+        return {}
+    check_file(path, LARGEST_FACTS)
+    return read_json(path, _scores, FROM_BACKUP)
+
+
+def _scores(content: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    scores = {identity: tuple(values) for identity, values in content.items()}
+    for identity, values in scores.items():
+        if not np.isfinite(np.array(values, np.float64)).all():
+            raise ValueError(f"scores of ID {identity} are not finite")
+    return scores
 
 
 def _thresholds(facts: Mapping[str, Any]) -> dict[str, float]:

@@ -9,10 +9,12 @@ import numpy as np
 from upath import UPath
 
 from raysearch.config import id_order
-from raysearch.errors import UserError
+from raysearch.errors import UserError, first_line
 from raysearch.scoring.threshold import gamma_threshold
 from raysearch.storage import write_text
 from raysearch.study.bundle import NORMAL_SCORES, read_normal_scores
+from raysearch.study.bundle_checks import check_facts
+from raysearch.study.stored import DAMAGE
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,9 @@ def set_thresholds(
 def _read_facts(path: UPath) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(path.read_text())
-        dict(facts["thresholds"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: damaged or of another version: {error}") from error
+        check_facts(facts)
+    except DAMAGE as error:
+        raise UserError(f"{path}: damaged or of another version: {first_line(error)}") from error
     return facts
 
 

@@ -1,6 +1,7 @@
 """A detector in a folder: the same scores anywhere, and a clear word where it is damaged."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from raysearch.errors import DataError, UserError
 from raysearch.scoring.inlier import INLIERS, InlierModel
 from raysearch.scoring.metrics import Floats
 from raysearch.study.bundle import load_detector, save_detector
+from raysearch.training import checkpoint
 from tests.detectors import IDS, count_embedded, embed, make_detector
 
 RATE = 16000
@@ -407,6 +409,58 @@ def no_text(folder: Path) -> None:
     (folder / "detector.json").write_bytes(b"\xff\xfe\x81")
 
 
+def with_option(**values: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        facts = facts_of(folder)
+        write_facts(folder, facts | {"options": facts["options"] | values})
+
+    change.__name__ = f"with_option {values}"
+    return change
+
+
+def poison(name: str, value: float) -> Callable[[Path], None]:
+    """Return a damage by which a tensor of a file holds NaN or infinity."""
+
+    def change(folder: Path) -> None:
+        tensors, facts = checkpoint.load(UPath(folder / name))
+        first = sorted(key for key, tensor in tensors.items() if tensor.is_floating_point())[0]
+        tensors[first].view(-1)[-1] = value
+        checkpoint.save(UPath(folder / name), tensors, facts)
+
+    change.__name__ = f"poison {name} {value}"
+    return change
+
+
+def shrink(folder: Path) -> None:
+    """Take a dimension from every array."""
+    tensors, facts = checkpoint.load(UPath(folder / "inlier.safetensors"))
+    smaller = {name: tensor[..., :-1] for name, tensor in tensors.items()}
+    checkpoint.save(UPath(folder / "inlier.safetensors"), smaller, facts)
+
+
+def nest(folder: Path) -> None:
+    (folder / "detector.json").write_text("[" * 200_000)
+
+
+def zeros_of_a_device(folder: Path) -> None:
+    (folder / "encoder.safetensors").unlink()
+    (folder / "encoder.safetensors").symlink_to("/dev/zero")
+
+
+class Command:
+    """A pickle that runs a command when it is loaded."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return os.system, (f"touch {self.target}",)
+
+
+def pickled(folder: Path) -> None:
+    torch.save(Command(folder / "executed"), folder / "encoder.safetensors")
+
+
 FILES = ("detector.json", "encoder.safetensors", "inlier.safetensors")
 FACTS = ("machine", "ids", "products", "inlier", "p", "mean", "std", "thresholds", "options")
 DAMAGES = [
@@ -419,6 +473,30 @@ DAMAGES = [
     with_fact(inlier="lof"),
     with_fact(options={"colour": 1}),
     with_fact(thresholds={"0": 1.0}),
+    with_fact(std=0.0),
+    with_fact(std=float("nan")),
+    with_fact(mean=float("inf")),
+    with_fact(mean="1"),
+    with_fact(thresholds={"0": float("nan"), "3": 1.0, "10": 2.0}),
+    with_fact(thresholds={"0": None, "3": 1.0, "10": 2.0}),
+    with_fact(normal={"0": [1.0]}),
+    with_fact(normal={"0": [1.0, float("nan")]}),
+    with_fact(recorded_rate=-1),
+    with_fact(products=10**9),
+    with_fact(ids=[]),
+    with_fact(members=[]),
+    *(
+        with_option(**{name: value})
+        for name, value in (
+            *(("rate", 10**9), ("segments", 10**9), ("n_fft", 10**9), ("n_mels", 10**9)),
+            *(("segment_seconds", 1e9), ("embedding", 10**9), ("hop", -1), ("rate", float("nan"))),
+        )
+    ),
+    *(poison(name, value) for name in FILES[1:] for value in (float("nan"), float("inf"))),
+    shrink,
+    nest,
+    zeros_of_a_device,
+    pickled,
     swap,
     exchange,
     a_list,
@@ -437,6 +515,32 @@ def test_a_damaged_detector_is_refused_in_one_line(
         load_detector(UPath(folder))
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not (folder / "executed").exists()
+
+
+@pytest.mark.parametrize("name", ["encoder.safetensors", "inlier.safetensors", "detector.json"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    save_detector(make_detector(), UPath(tmp_path))
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=r"no plain file|holds no detector"):
+        load_detector(UPath(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"0": [NaN]}', '{"0": 1}', '{"0": ["x"]}'])
+def test_damaged_normal_scores_are_named(tmp_path: Path, content: str) -> None:
+    save_detector(make_detector(), UPath(tmp_path))
+    (tmp_path / "normal_scores.json").write_text(content)
+    with pytest.raises(UserError, match=r"normal_scores\.json: damaged"):
+        load_detector(UPath(tmp_path))
+
+
+def test_a_file_larger_than_any_detector_is_not_read(tmp_path: Path) -> None:
+    save_detector(make_detector(), UPath(tmp_path))
+    with (tmp_path / "encoder.safetensors").open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UserError, match=r"has 1099511627776 bytes, more than any detector"):
+        load_detector(UPath(tmp_path))
 
 
 def test_a_folder_without_a_detector_is_refused(local: UPath) -> None:
