@@ -10,6 +10,9 @@ from pathlib import Path
 
 from raysearch.errors import UserError
 
+ASKS = "it asks for a token"
+"""Beginning of the reason why a cluster cannot be joined without its token."""
+
 
 def find_local_ray() -> str:
     """Return the address of the cluster that `ray start` or `ray up` runs here, or ""."""
@@ -47,8 +50,8 @@ def _connection_failure(address: str) -> str | None:
 def refusal(address: str, reason: str) -> UserError:
     """Make the error of a cluster that cannot be joined."""
     hint = (
-        "set RAY_AUTH_MODE=token and put the cluster's token into ~/.ray/auth_token"
-        if "auth" in reason.lower()
+        "put the token that the cluster was started with into ~/.ray/auth_token or RAY_AUTH_TOKEN"
+        if reason.startswith(ASKS) or "auth" in reason.lower()
         else "see `ray status`, or say --address local to use this machine alone"
     )
     return UserError(f"no Ray cluster can be joined at {address} ({reason}); {hint}")

@@ -1,7 +1,9 @@
 """A Ray cluster, joined or started on this machine: its nodes, and calls on each of them.
 
 Ray on this machine alone runs without a log monitor, which copies what processes print, and without
-an autoscaler. Its dashboard takes longer to start than all the rest and is not waited for.
+an autoscaler. Its dashboard takes longer to start than all the rest and is not waited for. Its
+processes listen on 127.0.0.1, keep their files in a closed folder and ask for a random token, so
+that no other user of the machine can run code as this one.
 """
 
 import logging
@@ -10,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -20,9 +22,11 @@ import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from upath import UPath
 
+from raysearch.backend.access import random_token, token_of
 from raysearch.backend.address import refusal
 from raysearch.backend.environment import START, environment
-from raysearch.backend.ray_internals import without_unused_services
+from raysearch.backend.private_folder import private_folder
+from raysearch.backend.ray_internals import on_loopback, without_unused_services
 from raysearch.backend.resources import Cluster, Node, autoscaled_nodes
 from raysearch.errors import UserError, first_line, one_line
 
@@ -36,12 +40,19 @@ PATIENCE = 120.0
 """Seconds after which a machine that has not answered is reported as silent."""
 
 
-def connect(address: str, *, dashboard: bool = True) -> tuple[Cluster, "Future[str]"]:
+_CONNECTED = ExitStack()
+"""Environment and folder of the connection to Ray, of which a process has at most one."""
+
+
+def connect(
+    address: str, *, dashboard: bool = True, insecure: bool = False
+) -> tuple[Cluster, "Future[str]"]:
     """Join a Ray cluster, or start one on this machine if there is no address.
 
     Args:
         address: of the cluster; empty for none.
         dashboard: start Ray's dashboard with Ray on this machine.
+        insecure: start Ray on this machine without a token.
 
     Returns:
         The cluster, and the address of its dashboard as HOST:PORT once the dashboard has started;
@@ -50,7 +61,7 @@ def connect(address: str, *, dashboard: bool = True) -> tuple[Cluster, "Future[s
     Raises:
         UserError: there is no cluster at this address, or it refuses the connection.
     """
-    url = _join(address) if address else _start(dashboard)
+    url = _join(address) if address else _start(dashboard, insecure)
     restore_sigterm()
     return Cluster(address, "", _nodes(address)), url
 
@@ -67,7 +78,10 @@ def restore_sigterm() -> None:
 
 def disconnect() -> None:
     """Leave a joined cluster, or stop Ray on this machine."""
-    ray.shutdown()
+    try:
+        ray.shutdown()
+    finally:
+        _CONNECTED.close()
 
 
 @contextmanager
@@ -89,9 +103,12 @@ def with_dashboard(joined: Cluster, url: str) -> Cluster:
     return replace(joined, dashboard=f"http://{url}" if url else "")
 
 
-def _start(dashboard: bool) -> "Future[str]":
+def _start(dashboard: bool, insecure: bool) -> "Future[str]":
+    # The dashboard starts later and needs the variables as well.
+    _CONNECTED.enter_context(random_token(insecure=insecure))
+    folder = _CONNECTED.enter_context(private_folder())
     try:
-        return _start_ray(dashboard=dashboard)
+        return _start_ray(folder / "ray", dashboard=dashboard)
     except Exception as error:
         raise UserError(
             f"Ray did not start on this machine ({first_line(error)}); try again when it is less "
@@ -99,10 +116,10 @@ def _start(dashboard: bool) -> "Future[str]":
         ) from error
 
 
-def _start_ray(*, dashboard: bool) -> "Future[str]":
+def _start_ray(folder: Path, *, dashboard: bool) -> "Future[str]":
     address = Future[str]()
-    with environment(START), without_unused_services(address if dashboard else None):
-        # Without a network Ray would probe for an address of this machine.
+    services = without_unused_services(address if dashboard else None)
+    with environment(START), on_loopback(), services:
         context = ray.init(
             address="local",
             _node_ip_address="127.0.0.1",
@@ -110,6 +127,7 @@ def _start_ray(*, dashboard: bool) -> "Future[str]":
             include_dashboard=dashboard,
             logging_level=logging.ERROR,
             log_to_driver=False,
+            _temp_dir=str(folder),
         )
     if not address.running() and not address.done():
         address.set_result(context.dashboard_url or "")
@@ -117,6 +135,7 @@ def _start_ray(*, dashboard: bool) -> "Future[str]":
 
 
 def _join(address: str) -> "Future[str]":
+    _CONNECTED.enter_context(token_of(address))
     try:
         context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:

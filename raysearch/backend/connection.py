@@ -10,14 +10,18 @@ from raysearch.backend.resources import Cluster, Resources, allocate
 class RayConnection:
     """A Ray cluster that is joined or started in a thread, from `start` on."""
 
-    def __init__(self, address: str, resources: Resources, *, dashboard: bool = True) -> None:
+    def __init__(
+        self, address: str, resources: Resources, *, dashboard: bool = True, insecure: bool = False
+    ) -> None:
         """Prepare; nothing is started yet.
 
         Args:
             address: of the Ray cluster to join; empty starts one on this machine.
             resources: of a trial.
             dashboard: start Ray's dashboard with Ray on this machine.
+            insecure: start Ray on this machine without a token.
         """
+        self.insecure = insecure
         self.address, self.resources, self.dashboard = address, resources, dashboard
         self._connecting: Future[tuple[Cluster, Future[str]]] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray-connection")
@@ -33,7 +37,9 @@ class RayConnection:
             # Here, not in the thread: two threads that import a module may see it half loaded.
             from raysearch.backend.cluster import connect
 
-            self._connecting = self._thread.submit(connect, self.address, dashboard=self.dashboard)
+            self._connecting = self._thread.submit(
+                connect, self.address, dashboard=self.dashboard, insecure=self.insecure
+            )
 
     def check(self) -> None:
         """Wait for the cluster, and check that it can run a trial.
@@ -83,10 +89,10 @@ class RayConnection:
 
 @contextmanager
 def connect_to_ray(
-    address: str, resources: Resources, *, dashboard: bool = True
+    address: str, resources: Resources, *, dashboard: bool = True, insecure: bool = False
 ) -> Iterator[RayConnection]:
     """Open a `RayConnection` with these arguments; close it after the block."""
-    connection = RayConnection(address, resources, dashboard=dashboard)
+    connection = RayConnection(address, resources, dashboard=dashboard, insecure=insecure)
     try:
         yield connection
     finally:

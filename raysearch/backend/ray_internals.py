@@ -9,6 +9,9 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import Any
 
+import grpc
+from ray import _raylet
+from ray._private import services
 from ray._private.node import Node
 from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD
 
@@ -34,6 +37,48 @@ def without_callback_count() -> Iterator[None]:
         yield
     finally:
         usage.tag_callbacks = count
+
+
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Let all processes of a Ray that starts in this block listen on 127.0.0.1 alone.
+
+    `ray.init` replaces a loopback address of the node by one that other machines reach, and Ray
+    then listens on all addresses.
+    """
+    name = "resolve_ip_for_localhost"
+    resolve = getattr(services, name, None)
+    if resolve is None:
+        yield
+        return
+    setattr(services, name, lambda host: host)
+    try:
+        yield
+    finally:
+        setattr(services, name, resolve)
+
+
+def reload_authentication() -> None:
+    """Read the environment variables about tokens again, which Ray reads once in a process."""
+    with suppress(AttributeError):
+        _raylet.Config.initialize("")
+        _raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+def is_token_refused(address: str, token: str) -> bool | None:
+    """Return True if the cluster at an address refuses a token; "" stands for no token.
+
+    Returns:
+        None if there is no answer, for example because the cluster uses TLS.
+    """
+    headers = (("authorization", f"Bearer {token}"),) if token else ()
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        call = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
+        try:
+            call(b"", timeout=10, metadata=headers)
+        except grpc.RpcError as error:
+            return True if error.code() == grpc.StatusCode.UNAUTHENTICATED else None
+    return False
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Check of a machine or of every machine of a cluster, before a search."""
 
-import os
 import shutil
 import socket
 import stat
@@ -17,6 +16,7 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
+from raysearch.backend.access import token_file
 from raysearch.backend.cluster import cluster, on_each_node
 from raysearch.backend.resources import Cluster
 from raysearch.errors import UserError
@@ -201,9 +201,18 @@ def _differences(answers: Mapping[str, Examination]) -> list[str]:
 
 
 def exposures(joined: Cluster) -> list[str]:
-    """List the ways in which strangers reach a cluster: Ray runs any code that it receives."""
-    if not joined.address:
-        return []
+    """List the ways in which strangers reach a cluster: Ray runs any code that it receives.
+
+    A Ray that raysearch starts on this machine listens on the loopback and has a token of its own.
+    """
+    lines = _open_ports(joined) if joined.address else []
+    token = token_file()
+    if token.is_file() and stat.S_IMODE(token.stat().st_mode) & 0o077:
+        lines.append(f"{token} can be read by others: chmod 600 {token}")
+    return lines
+
+
+def _open_ports(joined: Cluster) -> list[str]:
     lines = []
     host = urlsplit(joined.dashboard).hostname
     if host is not None and host not in LOOPBACK:
@@ -215,9 +224,6 @@ def exposures(joined: Cluster) -> list[str]:
         lines.append(
             "the cluster asks for no token: set RAY_AUTH_MODE=token for `ray start` and raysearch"
         )
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    if token.is_file() and stat.S_IMODE(token.stat().st_mode) & 0o077:
-        lines.append(f"{token} can be read by others: chmod 600 {token}")
     return lines
 
 

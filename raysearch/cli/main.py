@@ -13,7 +13,8 @@ from raysearch import __version__
 from raysearch.cli.cluster import attach, fetch, run_on_cluster, stop
 from raysearch.cli.data import app as data_app
 from raysearch.cli.data import init
-from raysearch.cli.options import Address, ClusterFile, Data, Out, find_address
+from raysearch.cli.joining import find_address
+from raysearch.cli.options import Address, ClusterFile, Data, Out
 from raysearch.cli.results import (
     compare,
     dashboard,

@@ -176,6 +176,13 @@ Dashboard = Annotated[
         help="Ray's dashboard, of a Ray that is started here; without it a run starts sooner.",
     ),
 ]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        help="Start Ray here without a token: every user of this machine can run code as you.",
+    ),
+]
 ReopenTest = Annotated[
     bool,
     typer.Option(
@@ -261,13 +268,3 @@ def typed_command() -> str:
     from raysearch.storage import redact
 
     return redact(shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))
-
-
-def find_address(option: str | None) -> str:
-    """Return the address of the cluster to join; empty for none."""
-    from raysearch.backend.address import find_local_ray
-
-    if option == "local":
-        os.environ.pop("RAY_ADDRESS", None)
-        return ""
-    return option or find_local_ray()

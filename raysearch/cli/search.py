@@ -8,6 +8,7 @@ import typer
 from raysearch.backend.resources import Resources
 from raysearch.cli.cluster import run_on_cluster
 from raysearch.cli.data import need_data
+from raysearch.cli.joining import ray_options
 from raysearch.cli.options import (
     Address,
     AllowDefects,
@@ -22,6 +23,7 @@ from raysearch.cli.options import (
     GpuHours,
     GpusPerTrial,
     GroundTruth,
+    Insecure,
     KeepCheckpoints,
     Machine,
     Machines,
@@ -37,7 +39,6 @@ from raysearch.cli.options import (
     Trials,
     WarmStart,
     WorkersPerTrial,
-    find_address,
     parse_budgets,
     parse_gpus,
     typed_command,
@@ -66,6 +67,7 @@ def run(
     cpus_per_trial: CpusPerTrial = None,
     address: Address = None,
     dashboard: Dashboard = True,
+    insecure: Insecure = False,
     cluster: ClusterFile = None,
     time_budget: TimeBudget = None,
     gpu_hours: GpuHours = None,
@@ -101,8 +103,7 @@ def run(
         name=name,
         **budgets,
         warm_start=tuple(_to_path(folder) for folder in warm_start or ()),
-        address=find_address(address),
-        dashboard=dashboard,
+        **ray_options(address, dashboard, insecure),
         keep_checkpoints=keep_checkpoints,
         allow_defects=allow_defects,
         fresh=fresh,
@@ -134,6 +135,7 @@ def reproduce(
     cpus_per_trial: CpusPerTrial = None,
     address: Address = None,
     dashboard: Dashboard = True,
+    insecure: Insecure = False,
     cluster: ClusterFile = None,
     time_budget: TimeBudget = None,
     gpu_hours: GpuHours = None,
@@ -161,8 +163,7 @@ def reproduce(
         epochs=epochs,
         channel=channel,
         **parse_budgets(time_budget, gpu_hours),
-        address=find_address(address),
-        dashboard=dashboard,
+        **ray_options(address, dashboard, insecure),
         allow_defects=allow_defects,
         fresh=fresh,
         report=not no_report,

@@ -49,6 +49,7 @@ class RunOptions(TypedDict, total=False):
         concurrent: largest number of trials at once.
         address: of the Ray cluster to join; by default Ray is started on this machine.
         dashboard: start Ray's dashboard on this machine.
+        insecure: start Ray on this machine without a token.
         time_budget: in s; trials stopped by the budget resume on the next call.
         gpu_hours: hours of all trials together.
         warm_start: studies, or folders of studies, whose best configurations are tried first.
@@ -77,6 +78,7 @@ class RunOptions(TypedDict, total=False):
     concurrent: int
     address: str
     dashboard: bool
+    insecure: bool
     time_budget: float
     gpu_hours: float
     warm_start: Sequence[str | PathLike[str]]

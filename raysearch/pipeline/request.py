@@ -43,6 +43,7 @@ class Request:
         warm_start: studies, or folders of studies, whose best configurations are tried first.
         address: of the Ray cluster to join; empty starts Ray on this machine.
         dashboard: start Ray's dashboard with Ray on this machine.
+        insecure: start Ray on this machine without a token.
         report: draw report.html.
         keep_checkpoints: of the trials that did not win.
         reopen_test: run the final test of a new winner though another one was tested before.
@@ -67,6 +68,7 @@ class Request:
     final: bool = True
     address: str = ""
     dashboard: bool = True
+    insecure: bool = False
     report: bool = True
     keep_checkpoints: bool = False
     reopen_test: bool = False
@@ -79,3 +81,8 @@ class Request:
         return Ending(
             self.command, self.final, self.report, self.keep_checkpoints, self.reopen_test
         )
+
+    @property
+    def start(self) -> dict[str, bool]:
+        """Options of a Ray that is started on this machine."""
+        return {"dashboard": self.dashboard, "insecure": self.insecure}

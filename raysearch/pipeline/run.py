@@ -114,9 +114,7 @@ def run_plan(
                 clear_other_space(study.folder, study.space)
             if not (request.fresh and StudyFolder(study.folder).exists()):
                 check_same_space(study.folder, study.space, study.files)
-        with connect_to_ray(
-            request.address, request.resources, dashboard=request.dashboard
-        ) as connection:
+        with connect_to_ray(request.address, request.resources, **request.start) as connection:
             studies = _create(prepared, connection, request, bars)
             try:
                 # Imported here: a refused command need not wait for Optuna.

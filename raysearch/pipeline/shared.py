@@ -60,9 +60,7 @@ def run_shared(
     with study_lock(folder):
         if not (request.fresh and StudyFolder(folder).exists()):
             check_same_space(folder, prepared.planned.space, prepared.files)
-        with connect_to_ray(
-            request.address, request.resources, dashboard=request.dashboard
-        ) as connection:
+        with connect_to_ray(request.address, request.resources, **request.start) as connection:
             context, data = create_shared(prepared, connection, request, bars)
             start = time.monotonic()
             try:

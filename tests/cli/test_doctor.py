@@ -71,8 +71,21 @@ def test_a_real_machine_is_examined(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "cannot write to" in examine(tmp_path, tmp_path / "file").out
 
 
-def test_a_cluster_of_our_own_is_not_exposed() -> None:
-    assert exposures(Cluster("", "http://127.0.0.1:8265", (Node(4),))) == []
+@pytest.mark.parametrize("variable", ["RAY_AUTH_TOKEN_PATH", "HOME"])
+def test_ray_on_this_machine_is_closed_but_its_user_s_token_may_be_open(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / ".ray" / "auth_token"
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path if variable == "HOME" else token))
+    local = Cluster("", "http://127.0.0.1:8265", (Node(4),))
+    assert exposures(local) == []
+    token.parent.mkdir()
+    token.write_text("secret")
+    token.chmod(0o644)  # as Ray writes it
+    assert exposures(local) == [f"{token} can be read by others: chmod 600 {token}"]
+    token.chmod(0o600)
+    assert exposures(local) == []
 
 
 class Dashboard(BaseHTTPRequestHandler):
