@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from upath import UPath
 
 from raysearch.backend.access import random_token, token_of
-from raysearch.backend.address import refusal
+from raysearch.backend.address import local_ray, refusal
 from raysearch.backend.environment import START, environment
 from raysearch.backend.private_folder import private_folder
 from raysearch.backend.ray_internals import on_loopback, without_unused_services
@@ -135,6 +135,8 @@ def _start_ray(folder: Path, *, dashboard: bool) -> "Future[str]":
 
 
 def _join(address: str) -> "Future[str]":
+    if address == "auto":  # Ray itself would believe a note that every user can write.
+        address = local_ray()
     _CONNECTED.enter_context(token_of(address))
     try:
         context = ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
