@@ -10,12 +10,13 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import requests
 from ray.dashboard.modules.job.pydantic_models import JobDetails
@@ -25,11 +26,36 @@ from ray.job_submission import JobSubmissionClient
 from raysearch.errors import UserError, one_line
 from raysearch.remote.arguments import same_run
 from raysearch.remote.cluster_file import ClusterFile
+from raysearch.remote.listener import check_listener
 from raysearch.remote.tunnel import UnreachableError, tunnel
 
 PREFIX = "raysearch-"
 STOP_PATIENCE = 120
 """Seconds that a stopped run has to end its trials before Ray kills it."""
+
+
+class _LocalClient(JobSubmissionClient):
+    """A client of a tunnel's end on this machine, which sends the token to no other user."""
+
+    def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
+        self._check()
+        # A proxy would get the token, and cannot reach this machine's loopback.
+        options["proxies"] = {"no_proxy": "*"}
+        return super()._do_request(*arguments, **options)
+
+    async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
+        """Receive the log of a job in pieces, until the job ends."""
+        self._check()
+        async with aclosing(super().tail_job_logs(job_id)) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                yield chunk
+
+    def _check(self) -> None:
+        address = urlsplit(self._address)
+        if not check_listener(address.port or 80):
+            raise ConnectionRefusedError(f"the tunnel to port {address.port} is lost")
+
+
 Client: TypeAlias = JobSubmissionClient
 """Client of the jobs of a cluster."""
 Details: TypeAlias = JobDetails
@@ -93,7 +119,7 @@ def create_client(address: str, token: str | None, where: str) -> Client:
         logging.getLogger(name).setLevel(logging.WARNING)
     with _without_address_variables():
         try:
-            return JobSubmissionClient(address, headers=headers)
+            return _LocalClient(address, headers=headers)
         except AuthenticationError as error:
             raise UserError(
                 f"{where}: the cluster refuses the token"

@@ -20,6 +20,7 @@ from typing import IO
 
 from raysearch.errors import UserError, one_line
 from raysearch.remote.cluster_file import ClusterFile
+from raysearch.remote.listener import check_listener
 
 PATIENCE = 60.0
 """Seconds to wait for the answer of a tunnel."""
@@ -118,7 +119,7 @@ def _wait(
     patience: float,
 ) -> None:
     end = time.monotonic() + patience
-    while not _answers(address):
+    while not _is_open(address, cluster):
         if process.poll() is not None:
             raise _reason(_read(output), cluster)
         if time.monotonic() > end:
@@ -127,6 +128,14 @@ def _wait(
                 f"its head); `ray up {cluster.path}` starts Ray again"
             )
         time.sleep(0.1)
+
+
+def _is_open(address: str, cluster: ClusterFile) -> bool:
+    # The port was free before ssh took it: another user may have been faster.
+    try:
+        return check_listener(int(address.rpartition(":")[2])) and _answers(address)
+    except PermissionError as error:
+        raise UnreachableError(f"cluster {cluster.name}: {error}; try again") from error
 
 
 def _answers(address: str) -> bool:
