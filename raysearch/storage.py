@@ -15,7 +15,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from upath import UPath
 
@@ -34,7 +34,10 @@ _NO_LINKS = frozenset(
 )
 """Errors of a file system without hard links, as exFAT and some of FUSE and SMB."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_SECRET = re.compile(r"(\w+://)[^/\s@]+:[^/\s@]+@")
+# A secret may hold / and @, so a login ends with the last @. Before the first / of an address
+# without a login stands a host or a bucket; a port is taken for a secret if an @ follows.
+_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?=[^\s/]*[:@])\S*@")
+_SECRET_VALUE = re.compile(r"(?i)([?&][^\s=&]*(?:secret|token|passw|key)[^\s=&]*=)[^\s&'\"]+")
 
 
 def cache_folder() -> Path:
@@ -45,13 +48,13 @@ def cache_folder() -> Path:
 def to_path(text: str | Path) -> UPath:
     """Parse a path or address, and check the access to an object store.
 
-    Credentials and the endpoint come from the environment (`AWS_ACCESS_KEY_ID`,
-    `AWS_ENDPOINT_URL`, ...). `s3://KEY:SECRET@bucket/path?endpoint_override=URL&region=NAME`,
-    as pyarrow reads it, works too. The path's text never shows the secret, but it travels with
-    the path to every node, and Ray Tune keeps it in its state below the folder of a run.
+    Credentials come from the environment or a profile (`AWS_ACCESS_KEY_ID`, `AWS_PROFILE`, ...), as
+    does the endpoint (`AWS_ENDPOINT_URL`), unless the address names it as pyarrow reads it:
+    `s3://bucket/path?endpoint_override=URL&region=NAME`. A login in an address is refused: it would
+    travel with the path to every node and into the pickles of Ray Tune.
 
     Raises:
-        UserError: unknown scheme, missing bucket, missing library, or refused access.
+        UserError: unknown scheme, a login, missing bucket, missing library, or refused access.
     """
     match = _SCHEME.match(str(text))
     if match is None:
@@ -69,25 +72,29 @@ def to_path(text: str | Path) -> UPath:
 
 
 def _remote(scheme: str, text: str) -> UPath:
-    parts = urlsplit(text, allow_fragments=False)
-    login, _, bucket = parts.netloc.rpartition("@")
+    try:
+        parts = urlsplit(text, allow_fragments=False)
+    except ValueError as error:
+        raise UserError(f"{redact(text)}: expected {scheme}://BUCKET/PATH") from error
+    query, bucket = dict(parse_qsl(parts.query)), parts.netloc
+    if {"@", ":"} & set(bucket) or "@" in query.get("endpoint_override", ""):
+        # The text is not shown: most of it is a secret.
+        raise UserError(
+            f"{scheme}://...: a login in an address ends up in files; set {_CREDENTIALS[scheme]}, "
+            f"or a profile, and write {scheme}://BUCKET/PATH"
+        )
     if not bucket:
         raise UserError(f"{redact(text)}: expected {scheme}://BUCKET/PATH")
-    if ":" in bucket:  # The text is not shown: most of it is a secret.
-        raise UserError(f"{scheme}://...: write / and @ in KEY and SECRET as %2F and %40")
     # Other processes write here as well: cached listings may be out of date.
     options: dict[str, Any] = {"use_listings_cache": False}
-    if login:
-        key, _, secret = login.partition(":")
-        options |= {"key": unquote(key), "secret": unquote(secret)}
-    query = dict(parse_qsl(parts.query))
     http = query.pop("scheme", "https")
     if endpoint := query.pop("endpoint_override", ""):
         options["endpoint_url"] = endpoint if "://" in endpoint else f"{http}://{endpoint}"
     if region := query.pop("region", ""):
         options["client_kwargs"] = {"region_name": region}
     if query or (scheme == "gs" and len(options) > 1):
-        raise UserError(f"{redact(text)}: only endpoint_override, region and scheme of s3:// known")
+        address = text.partition("?")[0]
+        raise UserError(f"{address}?...: only endpoint_override, region and scheme of s3:// known")
     path: UPath = UPath(f"{scheme}://{bucket}{parts.path.rstrip('/')}", **options)
     check_name(path)
     return path
@@ -139,8 +146,11 @@ def _access_error(path: AnyPath, action: str, error: Exception) -> UserError:
 
 
 def redact(text: str) -> str:
-    """Return a text, such as a command, with the logins of all its addresses hidden."""
-    return _SECRET.sub(r"\1***@", text)
+    """Return a text, such as a command, with the logins of all its addresses hidden.
+
+    Rather too much is hidden than a part of a secret.
+    """
+    return _SECRET_VALUE.sub(r"\1***", _LOGIN.sub(r"\1***@", text))
 
 
 def is_uri(text: str) -> bool:

@@ -41,11 +41,9 @@ class S3:
         }
 
     def address(self, path: str, bucket: str = BUCKET) -> str:
-        """An address that holds everything itself, as pyarrow reads it."""
+        """An address that holds everything but the login, as pyarrow reads it."""
         endpoint = quote(self.endpoint, safe="")
-        return (
-            f"s3://somebody:unspoken@{bucket}/{path}?endpoint_override={endpoint}&region=us-east-1"
-        )
+        return f"s3://{bucket}/{path}?endpoint_override={endpoint}&region=us-east-1"
 
     def refuse_everybody(self) -> None:
         """Refuse all requests from now on, since no user is known."""

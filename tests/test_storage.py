@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from upath import UPath
 
 from raysearch import storage
@@ -169,25 +171,33 @@ def test_local_paths_stay_what_they_were(tmp_path: Path, monkeypatch: pytest.Mon
     assert not storage.is_remote(tmp_path)
 
 
-def test_an_address_may_hold_everything_itself(s3_server: S3) -> None:
-    path = storage.to_path(s3_server.address("runs/valve/"))
+@pytest.fixture
+def endpoint_in_the_address(s3: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """An S3 server of which the environment holds the login alone."""
+    for name in ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    return s3
+
+
+def test_an_address_may_hold_everything_but_the_login(endpoint_in_the_address: S3) -> None:
+    path = storage.to_path(endpoint_in_the_address.address("runs/valve/"))
     assert storage.is_remote(path)
     assert str(path / "a") == f"s3://{BUCKET}/runs/valve/a"
     assert "unspoken" not in f"{path} {path!r} {path.as_uri()} {path.parent}"
     storage.write_text(path / "own" / "a", "here")
-    assert (pickle.loads(pickle.dumps(path)) / "own" / "a").read_text() == "here"
+    pickled = pickle.dumps(path)
+    assert b"unspoken" not in pickled
+    assert (pickle.loads(pickled) / "own" / "a").read_text() == "here"
 
 
-def test_a_secret_may_hold_any_sign(s3_server: S3) -> None:
-    options = storage.to_path(f"s3://k%2F:a%2Fb%40%3A@{s3_server.address('x').partition('@')[2]}")
-    assert options.storage_options["key"] == "k/"
-    assert options.storage_options["secret"] == "a/b@:"
-
-
-def test_an_endpoint_without_scheme_takes_the_one_of_pyarrow(s3_server: S3) -> None:
+def test_an_endpoint_without_scheme_takes_the_one_of_pyarrow(endpoint_in_the_address: S3) -> None:
+    s3_server = endpoint_in_the_address
     host = s3_server.endpoint.removeprefix("http://")
-    path = storage.to_path(f"s3://k:s@{BUCKET}/x?endpoint_override={host}&scheme=http")
+    path = storage.to_path(f"s3://{BUCKET}/x?endpoint_override={host}&scheme=http")
     assert path.storage_options["endpoint_url"] == s3_server.endpoint
+
+
+LOGIN = "a login in an address ends up in files"
 
 
 @pytest.mark.parametrize(
@@ -198,10 +208,26 @@ def test_an_endpoint_without_scheme_takes_the_one_of_pyarrow(s3_server: S3) -> N
         ("gs://bucket/runs", r"pip install 'raysearch\[gs\]'"),
         ("s3:///runs", "expected s3://BUCKET/PATH"),
         ("s3://", "expected s3://BUCKET/PATH"),
-        ("s3://k:unspoken@/runs", r"s3://\*\*\*@/runs: expected s3://BUCKET/PATH"),
+        ("s3://k:unspoken@/runs", LOGIN),
+        (
+            "s3://k:unspoken@bucket/runs",
+            "set AWS_ACCESS_KEY_ID, .*, or a profile, and write s3://B",
+        ),
+        ("s3://unspoken@bucket/runs", LOGIN),
+        ("s3://k:un/spoken@bucket/runs", LOGIN),
+        ("s3://k:@unspoken@bucket/runs", LOGIN),
+        ("s3://k:u?unspoken@bucket/runs", LOGIN),
+        (
+            "s3://b/r?endpoint_override=http://k:unspoken@h",
+            LOGIN,
+        ),
+        (
+            "s3://b/r?secret_key=unspoken",
+            r"s3://b/r\?...: only endpoint_override",
+        ),
+        ("s3://[b/r", "expected s3://BUCKET/PATH"),
         ("s3://bucket/runs*", r"s3://bucket/runs\*: no name on an object store may hold \*"),
-        ("s3://k:/unspoken@b/runs", "write / and @ in KEY and SECRET as %2F and %40"),
-        ("s3://k:unspoken@b/runs?acl=public", "only endpoint_override, region and scheme"),
+        ("s3://b/runs?acl=public", "only endpoint_override, region and scheme"),
     ],
 )
 def test_a_wrong_address_is_explained(text: str, problem: str) -> None:
@@ -253,8 +279,22 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 def test_logins_are_hidden_in_commands() -> None:
     command = "raysearch run --out 's3://KEY:a%2Fb@bucket/runs?endpoint_override=x' --machine a@b"
     assert storage.redact(command) == command.replace("KEY:a%2Fb@", "***@")
-    for harmless in ("s3://bucket/a:b@c", "a@b", "--out runs"):
+    for harmless in ("s3://bucket/a:b@c", "a@b", "--out runs", "http://localhost:5000/x?a=b"):
         assert storage.redact(harmless) == harmless
+    assert storage.redact("http://h/?api_key=12&x=3") == "http://h/?api_key=***&x=3"
+    inner = "s3://bucket/x?endpoint_override=http://a:b@h:1"
+    assert storage.redact(inner) == inner.replace("a:b@", "***@")
+
+
+SIGNS = "".join(map(chr, range(33, 127)))
+
+
+@given(st.text(SIGNS, min_size=1), st.text("ab/.", max_size=9), st.sampled_from(["s3", "http"]))
+def test_no_sign_of_a_secret_is_shown(secret: str, path: str, scheme: str) -> None:
+    hidden = f"--out {scheme}://***@host/{path} --name b"
+    assert storage.redact(f"--out {scheme}://key:{secret}@host/{path} --name b") == hidden
+    token = secret.replace("/", "-")
+    assert storage.redact(f"--out {scheme}://{token}@host/{path} --name b") == hidden
 
 
 def test_ray_gets_a_path_and_a_file_system(folder: UPath) -> None:

@@ -1,5 +1,6 @@
 """Trials as runs of an MLflow server. Imported only for `tracking: mlflow`."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -67,6 +68,13 @@ def check_tracking() -> None:
 
 
 def _check_server() -> None:
+    # Python's libraries show parts of an address in their errors.
+    address = os.environ.get(SERVER, "")
+    if address.startswith("http") and redact(address) != address:
+        raise UserError(
+            f"tracking: mlflow: {SERVER} holds a login; set MLFLOW_TRACKING_USERNAME and "
+            f"MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, and leave it out of {SERVER}"
+        )
     try:
         import mlflow
     except ImportError as error:

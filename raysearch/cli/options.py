@@ -267,4 +267,4 @@ def typed_command() -> str:
     """Return the command as typed, without logins, for study.json and the ledger."""
     from raysearch.storage import redact
 
-    return redact(shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]))
+    return shlex.join(map(redact, [os.path.basename(sys.argv[0]), *sys.argv[1:]]))

@@ -61,7 +61,7 @@ def remote_command(argv: Sequence[str], environ: Mapping[str, str]) -> RemoteCom
         "out": redact(out.rstrip("/")),
         "data": redact(data),
         "name": (option_values(rest, "--name") or [""])[-1],
-        "command": redact(shlex.join(["raysearch", *argv])),
+        "command": shlex.join(map(redact, ["raysearch", *argv])),
     }
     return RemoteCommand(tuple(arguments), files, metadata)
 

@@ -223,6 +223,16 @@ def test_a_server_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPatc
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize("login", ["me:un/spo@ken", "unspoken"])
+def test_an_address_with_a_login_is_refused(monkeypatch: pytest.MonkeyPatch, login: str) -> None:
+    from raysearch.backend.mlflow_runs import check_tracking
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"https://{login}@host:1/x")
+    with pytest.raises(UserError, match="holds a login; set MLFLOW_TRACKING_USERNAME") as caught:
+        check_tracking()
+    assert "spo" not in str(caught.value)
+
+
 def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from raysearch.backend.mlflow_runs import check_tracking
 

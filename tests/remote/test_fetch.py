@@ -65,15 +65,15 @@ def test_the_results_on_a_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             fetch(file, str(runs / "notes"), here)
 
 
-@pytest.mark.parametrize("settings_in", ["everything", "the environment"])
+@pytest.mark.parametrize("settings_in", ["the address", "the environment"])
 def test_the_results_on_an_object_store(
     s3_server: S3, settings_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if settings_in == "the environment":
-        for name, value in s3_server.environment.items():
-            monkeypatch.setenv(name, value)
-        runs = f"s3://{BUCKET}/fetched"
-    else:
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    runs = f"s3://{BUCKET}/fetched"
+    if settings_in == "the address":
+        monkeypatch.delenv("AWS_ENDPOINT_URL")
         runs = s3_server.address("fetched")
     folder = to_path(runs)
     for name, content in {**FETCHED, **dict.fromkeys(LEFT, b"heavy")}.items():
