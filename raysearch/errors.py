@@ -4,6 +4,8 @@ UserError             bad input: one line, exit code 2
 ├── DataError         a data set that is missing, defective or unfit for its use
 └── DamageError       a file of a run that is damaged, or was written by another version
 TrialError            a trial that cannot be finished; recorded, and the search continues
+└── MemoryLimitError  a trial whose GPU has too little memory left
+MachineError          machines or storage that failed, exit code 1; the same command goes on
 NoResultError         a study without a single score, exit code 1
 StoppedError          a run that the user stopped, exit code 130
 """
@@ -23,6 +25,14 @@ class DamageError(UserError):
 
 class TrialError(RuntimeError):
     """A trial that cannot be finished, for example because its loss diverged."""
+
+
+class MemoryLimitError(TrialError):
+    """A trial whose GPU has too little memory left for its batch size."""
+
+
+class MachineError(RuntimeError):
+    """Machines or storage that failed, and not the trials. The message says how to go on."""
 
 
 class NoResultError(RuntimeError):

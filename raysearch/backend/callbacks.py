@@ -12,12 +12,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from raysearch.backend.background_import import BackgroundImport
 from raysearch.backend.connection import RayConnection
+from raysearch.backend.failures import failure_of
 from raysearch.backend.resources import Share
 from raysearch.backend.search_callback import CallbackList
 from raysearch.search.budget import Budget
+from raysearch.search.retries import ATTEMPTS, HOST_FAILURES, Retries
 from raysearch.search.trial_queue import TrialQueue
-from raysearch.study.context import failed_record, pruned_record
-from raysearch.study.records import Proposal
+from raysearch.study.context import pruned_record
+from raysearch.study.records import Proposal, State
 from raysearch.training.outcome import Epoch
 
 
@@ -29,7 +31,10 @@ class Stateless:
 
 
 class BudgetStopper(Stateless, Stopper):
-    """Stopper of a search whose budget is spent, or in which no trial can be trained."""
+    """Stopper of a search whose budget is spent, or in which no trial can be trained.
+
+    No trial can be trained if all refuse, or if every attempt fails on machines.
+    """
 
     def __init__(
         self, queues: Sequence[TrialQueue], budget: Budget, forwarder: "EventForwarder"
@@ -43,7 +48,9 @@ class BudgetStopper(Stateless, Stopper):
     def stop_all(self) -> bool:
         """Return True when the search ends."""
         spent = sum(queue.device_seconds for queue in self.queues)
-        return self.forwarder.refusal is not None or self.budget.spent(spent) is not None
+        forwarder = self.forwarder
+        is_useless = forwarder.refusal is not None or forwarder.retries.is_hopeless
+        return is_useless or self.budget.spent(spent) is not None
 
 
 class PruningScheduler(Stateless, FIFOScheduler):
@@ -69,7 +76,8 @@ class PruningScheduler(Stateless, FIFOScheduler):
 class EventForwarder(Stateless, Callback):
     """Forwarder of Tune's events to trial queues and callbacks.
 
-    The forwarder writes the record of a trial that was pruned or whose process was killed.
+    The forwarder writes the record of a trial that was pruned, and puts back a trial that failed on
+    a machine.
     """
 
     def __init__(
@@ -83,7 +91,10 @@ class EventForwarder(Stateless, Callback):
         self.queues = {queue.name: queue for queue in queues}
         self.callbacks, self.connection, self.share = callbacks, connection, share
         self.background_import = background_import
+        self.retries = Retries(share.concurrent)
         self.is_cluster_announced = False
+        self.trained: set[str] = set()
+        """Studies of which a trial has finished an epoch in this run."""
         self.refusal: str | None = None
         """Reason why no trial of a study can be trained."""
         self.pruned: set[tuple[str, int]] = set()
@@ -112,9 +123,13 @@ class EventForwarder(Stateless, Callback):
         """Forward an epoch, or the number of clips that were decoded."""
         study, number = trial.config["study"], trial.config["number"]
         if "refused" in result:
-            self.refusal = result["refused"]
+            if not self._is_trainable(study):
+                self.refusal = result["refused"]
+        elif "note" in result:
+            self.callbacks.on_warning(f"{study} trial {number}: {result['note']}")
         elif "epoch" in result:
-            trial.run_metadata.num_failures = 0
+            self.trained.add(study)
+            self.retries.succeed(study, number, str(result.get("node", "")))
             # Not earlier: until its first epoch the trial imports modules, too.
             self.background_import.start()
             self.callbacks.on_epoch_end(study, number, _epoch(result))
@@ -123,23 +138,43 @@ class EventForwarder(Stateless, Callback):
                 study, number, result["hostname"], result["clips_read"]
             )
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Forward that a trial lost its process or machine."""
-        host = trial.last_result.get("hostname") or trial.node_ip or "an unknown machine"
-        self.callbacks.on_trial_restart(
-            trial.config["study"], trial.config["number"], host, _reason(trial)
-        )
-
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Forward the record of a trial."""
+        if "refused" in trial.last_result and self.refusal is None:
+            self._fail(trial)
         self._forward_record(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Record a trial that Tune does not start again."""
-        host = trial.last_result.get("hostname", "")
+        """Put a trial back that failed on a machine, unless the trial has its record."""
         queue, proposal = self._trial_of(trial)
-        queue.study.add(failed_record(queue.context, proposal, host, _reason(trial), queue.devices))
+        if queue.study.record(proposal.number) is None:
+            self._fail(trial)
         self._forward_record(trial)
+
+    def _is_trainable(self, study: str) -> bool:
+        """Return True if a trial of a study was trained, so that its network can be built."""
+        records = self.queues[study].records.values()
+        return study in self.trained or any(r.state is not State.FAIL for r in records)
+
+    def _fail(self, trial: Any) -> None:
+        """Schedule the next attempt of a trial that failed on a machine."""
+        queue, proposal = self._trial_of(trial)
+        failure = failure_of(trial)
+        host = failure.host or "an unknown machine"
+        self.callbacks.on_trial_restart(queue.name, proposal.number, host, failure.reason)
+        if self.retries.fail(failure) is None:
+            queue.put_aside(proposal, failure.reason)
+            self.callbacks.on_warning(
+                f"{queue.name} trial {proposal.number}: failed {ATTEMPTS} times in a row on "
+                "machines; it is left to the next run of the same command"
+            )
+        else:
+            queue.retry(proposal)
+        if self.retries.nodes.get(failure.node) == HOST_FAILURES:
+            self.callbacks.on_warning(
+                f"{host} failed {HOST_FAILURES} times in a row: trials go to other machines, if "
+                "there are any; check it with `raysearch doctor`"
+            )
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Forward the end of a step of Tune's loop."""
@@ -166,8 +201,3 @@ class EventForwarder(Stateless, Callback):
 
 def _epoch(result: Mapping[str, Any]) -> Epoch:
     return Epoch(**{field.name: result[field.name] for field in fields(Epoch)})
-
-
-def _reason(trial: Any) -> str:
-    lines = str(trial.get_error() or "").strip().splitlines()
-    return lines[-1].strip() if lines else "its process died"

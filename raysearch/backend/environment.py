@@ -17,6 +17,8 @@ START = {
 SEARCH = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # A line of the view says how an attempt failed; Tune prints a traceback on the driver, too.
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     # Ctrl-C ends the trials at once: they resume from their checkpoints.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # A trial stays in the folder that the command was typed in, so relative paths stay valid.

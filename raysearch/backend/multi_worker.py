@@ -1,5 +1,6 @@
 """A trial that several workers train together, on one machine or many, by Ray Train."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import ray.train
@@ -9,6 +10,7 @@ from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from raysearch.backend.environment import TRAIN, environment
+from raysearch.backend.failures import AttemptError, located, located_failures
 from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
 from raysearch.storage import tune_storage
@@ -20,7 +22,13 @@ SLACK = 0.1
 """Part of a CPU that each worker leaves free, so that the drivers fit beside the workers."""
 
 
-def train_with_workers(context: StudyContext, proposal: Proposal, share: Share, name: str) -> None:
+def train_with_workers(
+    context: StudyContext,
+    proposal: Proposal,
+    share: Share,
+    name: str,
+    selector: Mapping[str, str],
+) -> None:
     """Run a trial on its workers; rank 0 writes the record.
 
     Args:
@@ -28,6 +36,11 @@ def train_with_workers(context: StudyContext, proposal: Proposal, share: Share, 
         proposal: of the trial.
         share: of the cluster that the workers hold.
         name: unique name of the trial.
+        selector: labels of the machines on which workers may start; empty for all.
+
+    Raises:
+        AttemptError: a worker failed, and says where.
+        TrainingFailedError: a worker was lost.
     """
     worker_resources = {"CPU": share.cpus - SLACK} | ({"GPU": share.gpus} if share.gpus else {})
     storage, filesystem = tune_storage(context.folder / "tune")
@@ -35,7 +48,11 @@ def train_with_workers(context: StudyContext, proposal: Proposal, share: Share, 
         _worker,
         train_loop_config={"context": context, "proposal": proposal, "share": share},
         scaling_config=ScalingConfig(
-            num_workers=share.workers, use_gpu=share.gpus > 0, resources_per_worker=worker_resources
+            num_workers=share.workers,
+            use_gpu=share.gpus > 0,
+            resources_per_worker=worker_resources,
+            # Ray's types are those of an earlier class.
+            label_selector=dict(selector) or None,  # type: ignore[call-arg]
         ),
         run_config=RunConfig(
             name=f"workers-{name}",
@@ -50,13 +67,16 @@ def train_with_workers(context: StudyContext, proposal: Proposal, share: Share, 
     try:
         with environment(TRAIN):
             trainer.fit()
-    except TrainingFailedError:
+    except TrainingFailedError as error:
         # A worker may have recorded why the trial cannot be finished.
         record = StudyFolder(context.folder).record(proposal.number)
         if record is None:
-            raise
+            workers = getattr(error, "worker_failures", {}).values()
+            raise next((e for e in workers if isinstance(e, AttemptError)), error) from error
         tune.report({"state": str(record.state)})
 
 
 def _worker(config: dict[str, Any]) -> None:
-    run_worker_trial(config["context"], config["proposal"], config["share"], ray.train.report)
+    with located_failures():
+        report = located(ray.train.report)
+        run_worker_trial(config["context"], config["proposal"], config["share"], report)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import tune
 
+from raysearch.backend.failures import located, located_failures, selector
 from raysearch.backend.resources import Share
 from raysearch.study.context import StudyContext
 from raysearch.study.records import Proposal
@@ -24,24 +25,37 @@ def run_tune_trial(
         config: the proposal, see `Proposal.to_tune`.
         parameters: context of each study, a trial's share of the cluster, and a function to call
             instead of `run_worker_trial`.
+
+    Raises:
+        AttemptError: the machine or the storage failed; the trial can resume elsewhere.
     """
-    contexts, share, run_trial = parameters
+    with located_failures():
+        _run(config, *parameters)
+
+
+def _run(
+    config: dict[str, Any],
+    contexts: Mapping[str, StudyContext],
+    share: Share,
+    run_trial: RunTrial | None,
+) -> None:
     context, proposal = contexts[config["study"]], Proposal.from_tune(config)
     # The driver imports this module, and needs neither torch nor Ray Train.
     if share.workers > 1:
         with _paused_garbage_collection():
             from raysearch.backend.multi_worker import train_with_workers
 
-        train_with_workers(context, proposal, share, tune.get_context().get_trial_id())
+        name = tune.get_context().get_trial_id()
+        train_with_workers(context, proposal, share, name, selector(config))
         return
     if run_trial is not None:
-        run_trial(context, proposal, share, tune.report)
+        run_trial(context, proposal, share, located(tune.report))
         return
     with _paused_garbage_collection():
         import raysearch.model.backbone  # noqa: F401 - an encoder is built of it
         from raysearch.backend.worker import run_worker_trial
 
-    run_worker_trial(context, proposal, share, tune.report)
+    run_worker_trial(context, proposal, share, located(tune.report))
 
 
 @contextmanager

@@ -4,9 +4,12 @@ Tune schedules; the studies' records decide. Each trial writes its own record on
 searcher asks the trial queues and reads records back, so a resume needs nothing of Tune's state.
 """
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +21,22 @@ from raysearch.backend.background_import import BackgroundImport
 from raysearch.backend.callbacks import BudgetStopper, EventForwarder, PruningScheduler, Stateless
 from raysearch.backend.connection import RayConnection
 from raysearch.backend.environment import MLFLOW, SEARCH, environment
+from raysearch.backend.failures import able_nodes, selector
 from raysearch.backend.ray_internals import without_callback_count
-from raysearch.backend.resources import Cluster, Resources, allocate
+from raysearch.backend.resources import Cluster, Resources, Share, allocate
 from raysearch.backend.search_callback import CallbackList, SearchCallback
 from raysearch.backend.tensorboard import TENSORBOARD, TensorBoard
 from raysearch.backend.trainable import RunTrial, run_tune_trial
 from raysearch.config import UNTRAINED
-from raysearch.errors import UserError
+from raysearch.errors import MachineError, UserError
 from raysearch.search.budget import Budget
 from raysearch.search.fair_share import FairShare
+from raysearch.search.retries import Retries
 from raysearch.search.trial_queue import TrialQueue
 from raysearch.storage import tune_storage
 
 DRIVER_CPUS = 0.01
 """CPUs of the process that only waits for a trial's workers; Ray refuses 0."""
-
-RETRIES = 3
-"""Restarts of a trial that finishes no further epoch.
-
-A trial that makes progress is restarted without limit, as often as a spot node is lost.
-"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ def search(
     Raises:
         UserError: the cluster cannot be joined, or cannot run such a trial, or no trial of a study
             can be trained.
+        MachineError: attempt after attempt failed on machines, or the storage failed.
     """
     budget, events = budget or Budget(), CallbackList(callbacks)
     events.on_search_start(queues, budget)
@@ -101,7 +101,11 @@ def _search(
     budget: Budget,
     extras: Extras,
 ) -> str | None:
-    """Run trials; return the reason if no trial of a study can be trained."""
+    """Run trials; return the reason if no trial of a study can be trained.
+
+    Raises:
+        MachineError: attempt after attempt failed on machines.
+    """
     cluster = connection.cluster()
     if resources.gpus == "auto":
         resources = replace(resources, gpus=_gpu_part(queues, cluster))
@@ -116,9 +120,33 @@ def _search(
     with imports, TensorBoard(imports) as board:
         forwarder = EventForwarder(queues, events, connection, share, imports)
         stopper = BudgetStopper(queues, budget, forwarder)
-        with environment(SEARCH, MLFLOW), without_callback_count():
+        with environment(SEARCH, MLFLOW), quiet_tune(), without_callback_count():
             _tuner(queues, forwarder, stopper, board, extras.run_trial).fit()
+    if forwarder.retries.is_hopeless:
+        raise _surrender(forwarder.retries)
     return forwarder.refusal
+
+
+def _surrender(retries: Retries) -> MachineError:
+    """Make the error of a search whose attempts all fail on machines."""
+    last = retries.failures[-1]
+    where = f" on {last.host}" if last.host else ""
+    return MachineError(
+        f"the last {len(retries.failures)} attempts to train failed{where} ({last.reason}); no "
+        "trial counts as failed, and the same command goes on once that is mended"
+    )
+
+
+@contextmanager
+def quiet_tune() -> Iterator[None]:
+    """Drop Tune's messages in this block: the view names each failed attempt in a line."""
+    tune_logger = logging.getLogger("ray.tune")
+    before = tune_logger.level
+    tune_logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        tune_logger.setLevel(before)
 
 
 def _check_access(queues: Sequence[TrialQueue]) -> None:
@@ -162,14 +190,12 @@ def _tuner(
     contexts = {queue.name: queue.context.absolute() for queue in queues}
     # One parameter rather than three: Tune fetches each parameter anew for every trial.
     trainable = tune.with_parameters(run_tune_trial, parameters=(contexts, share, run_trial))
-    cpus = DRIVER_CPUS if share.workers > 1 else share.cpus
-    gpus = 0 if share.workers > 1 else share.gpus
     folder = queues[0].study.path
     storage, filesystem = tune_storage(folder if len(queues) == 1 else folder.parent)
     return tune.Tuner(
-        tune.with_resources(trainable, {"cpu": cpus, "gpu": gpus}),
+        tune.with_resources(trainable, partial(trial_resources, share)),
         tune_config=tune.TuneConfig(
-            search_alg=_Searcher(queues, share.concurrent),
+            search_alg=_Searcher(queues, share, forwarder.retries),
             scheduler=PruningScheduler(forwarder, trials_stop_themselves=share.workers > 1),
             num_samples=-1,
             max_concurrent_trials=share.concurrent,
@@ -183,11 +209,26 @@ def _tuner(
             storage_path=storage,
             storage_filesystem=filesystem,
             stop=stopper,
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            # `Retries` starts a trial again: after a pause, and on another machine.
+            failure_config=tune.FailureConfig(max_failures=0),
             callbacks=[forwarder, board, *_mlflow(queues, forwarder.callbacks)],
             verbose=0,
         ),
     )
+
+
+def trial_resources(share: Share, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+    """Return the resources of a trial for Tune, on the machines that are not to be avoided.
+
+    Args:
+        share: of the cluster that a trial holds.
+        config: of the trial.
+    """
+    together = share.workers > 1
+    bundle = {"CPU": DRIVER_CPUS if together else share.cpus, "GPU": 0 if together else share.gpus}
+    if labels := selector(config):
+        return tune.PlacementGroupFactory([bundle], bundle_label_selector=[labels])
+    return tune.PlacementGroupFactory([bundle])
 
 
 def _mlflow(queues: Sequence[TrialQueue], callbacks: SearchCallback) -> list[Callback]:
@@ -210,16 +251,19 @@ def _long_folder_name(trial: Any) -> str:
 class _Searcher(Stateless, Searcher):
     """Searcher of Tune that suggests the trials of several studies in turn."""
 
-    def __init__(self, queues: Sequence[TrialQueue], concurrent: int) -> None:
+    def __init__(self, queues: Sequence[TrialQueue], share: Share, retries: Retries) -> None:
         super().__init__()
-        self.fair_share = FairShare(queues, concurrent)
+        self.share, self.retries = share, retries
+        self.fair_share = FairShare(queues, share.concurrent, retries)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         suggestion = self.fair_share.next(trial_id)
         if suggestion is None:
             return str(Searcher.FINISHED) if self.fair_share.is_finished else None
         study, proposal = suggestion
-        return proposal.to_tune(study)
+        able = able_nodes(self.share) if self.retries.nodes else ()
+        avoided = self.retries.avoid(study, proposal.number, able)
+        return proposal.to_tune(study) | ({"avoid": list(avoided)} if avoided else {})
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from raysearch.backend.resources import Share
+from raysearch.backend.trial_errors import is_of_trial
 from raysearch.config import Options
 from raysearch.data.dataset import TrialData, open_data
 from raysearch.data.source import Source
-from raysearch.errors import DataError, TrialError, UserError, describe
-from raysearch.storage import write_text
+from raysearch.errors import MachineError, TrialError, UserError, describe
+from raysearch.storage import AnyPath, write_text
 from raysearch.study.context import StudyContext, failed_record
 from raysearch.study.folder import StudyFolder
 from raysearch.study.locking import lock
@@ -29,6 +30,7 @@ from raysearch.training.distributed import broadcast, rank, world_size
 from raysearch.training.network import check_network
 from raysearch.training.outcome import Epoch, TrialResult
 from raysearch.training.reference import score_reference
+from raysearch.training.state import damaged_checkpoint, drop_checkpoints
 from raysearch.training.trial import run_trial
 from raysearch.training.weights import check_files, file_hashes
 
@@ -49,8 +51,8 @@ def run_worker_trial(
             be trained.
 
     Raises:
-        Exception: an error that is not the trial's, such as storage that does not answer; the
-            trial can resume.
+        Exception: a failure of the machine or the storage, see `is_of_trial`; the trial can
+            resume.
     """
     study = StudyFolder(context.folder)
     if _has_ended(study, proposal):
@@ -65,7 +67,7 @@ def run_worker_trial(
         return
     except Exception as error:
         _save_traceback(context, proposal)
-        if not isinstance(error, TrialError | UserError | torch.OutOfMemoryError):
+        if not is_of_trial(error, share):
             raise
         reason = describe(error)
         if isinstance(error, torch.OutOfMemoryError):
@@ -139,9 +141,11 @@ def _complete(
             report_epoch(replace(epoch, epoch=before + epoch.epoch))
 
         try:
-            results[data.machine] = _train(part, proposal, data, report_next)
+            results[data.machine] = _train(part, proposal, data, report_next, report)
         except TrialError as error:
-            raise TrialError(f"{data.machine}: {error}" if context.machines else error) from error
+            if not context.machines:
+                raise
+            raise type(error)(f"{data.machine}: {error}") from error
     _score_reference(context, proposal, parts)
     result = combine_results(results) if context.machines else next(iter(results.values()))
     if proposal.inlier and not reported:
@@ -165,7 +169,11 @@ def _score_reference(
 
 
 def _train(
-    context: StudyContext, proposal: Proposal, data: TrialData, report: Callable[[Epoch], None]
+    context: StudyContext,
+    proposal: Proposal,
+    data: TrialData,
+    report: Callable[[Epoch], None],
+    note: Callable[[dict[str, Any]], None],
 ) -> TrialResult:
     """Train and score the encoder of a machine type; one that is trained is only scored."""
     config = context.config(proposal)
@@ -173,9 +181,18 @@ def _train(
     folder = context.study.encoder(config.signature())
     # A trial outlives a killed driver for a moment, in which the next driver may have restarted it.
     with lock(folder) if rank() == 0 else nullcontext():
+        if damaged := broadcast(lambda: _drop_damaged(folder)):
+            note({"note": f"{damaged} is damaged, so its training starts anew"})
         # A finalist is trained to its end.
         rungs = context.rungs if proposal.rerun_of is None else ()
         return run_trial(config, data, inliers, report, folder, rungs)
+
+
+def _drop_damaged(folder: AnyPath) -> str:
+    """Delete the checkpoints of a training if one is damaged; return its path, else ""."""
+    if damaged := damaged_checkpoint(folder):
+        drop_checkpoints(folder)
+    return damaged
 
 
 def _network_problem(config: TrialConfig) -> str:
@@ -215,7 +232,8 @@ def _open_recordings(context: StudyContext, report: Callable[[dict[str, Any]], N
     """Open the recordings; decode them the first time a machine needs them.
 
     Raises:
-        DataError: the recordings cannot be used, or differ from those that the search began with.
+        MachineError: this machine does not have the recordings that the search began with. The
+            run has checked them, so the mount is away, or a copy is incomplete.
     """
     if context.source not in _opened:
         decoded, last = 0, time.monotonic()
@@ -228,10 +246,17 @@ def _open_recordings(context: StudyContext, report: Callable[[dict[str, Any]], N
                 last = time.monotonic()
                 report({"clips_read": decoded})
 
-        _opened[context.source] = open_data(context.source, on_clips)
+        try:
+            _opened[context.source] = open_data(context.source, on_clips)
+        except UserError as error:
+            raise MachineError(str(error)) from error
     data = _opened[context.source]
     if data.fingerprint != context.fingerprint:
-        raise DataError(f"{context.source.root} holds other recordings than the search began with")
+        # Read again at the next attempt.
+        del _opened[context.source]
+        raise MachineError(
+            f"{context.source.root} holds other recordings than the search began with"
+        )
     return data
 
 

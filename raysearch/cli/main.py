@@ -26,7 +26,7 @@ from raysearch.cli.results import (
 )
 from raysearch.cli.score import score, threshold
 from raysearch.cli.search import reproduce, run
-from raysearch.errors import NoResultError, StoppedError, UserError
+from raysearch.errors import MachineError, NoResultError, StoppedError, UserError
 
 GARBAGE = 200_000
 """New objects after which Python collects garbage; by default 700."""
@@ -109,7 +109,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
-    except (UserError, NoResultError, StoppedError) as error:
+    except (UserError, MachineError, NoResultError, StoppedError) as error:
         typer.echo(f"raysearch: {error}", err=True)
-        code = {NoResultError: 1, StoppedError: 130}.get(type(error), 2)
+        code = {MachineError: 1, NoResultError: 1, StoppedError: 130}.get(type(error), 2)
         raise SystemExit(code) from None

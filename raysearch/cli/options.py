@@ -147,6 +147,9 @@ Shared = Annotated[
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Delete the run's earlier results and start anew.")
 ]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Train the failed trials of the run again.")
+]
 Address = Annotated[
     str | None,
     typer.Option(

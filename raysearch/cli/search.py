@@ -32,6 +32,7 @@ from raysearch.cli.options import (
     NoReport,
     Out,
     ReopenTest,
+    RetryFailed,
     Seed,
     Shared,
     Space,
@@ -43,7 +44,7 @@ from raysearch.cli.options import (
     parse_gpus,
     typed_command,
 )
-from raysearch.errors import StoppedError
+from raysearch.errors import MachineError, StoppedError, describe
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -79,6 +80,7 @@ def run(
     allow_defects: AllowDefects = False,
     keep_checkpoints: KeepCheckpoints = False,
     fresh: Fresh = False,
+    retry_failed: RetryFailed = False,
     no_final: NoFinal = False,
     reopen_test: ReopenTest = False,
     no_report: NoReport = False,
@@ -106,11 +108,10 @@ def run(
         **ray_options(address, dashboard, insecure),
         keep_checkpoints=keep_checkpoints,
         allow_defects=allow_defects,
-        fresh=fresh,
+        **{"fresh": fresh, "retry_failed": retry_failed, "shared": shared},
         final=not no_final,
         reopen_test=reopen_test,
         report=not no_report,
-        shared=shared,
     )
     _run(request, machine)
 
@@ -181,6 +182,8 @@ def _reproduce(target: "Target", request: "Request", machines: list[str], seeds:
             paths = reproduce_target(target, request, types, seeds, [view], bars)
     except KeyboardInterrupt:
         raise StoppedError("stopped; the same command resumes from here") from None
+    except OSError as error:
+        raise _storage_error(error) from error
     for path in paths:
         if path.suffix == ".md":
             typer.echo(path.read_text("utf-8"))
@@ -231,6 +234,13 @@ def _run(request: "Request", machines: list[str]) -> None:
             run_studies(request, _machine_types(machines, request.data), [view], bars)
     except KeyboardInterrupt:
         raise StoppedError("stopped; the same command resumes from here") from None
+    except OSError as error:
+        raise _storage_error(error) from error
+
+
+def _storage_error(error: OSError) -> MachineError:
+    """Make the error of a run whose storage failed, such as a full disk."""
+    return MachineError(f"{describe(error)}; the same command goes on once that is mended")
 
 
 def _machine_types(machines: list[str], data: "AnyPath") -> list[str]:

@@ -127,6 +127,17 @@ def _identity(path: Path) -> tuple[int, int]:
     return stat.st_dev, stat.st_ino
 
 
+def check_answer(file: AnyPath) -> None:
+    """Check that the storage answers: a file that it cannot deliver is no defect of the file.
+
+    Raises:
+        OSError: the storage does not answer, or the file is gone.
+    """
+    if isinstance(file, Path):
+        with suppress(PermissionError):
+            file.read_bytes()
+
+
 def file_stamps(files: Sequence[AnyPath]) -> list[str]:
     """Return the size and modification time of each file.
 

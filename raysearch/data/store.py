@@ -21,7 +21,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from raysearch.data.decode import Int16, decode, open_clip
-from raysearch.data.folders import file_stamps
+from raysearch.data.folders import check_answer, file_stamps
 from raysearch.data.index import Clip
 from raysearch.data.store_files import (
     SAMPLES,
@@ -212,6 +212,7 @@ def _build(
         try:
             return decode(clip.path, rate=rate, channel=channel)
         except DataError as error:
+            check_answer(clip.path)
             return str(error)
 
     # An object store has a high latency but serves many clips at a time.

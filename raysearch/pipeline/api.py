@@ -60,6 +60,7 @@ class RunOptions(TypedDict, total=False):
         allow_defects: leave out defective recordings, however many.
         keep_checkpoints: keep the checkpoints of the trials that did not win.
         fresh: delete the study that is in the folder.
+        retry_failed: train the failed trials of the study again.
         final: run the final test on the test IDs.
         reopen_test: run the final test of a new winner though another one was tested before.
         report: draw report.html.
@@ -88,6 +89,7 @@ class RunOptions(TypedDict, total=False):
     allow_defects: bool
     keep_checkpoints: bool
     fresh: bool
+    retry_failed: bool
     final: bool
     reopen_test: bool
     report: bool
@@ -118,6 +120,7 @@ def run(
         UserError: bad input; nothing was written.
         NoResultError: no trial has a score.
         StoppedError: the search was interrupted.
+        MachineError: trials failed on machines; the same call tries them again.
     """
     # Any: `Request` refuses an unknown name below.
     fields: dict[str, Any] = dict(options)

@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from raysearch.backend.background_import import BackgroundImport
 from raysearch.backend.connection import RayConnection
 from raysearch.backend.search_callback import SearchCallback
-from raysearch.errors import StoppedError
+from raysearch.errors import MachineError, StoppedError
 from raysearch.pipeline.request import Request
 from raysearch.report.trial_tables import TrialTables
+from raysearch.report.wording import count
 from raysearch.search.budget import Budget
 from raysearch.search.trial_queue import TrialQueue, resume_queue
 from raysearch.search.warm_start import WarmStart
@@ -30,13 +32,47 @@ REPORT_MODULES = ("raysearch.report.html.overview",)
 """Modules that draw reports."""
 
 
+@dataclass(frozen=True)
+class StudyEnd:
+    """The end of a study's search.
+
+    Attributes:
+        is_finished: True if no trial is left.
+        failures: number and reasons of the trials that failed on machines; empty without one.
+    """
+
+    is_finished: bool
+    failures: str = ""
+
+
+@dataclass(frozen=True)
+class SearchEnd:
+    """The end of a search, with that of each study."""
+
+    studies: tuple[StudyEnd, ...]
+
+    @property
+    def is_finished(self) -> bool:
+        """True if no study has a trial left."""
+        return all(study.is_finished for study in self.studies)
+
+    def check_machines(self) -> None:
+        """Check that no trial failed on machines; called after all results are written.
+
+        Raises:
+            MachineError: trials have no result, for want of a machine that could train them.
+        """
+        if failures := [study.failures for study in self.studies if study.failures]:
+            raise MachineError(f"{'; '.join(failures)}; the same command tries them again")
+
+
 def execute(
     contexts: Sequence[StudyContext],
     starts: Sequence[WarmStart],
     connection: RayConnection,
     request: Request,
     callbacks: Sequence[SearchCallback],
-) -> tuple[bool, ...]:
+) -> SearchEnd:
     """Search until the studies are finished or a budget is spent.
 
     Args:
@@ -47,15 +83,16 @@ def execute(
         callbacks: receive the events of the search.
 
     Returns:
-        True for each study that is finished.
+        The end of the search.
 
     Raises:
         StoppedError: by Ctrl-C.
         UserError: the cluster or the first trial's process refuses the request.
+        MachineError: attempt after attempt failed on machines.
     """
     queues = [_queue(context, starts) for context in contexts]
     if all(queue.is_finished for queue in queues):
-        return (True,) * len(queues)
+        return SearchEnd(tuple(map(_end, queues)))
     for queue in queues:
         if queue.proposals:
             progress = f"{len(queue.records)} of {queue.total} trials are done"
@@ -67,10 +104,19 @@ def execute(
         if queue.is_finished:
             logger.info("%s: the search has ended: %s", queue.name, queue.stop_reason)
     spent = budget.spent(_device_seconds(queues))
-    finished = tuple(queue.is_finished for queue in queues)
-    if spent and not all(finished):
+    end = SearchEnd(tuple(map(_end, queues)))
+    if spent and not end.is_finished:
         logger.info("%s %s; the same command with more resumes", spent, _progress(queues))
-    return finished
+    return end
+
+
+def _end(queue: TrialQueue) -> StudyEnd:
+    failed = queue.set_aside
+    if not failed:
+        return StudyEnd(queue.is_finished)
+    reasons = "; ".join(dict.fromkeys(failed.values()))
+    trials = f"{len(failed)} of {count(queue.total, 'trial')}"
+    return StudyEnd(False, f"{trials} failed on machines, and not by themselves ({reasons})")
 
 
 def _search(

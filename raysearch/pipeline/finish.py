@@ -25,7 +25,7 @@ from raysearch.report.clips.shown import evidence_folder
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.report.tables import write_best
 from raysearch.report.trials_file import TrialsFile
-from raysearch.report.wording import format_score, settings
+from raysearch.report.wording import failed_trials, format_score, settings
 from raysearch.storage import remove_tree
 from raysearch.study.confidence import Confidence, read_confidence, write_confidence
 from raysearch.study.context import StudyContext
@@ -130,11 +130,14 @@ def finish_study(
     if ending.is_finished and not ending.keep_checkpoints:
         drop_losers(ranking, context, records)
     announce_best(winner, confidence, notes, context)
+    if failed := failed_trials(records):
+        logger.info("%s; --retry-failed trains them again", failed)
     if ending.final and ending.is_finished:
         run_due_test(winner, detector, context, data, ending, bars)
     elif ending.final:
         logger.info(
-            "no final test yet, as the search is not finished; `raysearch final %s` runs it now",
+            "no final test yet, as %s; `raysearch final %s` runs it now",
+            ending.failures or "the search is not finished",
             folder,
         )
     collect_single_clips(winner, detector, data, folder, bars)

@@ -1,5 +1,6 @@
 """Start of a run: input is checked, recordings are opened, then the study is written."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,13 +23,18 @@ from raysearch.pipeline.earlier_study import (
     clear_study,
 )
 from raysearch.pipeline.plan import PlannedStudy
+from raysearch.pipeline.request import Request
 from raysearch.report.progress import ProgressBars, no_progress
+from raysearch.report.wording import count
 from raysearch.study.context import StudyContext
+from raysearch.study.folder import StudyFolder
 from raysearch.study.locking import BusyError, lock
 from raysearch.study.machines import machine_keys
 from raysearch.study.manifest import ClipCounts, Manifest, TestClips, library_versions
 from raysearch.study.space import Space
 from raysearch.training.weights import FileHashes
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,12 @@ def create_study(
             versions=library_versions(),
         )
     )
+
+
+def retry_failed(study: StudyFolder, request: Request) -> None:
+    """Put the failed trials of a study back into its queue, if the request says so."""
+    if request.retry_failed and (failed := study.drop_failed()):
+        logger.info("%s: %s once more", study.path.name, count(len(failed), "failed trial"))
 
 
 def _ids(context: StudyContext, data: TrialData) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ class Ending:
         report: draw report.html.
         keep_checkpoints: of the trials that did not win.
         reopen_test: run the final test of a new winner though another one was tested before.
-        is_finished: False if a budget stopped the search: the test IDs stay closed.
+        is_finished: False if a budget or failures stopped the search: the test IDs stay closed.
+        failures: number and reasons of the trials that failed on machines; empty without one.
     """
 
     command: str
@@ -28,6 +29,7 @@ class Ending:
     keep_checkpoints: bool = False
     reopen_test: bool = False
     is_finished: bool = True
+    failures: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Request:
         address: of the Ray cluster to join; empty starts Ray on this machine.
         dashboard: start Ray's dashboard with Ray on this machine.
         insecure: start Ray on this machine without a token.
+        retry_failed: train the failed trials of the study again.
         report: draw report.html.
         keep_checkpoints: of the trials that did not win.
         reopen_test: run the final test of a new winner though another one was tested before.
@@ -65,6 +68,7 @@ class Request:
     warm_start: tuple[UPath, ...] = ()
     allow_defects: bool = False
     fresh: bool = False
+    retry_failed: bool = False
     final: bool = True
     address: str = ""
     dashboard: bool = True

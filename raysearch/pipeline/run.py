@@ -23,7 +23,7 @@ from raysearch.pipeline.earlier_study import (
     discard_new_study,
     kept_files,
 )
-from raysearch.pipeline.execute import execute
+from raysearch.pipeline.execute import StudyEnd, execute
 from raysearch.pipeline.plan import Plan, PlannedEnsemble, PlannedStudy, plan_run
 from raysearch.pipeline.prepare import (
     Prepared,
@@ -31,6 +31,7 @@ from raysearch.pipeline.prepare import (
     check_recordings,
     create_study,
     read_recordings,
+    retry_failed,
     study_lock,
 )
 from raysearch.pipeline.request import Request
@@ -70,6 +71,7 @@ def run(
         UserError: bad input; nothing was written.
         StoppedError: by Ctrl-C.
         NoResultError: every trial of a study failed; the other studies have their results.
+        MachineError: trials failed on machines; the rest has its results.
     """
     run_plan(plan_run(request, machines), request, callbacks, bars)
 
@@ -92,9 +94,7 @@ def run_plan(
         True if every search has ended; False if a budget stopped one.
 
     Raises:
-        UserError: as `run`.
-        StoppedError: as `run`.
-        NoResultError: as `run`.
+        UserError, StoppedError, NoResultError, MachineError: as `run`.
     """
     starts = merge_starts([read_warm_starts(folder) for folder in request.warm_start])
     plan = replace(plan, studies=_without_choice(plan.studies, starts))
@@ -122,15 +122,16 @@ def run_plan(
 
                 contexts = [context for context, _ in studies]
                 with quiet_optuna():
-                    finished = execute(contexts, starts, connection, request, callbacks)
+                    end = execute(contexts, starts, connection, request, callbacks)
             except UserError:
                 # The process of the first trial or the cluster refused the request.
                 for context, _ in studies:
                     new = request.fresh or context.folder not in existing
                     discard_new_study(context.study, new=new)
                 raise
-        _finish(plan, studies, finished, request, bars)
-    return all(finished)
+        _finish(plan, studies, end.studies, request, bars)
+    end.check_machines()
+    return end.is_finished
 
 
 def _without_choice(
@@ -218,6 +219,7 @@ def _create(
             command=request.command,
             fresh=request.fresh,
         )
+        retry_failed(context.study, request)
         if study.planned.encoder_from is not None:
             _copy_encoder(study.planned.encoder_from, context.study)
         studies.append((context, data))
@@ -242,7 +244,7 @@ def _summary(data: TrialData) -> str:
 def _finish(
     plan: Plan,
     studies: Sequence[tuple[StudyContext, TrialData]],
-    finished: Sequence[bool],
+    ends: Sequence[StudyEnd],
     request: Request,
     bars: ProgressBars,
 ) -> None:
@@ -252,15 +254,17 @@ def _finish(
     from raysearch.pipeline.finish import SearchConclusion, finish_study
 
     failures: dict[UPath, UserError | NoResultError] = {}
-    for planned, (context, data), is_finished in zip(plan.studies, studies, finished, strict=True):
+    for planned, (context, data), end in zip(plan.studies, studies, ends, strict=True):
         final = request.final and planned.final
-        ending = replace(request.ending, final=final, is_finished=is_finished)
+        ending = replace(
+            request.ending, final=final, is_finished=end.is_finished, failures=end.failures
+        )
         try:
             finish_study(SearchConclusion(context, data), context, data, ending, bars)
         except (UserError, NoResultError) as error:
             failures[context.folder] = error
     for ensemble in plan.ensembles:
-        if not all(finished):
+        if not all(end.is_finished for end in ends):
             logger.info("%s: no ensemble yet, as its members are not finished", ensemble.folder)
         elif not failures.keys() & set(ensemble.members.values()):
             try:

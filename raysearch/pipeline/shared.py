@@ -68,11 +68,12 @@ def run_shared(
                 from raysearch.search.optuna_backend import quiet_optuna
 
                 with quiet_optuna():
-                    (is_finished,) = execute([context], (), connection, request, callbacks)
+                    end = execute([context], (), connection, request, callbacks)
             except UserError:
                 # The process of the first trial or the cluster refused the request.
                 discard_new_study(context.study, new=is_new)
                 raise
+            is_finished = end.is_finished
             winner = _freeze(context, data, request, bars, is_finished=is_finished)
             machines, opening = [], None
             if request.final and context.space.test_machines:
@@ -88,6 +89,7 @@ def run_shared(
             run_shared_test(winner, machines, context, final, bars)
         _draw(folder, request)
         logger.info("everything is in %s/", folder)
+    end.check_machines()
 
 
 def _left(request: Request, context: StudyContext, seconds: float) -> Request:

@@ -94,6 +94,7 @@ def train_test_machines(
 
     Raises:
         NoResultError: a training failed.
+        MachineError: a training failed on machines.
         StoppedError: by Ctrl-C.
     """
     machines = [_machine(name, winner, context, bars) for name in context.space.test_machines]
@@ -102,7 +103,9 @@ def train_test_machines(
     contexts = [machine.context for machine in machines]
     names = ", ".join(machine.data.machine for machine in machines)
     logger.info("training the frozen configuration on %s, whose test clips stay closed", names)
-    if not all(execute(contexts, (), connection, request, callbacks)):
+    end = execute(contexts, (), connection, request, callbacks)
+    end.check_machines()
+    if not end.is_finished:
         return []
     for machine in machines:
         record = machine.context.study.record(0)

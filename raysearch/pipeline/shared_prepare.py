@@ -14,7 +14,7 @@ from raysearch.data.source import Source, make_source
 from raysearch.errors import UserError
 from raysearch.pipeline.earlier_study import check_same_recordings, kept_files
 from raysearch.pipeline.plan import PlannedStudy, plan_shared
-from raysearch.pipeline.prepare import check_networks, create_study
+from raysearch.pipeline.prepare import check_networks, create_study, retry_failed
 from raysearch.pipeline.request import Request
 from raysearch.pipeline.shared_final import check_test_machines
 from raysearch.report.progress import ProgressBars
@@ -143,6 +143,7 @@ def create_shared(
     create_study(
         context, *data, space_file=planned.space_file, command=request.command, fresh=request.fresh
     )
+    retry_failed(context.study, request)
     return context, data
 
 

@@ -26,9 +26,6 @@ from raysearch.search.budget import Budget
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.outcome import Epoch
 
-SUSPICIOUS = 3
-"""Consecutive failures on a machine that cause a warning."""
-
 
 class LiveView(SearchCallback):
     """View of the studies of a search while it runs."""
@@ -45,8 +42,6 @@ class LiveView(SearchCallback):
         self.earlier = 0
         """Trials that ended in earlier runs."""
         self.running: dict[tuple[str, int], Running] = {}
-        self.failures: dict[str, int] = {}
-        """Consecutive failures of each machine."""
         self.dashboard = ""
         self.start = time.monotonic()
         self.live = Live(console=console, refresh_per_second=4, get_renderable=self._render)
@@ -115,7 +110,6 @@ class LiveView(SearchCallback):
         """Warn of a trial that lost its process or machine."""
         trial = self._trial(study, number)
         self.on_warning(f"{trial}: lost on {host} ({reason}); it resumes from its checkpoint")
-        self._count_failure(host)
 
     def on_trial_end(self, study: str, record: Record) -> None:
         """Show the result of a trial."""
@@ -135,23 +129,10 @@ class LiveView(SearchCallback):
         if self.console.is_terminal and record.state is State.FAIL:
             self.live.console.print(Text(line, style="red"))
         self._line(f"{line}  [{self._ended()}/{self._total()}, {self._times()}]")
-        if record.state is State.FAIL:
-            self._count_failure(record.host)
-        else:
-            self.failures.pop(record.host, None)
 
     def on_search_end(self) -> None:
         """Stop the updates and leave the last view on the terminal."""
         self.live.stop()
-
-    def _count_failure(self, host: str) -> None:
-        """Warn of a machine on which several consecutive trials fail."""
-        self.failures[host] = self.failures.get(host, 0) + 1
-        if host and self.failures[host] >= SUSPICIOUS:
-            self.on_warning(
-                f"{host} failed {self.failures[host]} times in a row; check it with "
-                "`raysearch doctor`, or remove it from the cluster"
-            )
 
     def on_warning(self, text: str) -> None:
         """Show a line, above the live table if there is one."""

@@ -1,5 +1,6 @@
 """Short texts for trials, their results and times."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -9,7 +10,7 @@ from raysearch.data.index import Clip
 from raysearch.scoring.jackknife import FEWEST_CLIPS
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.confidence import Confidence
-from raysearch.study.records import Proposal, Record
+from raysearch.study.records import Proposal, Record, State
 from raysearch.study.space import Space
 from raysearch.study.winner import Winner
 from raysearch.training.configuration import Configuration
@@ -29,6 +30,15 @@ def best_result(records: list[Record]) -> tuple[Record, InlierResult] | None:
     scored = [(record, record.best) for record in records if record.best is not None]
     pairs = [(record, row) for record, row in scored if row is not None]
     return max(pairs, key=lambda pair: pair[1].val_score or 0.0, default=None)
+
+
+def failed_trials(records: Sequence[Record]) -> str:
+    """Return how many trials of a study failed, and why; empty if none did."""
+    reasons = Counter(record.error for record in records if record.state is State.FAIL)
+    if not reasons:
+        return ""
+    texts = [f"{n} times {reason}" if n > 1 else reason for reason, n in reasons.most_common()]
+    return f"{reasons.total()} of {count(len(records), 'trial')} failed: {'; '.join(texts)}"[:400]
 
 
 def again(machine: str, space: Space) -> str:

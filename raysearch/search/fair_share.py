@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from raysearch.search.retries import Retries
 from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.records import Proposal
 
@@ -14,14 +15,17 @@ class FairShare:
     then: those of other machine types, not those of other methods or repetitions.
     """
 
-    def __init__(self, queues: Sequence[TrialQueue], concurrent: int) -> None:
+    def __init__(
+        self, queues: Sequence[TrialQueue], concurrent: int, retries: Retries | None = None
+    ) -> None:
         """Accept the studies in the order in which they start.
 
         Args:
             queues: of the studies.
             concurrent: number of concurrent trials.
+            retries: trials that failed on machines; None for a search without failures.
         """
-        self.concurrent = concurrent
+        self.concurrent, self.retries = concurrent, retries or Retries(concurrent)
         # Studies finished in an earlier run can warm-start the rest.
         self.finished = [queue for queue in queues if queue.is_finished]
         self.waiting = [queue for queue in queues if not queue.is_finished]
@@ -39,9 +43,16 @@ class FairShare:
             None if no trial can start now; see `is_finished`.
         """
         self._refill()
+        # A trial that waits for its next attempt keeps its slot: otherwise storage that is away
+        # would fail one proposal after the other, each drawn without a result.
+        pausing = self.retries.pausing
+        if pausing and len(self.running) + len(pausing) >= self.concurrent:
+            return None
         while True:
             for queue in sorted(self.active, key=lambda queue: len(self._busy(queue))):
-                proposal = queue.next(self._busy(queue))
+                proposal = queue.next(
+                    self._busy(queue), {number for study, number in pausing if study == queue.name}
+                )
                 if proposal is not None:
                     signature = queue.context.config(proposal).signature()
                     self.running[name] = (queue.name, signature)
@@ -57,11 +68,11 @@ class FairShare:
     @property
     def is_finished(self) -> bool:
         """True if no trial is left to start or to wait for."""
-        return not self.waiting and all(queue.is_finished for queue in self.active)
+        return not self.waiting and all(queue.is_over for queue in self.active)
 
     def _refill(self) -> bool:
         """Replace finished studies by waiting ones; return True if a study was opened."""
-        for queue in [queue for queue in self.active if queue.is_finished]:
+        for queue in [queue for queue in self.active if queue.is_over]:
             self.active.remove(queue)
             self.finished.append(queue)
         opened = False

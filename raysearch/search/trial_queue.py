@@ -18,7 +18,7 @@ from raysearch.study.records import Proposal, Record, State, StudyTrials
 from raysearch.study.space import Space
 from raysearch.study.winner import is_built
 from raysearch.training.outcome import Epoch
-from raysearch.training.state import is_trained, read_progress
+from raysearch.training.state import damaged_checkpoint, is_trained, read_progress
 
 if TYPE_CHECKING:
     from raysearch.search.sampler import Sampler
@@ -49,6 +49,8 @@ class TrialQueue:
         self.waiting = [p for p in self.proposals if p.number not in self.records]
         self.running: dict[int, float] = {}
         """Number of a running trial -> seconds of its epochs."""
+        self.set_aside: dict[int, str] = {}
+        """Number of a trial that failed on machines and that this run does not try again -> why."""
         self.exhausted = is_exhausted(self.space, {p.key for p in trials.searched})
         self.ended_seconds = sum(record.device_seconds for record in self.records.values())
         self._restored: dict[int, list[Proposal]] = {}
@@ -103,18 +105,20 @@ class TrialQueue:
         starts = [best_starts(list(queue.records.values()), queue.name) for queue in finished]
         self.sampler.enqueue(merge_starts(starts))
 
-    def next(self, busy: Collection[str]) -> Proposal | None:
+    def next(self, busy: Collection[str], pausing: Collection[int] = ()) -> Proposal | None:
         """Return the proposal to start next; it has been written to disk.
 
         Args:
             busy: signatures of the encoders of this study's running trials.
+            pausing: numbers of the trials that wait for their next attempt.
 
         Returns:
             None if no trial can start now; see `is_finished`.
         """
         for index, proposal in enumerate(self.waiting):
             # With `inlier: sample` two trials may want one encoder: the second loads it later.
-            if self.context.config(proposal).signature() not in busy:
+            is_busy = self.context.config(proposal).signature() in busy
+            if not is_busy and proposal.number not in pausing:
                 self.running.setdefault(proposal.number, 0.0)
                 return self.waiting.pop(index)
         proposed = self._propose()
@@ -125,14 +129,30 @@ class TrialQueue:
         self.searched += proposed.rerun_of is None
         self.next_number = proposed.number + 1
         self.waiting.append(proposed)
-        return self.next(busy) if self.context.config(proposed).signature() not in busy else None
+        if self.context.config(proposed).signature() in busy:
+            return None
+        return self.next(busy, pausing)
+
+    def retry(self, proposal: Proposal) -> None:
+        """Put a trial back that failed on a machine; it comes before all others."""
+        self.waiting.insert(0, proposal)
+
+    def put_aside(self, proposal: Proposal, reason: str) -> None:
+        """Leave a trial to the next run, since it failed on machines too often in this one."""
+        self.set_aside[proposal.number] = reason
+        self.ended_seconds += self.devices * self.running.pop(proposal.number, 0.0)
+
+    @property
+    def is_over(self) -> bool:
+        """True if this run has no trial left to start or to wait for."""
+        if self.waiting or self.running or self.stop_reason is None:
+            return False
+        return self._further() is None
 
     @property
     def is_finished(self) -> bool:
-        """True if no trial is left to start or to wait for."""
-        if self.waiting or self.running or self.stop_reason is None:
-            return False
-        return not self._reruns() and not self._restorations()
+        """True if no run has a trial left to start or to wait for."""
+        return not self.set_aside and self.is_over
 
     def report(self, number: int, epoch: Epoch) -> bool:
         """Report an epoch of a trial.
@@ -194,12 +214,19 @@ class TrialQueue:
             if proposal is not None:
                 return proposal
             self.exhausted = True
-        running = len(self.sampler.open)
+        return self._further()
+
+    def _further(self) -> Proposal | None:
+        """Return the next training after the search itself; None if none can start now."""
+        running = 0 if self._sampler is None else len(self._sampler.open)
         if running and not self._all_proposed:
             return None
         if reruns := self._reruns(running):
             return reruns[0]
-        return None if self.running else next(iter(self._restorations()), None)
+        # A restoration that was set aside has no record, so it would be proposed again.
+        if self.running or self.set_aside:
+            return None
+        return next(iter(self._restorations()), None)
 
     def _reruns(self, running: int = 0) -> list[Proposal]:
         """List the finalists' trainings that are still to be proposed; see `reruns`."""
@@ -227,7 +254,7 @@ class TrialQueue:
             return []
         best, base = ranking.winner.best, ranking.winner.proposal
         encoder = best.record.encoder
-        if is_trained(self.study.encoder(encoder)):
+        if is_trained(folder := self.study.encoder(encoder)) and not damaged_checkpoint(folder):
             return []
         if is_built((encoder, ranking.winner.inlier), self.study.path):
             return []

@@ -18,7 +18,7 @@ from upath import UPath
 from raysearch import storage
 from raysearch.errors import UserError
 from raysearch.study.manifest import Manifest, read_manifest
-from raysearch.study.records import Proposal, Record, StudyTrials
+from raysearch.study.records import Proposal, Record, State, StudyTrials
 from raysearch.study.stored import DAMAGE, FROM_BACKUP, damaged, explain_damage, read_json
 
 T = TypeVar("T")
@@ -126,6 +126,17 @@ class StudyFolder:
         """
         text = json.dumps(record.to_json(), indent=1) + "\n"
         return storage.create_once(self._record_path(record.proposal.number), text.encode())
+
+    def drop_failed(self) -> list[Record]:
+        """Delete the records of failed trials, which the next search trains again.
+
+        Returns:
+            The deleted records.
+        """
+        failed = [record for record in self.records() if record.state is State.FAIL]
+        for record in failed:
+            self._record_path(record.proposal.number).unlink()
+        return failed
 
     def record(self, number: int) -> Record | None:
         """Read the record of a trial; None if the trial has not ended.

@@ -24,6 +24,47 @@ def is_trained(folder: AnyPath) -> bool:
     return (folder / "best.safetensors").exists() and not (folder / "last.safetensors").exists()
 
 
+def damaged_checkpoint(folder: AnyPath) -> str:
+    """Return the path of a truncated or garbled checkpoint in a folder; empty if there is none.
+
+    Only the header and the size are checked.
+
+    Raises:
+        OSError: the storage does not answer, which says nothing about the checkpoint.
+    """
+    for path in (folder / "last.safetensors", folder / "best.safetensors"):
+        try:
+            if path.exists() and path.stat().st_size != _announced_size(path):
+                return str(path)
+        except FileNotFoundError:  # Another process has just finished the training.
+            continue
+        except (KeyError, TypeError, ValueError):
+            return str(path)
+    return ""
+
+
+def _announced_size(path: AnyPath) -> int:
+    """Return the size in bytes that a checkpoint has by its header.
+
+    Raises:
+        KeyError, TypeError, ValueError: no header of a checkpoint.
+    """
+    start = storage.read_part(path, 0, _USUAL_HEAD)
+    end = 8 + head_length(start)
+    if end > _USUAL_HEAD:
+        start = storage.read_part(path, 0, end)
+    facts_of_head(start[:end])
+    entries = json.loads(start[8:end])
+    return end + max((e["data_offsets"][1] for k, e in entries.items() if k[0] != "_"), default=0)
+
+
+def drop_checkpoints(folder: AnyPath) -> None:
+    """Delete the checkpoints of a training, so that it starts anew."""
+    # `best` first: alone it would be taken for the end of a training.
+    for name in ("best.safetensors", "last.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+
+
 def read_progress(folder: AnyPath) -> tuple[tuple[Epoch, ...], tuple[int, ...]]:
     """Read the epochs and resumes of an unfinished training; both empty without a checkpoint."""
     try:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from raysearch.config import Options
 from raysearch.data.dataset import TrialData
-from raysearch.errors import TrialError, UserError, one_line
+from raysearch.errors import MemoryLimitError, TrialError, UserError, one_line
 from raysearch.methods.lookup import find_method
 from raysearch.methods.method import MACHINE, PRODUCT
 from raysearch.model.encoder import Encoder
@@ -195,7 +195,7 @@ class _Run:
         except torch.OutOfMemoryError as error:
             reason = ". ".join(str(error).split(". ")[1:3]) or str(error)
         # Outside of `except`: the caught error references the tensors that filled the memory.
-        raise TrialError(
+        raise MemoryLimitError(
             f"out of GPU memory at batch size {self.config.configuration.batch_size} "
             f"({one_line(reason)}); choose a smaller batch_size in the space or more GPUs "
             "a trial"

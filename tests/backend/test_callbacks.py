@@ -18,13 +18,21 @@ from raysearch.backend.connection import RayConnection, connect_to_ray
 from raysearch.backend.resources import Cluster, Node, Resources, Share
 from raysearch.backend.search_callback import CallbackList, SearchCallback, StudyProgress
 from raysearch.search.budget import Budget
+from raysearch.search.retries import ATTEMPTS
 from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.outcome import Epoch
-from tests.records import complete, row
+from tests.records import complete, failed, row
 from tests.search.queues import epoch, interrupt, make_queue, space
 
 SHARE = Share(workers=1, cpus=1, gpus=0.5, concurrent=2)
+
+
+@pytest.fixture(autouse=True)
+def _session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder for the errors that Tune keeps, without a Ray that runs."""
+    session = "ray.train._internal.storage._get_ray_train_session_dir"
+    monkeypatch.setattr(session, lambda: str(tmp_path / "session"))
 
 
 class Notes(SearchCallback):
@@ -171,39 +179,87 @@ def test_what_is_needed_later_is_imported_from_the_first_epoch_on(search: Search
 
 def test_an_epoch_forgives_the_faults_before_it(search: Search) -> None:
     trial = search.start()
-    trial.run_metadata.num_failures = 2
+    search.forwarder.on_trial_error(0, [], trial)
     search.report(trial, {"clips_read": 7})
-    assert trial.run_metadata.num_failures == 2
+    assert len(search.forwarder.retries.failures) == 1
     search.report(trial, result(epoch(1)))
-    assert trial.run_metadata.num_failures == 0
+    assert search.forwarder.retries.failures == []
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"),
+    ("fault", "reason", "host"),
     [
-        (None, "its process died"),
-        ("Traceback\n  somewhere\nOSError: no space left \n", "OSError: no space left"),
+        (None, "its process died", "there"),
+        ("The actor died.\n\tpid: 7", "its process died: The actor died.", "there"),
+        (
+            "Traceback\nraysearch.backend.failures.AttemptError: "
+            '{"reason": "OSError: no space left", "host": "node7", "node": "ab"}',
+            "OSError: no space left",
+            "node7",
+        ),
     ],
 )
-def test_a_lost_trial_is_told_with_its_host_and_reason(
-    search: Search, fault: str | None, reason: str
+def test_a_lost_trial_is_told_with_its_host_and_reason_and_is_tried_again(
+    search: Search, fault: str | None, reason: str, host: str
 ) -> None:
     trial = search.start()
+    trial.run_metadata.last_result = {"hostname": "there"}
     if fault is not None:
-        trial.run_metadata.last_result = {"hostname": "there"}
         note(trial, fault)
-    search.forwarder.on_trial_recover(0, [], trial)
-    [event] = search.notes.events
-    assert event[:3] == ("trial restart", "valve", 0)
-    assert event[3] == ("there" if fault else "an unknown machine")
-    assert event[4] == reason
+    search.forwarder.on_trial_error(0, [], trial)
+    assert search.notes.events == [("trial restart", "valve", 0, host, reason)]
+    assert search.record(trial) is None
+    assert search.queue.waiting == [proposal(search, trial)]
+    assert search.forwarder.retries.pausing == {("valve", 0)}
+
+
+def test_a_trial_that_always_fails_on_machines_is_left_to_the_next_run(search: Search) -> None:
+    trial = search.start()
+    for _ in range(ATTEMPTS):
+        search.forwarder.on_trial_error(0, [], trial)
+    assert search.notes.events[-1][0] == "warning"
+    assert "failed 8 times in a row on machines" in search.notes.events[-1][1]
+    assert search.queue.set_aside == {0: "its process died"}
+    assert search.record(trial) is None
+
+
+def test_a_machine_that_fails_one_trial_after_the_other_is_named_once(search: Search) -> None:
+    trial = search.start()
+    facts = '{"reason": "OSError: gone", "host": "bad", "node": "ab"}'
+    note(trial, f"Traceback\nraysearch.backend.failures.AttemptError: {facts}")
+    for _ in range(5):
+        search.forwarder.on_trial_error(0, [], trial)
+    warnings = [event[1] for event in search.notes.events if event[0] == "warning"]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("bad failed 3 times in a row")
+    avoided = search.forwarder.retries.avoid("valve", 1, ["ab", "cd"])
+    assert avoided == ("ab",)
+
+
+def test_a_machine_that_cannot_build_the_network_of_others_is_refused_alone(
+    search: Search,
+) -> None:
+    good, bad = search.start(), search.start()
+    search.report(good, result(epoch(1)))
+    refusal = {"refused": "pretrained: there is no file w"}
+    search.report(bad, refusal)
+    assert search.forwarder.refusal is None
+    bad.run_metadata.last_result = {"hostname": "bad", **refusal}
+    search.forwarder.on_trial_complete(0, [], bad)
+    assert search.notes.events[-1] == ("trial restart", "valve", 1, "bad", refusal["refused"])
+
+
+def test_a_damaged_checkpoint_is_a_line(search: Search) -> None:
+    search.report(search.start(), {"note": "last.safetensors is damaged"})
+    assert search.notes.events == [("warning", "valve trial 0: last.safetensors is damaged")]
 
 
 def note(trial: Trial, fault: str) -> None:
     """Leave the note of a fault as Tune does, in the folder of a trial."""
     trial.run_metadata.error_filename = "error.txt"  # type: ignore[assignment]
-    assert trial.storage is not None
-    Path(trial.storage.trial_fs_path, "error.txt").write_text(f"Failure # 1\n{fault}\n")
+    assert trial.error_file is not None
+    Path(trial.error_file).parent.mkdir(parents=True, exist_ok=True)
+    Path(trial.error_file).write_text(f"Failure # 1 (occurred at noon)\n{fault}\n")
 
 
 # Records
@@ -220,22 +276,11 @@ def test_the_record_that_a_trial_wrote_is_taken_when_it_ends(search: Search) -> 
     assert search.queue.records == {0: record}
 
 
-def test_a_trial_that_tune_gives_up_has_a_record_with_the_reason(search: Search) -> None:
+def test_a_record_of_a_trial_whose_workers_were_ended_is_taken(search: Search) -> None:
     trial = search.start()
-    interrupt(search.queue, proposal(search, trial), [None, None])
-    trial.run_metadata.last_result = {"hostname": "there"}
-    note(trial, "Traceback\nRuntimeError: CUDA driver error")
+    record = failed(proposal(search, trial))
+    search.queue.study.add(record)
     search.forwarder.on_trial_error(0, [], trial)
-    record = search.record(trial)
-    assert record is not None
-    assert (record.state, record.host, record.error) == (
-        State.FAIL,
-        "there",
-        "RuntimeError: CUDA driver error",
-    )
-    # What it took counts.
-    assert record.devices == SHARE.devices
-    assert record.train_seconds == 2 * epoch(1).seconds
     assert search.notes.events == [("trial end", "valve", record)]
 
 

@@ -18,6 +18,7 @@ from tests.search.queues import make_context, space
 def test_a_trial_is_done_for_its_own_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reports, done = list[dict[str, Any]](), list[tuple[StudyContext, Proposal, Share]]()
     monkeypatch.setattr("ray.tune.report", reports.append)
+    monkeypatch.setattr("raysearch.backend.failures.this_node", lambda: "node1")
 
     def work(
         context: StudyContext,
@@ -33,4 +34,4 @@ def test_a_trial_is_done_for_its_own_study(tmp_path: Path, monkeypatch: pytest.M
     proposal = Proposal(3, Configuration(1e-3, 32, 10.0), InlierSpec("gmm", 4), seed=2, rerun_of=1)
     run_tune_trial(proposal.to_tune("fan"), (contexts, share, work))
     assert done == [(contexts["fan"], proposal, share)]
-    assert reports == [{"epoch": 1}]
+    assert reports == [{"epoch": 1, "node": "node1"}]

@@ -13,18 +13,21 @@ from raysearch.backend.connection import RayConnection
 from raysearch.backend.resources import Cluster, Node, Resources, Share
 from raysearch.backend.search_callback import CallbackList
 from raysearch.backend.tensorboard import TensorBoard
-from raysearch.backend.tune import DRIVER_CPUS, RETRIES, _gpu_part, _Searcher, _tuner
+from raysearch.backend.tune import DRIVER_CPUS, _gpu_part, _Searcher, _tuner, trial_resources
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.budget import Budget
+from raysearch.search.retries import Retries
 from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.records import Proposal
 from raysearch.training.configuration import Configuration
 from tests.search.queues import end, make_queue, space
 
+ALONE = Share(workers=1, cpus=1, gpus=0.0, concurrent=1)
+
 
 def test_trials_are_handed_out_as_plain_configurations(tmp_path: Path) -> None:
     queue = make_queue(tmp_path / "valve", space(trials=1))
-    searcher = _Searcher([queue], 1)
+    searcher = _Searcher([queue], ALONE, Retries(1))
     config = searcher.suggest("a")
     assert isinstance(config, dict)
     [proposal] = queue.proposals
@@ -43,7 +46,7 @@ def test_a_study_that_is_over_has_nothing_to_hand_out(tmp_path: Path) -> None:
     assert proposal is not None
     end(before, proposal)
     again = make_queue(tmp_path / "valve", space(trials=1))
-    assert _Searcher([again], 1).suggest("a") == "FINISHED"
+    assert _Searcher([again], ALONE, Retries(1)).suggest("a") == "FINISHED"
 
 
 def test_every_part_of_a_proposal_comes_through() -> None:
@@ -89,7 +92,7 @@ def test_a_trial_holds_its_share_and_not_that_of_its_workers(
     tmp_path: Path, share: Share, cpus: float, gpus: float
 ) -> None:
     made = internal(tuner(share, make_queue(tmp_path / "valve", space())))
-    resources = made.converted_trainable._resources  # type: ignore[union-attr]
+    resources = made.converted_trainable._resources({})  # type: ignore[union-attr]
     assert resources.head_cpus == cpus
     assert resources.required_resources == {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
     assert made._tune_config.max_concurrent_trials == share.concurrent
@@ -97,7 +100,11 @@ def test_a_trial_holds_its_share_and_not_that_of_its_workers(
     assert made._tune_config.reuse_actors is (share.workers == 1)
     failure_config = made.get_run_config().failure_config
     assert failure_config is not None
-    assert failure_config.max_failures == RETRIES
+    assert failure_config.max_failures == 0  # `Retries` starts a trial again
+    avoiding = trial_resources(share, {"avoid": ["ab", "cd"]})
+    assert avoiding.bundles == resources.bundles
+    assert avoiding._kwargs == {"bundle_label_selector": [{"ray.io/node-id": "!in(ab,cd)"}]}
+    assert avoiding != resources  # so a process on an avoided machine is not reused
 
 
 def test_what_tune_writes_lies_beside_the_studies_that_it_searches(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
 from raysearch.data.dataset import open_data
 from raysearch.data.source import make_source
+from raysearch.errors import MachineError
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.storage import remove_tree
 from raysearch.study.context import StudyContext, failed_record, pruned_record
@@ -91,9 +92,10 @@ def test_a_trial_leaves_one_complete_record(context: StudyContext) -> None:
 
 def test_the_threads_of_a_trial_are_its_cpus(context: StudyContext) -> None:
     # One that is refused at once: training on more threads than cores is slow.
-    run_worker_trial(
-        replace(context, fingerprint="another"), PROPOSAL, Share(1, 3, 0, 1), lambda _: None
-    )
+    with pytest.raises(MachineError):
+        run_worker_trial(
+            replace(context, fingerprint="another"), PROPOSAL, Share(1, 3, 0, 1), lambda _: None
+        )
     assert torch.get_num_threads() == 3
 
 
@@ -188,22 +190,56 @@ def test_a_stopped_trial_leaves_no_record_and_resumes(context: StudyContext) -> 
     assert [line.get("epoch") for line in reports] == [2, None]
 
 
-def test_other_recordings_than_the_search_began_with_are_refused(context: StudyContext) -> None:
-    record, reports = run(replace(context, fingerprint="another"))
-    assert record is not None
-    assert record.state is State.FAIL
-    assert record.error.startswith("DataError: ")
-    assert "other recordings" in record.error
-    assert reports == [{"state": "FAIL", "val_score": None}]
+def test_other_recordings_than_the_search_began_with_are_the_machines(
+    context: StudyContext,
+) -> None:
+    with pytest.raises(MachineError, match="other recordings than the search began with"):
+        run(replace(context, fingerprint="another"))
+    assert StudyFolder(context.folder).record(3) is None
 
 
-def test_the_reason_is_one_line(context: StudyContext) -> None:
-    gone = replace(context, source=replace(context.source, root=context.folder / "two\nlines"))
-    record, _ = run(gone)
+def test_a_machine_without_the_recordings_fails_and_not_its_trial(context: StudyContext) -> None:
+    gone = replace(context, source=replace(context.source, root=context.folder / "away"))
+    with pytest.raises(MachineError, match=r"no data set: .*away is not a folder"):
+        run(gone)
+    assert StudyFolder(context.folder).record(3) is None
+    record, _ = run(context)
     assert record is not None
-    assert record.state is State.FAIL
-    assert record.error.startswith("DataError: no data set: ")
-    assert "\n" not in record.error
+    assert record.state is State.COMPLETE
+
+
+@pytest.mark.parametrize("name", ["last.safetensors", "best.safetensors"])
+def test_a_damaged_checkpoint_costs_its_training_and_not_the_trial(
+    context: StudyContext, name: str
+) -> None:
+    def stop(result: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_worker_trial(context, PROPOSAL, SHARE, stop)
+    damaged = context.encoder(PROPOSAL) / name
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    record, reports = run(context)
+    assert record is not None
+    assert (record.state, record.resumes) == (State.COMPLETE, ())
+    assert reports[0] == {"note": f"{damaged} is damaged, so its training starts anew"}
+    assert [line.get("epoch") for line in reports[1:]] == [1, 2, None]
+
+
+def test_a_checkpoint_that_the_storage_does_not_deliver_is_kept(
+    context: StudyContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(*_: object) -> bytes:
+        raise OSError(116, "Stale file handle")
+
+    folder = context.encoder(PROPOSAL)
+    folder.mkdir(parents=True)
+    (folder / "last.safetensors").write_bytes(b"not delivered")
+    monkeypatch.setattr("raysearch.storage.read_part", stale)
+    with pytest.raises(OSError, match="Stale file handle"):
+        run(context)
+    assert (folder / "last.safetensors").exists()
+    assert StudyFolder(context.folder).record(3) is None
 
 
 def test_a_pruned_trial_has_the_epochs_of_its_checkpoint(context: StudyContext) -> None:
@@ -267,7 +303,8 @@ def test_a_share_without_a_gpu_sees_none(
     context: StudyContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    run_worker_trial(replace(context, fingerprint="another"), PROPOSAL, SHARE, lambda _: None)
+    with pytest.raises(MachineError):
+        run_worker_trial(replace(context, fingerprint="another"), PROPOSAL, SHARE, lambda _: None)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 

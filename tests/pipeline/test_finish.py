@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -117,7 +118,7 @@ def ended(trained_winner: Path, root: Path, folder: UPath, *, allow_defects: boo
     return opened
 
 
-def close(opened: Begun, **how: bool) -> None:
+def close(opened: Begun, **how: Any) -> None:
     conclusion = SearchConclusion(opened.context, opened.data)
     finish_study(conclusion, opened.context, opened.data, Ending("raysearch run", **how))
 

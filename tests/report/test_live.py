@@ -274,25 +274,6 @@ def test_a_lost_trial_and_its_machine_are_named() -> None:
     )
 
 
-def test_a_machine_that_fails_one_trial_after_the_other_is_named() -> None:
-    view, file = quiet()
-    bad = [replace(failed(proposal), host="bad") for proposal in PROPOSALS]
-    end(view, bad[0])
-    view.on_trial_restart("valve", 1, "bad", "it died")
-    end(view, replace(complete(PROPOSALS[1]), host="good"))
-    assert "in a row" not in file.getvalue()
-    end(view, bad[2])
-    assert file.getvalue().splitlines()[-1].startswith("bad failed 3 times in a row; check it")
-
-
-def test_a_trial_that_succeeds_clears_its_machine() -> None:
-    view, file = quiet()
-    for proposal in PROPOSALS:
-        end(view, failed(proposal))
-        end(view, complete(proposal))
-    assert "in a row" not in file.getvalue()
-
-
 def test_a_machine_that_reads_recordings_says_so() -> None:
     view, file = quiet()
     view.on_trial_start("valve", PROPOSALS[0])

@@ -116,7 +116,7 @@ def test_a_study_whose_winner_is_frozen_is_finished(tmp_path: Path, queue: Trial
     assert last is not None
     end(queue, last, None)
     for record in queue.study.records():
-        storage.write_bytes(queue.study.encoder(record.encoder) / "best.safetensors", b"")
+        checkpoint.save(queue.study.encoder(record.encoder) / "best.safetensors", {}, {})
     assert read_status(queue.study.path).state == "stopped"
     best = last.number
     winner = Winner(

@@ -9,7 +9,6 @@ from upath import UPath
 from raysearch.data.source import Source
 from raysearch.search.sampler import Sampler
 from raysearch.search.trial_queue import TrialQueue
-from raysearch.storage import write_bytes
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record
@@ -45,7 +44,7 @@ def end(queue: TrialQueue, proposal: Proposal, score: float | None = 0.5) -> Rec
     record = failed(proposal) if score is None else complete(proposal, row("gmm", 1, score))
     queue.study.add(record)
     if score is not None:
-        write_bytes(queue.study.encoder(record.encoder) / "best.safetensors", b"")
+        checkpoint.save(queue.study.encoder(record.encoder) / "best.safetensors", {}, {})
     queue.tell(record)
     return record
 

@@ -8,9 +8,10 @@ import pytest
 from raysearch.errors import UserError
 from raysearch.report.wording import origin
 from raysearch.search.trial_queue import TrialQueue, trials_since_best
-from raysearch.storage import write_bytes, write_text
+from raysearch.storage import write_text
 from raysearch.study.ranking import rank
 from raysearch.study.records import Proposal, Record, State
+from raysearch.training import checkpoint
 from raysearch.training.configuration import Configuration
 from tests import runs
 from tests.records import complete, failed, make_space, row
@@ -237,7 +238,7 @@ def test_the_winner_is_trained_again_if_its_checkpoint_was_deleted(tmp_path: Pat
     assert "since its checkpoint was deleted" in origin(again)
     assert queue.next(()) is None
     record = complete(again, row("gmm", 1, 0.7), encoder="encoder1")
-    write_bytes(queue.study.encoder("encoder1") / "best.safetensors", b"")
+    checkpoint.save(queue.study.encoder("encoder1") / "best.safetensors", {}, {})
     queue.study.add(record)
     queue.tell(record)
     assert queue.is_finished

@@ -1,0 +1,142 @@
+"""What fails on machines is tried again, and is no failure of a trial.
+
+Only a real search over real storage shows what the errors of its processes become.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import raysearch
+from raysearch.errors import MachineError
+from raysearch.search import retries
+from tests.command import (
+    begin,
+    descendants,
+    link,
+    openings,
+    record_files,
+    settle,
+    title,
+    write_space,
+)
+
+pytestmark = pytest.mark.slow
+
+TRIALS = 3
+
+
+@pytest.fixture
+def home(tmp_path: Path, demo_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for a search whose processes decode recordings by themselves."""
+    home = settle(tmp_path / "home", demo_data, link)
+    write_space(
+        home / "tiny.yaml", fixed={"epochs": 1}, strategy={"trials": TRIALS, "finalists": "none"}
+    )
+    monkeypatch.setenv("RAYSEARCH_CACHE", str(tmp_path / "cache"))
+    return home
+
+
+def states(home: Path) -> list[str]:
+    return [json.loads(content)["state"] for content in record_files(home / "runs/valve").values()]
+
+
+def test_data_that_is_away_for_a_while_costs_no_trial(home: Path) -> None:
+    started = begin(home, "--no-report")
+    started.wait_until(lambda: len(states(home)) >= 1)
+    (home / "data").rename(home / "away")
+    # A process that has the recordings open would not miss them.
+    for pid in descendants(started.process.pid):
+        if title(pid).startswith("ray::ImplicitFunc"):
+            os.kill(pid, signal.SIGKILL)
+    started.wait_until(lambda: "no data set" in started.out.read_text())
+    assert "FAIL" not in states(home)
+    (home / "away").rename(home / "data")
+    ended = started.wait()
+    assert ended.code == 0, ended
+    assert states(home) == ["COMPLETE"] * TRIALS
+    assert len(openings(home / "runs/valve")) == 1
+
+
+@pytest.fixture
+def small_disk(home: Path) -> Iterator[Path]:
+    """The folder of the results, on a disk of a few megabytes."""
+    runs = home / "runs"
+    runs.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(runs)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield runs
+    subprocess.run(["umount", str(runs)], check=True)
+
+
+def fill(disk: Path, left: int) -> None:
+    """Fill a disk up to some bytes."""
+    (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free - left))
+
+
+def test_a_full_disk_costs_no_trial(home: Path, small_disk: Path) -> None:
+    started = begin(home, "--no-report")
+    started.wait_until(lambda: len(states(home)) >= 1)
+    fill(small_disk, left=100_000)
+    started.wait_until(lambda: "No space left on device" in started.out.read_text())
+    (small_disk / "ballast").unlink()
+    ended = started.wait()
+    assert ended.code == 0, ended
+    assert states(home) == ["COMPLETE"] * TRIALS
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(retries, "LONGEST_PAUSE", 0.02)
+
+
+def search(home: Path, **options: Any) -> raysearch.Study:
+    return raysearch.run(
+        home / "data",
+        machine="valve",
+        out=home / "runs",
+        space=home / "tiny.yaml",
+        concurrent=1,
+        dashboard=False,
+        report=False,
+        quiet=True,
+        **options,
+    )
+
+
+class OnTrialStart(raysearch.SearchCallback):
+    """A callback that does something when a trial starts."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.action = action
+
+    def on_trial_start(self, study: str, proposal: object) -> None:
+        self.action()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_search_whose_storage_stays_away_ends_and_goes_on_later(
+    home: Path, demo_data: Path
+) -> None:
+    def take_away() -> None:
+        (home / "data").unlink(missing_ok=True)
+
+    with pytest.raises(MachineError, match=r"the last 8 attempts .*no data set.*the same command"):
+        search(home, callbacks=[OnTrialStart(take_away)])
+    folder = home / "runs/valve"
+    assert (folder / "study.json").exists()
+    assert states(home) == []
+    assert not (folder / "test_ledger.jsonl").exists()
+    link(demo_data, home / "data")
+    study = search(home)
+    assert [record.state for record in study.records] == ["COMPLETE"] * TRIALS
+    assert study.final_test is not None
