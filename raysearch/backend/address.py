@@ -126,6 +126,11 @@ def _connection_failure(address: str) -> str | None:
     return None
 
 
+def answers(address: str) -> bool:
+    """Return True if a server accepts connections at HOST:PORT."""
+    return _connection_failure(address) is None
+
+
 def refusal(address: str, reason: str) -> UserError:
     """Make the error of a cluster that cannot be joined."""
     hint = (

@@ -12,9 +12,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from raysearch.backend.background_import import BackgroundImport
 from raysearch.backend.connection import RayConnection
-from raysearch.backend.failures import failure_of
+from raysearch.backend.failures import able_nodes, failure_of
 from raysearch.backend.resources import Share
 from raysearch.backend.search_callback import CallbackList
+from raysearch.backend.watch import Arrival
 from raysearch.search.budget import Budget
 from raysearch.search.retries import ATTEMPTS, HOST_FAILURES, Retries
 from raysearch.search.trial_queue import TrialQueue
@@ -92,6 +93,9 @@ class EventForwarder(Stateless, Callback):
         self.callbacks, self.connection, self.share = callbacks, connection, share
         self.background_import = background_import
         self.retries = Retries(share.concurrent)
+        self.arrival: Arrival | None = None
+        self.running: set[str] = set()
+        """IDs of Tune's running trials."""
         self.is_cluster_announced = False
         self.trained: set[str] = set()
         """Studies of which a trial has finished an epoch in this run."""
@@ -114,6 +118,7 @@ class EventForwarder(Stateless, Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Announce the cluster before the first trial, then the trial."""
+        self.running.add(trial.trial_id)
         self._announce_cluster()
         self.callbacks.on_trial_start(trial.config["study"], self._trial_of(trial)[1])
 
@@ -140,12 +145,14 @@ class EventForwarder(Stateless, Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Forward the record of a trial."""
+        self.running.discard(trial.trial_id)
         if "refused" in trial.last_result and self.refusal is None:
             self._fail(trial)
         self._forward_record(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Put a trial back that failed on a machine, unless the trial has its record."""
+        self.running.discard(trial.trial_id)
         queue, proposal = self._trial_of(trial)
         if queue.study.record(proposal.number) is None:
             self._fail(trial)
@@ -181,7 +188,17 @@ class EventForwarder(Stateless, Callback):
         # The dashboard starts last; the first trial, though, is never announced before the cluster.
         if self.connection.is_complete:
             self._announce_cluster()
+        self._await_machines()
         self.callbacks.on_step_end()
+
+    def _await_machines(self) -> None:
+        """Warn if no trial has been running for long."""
+        if self.arrival is None:
+            self.arrival = Arrival(self.connection.cluster().nodes, self.share, able_nodes)
+        if self.running or self.retries.pausing:
+            self.arrival.reset()
+        elif line := self.arrival.notice():
+            self.callbacks.on_warning(line)
 
     def _announce_cluster(self) -> None:
         if not self.is_cluster_announced:

@@ -3,6 +3,7 @@
 Tested with Ray 2.60.0. If a part is missing, Ray behaves as by default.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -37,6 +38,15 @@ def without_callback_count() -> Iterator[None]:
         yield
     finally:
         usage.tag_callbacks = count
+
+
+def end_without_ray(code: int) -> None:
+    """End this process at once: Ray, which is lost, would wait for its services in any other way.
+
+    Args:
+        code: exit code.
+    """
+    os._exit(code)
 
 
 @contextmanager

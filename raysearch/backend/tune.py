@@ -27,6 +27,7 @@ from raysearch.backend.resources import Cluster, Resources, Share, allocate
 from raysearch.backend.search_callback import CallbackList, SearchCallback
 from raysearch.backend.tensorboard import TENSORBOARD, TensorBoard
 from raysearch.backend.trainable import RunTrial, run_tune_trial
+from raysearch.backend.watch import LOSS_CLUSTER, LOSS_LOCAL, leave, services, watch_services
 from raysearch.config import UNTRAINED
 from raysearch.errors import MachineError, UserError
 from raysearch.search.budget import Budget
@@ -120,11 +121,21 @@ def _search(
     with imports, TensorBoard(imports) as board:
         forwarder = EventForwarder(queues, events, connection, share, imports)
         stopper = BudgetStopper(queues, budget, forwarder)
-        with environment(SEARCH, MLFLOW), quiet_tune(), without_callback_count():
+        patience = LOSS_CLUSTER if cluster.address else LOSS_LOCAL
+        watch = watch_services(
+            services(), patience, lambda address: _leave(address, queues, events)
+        )
+        with environment(SEARCH, MLFLOW), quiet_tune(), without_callback_count(), watch:
             _tuner(queues, forwarder, stopper, board, extras.run_trial).fit()
     if forwarder.retries.is_hopeless:
         raise _surrender(forwarder.retries)
     return forwarder.refusal
+
+
+def _leave(address: str, queues: Sequence[TrialQueue], events: CallbackList) -> None:
+    events.on_search_end()  # The terminal is as before.
+    ended, total = sum(len(q.records) for q in queues), sum(q.total for q in queues)
+    leave(address, f"with {ended} of {total} trials done")
 
 
 def _surrender(retries: Retries) -> MachineError:

@@ -140,3 +140,17 @@ def test_a_search_whose_storage_stays_away_ends_and_goes_on_later(
     study = search(home)
     assert [record.state for record in study.records] == ["COMPLETE"] * TRIALS
     assert study.final_test is not None
+
+
+def test_a_lost_service_of_ray_ends_the_run_in_one_line(home: Path) -> None:
+    started = begin(home, "--no-report", "--epochs", 50)
+    encoders = home / "runs/valve/encoders"
+    started.wait_until(lambda: any(encoders.glob("*/last.safetensors")))
+    pids = descendants(started.process.pid)
+    [service] = [pid for pid in pids if "gcs/gcs_server" in title(pid)]
+    os.kill(service, signal.SIGKILL)
+    ended = started.wait()
+    assert ended.code == 1, ended
+    assert ended.err.startswith("raysearch: stopped with 0 of 3 trials done: Ray's service at ")
+    assert ended.err.endswith("does not answer any more; the same command goes on\n")
+    assert ended.err.count("\n") == 1
