@@ -284,15 +284,6 @@ def cache_path(kind: str, path: UPath) -> Path:
     return cache_folder() / kind / hashlib.sha256(f"{endpoint} {path}".encode()).hexdigest()[:16]
 
 
-def tune_storage(folder: UPath) -> tuple[str, Any]:
-    """Return a folder as Ray's `storage_path` and `storage_filesystem` (of pyarrow, or None)."""
-    if isinstance(folder, Path):
-        return str(folder.absolute()), None
-    from pyarrow.fs import FSSpecHandler, PyFileSystem  # type: ignore[import-untyped]
-
-    return folder.path, PyFileSystem(FSSpecHandler(folder.fs))
-
-
 def _partial(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{_process_name()}")

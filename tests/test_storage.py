@@ -297,16 +297,6 @@ def test_no_sign_of_a_secret_is_shown(secret: str, path: str, scheme: str) -> No
     assert storage.redact(f"--out {scheme}://{token}@host/{path} --name b") == hidden
 
 
-def test_ray_gets_a_path_and_a_file_system(folder: UPath) -> None:
-    path, files = storage.tune_storage(folder)
-    if not storage.is_remote(folder):
-        assert (path, files) == (str(folder), None)
-        return
-    with files.open_output_stream(f"{path}/sub/a") as stream:
-        stream.write(b"here")
-    assert (folder / "sub" / "a").read_text() == "here"
-
-
 def test_threads_share_an_object_store(s3: S3) -> None:
     folder = storage.to_path(f"s3://{BUCKET}/threads")
     with ThreadPoolExecutor(8) as pool:

@@ -1,8 +1,12 @@
-"""Environment variables that Ray and MLflow read, set only while they are needed."""
+"""Environment of Ray and MLflow: variables, set only while they are needed, and storage."""
 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from upath import UPath
 
 START = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -62,3 +66,12 @@ def environment(*defaults: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in missing:
             os.environ.pop(name, None)
+
+
+def tune_storage(folder: UPath) -> tuple[str, Any]:
+    """Return a folder as Ray's `storage_path` and `storage_filesystem` (of pyarrow, or None)."""
+    if isinstance(folder, Path):
+        return str(folder.absolute()), None
+    from pyarrow.fs import FSSpecHandler, PyFileSystem  # type: ignore[import-untyped]
+
+    return folder.path, PyFileSystem(FSSpecHandler(folder.fs))

@@ -9,11 +9,10 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from raysearch.backend.environment import TRAIN, environment
+from raysearch.backend.environment import TRAIN, environment, tune_storage
 from raysearch.backend.failures import AttemptError, located, located_failures
 from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
-from raysearch.storage import tune_storage
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal

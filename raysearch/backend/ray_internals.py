@@ -71,8 +71,8 @@ def on_loopback() -> Iterator[None]:
 def reload_authentication() -> None:
     """Read the environment variables about tokens again, which Ray reads once in a process."""
     with suppress(AttributeError):
-        _raylet.Config.initialize("")
-        _raylet.AuthenticationTokenLoader.instance().reset_cache()
+        _raylet.Config.initialize("")  # type: ignore[attr-defined]
+        _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
 
 
 def is_token_refused(address: str, token: str) -> bool | None:

@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 from raysearch.backend.background_import import BackgroundImport
 from raysearch.backend.callbacks import BudgetStopper, EventForwarder, PruningScheduler, Stateless
 from raysearch.backend.connection import RayConnection
-from raysearch.backend.environment import MLFLOW, SEARCH, environment
+from raysearch.backend.environment import MLFLOW, SEARCH, environment, tune_storage
 from raysearch.backend.failures import able_nodes, selector
 from raysearch.backend.ray_internals import without_callback_count
 from raysearch.backend.resources import Cluster, Resources, Share, allocate
@@ -34,7 +34,6 @@ from raysearch.search.budget import Budget
 from raysearch.search.fair_share import FairShare
 from raysearch.search.retries import Retries
 from raysearch.search.trial_queue import TrialQueue
-from raysearch.storage import tune_storage
 
 DRIVER_CPUS = 0.01
 """CPUs of the process that only waits for a trial's workers; Ray refuses 0."""

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from raysearch.data.waveform import Waveform
 from raysearch.detector import Detector
 from raysearch.errors import UserError
 from raysearch.storage import AnyPath
-from raysearch.training.embedding import ClipEmbeddings
 
 LARGEST_FACTS = 1 << 26
 """Largest JSON file of a detector in bytes."""
@@ -104,8 +104,7 @@ def check_scores(detector: Detector) -> None:
     rng = np.random.default_rng(0)
     wave = np.rint(rng.normal(detector.mean, detector.std, detector.options.segment))
     samples = np.clip(wave, -32768, 32767).astype(np.int16)
-    embeddings = ClipEmbeddings.join([detector.embed(samples, detector.ids[0])])
-    for identity in detector.ids:
-        score = detector.score_clips(embeddings, identity)
-        if score.shape != (1,) or math.isnan(score[0]):
+    scores = detector.score_ids(Waveform.of(samples), detector.ids)
+    for identity, score in scores.items():
+        if math.isnan(score):
             raise ValueError(f"its model of ID {identity} gives no score")

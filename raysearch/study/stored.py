@@ -3,11 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -108,7 +108,7 @@ def checked(value: T) -> T:
     Raises:
         ValueError: a field is of another type.
     """
-    names, adapter = _checker(type(value))
+    names, adapter = _checker(cast(Hashable, type(value)))
     adapter.validate_python({name: getattr(value, name) for name in names})
     return value
 

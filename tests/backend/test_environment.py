@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
-from raysearch.backend.environment import environment
+from raysearch import storage
+from raysearch.backend.environment import environment, tune_storage
 
 PROGRAM = """
 import gc, logging, os, pkgutil, signal, sys, warnings
@@ -76,3 +78,13 @@ def test_the_package_is_imported_without_a_warning(tmp_path: Path) -> None:
     )
     assert done.stderr == ""
     assert not {"torch", "ray", "optuna", "pandas", "numpy"} & set(done.stdout.split())
+
+
+def test_ray_gets_a_path_and_a_file_system(folder: UPath) -> None:
+    path, files = tune_storage(folder)
+    if not storage.is_remote(folder):
+        assert (path, files) == (str(folder), None)
+        return
+    with files.open_output_stream(f"{path}/sub/a") as stream:
+        stream.write(b"here")
+    assert (folder / "sub" / "a").read_text() == "here"

@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 from upath import UPath
 
-from raysearch import storage
 from raysearch.errors import UserError
 from raysearch.report.status import read_status, read_statuses, show, status_json
 from raysearch.report.trials_file import TrialsFile

@@ -351,8 +351,8 @@ def test_a_recording_without_the_band_that_the_detector_hears_is_refused(
 # Damage
 
 
-def facts_of(folder: Path) -> dict[str, object]:
-    facts: dict[str, object] = json.loads((folder / "detector.json").read_text())
+def facts_of(folder: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((folder / "detector.json").read_text())
     return facts
 
 
@@ -412,7 +412,7 @@ def no_text(folder: Path) -> None:
 def with_option(**values: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         facts = facts_of(folder)
-        write_facts(folder, facts | {"options": facts["options"] | values})
+        write_facts(folder, facts | {"options": {**facts["options"], **values}})
 
     change.__name__ = f"with_option {values}"
     return change
