@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from raysearch import UserError, run
 from raysearch.storage import to_path
@@ -120,7 +121,7 @@ def test_the_search_reads_nothing_of_the_test_machine(searched: Searched) -> Non
     assert timeless(searched.folder / "trials.csv") == timeless(blind / "trials.csv")
     for name in ("frozen.json", "confidence.json", "reference.json"):
         assert (searched.folder / name).read_bytes() == (blind / name).read_bytes()
-    assert not (blind / "machines").exists()
+    assert {path.name for path in (blind / "machines").iterdir()} == {"fan", "valve"}
     assert not (blind / "test_ledger.jsonl").exists()
 
 
@@ -208,12 +209,59 @@ def test_test_machines_may_be_named_after_the_search_but_not_changed(searched: S
 def test_other_commands_read_the_study(searched: Searched) -> None:
     status = json.loads(raysearch("status", "--json", folder=searched.home).out.splitlines()[-1])
     assert (status["machine"], status["state"]) == ("shared", "finished")
-    refused = raysearch("final", "runs/shared", folder=searched.home)
-    assert refused.code == 2
-    assert "is of a shared search" in refused.err
+    for command in (("final",), ("final", "--reopen-test"), ("ensemble", "runs/again")):
+        before = digests(searched.home / "runs")
+        refused = raysearch(*command, "runs/shared", folder=searched.home)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert "is of a shared search: the same" in refused.err
+        assert digests(searched.home / "runs") == before
     report = (searched.folder / "report.html").read_text()
     assert "Validation machines" in report
     assert "cannot be drawn" not in report
+    for machine in ("fan", "valve"):
+        assert f"Embeddings of {machine}" in report
+        assert f"Worst misclassified clips of {machine}" in report
+    assert "lacks the clips" not in report
+
+
+def test_single_clips_are_those_of_the_validation_machines(searched: Searched) -> None:
+    record = json.loads((searched.folder / "frozen.json").read_text())
+    [row] = [
+        row
+        for row in table(searched.folder / "trials.csv")
+        if (row["trial"], row["inlier"]) == (str(record["trial"]), record["inlier"])
+        and (float(row["p"]) if row["p"] else None) == record["p"]
+    ]
+    for machine in ("fan", "valve"):
+        clips = table(searched.folder / "machines" / machine / "evidence" / "clips.csv")
+        assert {clip["machine"] for clip in clips} == {"fan", "valve"}
+        judged = [clip for clip in clips if clip["part"] == "validation"]
+        labels, scores = zip(*((int(c["label"]), float(c["score"])) for c in judged), strict=True)
+        assert roc_auc_score(labels, scores) == pytest.approx(float(row[f"val_auc_{machine}/0"]))
+
+
+def test_single_clips_of_an_earlier_winner_are_replaced(searched: Searched) -> None:
+    folder = searched.blind / "runs" / "shared"
+    evidence = folder / "machines" / "fan" / "evidence"
+    before = digests(evidence)
+    (evidence / "stale").touch()
+    frozen = json.loads((folder / "frozen.json").read_text())
+    (folder / "frozen.json").write_text(json.dumps({**frozen, "encoder": "another"}))
+    ended = raysearch(*COMMAND, "--no-final", "--no-report", folder=searched.blind)
+    assert ended.code == 0, ended
+    assert json.loads((folder / "frozen.json").read_text()) == frozen
+    assert digests(evidence) == before
+
+
+def test_two_shared_searches_are_compared_on_the_clips_of_all_machine_types(
+    searched: Searched,
+) -> None:
+    ended = raysearch("compare", "runs/shared", searched.folder, folder=searched.home)
+    assert ended.code == 0, ended
+    text = " ".join(ended.out.split())
+    assert "validation, 24 clips: " in text
+    assert "final test, 12 clips: " in text
+    assert text.count("difference +0.0000") == 2
 
 
 def test_a_program_runs_a_shared_search(searched: Searched) -> None:

@@ -37,7 +37,8 @@ def read_finished(folder: UPath) -> FinishedStudy:
     space = check_space(manifest.space, str(folder / "study.json"))
     if space.is_shared:
         raise UserError(
-            f"{folder} is of a shared search; the same `raysearch run --shared` command tests it"
+            f"{folder} is of a shared search: the same `raysearch run --shared` command tests it, "
+            "and its detectors are those of its test machines, in machines/; name another run"
         )
     return FinishedStudy(folder, manifest, space, winner)
 

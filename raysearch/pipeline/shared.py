@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from upath import UPath
 
@@ -14,7 +15,7 @@ from raysearch.backend.connection import connect_to_ray
 from raysearch.backend.search_callback import SearchCallback
 from raysearch.data.dataset import TrialData
 from raysearch.errors import NoResultError, UserError
-from raysearch.pipeline.drawing import draw_report
+from raysearch.pipeline.drawing import LoadDetector, collect_single_clips, draw_report
 from raysearch.pipeline.earlier_study import check_same_space, discard_new_study
 from raysearch.pipeline.execute import execute
 from raysearch.pipeline.final import next_opening
@@ -23,9 +24,11 @@ from raysearch.pipeline.prepare import study_lock
 from raysearch.pipeline.request import Request
 from raysearch.pipeline.shared_final import run_shared_test, train_test_machines
 from raysearch.pipeline.shared_prepare import create_shared, prepare_shared
+from raysearch.report.clips.shown import evidence_folder, machine_home
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.report.trials_file import TrialsFile
 from raysearch.report.wording import settings
+from raysearch.storage import remove_tree
 from raysearch.study.confidence import read_confidence, write_confidence
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
@@ -33,6 +36,9 @@ from raysearch.study.ledger import FinalRequest
 from raysearch.study.machines import SHARED
 from raysearch.study.ranking import Ranking, caveats, rank
 from raysearch.study.winner import Winner, choose_winner, freeze_winner, read_frozen
+
+if TYPE_CHECKING:
+    from raysearch.detector import Detector
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +93,7 @@ def run_shared(
         if opening is not None and machines:
             final = FinalRequest(request.command, opening)
             run_shared_test(winner, machines, context, final, bars)
+        _collect_clips(winner, context, data, bars)
         _draw(folder, request)
         logger.info("everything is in %s/", folder)
     end.check_machines()
@@ -130,13 +137,43 @@ def _freeze(
         raise NoResultError(no_result(records))
     winner = choose_winner(SHARED, context.fingerprint, ranking)
     notes = _measure_confidence(ranking, context, data, bars)
-    if read_frozen(folder) != winner:
+    before = read_frozen(folder)
+    if before is None or before.detector != winner.detector:
+        # What was measured on another configuration must not lie beside this winner.
+        for machine in context.space.validation_machines:
+            remove_tree(evidence_folder(machine_home(folder, machine)))
+    if before != winner:
         freeze_winner(winner, folder)
     context.study.publish_journal()
     if is_finished and not request.keep_checkpoints:
         drop_losers(ranking, context, records)
     announce_best(winner, read_confidence(folder), notes, context)
     return winner
+
+
+def _collect_clips(
+    winner: Winner, context: StudyContext, data: Sequence[TrialData], bars: ProgressBars
+) -> None:
+    """Collect single clips of each validation machine, by the winner's encoder for it."""
+    for part, recordings in zip(context.parts, data, strict=True):
+        home = machine_home(context.folder, recordings.machine)
+        load = _validation_detector(winner, part, recordings)
+        collect_single_clips(winner, load, recordings, home, bars)
+
+
+def _validation_detector(winner: Winner, part: StudyContext, data: TrialData) -> LoadDetector:
+    """Return a function that builds the winner's detector of a validation machine."""
+
+    def build() -> "Detector":
+        from raysearch.pipeline.fit_detector import build_detector
+
+        record = part.study.record(winner.trial)
+        assert record is not None, winner
+        encoder = part.config(record.proposal).signature()
+        of_machine = replace(winner, machine=data.machine, data=data.fingerprint, encoder=encoder)
+        return build_detector(of_machine, part.options, data, part.folder)
+
+    return build
 
 
 def _draw(folder: UPath, request: Request) -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from upath import UPath
 
 from raysearch.errors import UserError
-from raysearch.report.clips.shown import Part, read_clips
+from raysearch.report.clips.shown import read_validation
 from raysearch.report.progress import say
 from raysearch.report.tables import number
 from raysearch.report.wording import format_score
@@ -154,8 +154,8 @@ def _facts(results: Results, winner: Winner, names: Sequence[str]) -> dict[str, 
 def _validation(results: Results) -> Clips:
     return {
         (clip.id, clip.clip): (clip.label, clip.score)
-        for clip in read_clips(results.folder)
-        if clip.part is Part.VALIDATION and clip.score is not None
+        for clip in read_validation(results.folder, results.space.validation_machines)
+        if clip.score is not None
     }
 
 

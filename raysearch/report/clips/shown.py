@@ -6,13 +6,14 @@ The file is written last: an evidence folder without it is incomplete and is col
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 
 from upath import UPath
 
 from raysearch.storage import write_text
 from raysearch.study.stored import MADE_AGAIN, explain_damage, read_table
+from raysearch.training.combined import machine_key
 
 
 class Part(StrEnum):
@@ -49,6 +50,26 @@ class ShownClip:
 def evidence_folder(run: UPath) -> UPath:
     """Return the folder of a run for the single clips of its report."""
     return run / "evidence"
+
+
+def machine_home(run: UPath, machine: str) -> UPath:
+    """Return the folder of a validation machine of a shared search, which holds its evidence."""
+    return run / "machines" / machine
+
+
+def read_validation(run: UPath, machines: Sequence[str]) -> list[ShownClip]:
+    """Read the scored validation clips of a run.
+
+    Args:
+        run: folder of the run.
+        machines: validation machines of a shared search, whose product IDs become `machine/ID`;
+            empty for any other search.
+    """
+    clips = [] if machines else read_clips(run)
+    for machine in machines:
+        of_machine = read_clips(machine_home(run, machine))
+        clips += [replace(clip, id=machine_key(machine, clip.id)) for clip in of_machine]
+    return [clip for clip in clips if clip.part is Part.VALIDATION and clip.score is not None]
 
 
 def has_evidence(run: UPath) -> bool:

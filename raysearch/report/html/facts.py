@@ -42,12 +42,17 @@ def _data(results: Results) -> Part:
                 *([str(test.normal), str(test.anomalous)] if test else _label_counts(scores)),
             ]
         )
+    # Of a shared search the test machines are no part of the search, which the counts are of.
+    for key in results.space.test_keys if results.space.is_shared else ():
+        scores = [score for score in results.scores if score.id == key]
+        rows.append([f"ID {key}", "test", "–", *_label_counts(scores)])
     for machine, number in sorted(clips.others.items()):
         rows.append([machine, "outliers", str(number), "–", "–"])
     left_out = clips.left_out
+    others = "the other validation machines" if results.space.is_shared else "other machine types"
     caption = (
         f"From {manifest.data}, fingerprint {manifest.fingerprint[:12]}. Training clips are "
-        "normal; those of other machine types are the outliers. "
+        f"normal; those of {others} are the outliers. "
         f"{left_out or 'No'} defective file{'' if left_out == 1 else 's'} left out."
     )
     header = ["clips of", "use", "training", "test normal", "test anomalous"]

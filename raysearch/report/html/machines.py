@@ -1,6 +1,7 @@
 """Machine types of a shared search: the winner's AUC and pAUC on each of them."""
 
 from raysearch.report.html.parts import Absent, Part, Section, Table, draw
+from raysearch.report.html.winner import clip_parts, training_part
 from raysearch.scoring.metrics import harmonic_mean
 from raysearch.study.results import Results
 
@@ -11,10 +12,15 @@ def machines_section(results: Results) -> Section:
     text = (
         "One configuration for all: a trial trains an encoder for each validation machine "
         f"({', '.join(space.validation_machines)}), and its score is the harmonic mean of all AUCs "
-        "and pAUCs. The search reads no recording of another machine type. "
+        "and pAUCs. The search reads no recording of another machine type, nor do these charts. "
         + _test_machines(results)
     )
     parts = [draw("Validation machines", lambda: _table(results))]
+    if results.winner is not None:
+        parts.append(training_part(results))
+        parts += [
+            part for machine in space.validation_machines for part in clip_parts(results, machine)
+        ]
     return Section("machines", "The machine types", text, parts)
 
 

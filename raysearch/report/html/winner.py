@@ -4,9 +4,10 @@ from base64 import b64encode
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
+from upath import UPath
 
 from raysearch.report.clips.misclassified import MisclassifiedClip, read_misclassified
-from raysearch.report.clips.shown import has_evidence, read_clips
+from raysearch.report.clips.shown import has_evidence, machine_home, read_clips
 from raysearch.report.html.embeddings import (
     KINDS,
     by_label,
@@ -42,11 +43,30 @@ def _parts(results: Results) -> list[Part]:
     winner = results.winner
     if winner is None:
         return [Absent("Training, embeddings, misclassified clips", "There is no winner yet.")]
-    record = results.record(winner.trial)
+    return [training_part(results), *clip_parts(results)]
+
+
+def training_part(results: Results) -> Part:
+    """Return the training curves of the winner."""
+    winner = results.winner
+    record = None if winner is None else results.record(winner.trial)
+    return draw("Training", lambda: _curves(results, record))
+
+
+def clip_parts(results: Results, machine: str = "") -> list[Part]:
+    """Return embeddings and worst misclassified clips.
+
+    Args:
+        results: of the study.
+        machine: a validation machine of a shared search; empty for any other search.
+    """
+    folder = machine_home(results.folder, machine) if machine else results.folder
+    of = f" of {machine}" if machine else ""
+    plane, worst = f"Embeddings{of}", f"Worst misclassified clips{of}"
+    name = f"plane-{machine}" if machine else "plane"
     return [
-        draw("Training", lambda: _curves(results, record)),
-        draw("Embeddings", lambda: _embeddings(results)),
-        draw("Worst misclassified clips", lambda: _misclassified(results)),
+        draw(plane, lambda: _embeddings(results, folder, plane, name)),
+        draw(worst, lambda: _misclassified(results, folder, worst)),
     ]
 
 
@@ -72,10 +92,12 @@ def _curves(results: Results, record: Record | None) -> Part:
         chart.update_xaxes(dtick=1)
     if record.best_epoch is not None:
         chart.add_vline(record.best_epoch, line={"color": GRID, "dash": "dash"})
+    kept = f"its least, at epoch {record.best_epoch} (dashed), is the encoder that was kept."
+    if results.space.is_shared:
+        kept = "both are means over the machine types, each of which keeps its own best encoder."
     caption = (
         f"Losses of trial {record.proposal.number} over its {len(history)} epochs. The validation "
-        f"loss is on held-out training clips; its least, at epoch {record.best_epoch} (dashed), "
-        "is the encoder that was kept."
+        f"loss is on held-out training clips; {kept}"
     )
     if results.method in WITH_BACKBONE:
         caption += (
@@ -111,10 +133,10 @@ def _no_clips_reason(results: Results) -> str:
     )
 
 
-def _embeddings(results: Results) -> Part:
-    clips = read_clips(results.folder)
+def _embeddings(results: Results, folder: UPath, title: str, name: str) -> Part:
+    clips = read_clips(folder)
     if not clips:
-        return Absent("Embeddings", _no_clips_reason(results))
+        return Absent(title, _no_clips_reason(results))
     colourings = [
         ("product ID", by_product(clips)),
         ("normal or anomalous", by_label(clips)),
@@ -141,16 +163,15 @@ def _embeddings(results: Results) -> Part:
             " Here each product ID has a network of its own, so only the dots of one ID compare; "
             "those of other machine types are by any of these networks."
         )
-    return Chart("plane", "Embeddings", chart, caption, tuple(views))
+    return Chart(name, title, chart, caption, tuple(views))
 
 
-def _misclassified(results: Results) -> Part:
-    title = "Worst misclassified clips"
+def _misclassified(results: Results, folder: UPath, title: str) -> Part:
     if not results.space.validation_ids:
         return Absent(title, "Without validation labels no clip is known to be misclassified.")
-    if not has_evidence(results.folder):
+    if not has_evidence(folder):
         return Absent(title, _no_clips_reason(results))
-    clips = read_misclassified(results.folder)
+    clips = read_misclassified(folder)
     if not clips:
         reason = "Every validation clip lies on the right side of its ID's threshold."
         return Absent(title, reason)
