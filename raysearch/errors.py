@@ -48,6 +48,11 @@ def one_line(error: object) -> str:
     return " ".join(str(error).split())
 
 
+def printable(text: str) -> str:
+    """Return a text with its control characters written out, which a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def describe(error: Exception) -> str:
     """Return an error as Python shows it, on one line: its class and its text."""
     return one_line(f"{type(error).__name__}: {error}")

@@ -26,7 +26,7 @@ from raysearch.cli.results import (
 )
 from raysearch.cli.score import score, threshold
 from raysearch.cli.search import reproduce, run
-from raysearch.errors import MachineError, NoResultError, StoppedError, UserError
+from raysearch.errors import MachineError, NoResultError, StoppedError, UserError, printable
 
 GARBAGE = 200_000
 """New objects after which Python collects garbage; by default 700."""
@@ -110,6 +110,6 @@ def main() -> None:
     try:
         app()
     except (UserError, MachineError, NoResultError, StoppedError) as error:
-        typer.echo(f"raysearch: {error}", err=True)
+        typer.echo(f"raysearch: {printable(str(error))}", err=True)
         code = {MachineError: 1, NoResultError: 1, StoppedError: 130}.get(type(error), 2)
         raise SystemExit(code) from None

@@ -8,7 +8,7 @@ import yaml
 
 from raysearch.errors import UserError, one_line
 from raysearch.study.space import Space, check_space
-from raysearch.study.strict_yaml import read_yaml
+from raysearch.study.strict_yaml import LONGEST, read_yaml
 
 
 def find_space(machine: str, requested: Path | None) -> Path:
@@ -45,7 +45,9 @@ def load_space(path: Path) -> Space:
         UserError: the file is invalid; the message names file and key.
     """
     try:
-        content = read_yaml(path.read_text(), str(path))
+        with path.open(encoding="utf-8") as file:
+            # One more than the longest, for the check.
+            content = read_yaml(file.read(LONGEST + 1), str(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

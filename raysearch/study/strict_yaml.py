@@ -2,14 +2,21 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
 
-from raysearch.errors import UserError
+from raysearch.errors import UserError, first_line
 
 ID_KEYS = ("validation_ids", "test_ids")
 """Keys of a space file whose values are product IDs."""
+
+LONGEST = 1_000_000
+"""Characters of the longest file that is read."""
+
+MOST_VALUES = 100_000
+"""Values of a file whose aliases are written out."""
 
 _TAG = "tag:yaml.org,2002:"
 _KINDS = {"bool": "true or false", "null": "nothing", "timestamp": "a date", "float": "a number"}
@@ -34,20 +41,59 @@ def read_yaml(text: str, where: str) -> Any:
         where: name of the file, for errors.
 
     Raises:
-        UserError: a key stands twice, or YAML takes a product ID for something else.
+        UserError: a key stands twice, YAML takes a product ID for something else, the text is too
+            long or nested too deeply, or a value is none of YAML.
         YAMLError: the text is no YAML.
     """
-    loader = _Loader(text)
+    with _explain_limits(text, where):
+        loader = _Loader(text)
+        try:
+            root = loader.get_single_node()
+            if root is None:
+                return None
+            _check_keys(root, where)
+            _check_size(root, where)
+            if isinstance(root, yaml.MappingNode):
+                _check_ids(root, where)
+            return loader.construct_document(root)
+        finally:
+            loader.dispose()
+
+
+@contextmanager
+def _explain_limits(text: str, where: str) -> Iterator[None]:
+    """Turn what YAML cannot hold into one line.
+
+    Raises:
+        UserError: the text is too long, nested too deeply, or holds a value that is none.
+    """
+    if len(text) > LONGEST:
+        raise UserError(f"{where}: is longer than {LONGEST} characters: no space file")
     try:
-        root = loader.get_single_node()
-        if root is None:
-            return None
-        _check_keys(root, where)
-        if isinstance(root, yaml.MappingNode):
-            _check_ids(root, where)
-        return loader.construct_document(root)
-    finally:
-        loader.dispose()
+        yield
+    except RecursionError as error:
+        raise UserError(f"{where}: is nested too deeply") from error
+    except UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Of values such as a number of 5,000 digits, or the 99th of a month.
+        raise UserError(f"{where}: holds a value that is none: {first_line(error)}") from error
+
+
+def _check_size(root: yaml.Node, where: str) -> None:
+    """Refuse aliases of aliases, of which a few lines stand for more values than memory holds."""
+    if _size(root, {}) > MOST_VALUES:
+        raise UserError(f"{where}: its aliases stand for more than {MOST_VALUES} values")
+
+
+def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Count the values that a node stands for; an anchor that holds itself counts once."""
+    if id(node) not in sizes:
+        sizes[id(node)] = 1
+        parts = [] if isinstance(node, yaml.ScalarNode) else node.value
+        flat = (each for part in parts for each in (part if isinstance(part, tuple) else (part,)))
+        sizes[id(node)] += sum(_size(each, sizes) for each in flat)
+    return sizes[id(node)]
 
 
 def check_keys(text: str, where: str) -> None:
@@ -58,12 +104,14 @@ def check_keys(text: str, where: str) -> None:
         where: name of the file, for errors.
 
     Raises:
-        UserError: a key stands twice.
+        UserError: a key stands twice, or the text is too long or nested too deeply.
         YAMLError: the text is no YAML.
     """
-    root = yaml.compose(text, yaml.SafeLoader)
-    if root is not None:
-        _check_keys(root, where)
+    with _explain_limits(text, where):
+        root = yaml.compose(text, yaml.SafeLoader)
+        if root is not None:
+            _check_keys(root, where)
+            _check_size(root, where)
 
 
 def _check_keys(root: yaml.Node, where: str) -> None:

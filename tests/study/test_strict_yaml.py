@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysearch.errors import UserError
+from raysearch.errors import UserError, printable
 from raysearch.study.space_files import load_space
 from raysearch.study.strict_yaml import check_keys, read_yaml
 
@@ -83,6 +83,68 @@ def test_a_key_that_stands_twice_is_refused_with_its_lines(
         with pytest.raises(UserError) as caught:
             read(text, "x.yaml")
         assert str(caught.value) == problem
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
+)
+DIGITS = "1" * 5000
+FOREIGN: dict[str, bytes] = {
+    "a list nested deeply": b"[" * 5_000,
+    "a mapping nested deeply": b"{a: " * 5_000,
+    "a number of 5,000 digits": f"{SPACE}strategy: {{seed: {DIGITS}}}\n".encode(),
+    "a float of 5,000 digits": SPACE.replace("1.0e-3", DIGITS).encode(),
+    "aliases of aliases": f"{BOMB}search: {{lr: *a11}}\n".encode(),
+    "100 MB": b"#" + b"x" * 100_000_000,
+    "a tag of Python": b"search: !!python/object/apply:os.system ['touch executed']\n",
+    "a tag of a name": b"search: !!python/name:os.system\n",
+    "a tag that is unknown": b"search: !something {}\n",
+    "Latin-1": b"search: {lr: \xe4}\n",
+    "UTF-16": SPACE.encode("utf-16"),
+    "NUL": b"\0" * 100,
+    "all bytes": bytes(range(256)),
+    "nothing": b"",
+    "a list": b"- 1\n",
+    "a text": b"search\n",
+    "two documents": f"{SPACE}---\n{SPACE}".encode(),
+    "a list as key": b"? [a, b]\n: 1\n",
+    "a mapping as key": b"{{a: 1}: 2}\n",
+    "an anchor in itself": b"search: &x {lr: *x}\n",
+    "a merge of a number": f"<<: 5\n{SPACE}".encode(),
+    "no date": b"x: 2024-99-99\n",
+    "no number": b"x: !!int abc\n",
+    "no float": b"x: !!float abc\n",
+    "no time": b"x: !!timestamp abc\n",
+    "no base 64": b"x: !!binary abc\n",
+    "infinity": SPACE.replace("1.0e-3", ".inf").encode(),
+    "NaN": SPACE.replace("1.0e-3", ".nan").encode(),
+    "a control character": f"{SPACE}\x1b[31m: 1\n".encode(),
+    "a key that colours a terminal": f'{SPACE}"\\e[31m": 1\n'.encode(),
+    "a value that colours a terminal": f'{SPACE}test_ids: ["\\e[31m", "\\e[31m"]\n'.encode(),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_is_no_space_file_is_one_line(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "press.yaml"
+    path.write_bytes(FOREIGN[kind])
+    with pytest.raises(UserError) as caught:
+        load_space(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert printable(message).isprintable()
+    assert len(message) < 1000
+    assert [entry.name for entry in tmp_path.iterdir()] == ["press.yaml"]
+
+
+def test_a_file_as_long_as_allowed_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "press.yaml"
+    path.write_text(SPACE + "#" * 900_000)
+    assert load_space(path).strategy.trials > 0
 
 
 @pytest.mark.parametrize(
