@@ -20,6 +20,7 @@ from raysearch.data.source import Source
 from raysearch.errors import MachineError, TrialError, UserError, describe
 from raysearch.storage import AnyPath, write_text
 from raysearch.study.context import StudyContext, failed_record
+from raysearch.study.finalists import PROMOTED
 from raysearch.study.folder import StudyFolder
 from raysearch.study.locking import lock
 from raysearch.study.records import Proposal, Record, State
@@ -152,6 +153,11 @@ def _complete(
         # The encoder of another trial, whose rungs were scored by another inlier model.
         history = tuple(replace(epoch, val_score=None) for epoch in result.history)
         result = replace(result, history=history)
+    if proposal.origin == PROMOTED and proposal.rerun_of is not None:
+        # The record of the pruned trial has the time up to its rung.
+        pruned = study.record(proposal.rerun_of)
+        before = 0.0 if pruned is None else pruned.train_seconds
+        result = replace(result, train_seconds=max(0.0, result.train_seconds - before))
     config, host = context.config(proposal), socket.gethostname()
     return Record.completed(proposal, config, result, host=host, devices=share.devices)
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from raysearch.search.dimensions import is_exhausted
 from raysearch.search.warm_start import best_starts, merge_starts, paper_start
 from raysearch.study.context import StudyContext, pruned_record
-from raysearch.study.finalists import reruns
+from raysearch.study.finalists import awaits_promotions, promotions, reruns
 from raysearch.study.folder import series
-from raysearch.study.ranking import rank
+from raysearch.study.ranking import rank, trials_since_best
 from raysearch.study.records import Proposal, Record, State, StudyTrials
 from raysearch.study.space import Space
 from raysearch.study.winner import is_built
@@ -205,7 +205,7 @@ class TrialQueue:
         reruns = len(self.proposals) - self.searched
         finalists = self.space.finalists
         if finalists is None or reruns:
-            return searched + reruns + len(self._reruns())
+            return searched + reruns + len(self._promotions()) + len(self._reruns())
         return searched + min(finalists.top, searched) * (finalists.seeds - 1)
 
     def _propose(self) -> Proposal | None:
@@ -221,6 +221,12 @@ class TrialQueue:
         running = 0 if self._sampler is None else len(self._sampler.open)
         if running and not self._all_proposed:
             return None
+        if not running and (promoted := self._promotions()):
+            return promoted[0]
+        # Trials that run may be pruned, and promoted.
+        finalists, may_prune = self.space.finalists, running and self.space.rungs
+        if finalists and awaits_promotions(self._ordered, self.proposals, finalists, may_prune):
+            return None
         if reruns := self._reruns(running):
             return reruns[0]
         # A restoration that was set aside has no record, so it would be proposed again.
@@ -228,13 +234,22 @@ class TrialQueue:
             return None
         return next(iter(self._restorations()), None)
 
+    @property
+    def _ordered(self) -> list[Record]:
+        """Records by number."""
+        return [self.records[number] for number in sorted(self.records)]
+
+    def _promotions(self) -> list[Proposal]:
+        """List the promoted trials that are still to be proposed; see `promotions`."""
+        finalists = self.space.finalists
+        return [] if finalists is None else promotions(self._ordered, self.proposals, finalists)
+
     def _reruns(self, running: int = 0) -> list[Proposal]:
         """List the finalists' trainings that are still to be proposed; see `reruns`."""
         finalists = self.space.finalists
         if finalists is None:
             return []
-        records = [self.records[number] for number in sorted(self.records)]
-        return reruns(records, self.proposals, finalists, self.context.seed, running)
+        return reruns(self._ordered, self.proposals, finalists, self.context.seed, running)
 
     def _restorations(self) -> list[Proposal]:
         """List the training of the winner's encoder if its checkpoint was deleted.
@@ -248,7 +263,7 @@ class TrialQueue:
         return self._restored[count]
 
     def _restoration(self) -> list[Proposal]:
-        ranking = rank([self.records[number] for number in sorted(self.records)])
+        ranking = rank(self._ordered)
         # Of a shared search no validation encoder is needed after the search.
         if ranking is None or self.space.is_shared:
             return []
@@ -281,17 +296,3 @@ def resume_queue(context: StudyContext, journal: Path | None) -> TrialQueue:
     trials = context.study.trials()
     sampler = Sampler(context.space, journal, trials.searched, trials.records)
     return TrialQueue(context, trials, sampler)
-
-
-def trials_since_best(records: Sequence[Record]) -> int:
-    """Count the trials after the best one, by number; failed trials are left out."""
-    since, best = 0, float("-inf")
-    for record in sorted(records, key=lambda r: r.proposal.number):
-        if record.state is State.FAIL or record.proposal.rerun_of is not None:
-            continue
-        row = record.best
-        if record.state is State.COMPLETE and row is not None and (row.val_score or 0.0) > best:
-            since, best = 0, row.val_score or 0.0
-        else:
-            since += 1
-    return since

@@ -7,7 +7,7 @@ from functools import cached_property
 from statistics import fmean, stdev
 
 from raysearch.scoring.spec import InlierSpec
-from raysearch.study.finalists import best_trials
+from raysearch.study.finalists import best_trials, is_choice
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.strategy import Finalists
 from raysearch.training.configuration import Configuration
@@ -194,7 +194,7 @@ def _candidates(records: Sequence[Record]) -> list[Candidate]:
     return [
         _candidate(record, row, further[record.proposal.number])
         for record in ordered
-        if record.state is State.COMPLETE and record.proposal.rerun_of is None
+        if record.state is State.COMPLETE and is_choice(record.proposal)
         for row in record.rows
         if not row.error
     ]
@@ -208,3 +208,17 @@ def _candidate(record: Record, row: InlierResult, further: Sequence[Record]) -> 
         if (result.inlier, result.p) == (row.inlier, row.p) and not result.error
     ]
     return Candidate((Training(record, row), *reruns), sound=len(reruns) == len(further))
+
+
+def trials_since_best(records: Sequence[Record]) -> int:
+    """Count the trials after the best one, by number; failed trials are left out."""
+    since, best = 0, float("-inf")
+    for record in sorted(records, key=lambda r: r.proposal.number):
+        if record.state is State.FAIL or record.proposal.rerun_of is not None:
+            continue
+        row = record.best
+        if record.state is State.COMPLETE and row is not None and (row.val_score or 0.0) > best:
+            since, best = 0, row.val_score or 0.0
+        else:
+            since += 1
+    return since

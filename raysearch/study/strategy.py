@@ -51,7 +51,8 @@ class Strategy(Strict):
             epochs lost the best encoders in most searches (analysis/rank_correlation.py,
             search_efficiency.py).
         finalists: best trials that are trained with further seeds, so that one lucky seed does not
-            decide. auto is the best 3 with 3 seeds from `AUTO_TRIALS` trials on.
+            decide. auto is the best 3 with 3 seeds from `AUTO_TRIALS` trials on. Before they are
+            chosen, pruned trials are promoted until 3 times `top` came to their end.
         seed: of the sampler and of the trials.
     """
 

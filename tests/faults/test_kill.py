@@ -37,7 +37,7 @@ STRATEGY = {
     "grace": RUNG,
     "finalists": {"top": 1, "seeds": 2},
 }
-ENDED = TRIALS + 1  # the finalist
+ENDED = TRIALS + 2  # a promoted trial and the finalist
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def test_every_trial_has_one_record(killed: Killed) -> None:
     records = record_files(killed.folder)
     assert list(records) == [f"000{number}.json" for number in range(ENDED)]
     assert [json.loads(r)["proposal"]["number"] for r in records.values()] == list(range(ENDED))
-    assert {row["trial"] for row in timeless(killed.folder / "trials.csv")} == set("0123456")
+    assert {row["trial"] for row in timeless(killed.folder / "trials.csv")} == set("01234567")
 
 
 def test_no_record_changes_after_it_was_written(killed: Killed) -> None:
@@ -129,8 +129,21 @@ def test_pruned_trials_stay_pruned_and_nothing_is_reported_twice(killed: Killed)
         assert (state == "COMPLETE") == (ahead < max(1, (k + 1) // REDUCTION)), (k, before)
 
 
+def test_a_pruned_trial_is_promoted_from_its_checkpoint(killed: Killed) -> None:
+    records = [json.loads(r) for r in record_files(killed.folder).values()]
+    assert sum(r["state"] == "COMPLETE" for r in records[:TRIALS]) == 2  # of 3 for a finalist
+    promoted = records[TRIALS]
+    pruned = records[promoted["proposal"]["rerun_of"]]
+    assert (pruned["state"], promoted["state"]) == ("PRUNED", "COMPLETE")
+    assert (promoted["encoder"], promoted["seed"]) == (pruned["encoder"], pruned["seed"])
+    assert promoted["history"][:RUNG] == pruned["history"]
+    assert promoted["resumes"][-1] >= RUNG
+    ahead = sum(epoch["seconds"] for epoch in promoted["history"][RUNG:])
+    assert promoted["train_seconds"] == pytest.approx(ahead)
+
+
 def test_the_finalist_is_trained_to_its_end(killed: Killed) -> None:
-    last = json.loads((killed.folder / "records" / "0006.json").read_text())
+    last = json.loads((killed.folder / "records" / "0007.json").read_text())
     assert (last["state"], last["seed"], last["proposal"]["seed"]) == ("COMPLETE", 1, 1)
     assert len(last["history"]) == EPOCHS
     [best] = table(killed.folder / "best_config.csv")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from raysearch.scoring.spec import InlierSpec
 from raysearch.search.fair_share import FairShare
+from raysearch.search.retries import FIRST_PAUSE, Failure, Retries
 from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.records import Proposal
 from raysearch.training.configuration import Configuration
@@ -112,3 +113,18 @@ def test_a_study_finished_in_an_earlier_run_takes_no_slot(tmp_path: Path) -> Non
     share = FairShare([make_queue(tmp_path / "fan", space(trials=1), "fan"), valve], 2)
     study, first = take(share, "a")
     assert (study, first.origin) == ("valve", "fan trial 0")
+
+
+def test_a_trial_that_waits_for_its_next_attempt_keeps_its_slot(tmp_path: Path) -> None:
+    [valve] = queues(tmp_path, "valve")
+    now = 0.0
+    retries = Retries(1, lambda: now)
+    share = FairShare([valve], 1, retries)
+    _, first = take(share, "a")
+    share.release("a")
+    retries.fail(Failure("valve", first.number, "OSError: gone"))
+    valve.retry(first)
+    assert share.next("b") is None  # storage that is away would fail one proposal after the other
+    assert len(valve.proposals) == 1
+    now = FIRST_PAUSE
+    assert take(share, "c") == ("valve", first)

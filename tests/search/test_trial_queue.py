@@ -7,9 +7,9 @@ import pytest
 
 from raysearch.errors import UserError
 from raysearch.report.wording import origin
-from raysearch.search.trial_queue import TrialQueue, trials_since_best
+from raysearch.search.trial_queue import TrialQueue
 from raysearch.storage import write_text
-from raysearch.study.ranking import rank
+from raysearch.study.ranking import rank, trials_since_best
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training import checkpoint
 from raysearch.training.configuration import Configuration
@@ -218,6 +218,77 @@ def test_finalists_are_proposed_once_and_hidden_from_the_sampler(tmp_path: Path)
     # Further trials count up from the finalists' numbers.
     more = finalists(tmp_path, trials=5)
     assert [take(more).number for _ in range(4)] == [5, 6, 7, 8]
+
+
+def pruning(tmp_path: Path) -> TrialQueue:
+    strategy = {"trials": 4, "scheduler": "asha", "grace": 2, "finalists": {"top": 1, "seeds": 2}}
+    return make_queue(tmp_path / "valve", space(**strategy))
+
+
+def prune(queue: TrialQueue, proposal: Proposal, score: float) -> None:
+    encoder = queue.context.config(proposal).signature()
+    record = Record(proposal, State.PRUNED, encoder, 8, 0, "here", history=(epoch(2, score),))
+    queue.study.add(record)
+    queue.tell(record)
+
+
+def test_pruned_trials_are_promoted_before_a_finalist_is_chosen(tmp_path: Path) -> None:
+    queue = pruning(tmp_path)
+    proposed = [take(queue) for _ in range(4)]
+    end(queue, proposed[0], 0.9)
+    prune(queue, proposed[1], 0.3)
+    prune(queue, proposed[2], 0.6)
+    assert queue.next(()) is None  # the last trial may be pruned as well
+    prune(queue, proposed[3], 0.5)
+    assert not queue.is_finished
+    promoted = take(queue)
+    assert (promoted.number, promoted.rerun_of, promoted.seed) == (4, 2, 0)
+    assert queue.context.config(promoted) == queue.context.config(proposed[2])
+    # A resumed search goes on with it and promotes the same next one.
+    resumed = pruning(tmp_path)
+    assert take(resumed) == promoted
+    second = take(resumed)
+    assert (second.number, second.rerun_of) == (5, 3)
+    assert resumed.next(()) is None
+    end(resumed, promoted, 0.95)
+    assert resumed.next(()) is None
+    end(resumed, second, 0.4)
+    finalist = take(resumed)
+    assert (finalist.number, finalist.rerun_of, finalist.seed) == (6, promoted.number, 1)
+    assert resumed.next(()) is None
+    end(resumed, finalist, 0.9)
+    assert resumed.is_finished
+    assert pruning(tmp_path).is_finished
+
+
+# Failures of machines
+
+
+def test_a_trial_that_failed_on_a_machine_comes_again_when_it_is_due(tmp_path: Path) -> None:
+    queue = make_queue(tmp_path / "valve", space(trials=2))
+    first, second = take(queue), take(queue)
+    queue.retry(first)
+    assert queue.next((), {first.number}) is None
+    assert queue.next(()) == first
+    end(queue, second)
+    queue.put_aside(first, "OSError: gone")
+    assert queue.is_over
+    assert not queue.is_finished
+    assert queue.next(()) is None
+    resumed = make_queue(tmp_path / "valve", space(trials=2))
+    assert take(resumed) == first
+
+
+def test_failed_trials_can_be_put_back(tmp_path: Path) -> None:
+    before = make_queue(tmp_path / "valve", space(trials=2))
+    first, second = take(before), take(before)
+    end(before, first, None)
+    record = end(before, second)
+    assert [r.proposal for r in before.study.drop_failed()] == [first]
+    again = make_queue(tmp_path / "valve", space(trials=2))
+    assert again.study.records() == [record]
+    assert take(again) == first
+    assert again.study.drop_failed() == []
 
 
 # Warm start

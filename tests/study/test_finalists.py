@@ -1,6 +1,7 @@
 """Finalists and their further seeds."""
 
 from collections import defaultdict
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
@@ -8,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysearch.scoring.spec import InlierSpec
-from raysearch.study.finalists import best_trials, reruns
+from raysearch.study.finalists import PROMOTED, best_trials, promotions, reruns
+from raysearch.study.ranking import rank
 from raysearch.study.records import Proposal, Record, State
 from raysearch.study.strategy import Finalists
 from raysearch.training.configuration import Configuration
 from tests.command import Study, table
 from tests.records import complete, failed, row
+from tests.search.queues import epoch
 
 SEED = 5
 
@@ -137,3 +140,66 @@ def test_a_whole_run_repeats_the_best_trials_and_the_best_mean_wins(finished: St
     [searched] = {line["lr"] for line in finished.trials if line["trial"] == trial}
     assert (config["lr"], config["inlier"], config["p"]) == (searched, inlier, p)
     assert float(config["mean_score"]) == pytest.approx(both[trial, inlier, p])
+
+
+def thinned(scores: list[float], complete_ones: set[int]) -> list[Record]:
+    """Make the trials of a search that a pruner thinned out; a score is that at the rung."""
+    return [
+        record
+        if record.proposal.number in complete_ones
+        else replace(
+            record, state=State.PRUNED, rows=(), history=(epoch(3, scores[record.proposal.number]),)
+        )
+        for record in study([*scores])
+    ]
+
+
+def numbers(records: list[Record], top: int = 1) -> list[int | None]:
+    proposals = [record.proposal for record in records]
+    return [p.rerun_of for p in promotions(records, proposals, Finalists(top=top, seeds=2))]
+
+
+def test_the_best_pruned_trials_come_to_their_end_where_few_did() -> None:
+    records = thinned([0.5, 0.9, 0.6, 0.8, 0.7], {0})
+    assert numbers(records) == [1, 3]
+    [first, _] = promotions(records, [r.proposal for r in records], Finalists(top=1, seeds=2))
+    assert (first.number, first.seed, first.origin) == (5, records[1].seed, PROMOTED)
+    assert first.configuration == records[1].proposal.configuration
+    # Enough came to their end.
+    assert numbers(thinned([0.5, 0.9, 0.6, 0.8, 0.7], {0, 2, 4})) == []
+
+
+def test_a_promoted_trial_is_a_choice_of_its_own() -> None:
+    records = thinned([0.5, 0.9, 0.6, 0.8], {0})
+    first, second = promotions(records, [r.proposal for r in records], Finalists(top=1, seeds=2))
+    records.append(complete(first, row("gmm", 1, 0.95), encoder=records[1].encoder))
+    proposals = [*(r.proposal for r in records), second]
+    assert promotions(records, proposals, Finalists(top=1, seeds=2)) == []  # the second runs
+    assert [r.proposal.number for r in best_trials(records, 2)] == [first.number, 0]
+    ranking = rank(records)
+    assert ranking is not None
+    assert ranking.winner.proposal == first
+    # A diverged one is replaced by the next.
+    records.append(failed(second))
+    assert [p.rerun_of for p in promotions(records, proposals, Finalists(top=1, seeds=2))] == [2]
+
+
+def test_nothing_is_promoted_once_a_finalist_was_chosen() -> None:
+    records = thinned([0.5, 0.9, 0.6, 0.8], {0})
+    finalists = Finalists(top=1, seeds=2)
+    proposals = [record.proposal for record in records]
+    [further] = reruns(records, proposals, finalists, SEED)
+    assert promotions(records, [*proposals, further], finalists) == []
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30), st.integers(1, 4)
+)
+def test_never_fewer_than_three_trials_for_a_finalist_come_to_their_end(
+    trials: list[tuple[float, bool]], top: int
+) -> None:
+    kept = {n for n, (_, is_complete) in enumerate(trials) if is_complete}
+    records = thinned([score for score, _ in trials], kept)
+    promoted = numbers(records, top)
+    assert len(set(promoted)) == len(promoted)
+    assert len(kept) + len(promoted) == max(len(kept), min(3 * top, len(trials)))
