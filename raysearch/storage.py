@@ -204,10 +204,17 @@ def write_text(path: AnyPath, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: AnyPath, content: bytes) -> None:
-    """Write a file atomically."""
+def write_bytes(path: AnyPath, content: bytes, *, make_folder: bool = True) -> None:
+    """Write a file atomically.
+
+    Args:
+        path: of the file.
+        content: of the file.
+        make_folder: make missing folders; else a folder that was there and is gone, as on a disk
+            that was unmounted, is an error.
+    """
     if isinstance(path, Path):
-        partial = _partial(path)
+        partial = _partial(path, make_folder=make_folder)
         try:
             _write_through(partial, content)
             os.replace(partial, path)
@@ -256,19 +263,6 @@ def _publish(partial: Path, path: Path) -> None:
         os.replace(partial, path)
 
 
-def append_line(path: AnyPath, line: str) -> None:
-    """Append a line. An object store rewrites the file, so only one process may append to it."""
-    if isinstance(path, Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            file.write(f"{line}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
-    else:
-        before = path.read_bytes() if path.exists() else b""
-        write_bytes(path, before + f"{line}\n".encode())
-
-
 def remove_tree(folder: AnyPath) -> None:
     """Remove a folder with all its content, if it exists."""
     with suppress(FileNotFoundError):
@@ -284,8 +278,9 @@ def cache_path(kind: str, path: UPath) -> Path:
     return cache_folder() / kind / hashlib.sha256(f"{endpoint} {path}".encode()).hexdigest()[:16]
 
 
-def _partial(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _partial(path: Path, *, make_folder: bool = True) -> Path:
+    if make_folder:
+        path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{_process_name()}")
 
 

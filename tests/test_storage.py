@@ -72,12 +72,6 @@ def test_of_many_who_create_a_file_one_does(folder: UPath, tmp_path: Path) -> No
     assert (folder / "x").read_text() == str(outputs.index("True"))
 
 
-def test_lines_are_appended(folder: UPath) -> None:
-    for line in ("one", "zwei λ", "three"):
-        storage.append_line(folder / "new" / "ledger", line)
-    assert (folder / "new" / "ledger").read_bytes().decode() == "one\nzwei λ\nthree\n"
-
-
 def test_children_are_sorted_and_nothing_is_hidden_or_made_up(folder: UPath) -> None:
     assert storage.children(folder) == []
     for name in ("b", "10", ".hidden", "2"):

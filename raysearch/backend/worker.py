@@ -35,6 +35,9 @@ from raysearch.training.state import damaged_checkpoint, drop_checkpoints
 from raysearch.training.trial import run_trial
 from raysearch.training.weights import check_files, file_hashes
 
+RECORD_PAUSES = (1, 2, 5, 10, 20, 40, 60)
+"""Pauses in s before a record is written again."""
+
 
 def run_worker_trial(
     context: StudyContext,
@@ -74,7 +77,7 @@ def run_worker_trial(
         if isinstance(error, torch.OutOfMemoryError):
             size = proposal.configuration.batch_size
             reason = f"out of GPU memory at batch size {size}: {reason}"
-        study.add(failed_record(context, proposal, socket.gethostname(), reason, share.devices))
+        _add(study, failed_record(context, proposal, socket.gethostname(), reason, share.devices))
         if world_size() > 1:
             # The other workers may wait for this process: all are ended, and find the record when
             # they restart.
@@ -82,9 +85,21 @@ def run_worker_trial(
         report({"state": str(State.FAIL), "val_score": None})
         return
     if rank() == 0:
-        study.add(record)
+        _add(study, record)
     best = record.best
     report({"state": str(record.state), "val_score": best.val_score if best else None})
+
+
+def _add(study: StudyFolder, record: Record) -> None:
+    """Write a record; a disk that is full or away may be there again before the result is lost."""
+    for pause in RECORD_PAUSES:
+        try:
+            study.add(record)
+        except (OSError, MachineError):
+            time.sleep(pause)
+        else:
+            return
+    study.add(record)
 
 
 def _has_ended(study: StudyFolder, proposal: Proposal) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from upath import UPath
 
 from raysearch import storage
-from raysearch.errors import UserError
+from raysearch.errors import MachineError, UserError
 from raysearch.study.manifest import Manifest, read_manifest
 from raysearch.study.records import Proposal, Record, State, StudyTrials
 from raysearch.study.stored import DAMAGE, FROM_BACKUP, damaged, explain_damage, read_json
@@ -73,6 +73,18 @@ class StudyFolder:
         """Return True if the folder holds a study."""
         return (self.path / "study.json").is_file()
 
+    def check_present(self) -> None:
+        """Check that the study is still there before anything is written into its folder.
+
+        Raises:
+            MachineError: study.json is gone, as from a disk that was unmounted.
+        """
+        if not self.exists():
+            raise MachineError(
+                f"{self.path / 'study.json'} is gone, so nothing is written there; mount its disk, "
+                "and the same command goes on"
+            )
+
     def create(self, manifest: Manifest) -> None:
         """Write study.json."""
         self.journal.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +114,7 @@ class StudyFolder:
         Raises:
             UserError: another search has proposed the same number.
         """
+        self.check_present()
         path = self.path / "proposals" / f"{proposal.number:04d}.json"
         if not storage.create_once(path, (json.dumps(proposal.to_json()) + "\n").encode()):
             raise UserError(
@@ -124,6 +137,7 @@ class StudyFolder:
         Returns:
             True if the record was written.
         """
+        self.check_present()
         text = json.dumps(record.to_json(), indent=1) + "\n"
         return storage.create_once(self._record_path(record.proposal.number), text.encode())
 

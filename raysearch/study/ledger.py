@@ -5,15 +5,17 @@ result. Results of a further opening lie beside those of the first: nothing is o
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from upath import UPath
 
-from raysearch.storage import append_line
+from raysearch.storage import AnyPath, write_bytes
 from raysearch.study.folder import LEDGER
 from raysearch.study.official import OFFICIAL
 from raysearch.study.scores import FINAL, SCORES, FinalTest, read_final
@@ -151,6 +153,19 @@ def note_result(folder: UPath, study: str, number: int, result: FinalTest) -> No
         "files": {path.name: sha256(path.read_bytes()).hexdigest() for path in present},
     }
     append_line(folder / LEDGER, json.dumps(entry))
+
+
+def append_line(path: AnyPath, line: str) -> None:
+    """Append a line. An object store rewrites the file, so only one process may append to it."""
+    if isinstance(path, Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(f"{line}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+    else:
+        before = path.read_bytes() if path.exists() else b""
+        write_bytes(path, before + f"{line}\n".encode())
 
 
 def read_ledger(folder: UPath, study: str) -> Ledger:

@@ -263,9 +263,11 @@ class _Run:
 
     def _save(self) -> None:
         tensors, facts = self.learner.state()
-        checkpoint.save(self.last, tensors, self._facts() | facts)
+        is_first = len(self.history) == 1
+        checkpoint.save(self.last, tensors, self._facts() | facts, make_folder=is_first)
         self._save_best()
 
     def _save_best(self) -> None:
         if self._is_best(self.history[-1]):
-            checkpoint.save(self.best, self.learner.encoder.state_dict(), self._facts())
+            tensors = self.learner.encoder.state_dict()
+            checkpoint.save(self.best, tensors, self._facts(), make_folder=False)

@@ -7,8 +7,15 @@ import pytest
 from upath import UPath
 
 from raysearch.scoring.spec import InlierSpec
-from raysearch.storage import append_line, write_text
-from raysearch.study.ledger import Ledger, note_opening, note_result, numbered, read_ledger
+from raysearch.storage import write_text
+from raysearch.study.ledger import (
+    Ledger,
+    append_line,
+    note_opening,
+    note_result,
+    numbered,
+    read_ledger,
+)
 from raysearch.study.results import final_note
 from raysearch.study.scores import FinalTest, IdResult
 from raysearch.study.winner import Winner
@@ -128,3 +135,9 @@ def test_the_note_of_a_figure_says_what_it_is_of(folder: UPath) -> None:
     note_result(folder, STUDY, 2, RESULT)
     noted = final_note(RESULT, read_ledger(folder, STUDY), SECOND)
     assert noted == "of an earlier winner, trial 0; the first of 2 openings"
+
+
+def test_lines_are_appended(folder: UPath) -> None:
+    for line in ("one", "zwei λ", "three"):
+        append_line(folder / "new" / "ledger", line)
+    assert (folder / "new" / "ledger").read_bytes().decode() == "one\nzwei λ\nthree\n"
