@@ -53,7 +53,11 @@ def find_detector(folder: UPath) -> UPath:
     for each in (folder, folder / "detector"):
         if (each / "detector.json").is_file():
             return each
-    raise UserError(f"{folder} holds no detector (no detector.json); a run writes one")
+    tested = sorted(path.parent for path in folder.glob("machines/*/detector"))
+    hint = (
+        f"name a test machine of the shared search: {tested[0]}" if tested else "a run writes one"
+    )
+    raise UserError(f"{folder} holds no detector (no detector.json); {hint}")
 
 
 def set_thresholds(

@@ -107,3 +107,14 @@ def test_a_run_stands_for_its_detector(folder: UPath, tmp_path: Path) -> None:
     assert find_detector(folder.parent) == folder
     with pytest.raises(UserError, match="holds no detector"):
         find_detector(UPath(tmp_path))
+
+
+def test_a_shared_search_has_the_detectors_of_its_test_machines(
+    folder: UPath, tmp_path: Path
+) -> None:
+    home = tmp_path / "shared" / "machines" / "pump"
+    home.mkdir(parents=True)
+    Path(str(folder)).rename(home / "detector")
+    with pytest.raises(UserError, match=r"name a test machine .*: .*/shared/machines/pump$"):
+        find_detector(UPath(tmp_path / "shared"))
+    assert find_detector(UPath(home)) == UPath(home / "detector")
