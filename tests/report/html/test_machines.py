@@ -6,6 +6,7 @@ import pytest
 
 from raysearch.report.clips.shown import Part as DataPart
 from raysearch.report.clips.shown import machine_home, read_validation, write_clips
+from raysearch.report.html.facts import facts_section
 from raysearch.report.html.machines import machines_section
 from raysearch.report.html.page import render, study_page
 from raysearch.report.html.parts import Absent, Chart, Part, Sounds, Table
@@ -60,3 +61,13 @@ def test_validation_clips_of_all_machine_types_have_names_of_their_own(results: 
     shown = read_validation(results.folder, MACHINES)
     assert [clip.id for clip in shown] == [f"{m}/{clip.id}" for m in MACHINES for clip in clips]
     assert read_validation(results.folder, ()) == []
+
+
+def test_the_test_machines_stand_among_the_data(results: Results) -> None:
+    [table] = [part for part in facts_section(results).parts if part.title == "Data"]
+    assert isinstance(table, Table)
+    tested = [list(row) for row in table.rows if row[1] == "test"]
+    assert [row for row in tested if str(row[0]).startswith("ID pump/")] == [
+        [f"ID {key}", "test", "–", "–", "–"] for key in results.space.test_keys
+    ]
+    assert "those of the other validation machines are the outliers" in table.caption
