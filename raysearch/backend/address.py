@@ -84,8 +84,9 @@ def _runs_raylet(address: str) -> bool:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             arguments = (process / "cmdline").read_bytes().split(b"\0")
-            if process.stat().st_uid == os.geteuid() and mark in arguments:
-                return os.path.basename(arguments[0]) == b"raylet"
+            is_raylet = os.path.basename(arguments[0]) == b"raylet" and mark in arguments
+            if is_raylet and process.stat().st_uid == os.geteuid():
+                return True
         except OSError:  # The process has ended.
             continue
     return False

@@ -72,7 +72,8 @@ def reload_authentication() -> None:
     """Read the environment variables about tokens again, which Ray reads once in a process."""
     with suppress(AttributeError):
         _raylet.Config.initialize("")  # type: ignore[attr-defined]
-        _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
+        loader = _raylet.AuthenticationTokenLoader.instance()  # type: ignore[attr-defined]
+        loader.reset_cache()
 
 
 def is_token_refused(address: str, token: str) -> bool | None:

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,16 @@ def silent() -> str:
 def raylet(listening: str) -> Iterator[str]:
     """The address of a cluster, of which this user runs a raylet, as far as its title goes."""
     code = "print(flush=True); import time; time.sleep(600)"
-    command = ["/opt/ray/raylet", "-c", code, "--node_id=1", f"--gcs-address={listening}"]
-    process = subprocess.Popen(command, executable=sys.executable, stdout=subprocess.PIPE)
-    with process:
-        assert process.stdout is not None
-        process.stdout.readline()
+    with ExitStack() as processes:
+        # Other processes of the cluster have the same argument.
+        for name in ("monitor", "/opt/ray/raylet", "agent"):
+            command = [name, "-c", code, "--node_id=1", f"--gcs-address={listening}"]
+            process = subprocess.Popen(command, executable=sys.executable, stdout=subprocess.PIPE)
+            processes.enter_context(process)
+            processes.callback(process.kill)
+            assert process.stdout is not None
+            process.stdout.readline()
         yield listening
-        process.kill()
 
 
 def test_a_cluster_of_this_machine_is_found(note: Path, raylet: str) -> None:

@@ -1,15 +1,32 @@
 """The private parts of Ray that are used, against the Ray that is installed."""
 
 import pytest
+from ray import _raylet
+from ray._private import services
 from ray._private.node import Node
 
-from raysearch.backend.ray_internals import DASHBOARD, UNUSED, without_unused_services
+from raysearch.backend.ray_internals import (
+    DASHBOARD,
+    UNUSED,
+    on_loopback,
+    without_unused_services,
+)
 
 
 def test_the_methods_that_are_replaced_are_those_of_ray_2_60() -> None:
     """A Ray without one of them starts as it does by itself: slower, so this test tells."""
     assert all(callable(getattr(Node, name)) for name in (*UNUSED, DASHBOARD))
     assert isinstance(Node.webui_url, property)
+    assert callable(services.resolve_ip_for_localhost)
+    assert callable(_raylet.Config.initialize)
+    assert callable(_raylet.AuthenticationTokenLoader.instance)
+
+
+def test_a_loopback_address_stays_a_loopback_address() -> None:
+    before = services.resolve_ip_for_localhost
+    with on_loopback():
+        assert services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1"
+    assert services.resolve_ip_for_localhost is before
 
 
 def test_methods_are_put_back_whatever_happens() -> None:

@@ -60,7 +60,7 @@ def test_a_token_is_not_sent_to_another_user(
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(b"only this")
         assert process.stdout is not None
-        assert process.stdout.readline() == "b'only this'\n"
+        assert process.stdout.readline() == f"{b'only this'!r}\n"
 
 
 def test_a_token_is_not_sent_to_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
