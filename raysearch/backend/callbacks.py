@@ -212,6 +212,9 @@ class EventForwarder(Stateless, Callback):
         queue, proposal = self._trial_of(trial)
         record = queue.study.record(proposal.number)
         if record is not None:
+            # An encoder that is only loaded has no epoch.
+            node = str((trial.last_result or {}).get("node", ""))
+            self.retries.succeed(queue.name, proposal.number, node)
             queue.tell(record)
             self.callbacks.on_trial_end(queue.name, record)
 

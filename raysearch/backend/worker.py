@@ -171,8 +171,8 @@ def _complete(
     if proposal.origin == PROMOTED and proposal.rerun_of is not None:
         # The record of the pruned trial has the time up to its rung.
         pruned = study.record(proposal.rerun_of)
-        before = 0.0 if pruned is None else pruned.train_seconds
-        result = replace(result, train_seconds=max(0.0, result.train_seconds - before))
+        earlier = 0.0 if pruned is None else pruned.train_seconds
+        result = replace(result, train_seconds=max(0.0, result.train_seconds - earlier))
     config, host = context.config(proposal), socket.gethostname()
     return Record.completed(proposal, config, result, host=host, devices=share.devices)
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from raysearch.data.decode import decode
-from raysearch.data.folders import READ_SUFFIXES, Listing, list_files
+from raysearch.data.folders import READ_SUFFIXES, Listing, check_answer, list_files
 from raysearch.data.index import read_index
 from raysearch.errors import DataError
 
@@ -155,3 +155,11 @@ def test_a_suffix_that_is_listed_can_be_read(tmp_path: Path, suffix: str) -> Non
     path = tmp_path / f"a{suffix}"
     soundfile.write(path, tone, 16000, format="OGG" if kind == "OPUS" else kind, subtype=subtype)
     assert decode(path, rate=16000).size == pytest.approx(16000, abs=2000)
+
+
+def test_a_file_that_the_storage_does_not_deliver_is_no_defect(tmp_path: Path) -> None:
+    present = tmp_path / "a.wav"
+    present.write_bytes(b"no audio")
+    check_answer(present)
+    with pytest.raises(FileNotFoundError):
+        check_answer(tmp_path / "gone.wav")
