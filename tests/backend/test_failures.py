@@ -57,8 +57,8 @@ def two_machines() -> Iterator[tuple[str, str]]:
     )
     bad = cluster.add_node(num_cpus=1)
     yield cluster.address, bad.node_id
-    ray.shutdown()  # type: ignore[no-untyped-call]
-    cluster.shutdown()
+    ray.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.slow
