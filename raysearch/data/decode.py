@@ -1,6 +1,7 @@
 """Decoding of a recording to int16 samples of one channel at one sampling rate."""
 
 import io
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from raysearch.errors import DataError, UserError, one_line
+from raysearch.errors import DataError, UserError, first_line, one_line
 from raysearch.storage import AnyPath
 
 Int16 = NDArray[np.int16]
@@ -20,6 +21,9 @@ BLOCK = 1 << 22
 
 DECODER = 2
 """Version of the samples that a file is decoded to; another version decodes stores anew."""
+
+LOWEST_RATE, HIGHEST_RATE = 100, 1_000_000
+"""Sampling rates in Hz that a file may have; a header that says another is damaged."""
 
 OVERSHOOT = 2.0
 """Highest peak that is clipped: above it samples are not scaled to ±1."""
@@ -60,6 +64,7 @@ def decode_blocks(path: AnyPath, *, rate: int, channel: int | None = None) -> It
         Samples as int16; those of a file of at most `BLOCK` frames at once.
     """
     with _open_sound(path) as sound:
+        check_header(sound.samplerate)
         if sound.frames > BLOCK:
             yield from _long_blocks(sound, rate, channel)
         else:
@@ -69,12 +74,25 @@ def decode_blocks(path: AnyPath, *, rate: int, channel: int | None = None) -> It
 
 @contextmanager
 def _open_sound(path: AnyPath) -> Iterator[soundfile.SoundFile]:
-    file = open_clip(path)
     try:
+        file = open_clip(path)
         with soundfile.SoundFile(file) as sound:
             yield sound
-    except (soundfile.SoundFileError, OSError) as error:
-        raise DataError(f"unreadable: {error}") from error
+    except UserError:
+        raise
+    except (soundfile.SoundFileError, OSError, ValueError) as error:
+        # soundfile has a ValueError for files in which nobody can go back, such as GSM.
+        raise DataError(f"unreadable: {first_line(error)}") from error
+
+
+def check_header(rate: int) -> None:
+    """Refuse a sampling rate in Hz of no recording: from 1 Hz a second becomes 16000.
+
+    Raises:
+        DataError: the rate is too low or too high.
+    """
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise DataError(f"its header says {rate} Hz, which is no sampling rate of a recording")
 
 
 def _long_blocks(sound: soundfile.SoundFile, rate: int, channel: int | None) -> Iterator[Int16]:
@@ -198,9 +216,13 @@ def open_clip(path: AnyPath) -> Path | io.BytesIO:
     """Return the input of soundfile: a local path, or the content from an object store.
 
     Raises:
+        DataError: a pipe or a device, which might be read for ever.
+        OSError: there is no file.
         UserError: cannot be read from the object store.
     """
     if isinstance(path, Path):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError("no plain file")
         return path
     try:
         return io.BytesIO(path.fs.cat_file(path.path))

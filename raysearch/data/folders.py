@@ -107,12 +107,17 @@ class _Walk:
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir(follow_symlinks=False):
+                readable = os.fsencode(name).decode("utf-8", "backslashreplace")
+                if readable != name:
+                    self._leave_out(readable, "a name that is not UTF-8")
+                elif entry.is_dir(follow_symlinks=False):
                     pending.append(name)
-                elif not entry.is_symlink() or os.path.isfile(entry):
+                elif os.path.isfile(entry):
                     yield base / entry.name
                 elif os.path.isdir(entry):
                     self.links.append(name)
+                elif os.path.exists(entry):
+                    self._leave_out(name, "a pipe or a device")
                 else:
                     self._leave_out(name, "a link to a file or folder that is not there")
 

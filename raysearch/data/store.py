@@ -20,7 +20,7 @@ import soundfile
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from raysearch.data.decode import Int16, decode, open_clip
+from raysearch.data.decode import Int16, check_header, decode, open_clip
 from raysearch.data.folders import check_answer, file_stamps
 from raysearch.data.index import Clip
 from raysearch.data.store_files import (
@@ -89,6 +89,9 @@ def read_header(path: AnyPath) -> tuple[int, float]:
     """
     try:
         info = soundfile.info(open_clip(path))
+        check_header(info.samplerate)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path} is not a readable audio file") from error
     return info.samplerate, info.frames / info.samplerate
