@@ -170,5 +170,8 @@ def _lines(path: AnyPath) -> Iterator[tuple[str, list[str]]]:
     text = path.read_text("utf-8-sig", "replace")
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip():
-            fields = next(csv.reader([line], skipinitialspace=True))
+            try:
+                fields = next(csv.reader([line], skipinitialspace=True))
+            except csv.Error as error:
+                raise DataError(f"{path}:{number}: is no line of a table: {error}") from error
             yield f"{path}:{number}", [field.strip() for field in fields]

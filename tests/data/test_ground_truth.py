@@ -1,5 +1,6 @@
 """Labels and domains of test clips in files of ground truth."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,24 @@ def test_labels_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "ground_truth_fan_section_03_source_test.csv").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(DataError, match=r"\.csv:1: expected"):
         read_ground_truth(tmp_path, "fan", ["3"])
+
+
+FOREIGN = {
+    "a field of a megabyte": "x" * 1_000_000 + ",0",
+    "a formula": "=cmd|' /C calc'!A0,2",
+    "no label": "a.wav",
+    "a label beyond": "a.wav,7",
+    "JSON": '{"a.wav": 0}',
+    "NUL": "\0\0\0",
+    "noise": random.Random(0).randbytes(500).decode("latin-1"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_is_no_table_of_labels_is_named(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "ground_truth_fan_section_03_test.csv"
+    path.write_text(FOREIGN[kind], "utf-8")
+    with pytest.raises(DataError) as caught:
+        read_ground_truth(tmp_path, "fan", ["3"])
+    assert str(caught.value).startswith(f"{path}:1: ")
+    assert "\n" not in str(caught.value)

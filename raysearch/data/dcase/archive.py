@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -62,7 +63,8 @@ def _unpack(archive: Path, name: str, staging: Path, map_path: PathMap) -> list[
             require_space(archive.parent, sum(info.file_size for info, _ in members))
             for info, target in members:
                 _extract(content, info, staging / target)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        # An encrypted member is a RuntimeError.
         raise DataError(f"{name} is no zip file, or a damaged one: {error}") from error
     if not members:
         raise DataError(f"{name} holds none of the files that are expected in it")
