@@ -82,7 +82,7 @@ def dashboard() -> Future[str]:
 def connection(monkeypatch: pytest.MonkeyPatch, dashboard: Future[str]) -> Iterator[RayConnection]:
     """A cluster of one machine; whether one is there is the matter of other tests."""
     cluster_and_dashboard = (Cluster("", "", (Node(2),)), dashboard)
-    monkeypatch.setattr(cluster, "connect", lambda address, *, dashboard: cluster_and_dashboard)
+    monkeypatch.setattr(cluster, "connect", lambda address, **options: cluster_and_dashboard)
     monkeypatch.setattr(cluster, "disconnect", lambda: None)
     with connect_to_ray("", Resources()) as connection:
         yield connection
