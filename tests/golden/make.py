@@ -61,11 +61,11 @@ def _interrupt(home: Path) -> None:
 
 
 def _unfinished(study: Path) -> bool:
-    """Return True if five trials have ended, and a sixth, a finalist, has a checkpoint."""
+    """Return True if five trials have ended, and the encoder of none, a finalist's, is trained."""
     records = [json.loads(path.read_text()) for path in study.glob("records/*.json")]
     ended = {record["encoder"] for record in records}
     trained = {path.parent.name for path in study.glob("encoders/*/last.safetensors")}
-    return len(records) == 5 and bool(trained - ended)
+    return len(records) >= 5 and bool(trained - ended)
 
 
 def _pack(home: Path, packed: Path) -> None:
