@@ -59,6 +59,7 @@ def run_worker_trial(
             resume.
     """
     study = StudyFolder(context.folder)
+    begun = study.manifest.started
     if _has_ended(study, proposal):
         return
     try:
@@ -77,7 +78,8 @@ def run_worker_trial(
         if isinstance(error, torch.OutOfMemoryError):
             size = proposal.configuration.batch_size
             reason = f"out of GPU memory at batch size {size}: {reason}"
-        _add(study, failed_record(context, proposal, socket.gethostname(), reason, share.devices))
+        record = failed_record(context, proposal, socket.gethostname(), reason, share.devices)
+        _add(study, record, begun)
         if world_size() > 1:
             # The other workers may wait for this process: all are ended, and find the record when
             # they restart.
@@ -85,21 +87,31 @@ def run_worker_trial(
         report({"state": str(State.FAIL), "val_score": None})
         return
     if rank() == 0:
-        _add(study, record)
+        _add(study, record, begun)
     best = record.best
     report({"state": str(record.state), "val_score": best.val_score if best else None})
 
 
-def _add(study: StudyFolder, record: Record) -> None:
-    """Write a record; a disk that is full or away may be there again before the result is lost."""
-    for pause in RECORD_PAUSES:
+def _add(study: StudyFolder, record: Record, begun: str) -> None:
+    """Write a record; a disk that is full or away may be there again before the result is lost.
+
+    Args:
+        study: of the trial.
+        record: of the trial.
+        begun: start of the study that proposed the trial. A study that has replaced it meanwhile
+            has a trial of the same number.
+    """
+    for pause in (*RECORD_PAUSES, None):
         try:
-            study.add(record)
+            study.check_present()
+            if study.manifest.started == begun:
+                study.add(record)
         except (OSError, MachineError):
+            if pause is None:
+                raise
             time.sleep(pause)
         else:
             return
-    study.add(record)
 
 
 def _has_ended(study: StudyFolder, proposal: Proposal) -> bool:

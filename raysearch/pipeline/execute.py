@@ -132,9 +132,15 @@ def _search(
     receivers = [*callbacks, TrialTables(queues)]
     with BackgroundImport(DRIVER_MODULES + REPORT_MODULES * request.report) as imports:
         extras = Extras(background_import=imports)
-        if not search(
-            queues, request.resources, receivers, connection, budget=budget, extras=extras
-        ):
+        try:
+            is_ended = search(
+                queues, request.resources, receivers, connection, budget=budget, extras=extras
+            )
+        except OSError:
+            for queue in queues:  # Any file of a study may be the first to be missed.
+                queue.study.check_present()
+            raise
+        if not is_ended:
             raise StoppedError(f"stopped {_progress(queues)}; the same command resumes from here")
 
 

@@ -181,8 +181,20 @@ class StudyFolder:
                 gc.enable()
 
     def trials(self) -> StudyTrials:
-        """Read all proposals and records."""
-        return StudyTrials(tuple(self.proposals()), tuple(self.records()))
+        """Read all proposals and records.
+
+        Raises:
+            UserError: one is damaged, or a record is of another proposal than its number's.
+        """
+        proposals, records = self.proposals(), self.records()
+        proposed = {proposal.number: proposal for proposal in proposals}
+        for record in records:
+            number = record.proposal.number
+            if proposed.get(number, record.proposal) != record.proposal:
+                path = self._record_path(number)
+                problem = ValueError(f"it is of another trial than proposals/{path.name}")
+                raise damaged(path, problem, self._remedy(path))
+        return StudyTrials(tuple(proposals), tuple(records))
 
     def _record_path(self, number: int) -> UPath:
         return self.path / "records" / f"{number:04d}.json"

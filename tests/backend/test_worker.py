@@ -352,3 +352,13 @@ def test_weights_that_were_replaced_during_a_search_are_refused(
         f"{weights} holds other weights than when the search was begun (sha256 "
     )
     assert StudyFolder(context.folder).record(3) is None
+
+
+def test_a_trial_of_a_replaced_study_leaves_no_record(context: StudyContext) -> None:
+    study = StudyFolder(context.folder)
+
+    def replace_study(_: object) -> None:
+        study.create(make_manifest().model_copy(update={"started": "2031-01-01T00:00:00+00:00"}))
+
+    run_worker_trial(context, PROPOSAL, SHARE, replace_study)
+    assert study.records() == []

@@ -154,3 +154,23 @@ def test_a_lost_service_of_ray_ends_the_run_in_one_line(home: Path) -> None:
     assert ended.err.startswith("raysearch: stopped with 0 of 3 trials done: Ray's service at ")
     assert ended.err.endswith("does not answer any more; the same command goes on\n")
     assert ended.err.count("\n") == 1
+
+
+def test_results_on_a_disk_that_is_away_are_all_there_when_it_is_back(home: Path) -> None:
+    started = begin(home, "--no-report")
+    folder, away = home / "runs/valve", home / "away"
+    started.wait_until(lambda: len(states(home)) >= 1)
+    (home / "runs").rename(away)
+    before = record_files(away / "valve")
+    ended = started.wait()
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1].startswith("raysearch: runs/valve/study.json is gone")
+    assert "Traceback" not in ended.out + ended.err
+    assert not (folder / "records").exists()
+    shutil.rmtree(home / "runs", ignore_errors=True)
+    away.rename(home / "runs")
+    assert begin(home, "--no-report").wait().code == 0
+    after = record_files(folder)
+    assert {name: after[name] for name in before} == before
+    assert states(home) == ["COMPLETE"] * TRIALS
+    assert len(openings(folder)) == 1
