@@ -1,12 +1,14 @@
 """Commands about runs on a cluster, typed on another machine."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from raysearch.cli.options import echo
 from raysearch.errors import StoppedError, UserError
 
 if TYPE_CHECKING:
@@ -157,7 +159,7 @@ def fetch(
         raise UserError(f"{run} is no run: it left no results")
     for folder in folders:
         for path in copy(None if is_uri(folder) else file, folder, to):
-            typer.echo(path)
+            echo(path)
 
 
 def _entrypoint(file: "ClusterFile", job: str | None) -> str:
@@ -174,7 +176,7 @@ def _follow(client: "Client", file: "ClusterFile", job: str, last: int | None = 
     try:
         code = follow(client, lambda: jobs.connect(file), job, typer.echo, last=last)
     except KeyboardInterrupt:
-        option = f"--cluster {file.path} {job}"
+        option = shlex.join(["--cluster", str(file.path), job])
         raise StoppedError(
             f"left running: `raysearch attach {option}` follows it again, `raysearch stop "
             f"{option}` stops it, `raysearch fetch {option}` brings its results"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysearch.cli.options import Data
+from raysearch.cli.options import Data, echo
 from raysearch.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def init(
     to.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
         path.write_text(text)
-        typer.echo(path)
+        echo(path)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Check of a machine or of every machine of a cluster, before a search."""
 
+import shlex
 import shutil
 import socket
 import stat
@@ -15,11 +16,12 @@ from uuid import uuid4
 import requests
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from raysearch.backend.access import token_file
 from raysearch.backend.cluster import cluster, on_each_node
 from raysearch.backend.resources import Cluster
-from raysearch.errors import UserError
+from raysearch.errors import UserError, printable
 from raysearch.report.progress import say
 from raysearch.storage import AnyPath, cache_folder, check_writable, write_text
 from raysearch.study.manifest import library_versions
@@ -208,7 +210,7 @@ def exposures(joined: Cluster) -> list[str]:
     lines = _open_ports(joined) if joined.address else []
     token = token_file()
     if token.is_file() and stat.S_IMODE(token.stat().st_mode) & 0o077:
-        lines.append(f"{token} can be read by others: chmod 600 {token}")
+        lines.append(f"{token} can be read by others: chmod 600 {shlex.quote(str(token))}")
     return lines
 
 
@@ -243,11 +245,11 @@ def _table(examinations: Mapping[str, Examination | None]) -> Table:
         table.add_column(name)
     for host, answer in examinations.items():
         if answer is None:
-            table.add_row(host, "silent")
+            table.add_row(Text(printable(host)), "silent")
             continue
         gpus = ", ".join(f"{n} x {gpu}" for gpu, n in Counter(answer.gpus).items()) or "none"
         data, out = "missing" if answer.data else "found", "refused" if answer.out else "writable"
-        table.add_row(host, gpus, data, out, f"{answer.free / 1e9:.0f} GB")
+        table.add_row(Text(printable(host)), gpus, data, out, f"{answer.free / 1e9:.0f} GB")
     return table
 
 

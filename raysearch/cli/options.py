@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from raysearch.errors import UserError
+from raysearch.errors import UserError, printable
 
 Data = Annotated[
     str,
@@ -271,3 +271,8 @@ def typed_command() -> str:
     from raysearch.storage import redact
 
     return shlex.join(map(redact, [os.path.basename(sys.argv[0]), *sys.argv[1:]]))
+
+
+def echo(value: object) -> None:
+    """Print a text or a path whose name may hold control characters."""
+    typer.echo(printable(str(value)))

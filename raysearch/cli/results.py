@@ -12,6 +12,7 @@ from raysearch.cli.options import (
     NoReport,
     Out,
     ReopenTest,
+    echo,
     typed_command,
 )
 from raysearch.errors import UserError
@@ -184,7 +185,7 @@ def export(out: Out = "runs") -> None:
     from raysearch.report.tables import export as write_tables
 
     for path in write_tables(folder):
-        typer.echo(path)
+        echo(path)
 
 
 def report(
@@ -208,7 +209,7 @@ def report(
     from raysearch.report.html.overview import write_reports
 
     for path in write_reports(folders):
-        typer.echo(path)
+        echo(path)
 
 
 def dashboard(
@@ -225,6 +226,6 @@ def dashboard(
         raise UserError(f"{run} holds no study.journal; `raysearch run` makes one")
 
     try:
-        serve(journal, port, lambda address: typer.echo(f"{run}: {address} until Ctrl-C"))
+        serve(journal, port, lambda address: echo(f"{run}: {address} until Ctrl-C"))
     except KeyboardInterrupt:
         raise typer.Exit from None

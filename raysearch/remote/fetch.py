@@ -1,19 +1,25 @@
 """Copy of a run's results to this machine, without encoders and records.
 
-Paths on the head are copied by `ray rsync-down`, object stores are read directly.
+No symbolic link of a run is followed: a link may lead to any file, such as a token. Paths on the
+head are copied by `ray rsync-down`, object stores are read directly.
 """
 
+import logging
+import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
 import yaml
 from upath import UPath
 
-from raysearch.errors import UserError
+from raysearch.errors import UserError, printable
 from raysearch.remote.cluster_file import ClusterFile
 from raysearch.remote.tunnel import copy_from_head
 from raysearch.storage import children, is_uri, redact, to_path
+
+log = logging.getLogger(__name__)
 
 RESULTS = (
     "best_config.*",
@@ -65,7 +71,27 @@ def fetch(cluster: ClusterFile | None, source: str, to: Path) -> list[Path]:
         copied = Path(scratch, Path(source).name)
         copied.mkdir()
         copy_from_head(cluster, lighter, source, copied)
+        left_out = remove_links(copied)
+        if left_out:
+            names = ", ".join(printable(str(path)) for path in left_out)
+            log.warning(f"not fetched, since neither a file nor a folder: {names}")
         return _keep(to_path(copied), source, to)
+
+
+def remove_links(folder: Path) -> list[Path]:
+    """Remove all below a folder that is neither a file nor a folder, such as a symbolic link.
+
+    Returns:
+        Paths of what was removed, below the folder.
+    """
+    removed = []
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in sorted(folders + files)):
+            mode = path.lstat().st_mode
+            if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+                path.unlink()
+                removed.append(path.relative_to(folder))
+    return sorted(removed)
 
 
 def _keep(folder: UPath, source: str, to: Path) -> list[Path]:

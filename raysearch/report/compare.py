@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from upath import UPath
 
-from raysearch.errors import UserError
+from raysearch.errors import UserError, printable
 from raysearch.report.clips.shown import read_validation
 from raysearch.report.progress import say
 from raysearch.report.tables import number
@@ -195,9 +196,9 @@ def show(comparison: Comparison, console: Console) -> None:
     """Print a comparison."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", *comparison.names):
-        table.add_column(name, overflow="fold")
+        table.add_column(Text(printable(name)), overflow="fold")
     for name, values in comparison.rows.items():
-        table.add_row(name, *values)
+        table.add_row(name, *(Text(printable(value)) for value in values))
     console.print(table)
     for difference in comparison.differences:
         say(console, format_difference(difference))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from raysearch.config import id_order
 from raysearch.data.decode import decode, level_remarks
@@ -14,7 +15,7 @@ from raysearch.data.doubles import same_content
 from raysearch.data.index import Clip, Index, parse
 from raysearch.data.plain import RECORDING_RULE
 from raysearch.data.store import remarks
-from raysearch.errors import DataError
+from raysearch.errors import DataError, printable
 from raysearch.report.progress import progress, say
 
 SHOWN = 50
@@ -31,7 +32,7 @@ def show_counts(index: Index, console: Console) -> None:
     table.add_column("clips", justify="right")
     order = sorted(counts, key=lambda key: (key[0], id_order(key[1]), key[2:]))
     for key in order:
-        table.add_row(*key, str(counts[key]))
+        table.add_row(*(Text(printable(text)) for text in key), str(counts[key]))
     console.print(table)
 
 

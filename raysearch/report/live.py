@@ -11,6 +11,7 @@ from rich.text import Text
 
 from raysearch.backend.resources import Cluster, Share
 from raysearch.backend.search_callback import SearchCallback, StudyProgress
+from raysearch.errors import printable
 from raysearch.report.live_table import Running, render_search, search_name, trial_name
 from raysearch.report.progress import ProgressBars, progress, say, show_log
 from raysearch.report.wording import (
@@ -127,7 +128,7 @@ class LiveView(SearchCallback):
             result = record.error or "; ".join(dict.fromkeys(row.error for row in record.rows))
         line = f"{self._trial(study, number)}: {record.state} {result}"
         if self.console.is_terminal and record.state is State.FAIL:
-            self.live.console.print(Text(line, style="red"))
+            self.live.console.print(Text(printable(line), style="red"))
         self._line(f"{line}  [{self._ended()}/{self._total()}, {self._times()}]")
 
     def on_search_end(self) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysearch.backend.search_callback import StudyProgress
+from raysearch.errors import printable
 from raysearch.report.wording import (
     best_result,
     duration,
@@ -75,10 +76,10 @@ def render_search(
     ]
     total = sum(study.total for study in studies.values())
     title = f"{search_name(studies)}   {', '.join(counts)} of {total}"
-    parts: list[Any] = [Text(title, style="bold"), Text(times, style="bold")]
+    parts: list[Any] = [Text(printable(title), style="bold"), Text(times, style="bold")]
     if running:
         parts.append(_table(running, several=len(studies) > 1))
-    parts += [Text(line, style="green") for line in outcome or _best(studies)]
+    parts += [Text(printable(line), style="green") for line in outcome or _best(studies)]
     if dashboard:
         parts.append(Text(f"Ray dashboard  {dashboard}", style="dim"))
     return Group(*parts)
@@ -116,8 +117,9 @@ def _table(running: Trials, *, several: bool) -> Table:
     now = time.monotonic()
     for (study, number), trial in sorted(running.items()):
         configuration = trial.proposal.configuration
+        remarks = [*map(format_option, configuration.options), trial.note]
         table.add_row(
-            *([study] if several else []),
+            *([Text(printable(study))] if several else []),
             str(number),
             format_value(configuration.lr),
             format_value(configuration.batch_size),
@@ -127,7 +129,7 @@ def _table(running: Trials, *, several: bool) -> Table:
             _cell(trial.val_loss),
             _cell(trial.score),
             duration(now - trial.since),
-            ", ".join(filter(None, [*map(format_option, configuration.options), trial.note])),
+            Text(printable(", ".join(filter(None, remarks)))),
         )
     return table
 

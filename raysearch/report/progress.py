@@ -15,6 +15,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from raysearch.errors import printable
+
 ProgressBars = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 """Maker of progress bars: takes a description and the number of steps, None if unknown."""
 
@@ -40,7 +42,7 @@ def progress(
         A function to call with the number of further finished steps.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -48,7 +50,7 @@ def progress(
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(printable(description), total=total)
         yield lambda steps: bar.advance(task, steps)
 
 
@@ -60,20 +62,22 @@ def transfer(console: Console, description: str) -> Iterator[Callable[[int, int]
         A function to call with the bytes received and the bytes in total.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(description, total=None)
+        task = bar.add_task(printable(description), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is: without colours, markup or wrapping."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    """Print lines without colours, markup or wrapping, and with control characters written out."""
+    console.print(
+        "\n".join(map(printable, text.split("\n"))), highlight=False, markup=False, soft_wrap=True
+    )
 
 
 class _ConsoleHandler(logging.Handler):

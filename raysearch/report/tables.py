@@ -12,7 +12,7 @@ from tabulate import tabulate
 from upath import UPath
 
 from raysearch.config import MACHINES
-from raysearch.errors import UserError
+from raysearch.errors import UserError, printable
 from raysearch.report.wording import again, format_score
 from raysearch.scoring.metrics import harmonic_mean
 from raysearch.storage import write_bytes, write_text
@@ -45,9 +45,10 @@ def _space_yaml(winner: Winner, confidence: Confidence, space: Space) -> str:
         fixed = space.fixed.model_dump(exclude_defaults=True)
         content |= {"fixed": fixed, "members": space.members, "weights": space.weights}
     score = format_score(winner, confidence)
-    title = f"# Best configuration for {winner.machine}: validation score {score}.\n"
+    machine = printable(winner.machine)
+    title = f"# Best configuration for {machine}: validation score {score}.\n"
     if winner.score is None:
-        title = f"# The only configuration for {winner.machine}: {score}.\n"
+        title = f"# The only configuration for {machine}: {score}.\n"
     note = f"# Note: {confidence.note}.\n" if confidence.note else ""
     return (
         title
@@ -251,6 +252,8 @@ def write_people(
     Returns:
         Paths of the files.
     """
+    header, cells = [*map(printable, header)], [[*map(printable, row)] for row in cells]
+    notes = [*map(printable, notes)]
     marks = bold or [[False] * len(row) for row in cells]
     markdown = _markdown(cells, header, marks) + "".join(f"\n{note}\n" for note in notes)
     latex = _latex(cells, header, marks) + "".join(f"% {note}\n" for note in notes)
@@ -264,7 +267,8 @@ def _markdown(cells: list[list[str]], headers: list[str], bold: list[list[bool]]
         [f"**{cell}**" if mark else cell for cell, mark in zip(row, marks, strict=True)]
         for row, marks in zip(cells, bold, strict=True)
     ]
-    return tabulate(marked, headers, tablefmt="github", disable_numparse=True) + "\n"
+    escaped = [[cell.replace("|", r"\|") for cell in row] for row in [headers, *marked]]
+    return tabulate(escaped, "firstrow", tablefmt="github", disable_numparse=True) + "\n"
 
 
 def _latex(cells: list[list[str]], headers: list[str], bold: list[list[bool]]) -> str:
@@ -272,7 +276,9 @@ def _latex(cells: list[list[str]], headers: list[str], bold: list[list[bool]]) -
     style = pd.DataFrame(cells, columns=headers).style.hide(axis="index")
     style = style.format(escape="latex").format_index(escape="latex", axis="columns")
     marks = pd.DataFrame(bold, columns=headers).map(lambda b: "textbf:--rwrap;" if b else "")
-    return style.apply(lambda _: marks, axis=None).to_latex(hrules=True)
+    text: str = style.apply(lambda _: marks, axis=None).to_latex(hrules=True)
+    # In most fonts of LaTeX the character is a dash.
+    return text.replace("|", r"\textbar{}")
 
 
 def number(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Short texts for trials, their results and times."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,6 +8,7 @@ from typing import Protocol
 from raysearch.backend.resources import Share
 from raysearch.config import PARALLEL, Value
 from raysearch.data.index import Clip
+from raysearch.errors import printable
 from raysearch.scoring.jackknife import FEWEST_CLIPS
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.confidence import Confidence
@@ -43,6 +45,7 @@ def failed_trials(records: Sequence[Record]) -> str:
 
 def again(machine: str, space: Space) -> str:
     """Return the command that runs a best configuration again."""
+    machine = shlex.quote(printable(machine))
     flags = "--machine all --shared" if space.is_shared else f"--machine {machine}"
     return f"raysearch run {flags} --space best_config.yaml --name again"
 

@@ -1,6 +1,7 @@
 """Draft of a space file: default.yaml adapted to the recordings of a machine type."""
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 
 import yaml
@@ -9,7 +10,7 @@ from raysearch.config import id_order
 from raysearch.data.batches import segment_starts
 from raysearch.data.index import Clip, Index
 from raysearch.data.store import read_header
-from raysearch.errors import DataError
+from raysearch.errors import DataError, printable
 from raysearch.study.space import check_space
 from raysearch.study.space_files import shipped_folder
 
@@ -66,9 +67,11 @@ def draft(index: Index, machine: str) -> str:
         text = _replace_value(text, key, value)
     if not validation:
         text = _without_choice(text)
+    quoted = shlex.quote(printable(machine))
     head = (
-        f"# Space of {machine}: {len(clips)} training clips of {len(index.ids(machine))} product "
-        f"IDs,\n# {seconds:g} s each at {rate} Hz. `raysearch run --machine {machine}` takes this "
+        f"# Space of {printable(machine)}: {len(clips)} training clips of "
+        f"{len(index.ids(machine))} product "
+        f"IDs,\n# {seconds:g} s each at {rate} Hz. `raysearch run --machine {quoted}` takes this "
         "file by its name.\n#\n# In `search`, one value fixes, a list chooses, {low, high, log} "
         "samples; an unknown\n# key is an error.\n"
     )

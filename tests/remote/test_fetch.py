@@ -1,10 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from raysearch.errors import UserError
 from raysearch.remote.cluster_file import read_cluster_file
-from raysearch.remote.fetch import fetch
+from raysearch.remote.fetch import fetch, remove_links
 from raysearch.storage import to_path, write_bytes
 from tests.command import contents
 from tests.remote.head import brought_up, write_cluster_file
@@ -48,6 +49,7 @@ def test_the_results_on_a_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     runs = tmp_path / "runs"
     for machine in ("valve", "fan"):
         write_run(runs / machine)
+    (runs / "fan" / "detector" / "token").symlink_to(tmp_path / "home" / "token")
     (runs / "notes").mkdir()
     for name in ("table2.md", "other.md"):
         (runs / name).write_text("a table")
@@ -93,3 +95,19 @@ def test_the_results_on_an_object_store(
 def test_a_path_of_this_machine_is_refused() -> None:
     with pytest.raises(UserError, match="absolute path on the cluster"):
         fetch(None, "runs/valve", Path("runs"))
+
+
+def test_links_and_pipes_are_left_out(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("secret")
+    run = tmp_path / "runs" / "valve"
+    (run / "detector").mkdir(parents=True)
+    (run / "trials.csv").write_text("trial")
+    (run / "detector" / "detector.json").symlink_to(secret)
+    (run / "submission").symlink_to(tmp_path)
+    (run.parent / "fan").symlink_to(run)
+    os.mkfifo(run / "frozen.json")
+    left_out = ["fan", "valve/detector/detector.json", "valve/frozen.json", "valve/submission"]
+    assert [str(path) for path in remove_links(run.parent)] == left_out
+    assert contents(run.parent) == {"valve/trials.csv": b"trial"}
+    assert secret.read_text() == "secret"

@@ -1,7 +1,9 @@
 """The page over all studies of a folder: machine types side by side."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import plotly.graph_objects as go
 from upath import UPath
@@ -182,7 +184,8 @@ def _table(all_results: Sequence[Results]) -> Table:
 def _row(results: Results) -> list[str | Link]:
     name = results.folder.name
     link = Link(
-        name if name == results.machine else f"{name} ({results.machine})", f"{name}/{NAME}"
+        name if name == results.machine else f"{name} ({results.machine})",
+        f"{quote(os.fsencode(name), safe='')}/{NAME}",
     )
     trials = str(len(results.records))
     if results.winner is None:
