@@ -1,5 +1,6 @@
 """The cluster files say what a cluster must be, in terms that Ray accepts."""
 
+import json
 import re
 from typing import Any
 
@@ -119,3 +120,70 @@ def test_a_cluster_of_machines_keeps_all_of_them() -> None:
     assert "RAY_enable_autoscaler_v2=0" in start(content, "head").split()
     for node in ("head", "worker"):
         assert "--node-ip-address=$(hostname -I | cut -d' ' -f1)" in start(content, node)
+
+
+def policies() -> list[dict[str, Any]]:
+    """The policies of the page, in order: trust, bucket, workers."""
+    page = (REPOSITORY / "docs" / "cluster.md").read_text()
+    return [json.loads(text) for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_a_right_is_on_all_resources_only_where_aws_knows_no_other() -> None:
+    statements = [statement for policy in policies() for statement in policy["Statement"]]
+    assert len(policies()) == 3
+    for statement in statements:
+        actions = as_list(statement["Action"])
+        assert all(re.fullmatch(r"\w+:\w+", action) for action in actions)
+        if "*" in as_list(statement.get("Resource", "")):
+            assert all(action.startswith("ec2:Describe") for action in actions)
+
+
+def test_the_bucket_is_one_and_machines_are_changed_by_their_tag() -> None:
+    _, bucket, workers = policies()
+    resources = [r for s in bucket["Statement"] for r in as_list(s["Resource"])]
+    assert set(resources) == {"arn:aws:s3:::BUCKET", "arn:aws:s3:::BUCKET/*"}
+    for statement in workers["Statement"]:
+        resources = as_list(statement["Resource"])
+        if any(":instance/" in resource for resource in resources):
+            [(key, value)] = statement["Condition"]["StringEquals"].items()
+            assert (key.rpartition("/")[2], value) in (
+                ("project", "raysearch"),
+                ("ec2:CreateAction", "RunInstances"),
+            )
+
+
+@pytest.mark.parametrize("kind", ["head", "gpu"])
+def test_a_node_on_aws_is_closed_encrypted_and_tagged(kind: str) -> None:
+    node = read("cluster.yaml")["available_node_types"][kind]["node_config"]
+    assert node["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+    assert [disk["Ebs"]["Encrypted"] for disk in node["BlockDeviceMappings"]] == [True]
+    # Ray opens ssh to the world in a group that it makes; it makes none beside a given one.
+    assert len(node["SecurityGroupIds"]) == 1
+    tagged = {tags["ResourceType"]: tags["Tags"] for tags in node["TagSpecifications"]}
+    project = [{"Key": "project", "Value": "raysearch"}]
+    assert tagged == {"instance": project, "volume": project}
+
+
+def test_the_keys_of_a_node_are_those_of_aws() -> None:
+    model = pytest.importorskip("botocore.session").get_session().get_service_model("ec2")
+    known = model.operation_model("RunInstances").input_shape.members
+    for kind in ("head", "gpu"):
+        node = read("cluster.yaml")["available_node_types"][kind]["node_config"]
+        assert set(node) <= set(known)
+        assert set(node["MetadataOptions"]) <= set(known["MetadataOptions"].members)
+        for disk in node["BlockDeviceMappings"]:
+            assert set(disk["Ebs"]) <= set(
+                known["BlockDeviceMappings"].member.members["Ebs"].members
+            )
+
+
+@pytest.mark.parametrize("kind", ["head", "gpu"])
+def test_a_node_on_google_cloud_is_labelled_and_has_the_rights_it_needs(kind: str) -> None:
+    node = read("clusters/gcp.yaml")["available_node_types"][kind]["node_config"]
+    assert node["labels"] == {"project": "raysearch"}
+    scopes = [scope for account in node.get("serviceAccounts", []) for scope in account["scopes"]]
+    assert all(scope.endswith("/devstorage.read_write") for scope in scopes)
