@@ -26,6 +26,7 @@ from raysearch.cli.results import (
 )
 from raysearch.cli.score import score, threshold
 from raysearch.cli.search import reproduce, run
+from raysearch.cli.surroundings import check_home, explanation, settle
 from raysearch.errors import MachineError, NoResultError, StoppedError, UserError, printable
 
 GARBAGE = 200_000
@@ -90,7 +91,7 @@ def _main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    pass
+    check_home()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -107,9 +108,16 @@ def main() -> None:
     # Imported objects stay; to collect garbage among them takes a tenth of the time of all imports.
     gc.set_threshold(GARBAGE, 20, 100)
     signal.signal(signal.SIGTERM, _interrupt)
+    settle()
     try:
         app()
     except (UserError, MachineError, NoResultError, StoppedError) as error:
         typer.echo(f"raysearch: {printable(str(error))}", err=True)
         code = {MachineError: 1, NoResultError: 1, StoppedError: 130}.get(type(error), 2)
         raise SystemExit(code) from None
+    except (OSError, UnicodeEncodeError) as error:
+        line = explanation(error)
+        if not line:
+            raise
+        typer.echo(f"raysearch: {line}", err=True)
+        raise SystemExit(2) from None

@@ -13,6 +13,21 @@ import typer
 
 from raysearch.errors import UserError, printable
 
+LONGEST_NAME = 200
+"""Most bytes of --name: file systems keep 255, and files are named after a run."""
+
+
+def _short_name(name: str | None) -> str | None:
+    """Return the name of a run.
+
+    Raises:
+        UserError: no file system keeps it.
+    """
+    if len(os.fsencode(name or "")) > LONGEST_NAME:
+        raise UserError(f"--name {name}: too long, more than {LONGEST_NAME} bytes; shorten it")
+    return name
+
+
 Data = Annotated[
     str,
     typer.Option(
@@ -120,7 +135,12 @@ WarmStart = Annotated[
 ]
 Name = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Name of the run's folder.", show_default="machine type"),
+    typer.Option(
+        metavar="NAME",
+        help="Name of the run's folder.",
+        show_default="machine type",
+        callback=_short_name,
+    ),
 ]
 Channel = Annotated[
     int | None,
