@@ -52,9 +52,12 @@ def run_final_test(
     from raysearch.study.final_test import final_test
 
     reference = _reference(context, data)
+    built = detector()
+    # A ledger in a folder that was made anew would not know of earlier openings.
+    context.study.check_present()
     with bars("final test", None) as advance:
         result = final_test(
-            winner, detector(), context, request=request, reference=reference, on_clips=advance
+            winner, built, context, request=request, reference=reference, on_clips=advance
         )
     log_final(result, winner, request.opening)
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from upath import UPath
-
 from raysearch.data.dataset import TrialData
 from raysearch.errors import NoResultError, UserError
 from raysearch.pipeline.drawing import (
@@ -105,8 +103,11 @@ def finish_study(
 
     Raises:
         NoResultError: no trial has a score.
+        MachineError: the folder of the study is gone.
     """
     folder, records = context.folder, context.study.records()
+    # A disk that is away would look like a study without records, and be written anew.
+    context.study.check_present()
     _score_reference(context, data)
     # A trial that a budget stopped may have written its record after the search.
     TrialsFile(folder, context.space, records).write()
@@ -117,7 +118,7 @@ def finish_study(
         raise NoResultError(no_result(records))
     winner = choose_winner(context.source.machine, context.fingerprint, ranking)
     try:
-        detector = _freeze(winner, conclusion, folder)
+        detector = _freeze(winner, conclusion, context)
     except UserError as error:
         if ending.is_finished:
             raise
@@ -165,12 +166,13 @@ def no_result(records: Sequence[Record]) -> str:
     return f"none of {len(records)} trials has a score: {reasons}"[:400]
 
 
-def _freeze(winner: Winner, conclusion: Conclusion, folder: UPath) -> LoadDetector:
+def _freeze(winner: Winner, conclusion: Conclusion, context: StudyContext) -> LoadDetector:
     """Freeze the winner and build its detector, unless the folder holds both.
 
     The detector of an earlier winner goes once the new one is complete. Results of the final test
     stay: they belong to the configuration in the ledger.
     """
+    folder = context.folder
     if is_built(winner.detector, folder):
         # The winner may have been trained with further seeds, or have other rivals by now.
         if read_frozen(folder) != winner:
@@ -179,6 +181,7 @@ def _freeze(winner: Winner, conclusion: Conclusion, folder: UPath) -> LoadDetect
     from raysearch.study.bundle import replace_detector
 
     detector = conclusion.detector(winner)
+    context.study.check_present()
     # What was measured on another configuration must not lie beside this winner.
     (folder / "confidence.json").unlink(missing_ok=True)
     remove_tree(evidence_folder(folder))
@@ -205,6 +208,7 @@ def _measure_confidence(
     notes += caveats(ranking, records, context.space.finalists)
     notes = [note for note in notes if note]
     confidence = replace(confidence, note="; ".join(notes))
+    context.study.check_present()
     if confidence != before:
         write_confidence(confidence, folder)
     return confidence, notes

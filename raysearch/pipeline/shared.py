@@ -130,6 +130,7 @@ def _freeze(
 ) -> Winner:
     """Freeze the best configuration, write and return it."""
     folder, records = context.folder, context.study.records()
+    context.study.check_present()
     TrialsFile(folder, context.space, records).write()
     ranking = rank(records)
     if ranking is None:

@@ -18,7 +18,7 @@ from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
 from raysearch.data.dataset import TrialData
 from raysearch.data.source import make_source
-from raysearch.errors import DataError, NoResultError, UserError
+from raysearch.errors import DataError, MachineError, NoResultError, UserError
 from raysearch.pipeline.final import repeat_final
 from raysearch.pipeline.finish import SearchConclusion, finish_study
 from raysearch.pipeline.prepare import create_study
@@ -433,3 +433,14 @@ def test_who_wins_by_further_seeds_with_the_same_encoder_meets_the_test_ids_once
     )
     finalists.again()
     assert digests(path) == before
+
+
+def test_a_folder_that_is_gone_is_not_made_anew(
+    trained_winner: Path, root: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    opened = ended(trained_winner, root, storage.to_path(folder))
+    folder.rename(tmp_path / "unmounted")
+    with pytest.raises(MachineError, match=r"study\.json is gone, .*the same command goes on"):
+        close(opened, final=True)
+    assert not folder.exists()
