@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev demo test test-fast coverage check docs format clean
+.PHONY: help install install-dev demo test test-fast coverage soak check docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test-fast: $(VENV)/.installed-dev ## run the fast tests only
 coverage: $(VENV)/.installed-dev ## run the fast tests under coverage; fewer than 90 % of lines fail
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow" \
 	  --cov=raysearch --cov-report=term-missing:skip-covered --cov-fail-under=90
+
+soak: $(VENV)/.installed-dev ## break 100 tiny searches at random moments; takes up to an hour on 2 cores
+	$(BIN)/python -m tests.faults.soak --faults 100
 
 check: $(VENV)/.installed-dev ## check format, lint, types, architecture and documentation
 	$(BIN)/ruff format --check $(CODE)

@@ -67,7 +67,12 @@ class Ended:
 class Started:
     """A running command, at the head of a process group of its own."""
 
-    def __init__(self, arguments: Sequence[object], folder: Path) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[object],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         # Relative paths are what people type, so a run is started where its files lie.
         self.out, self.err = folder / f"{id(self)}.out", folder / f"{id(self)}.err"
         with self.out.open("w") as out, self.err.open("w") as err:
@@ -77,6 +82,7 @@ class Started:
                 stdout=out,
                 stderr=err,
                 cwd=folder,
+                env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
 
