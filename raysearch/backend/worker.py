@@ -198,6 +198,7 @@ def _score_reference(
         rows = {d.machine: score_reference(part.config(proposal), d) for part, d in parts}
         row = combine_rows(rows) if context.machines else next(iter(rows.values()))
         if rank() == 0:
+            context.study.check_present()
             write_reference(row, context.folder)
 
 

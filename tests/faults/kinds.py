@@ -198,7 +198,7 @@ def _cut(search: Search, paths: list[Path]) -> None:
     path = search.random.choice(sorted(paths))
     size = path.stat().st_size
     shutil.copy2(path, search.home / "backup")
-    os.truncate(path, search.random.choice([0, size // 2, max(0, size - 1)]))
+    os.truncate(path, search.random.choice([0, size // 2, max(0, size - 2)]))
     search.remarks.append(f"{path.name} cut from {size} to {path.stat().st_size}")
     search.broken = path
     if path.parent.name == "records":
