@@ -23,6 +23,7 @@ from raysearch.cli.results import (
     final,
     report,
     status,
+    verify,
 )
 from raysearch.cli.score import score, threshold
 from raysearch.cli.search import reproduce, run
@@ -73,7 +74,7 @@ app.command()(run)
 app.command()(reproduce)
 app.command()(init)
 for _command in (
-    *(status, report, compare, ensemble, final, score, threshold, export, dashboard),
+    *(status, report, compare, ensemble, final, score, threshold, export, dashboard, verify),
     *(attach, stop, fetch),
 ):
     app.command()(_command)

@@ -176,6 +176,42 @@ def compare(
     show(compare_runs(*folders), Console())
 
 
+def verify(
+    run: Run,
+    data: Annotated[
+        str | None, typer.Option(help="Folder of the data set.", show_default="the run's")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="As --cpus-per-trial of the run.", show_default="all cores"),
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(min=0.0, help="Largest difference of a score, and of a loss as a part of it."),
+    ] = 0.01,
+) -> None:
+    """Train the winner of a run again, and say by how much its figures differ.
+
+    Same seed, same configuration, in a temporary folder. Only validation figures are compared: the
+    test IDs stay closed. On the same machine with the same threads, the CPU repeats every bit.
+    Exit code 1 beyond the tolerance.
+
+    Example: raysearch verify runs/valve
+    """
+    folder = _run(run)
+    from raysearch.pipeline.verify import describe
+    from raysearch.pipeline.verify import verify as verify_run
+    from raysearch.report.live import show_on_console
+    from raysearch.storage import to_path
+
+    with show_on_console() as (_, bars):
+        verification = verify_run(folder, to_path(data) if data else None, threads, bars)
+    for line in describe(verification, tolerance):
+        typer.echo(line)
+    if not verification.holds(tolerance):
+        raise typer.Exit(1)
+
+
 def export(out: Out = "runs") -> None:
     """Write the tables over all runs.
 

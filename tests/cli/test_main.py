@@ -35,6 +35,7 @@ COMMANDS = (
     "fetch",
     "status",
     "compare",
+    "verify",
     "ensemble",
     "reproduce",
     "final",
