@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev demo test test-fast coverage soak check docs format clean
+.PHONY: help install install-dev demo test test-fast coverage soak check audit docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -46,8 +46,16 @@ check: $(VENV)/.installed-dev ## check format, lint, types, architecture and doc
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy --num-workers auto
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml raysearch
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_prose.py
 	$(BIN)/mkdocs build --strict --quiet
+
+# No part of `check`, which works without a network: the service of known holes is on PyPI. A
+# library that it does not know, as behind a mirror without the service, counts as a failure.
+audit: $(VENV)/.installed-dev ## look for known security holes in the pinned libraries (network)
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt || { \
+	  echo "A library has a known hole, or the service of PyPI cannot be reached: see above." >&2; \
+	  exit 1; }
 
 docs: $(VENV)/.installed-dev ## build the documentation into build/docs
 	$(BIN)/mkdocs build --strict --quiet

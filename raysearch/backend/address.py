@@ -36,7 +36,7 @@ class LocalRay:
 
 def find_local_ray() -> LocalRay:
     """Find the cluster that `ray start` or `ray up` of this user runs here."""
-    file = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    file = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")  # nosec B108
     try:
         text, doubt = _read_note(file)
     except FileNotFoundError:

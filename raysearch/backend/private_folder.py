@@ -24,7 +24,7 @@ def private_folder() -> Iterator[Path]:
     """
     variables = (os.environ.get(name) for name in ("RAY_TMPDIR", "TMPDIR"))
     parents = [Path(folder) for folder in variables if folder]
-    parent = next((folder for folder in parents if is_fit(folder)), Path("/tmp"))
+    parent = next((folder for folder in parents if is_fit(folder)), Path("/tmp"))  # nosec B108
     folder = Path(tempfile.mkdtemp(prefix="rs-", dir=parent))
     try:
         yield folder

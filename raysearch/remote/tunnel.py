@@ -140,7 +140,7 @@ def _is_open(address: str, cluster: ClusterFile) -> bool:
 
 def _answers(address: str) -> bool:
     try:
-        urllib.request.urlopen(f"{address}/api/version", timeout=5).close()
+        urllib.request.urlopen(f"{address}/api/version", timeout=5).close()  # nosec B310
     except urllib.error.HTTPError as error:
         error.close()
         return error.code != 502

@@ -80,7 +80,7 @@ def broadcast(make: Callable[[], T]) -> T:
 
 def _picklable(error: Exception) -> Exception:
     try:
-        pickle.loads(pickle.dumps(error))
+        pickle.loads(pickle.dumps(error))  # nosec B301
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
