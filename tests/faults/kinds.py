@@ -171,7 +171,7 @@ def truncate(*patterns: str) -> Callable[[Search], None]:
 
     def strike(search: Search) -> None:
         search.kill()
-        paths = [path for pattern in patterns for path in Path(search.folder).glob(pattern)]
+        paths = [path for pattern in patterns for path in Path(str(search.folder)).glob(pattern)]
         search.retrained = any("best" in pattern for pattern in patterns)
         _cut(search, [path for path in paths if not path.name.startswith(".")])
 
@@ -180,10 +180,10 @@ def truncate(*patterns: str) -> Callable[[Search], None]:
 
 def truncate_unfinished(search: Search) -> None:
     """Kill the driver while a trial has a checkpoint, and cut the checkpoint short."""
-    while not list(Path(search.folder).glob("encoders/*/last.safetensors")):
+    while not list(Path(str(search.folder)).glob("encoders/*/last.safetensors")):
         search.wait_for(-1, 0.02)
     search.kill()
-    _cut(search, sorted(Path(search.folder).glob("encoders/*/last.safetensors")))
+    _cut(search, sorted(Path(str(search.folder)).glob("encoders/*/last.safetensors")))
 
 
 def truncate_cache(search: Search) -> None:
