@@ -98,8 +98,7 @@ def _add(study: StudyFolder, record: Record, begun: str) -> None:
     Args:
         study: of the trial.
         record: of the trial.
-        begun: start of the study that proposed the trial. A study that has replaced it meanwhile
-            has a trial of the same number.
+        begun: start of the study that proposed the trial; its successor has other trials.
     """
     for pause in (*RECORD_PAUSES, None):
         try:
@@ -295,7 +294,7 @@ def _open_recordings(context: StudyContext, report: Callable[[dict[str, Any]], N
 
 
 def _save_traceback(context: StudyContext, proposal: Proposal) -> None:
-    folder = context.encoder(proposal)
     # A full disk must not hide the error of the trial.
     with suppress(Exception):
-        write_text(folder / "error.txt", traceback.format_exc())
+        context.study.check_present()
+        write_text(context.encoder(proposal) / "error.txt", traceback.format_exc())

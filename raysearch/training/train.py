@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -173,6 +174,9 @@ class _Run:
             self._resume(*state)
 
     def _load_last(self) -> Checkpoint | None:
+        # Made only now: a folder that is gone later was on a disk that was unmounted.
+        if isinstance(self.last, Path):
+            self.last.parent.mkdir(parents=True, exist_ok=True)
         return _load_checkpoint(self.last, self.signature) if self.last.exists() else None
 
     def _resume(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -185,7 +189,7 @@ class _Run:
     def finish(self) -> None:
         """Write the whole history to the best checkpoint and remove the last one."""
         tensors, _ = checkpoint.load(self.best)
-        checkpoint.save(self.best, tensors, self._facts())
+        checkpoint.save(self.best, tensors, self._facts(), make_folder=False)
         self.last.unlink()
 
     def epoch(self) -> Epoch:
@@ -263,8 +267,7 @@ class _Run:
 
     def _save(self) -> None:
         tensors, facts = self.learner.state()
-        is_first = len(self.history) == 1
-        checkpoint.save(self.last, tensors, self._facts() | facts, make_folder=is_first)
+        checkpoint.save(self.last, tensors, self._facts() | facts, make_folder=False)
         self._save_best()
 
     def _save_best(self) -> None:
