@@ -224,14 +224,14 @@ def write_bytes(path: AnyPath, content: bytes, *, make_folder: bool = True) -> N
         path.fs.pipe_file(path.path, content)
 
 
-def create_once(path: AnyPath, content: bytes) -> bool:
-    """Write a file atomically, unless the path exists.
+def create_once(path: AnyPath, content: bytes, *, make_folder: bool = True) -> bool:
+    """Write a file atomically, unless the path exists; the arguments are those of `write_bytes`.
 
     Returns:
         True if the file was written; of concurrent processes only one gets True.
     """
     if isinstance(path, Path):
-        partial = _partial(path)
+        partial = _partial(path, make_folder=make_folder)
         try:
             _write_through(partial, content)
             _publish(partial, path)

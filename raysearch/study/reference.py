@@ -21,7 +21,8 @@ NAME = "log-mel statistics and Mahalanobis distance, untrained"
 
 def write_reference(row: InlierResult, folder: UPath) -> None:
     """Write the reference of a study, unless it has one."""
-    create_once(folder / FILE, (json.dumps(asdict(row), indent=2) + "\n").encode())
+    content = (json.dumps(asdict(row), indent=2) + "\n").encode()
+    create_once(folder / FILE, content, make_folder=False)
 
 
 def read_reference(folder: UPath) -> InlierResult | None:

@@ -13,7 +13,7 @@ from raysearch.scoring.spec import InlierSpec
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import InlierResult
-from tests.records import complete, failed, make_space, row
+from tests.records import complete, failed, make_manifest, make_space, row
 
 COLUMNS = [
     *["trial", "state", "lr", "batch_size", "lambda", "inlier", "p", "epochs", "best_epoch"],
@@ -33,6 +33,7 @@ def read(folder: UPath) -> list[list[str]]:
 
 
 def write(folder: UPath, *records: Record) -> None:
+    make_manifest().write(folder)
     TrialsFile(folder, make_space(), records).write()
 
 
