@@ -27,7 +27,7 @@ intervals hold the true value with 1.5, whatever the share: `analysis/interval_c
 LEAD_BEND = 2.5
 """The same for a lead, whose seeds are those of two configurations."""
 
-LEAST_SHARED = -0.5
+LEAST_SHARED = -0.35
 """Least part of the clips in the variance of a lead, as a multiple of the seeds' part.
 
 Of equal configurations the part of the clips is 0, and its estimate is as often below as above. Cut
