@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,18 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         cache = tmp_path_factory.mktemp("cache")
         patch.setenv("RAYSEARCH_CACHE", str(cache))
         yield cache
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ray_folder() -> Iterator[Path]:
+    """Keep the clusters of other processes, and the user's own, from being found and joined."""
+    # Paths of sockets are short. A killed process of Ray may still write while its folder goes.
+    with (
+        tempfile.TemporaryDirectory(prefix="rs", dir="/tmp", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from raysearch.backend.failures import AttemptError, located, located_failures
 from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
 from raysearch.study.context import StudyContext
-from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal
 
 SLACK = 0.1
@@ -68,7 +67,7 @@ def train_with_workers(
             trainer.fit()
     except TrainingFailedError as error:
         # A worker may have recorded why the trial cannot be finished.
-        record = StudyFolder(context.folder).record(proposal.number)
+        record = context.study.record(proposal.number)
         if record is None:
             workers = getattr(error, "worker_failures", {}).values()
             raise next((e for e in workers if isinstance(e, AttemptError)), error) from error

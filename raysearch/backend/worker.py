@@ -58,7 +58,7 @@ def run_worker_trial(
         Exception: a failure of the machine or the storage, see `is_of_trial`; the trial can
             resume.
     """
-    study = StudyFolder(context.folder)
+    study = context.study
     begun = study.manifest.started
     if _has_ended(study, proposal):
         return
@@ -149,7 +149,7 @@ def _complete(
     share: Share,
     report: Callable[[dict[str, Any]], None],
 ) -> Record:
-    study = StudyFolder(context.folder)
+    study = context.study
     reported: list[Epoch] = []
 
     def report_epoch(epoch: Epoch) -> None:

@@ -140,7 +140,9 @@ def _machine(
     with bars(f"reading recordings of {name}", len(index.clips)) as advance:
         data = open_data(source, advance, index=index)
     folder = context.folder / "machines" / name
-    of_machine = StudyContext(folder, source, data.fingerprint, space, context.files)
+    of_machine = StudyContext(
+        folder, source, data.fingerprint, space, context.files, root=context.folder
+    )
     proposal = _proposal(winner)
     frozen = replace(
         winner,

@@ -31,6 +31,8 @@ class StudyContext:
         files: hashes of the files that the space names, see `TrialConfig`.
         machines: recordings of each machine type of a shared search, with their fingerprints;
             empty for a search on the machine type of `source`.
+        root: folder of the study where the training of a test machine lies below it; None if that
+            is `folder`.
     """
 
     folder: UPath
@@ -39,10 +41,12 @@ class StudyContext:
     space: Space
     files: Mapping[str, str] = field(default_factory=dict)
     machines: tuple[tuple[Source, str], ...] = ()
+    root: UPath | None = None
 
     def absolute(self) -> "StudyContext":
-        """Return the context with an absolute folder, for processes in other working folders."""
-        return replace(self, folder=self.folder.absolute())
+        """Return the context with absolute folders, for processes in other working folders."""
+        root = None if self.root is None else self.root.absolute()
+        return replace(self, folder=self.folder.absolute(), root=root)
 
     @property
     def name(self) -> str:
@@ -52,7 +56,7 @@ class StudyContext:
     @property
     def study(self) -> StudyFolder:
         """Reader and writer of the folder."""
-        return StudyFolder(self.folder)
+        return StudyFolder(self.folder, self.root)
 
     @property
     def parts(self) -> tuple["StudyContext", ...]:

@@ -28,10 +28,16 @@ LEDGER = "test_ledger.jsonl"
 
 
 class StudyFolder:
-    """The folder of a study. All writes are atomic."""
+    """The folder of a study. All writes are atomic.
 
-    def __init__(self, path: UPath) -> None:
+    Attributes:
+        path: of the folder.
+        root: folder of study.json: the training of a test machine lies below that of its study.
+    """
+
+    def __init__(self, path: UPath, root: UPath | None = None) -> None:
         self.path = path
+        self.root = path if root is None else root
 
     @property
     def manifest(self) -> Manifest:
@@ -40,7 +46,7 @@ class StudyFolder:
         Raises:
             UserError: see `read_manifest`.
         """
-        return read_manifest(self.path)
+        return read_manifest(self.root)
 
     @property
     def journal(self) -> Path:
@@ -71,7 +77,7 @@ class StudyFolder:
 
     def exists(self) -> bool:
         """Return True if the folder holds a study."""
-        return (self.path / "study.json").is_file()
+        return (self.root / "study.json").is_file()
 
     def check_present(self) -> None:
         """Check that the study is still there before anything is written into its folder.
@@ -81,7 +87,7 @@ class StudyFolder:
         """
         if not self.exists():
             raise MachineError(
-                f"{self.path / 'study.json'} is gone, so nothing is written there; mount its disk, "
+                f"{self.root / 'study.json'} is gone, so nothing is written there; mount its disk, "
                 "and the same command goes on"
             )
 
