@@ -8,7 +8,16 @@ TrialError            a trial that cannot be finished; recorded, and the search 
 MachineError          machines or storage that failed, exit code 1; the same command goes on
 NoResultError         a study without a single score, exit code 1
 StoppedError          a run that the user stopped, exit code 130
+
+The functions prepare texts from elsewhere for one line of a message.
 """
+
+import re
+
+# A secret may hold / and @, so a login ends with the last @. Before the first / of an address
+# without a login stands a host or a bucket; a port is taken for a secret if an @ follows.
+_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?=[^\s/]*[:@])\S*@")
+_SECRET_VALUE = re.compile(r"(?i)([?&][^\s=&]*(?:secret|token|passw|key)[^\s=&]*=)[^\s&'\"]+")
 
 
 class UserError(ValueError):
@@ -61,3 +70,11 @@ def describe(error: Exception) -> str:
 def first_line(error: Exception) -> str:
     """Return the first line of a third-party error, at most 200 characters."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+def redact(text: str) -> str:
+    """Return a text, such as a command, with the logins of all its addresses hidden.
+
+    Rather too much is hidden than a part of a secret.
+    """
+    return _SECRET_VALUE.sub(r"\1***", _LOGIN.sub(r"\1***@", text))

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from upath import UPath
 
-from raysearch.errors import UserError, one_line
+from raysearch.errors import UserError, one_line, redact
 
 AnyPath: TypeAlias = UPath | Path
 """A local path or one on an object store."""
@@ -34,10 +34,6 @@ _NO_LINKS = frozenset(
 )
 """Errors of a file system without hard links, as exFAT and some of FUSE and SMB."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# A secret may hold / and @, so a login ends with the last @. Before the first / of an address
-# without a login stands a host or a bucket; a port is taken for a secret if an @ follows.
-_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?=[^\s/]*[:@])\S*@")
-_SECRET_VALUE = re.compile(r"(?i)([?&][^\s=&]*(?:secret|token|passw|key)[^\s=&]*=)[^\s&'\"]+")
 
 
 def cache_folder() -> Path:
@@ -131,6 +127,7 @@ def check_writable(folder: AnyPath) -> None:
     """
     probe = folder / f".writable.{_process_name()}"
     try:
+        make_folder(folder)
         write_bytes(probe, b"")
         probe.unlink()
     except Exception as error:  # Each library has exceptions of its own.
@@ -143,14 +140,6 @@ def _access_error(path: AnyPath, action: str, error: Exception) -> UserError:
     if isinstance(path, UPath) and path.protocol in _CREDENTIALS:
         advice = f"; set {_CREDENTIALS[path.protocol]} to credentials with access"
     return UserError(f"cannot {action} {path}: {reason}{advice}")
-
-
-def redact(text: str) -> str:
-    """Return a text, such as a command, with the logins of all its addresses hidden.
-
-    Rather too much is hidden than a part of a secret.
-    """
-    return _SECRET_VALUE.sub(r"\1***", _LOGIN.sub(r"\1***@", text))
 
 
 def is_uri(text: str) -> bool:
@@ -204,17 +193,33 @@ def write_text(path: AnyPath, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: AnyPath, content: bytes, *, make_folder: bool = True) -> None:
-    """Write a file atomically.
+def make_folder(folder: AnyPath, below: AnyPath | None = None) -> None:
+    """Make a folder with its parents, unless it is there; an object store has no folders.
 
     Args:
-        path: of the file.
-        content: of the file.
-        make_folder: make missing folders; else a folder that was there and is gone, as on a disk
-            that was unmounted, is an error.
+        folder: to make.
+        below: parent that must be there, since it was on a disk that may have been unmounted.
+
+    Raises:
+        FileNotFoundError: `below` is gone.
+    """
+    if not isinstance(folder, Path):
+        return
+    if below is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    for level in range(len(folder.relative_to(str(below)).parts) - 1, -1, -1):
+        (folder, *folder.parents)[level].mkdir(exist_ok=True)
+
+
+def write_bytes(path: AnyPath, content: bytes) -> None:
+    """Write a file atomically.
+
+    Raises:
+        FileNotFoundError: its folder is missing, see `make_folder`, or gone with its disk.
     """
     if isinstance(path, Path):
-        partial = _partial(path, make_folder=make_folder)
+        partial = _partial(path)
         try:
             _write_through(partial, content)
             os.replace(partial, path)
@@ -224,14 +229,14 @@ def write_bytes(path: AnyPath, content: bytes, *, make_folder: bool = True) -> N
         path.fs.pipe_file(path.path, content)
 
 
-def create_once(path: AnyPath, content: bytes, *, make_folder: bool = True) -> bool:
-    """Write a file atomically, unless the path exists; the arguments are those of `write_bytes`.
+def create_once(path: AnyPath, content: bytes) -> bool:
+    """Write a file atomically, unless the path exists.
 
     Returns:
         True if the file was written; of concurrent processes only one gets True.
     """
     if isinstance(path, Path):
-        partial = _partial(path, make_folder=make_folder)
+        partial = _partial(path)
         try:
             _write_through(partial, content)
             _publish(partial, path)
@@ -278,9 +283,7 @@ def cache_path(kind: str, path: UPath) -> Path:
     return cache_folder() / kind / hashlib.sha256(f"{endpoint} {path}".encode()).hexdigest()[:16]
 
 
-def _partial(path: Path, *, make_folder: bool = True) -> Path:
-    if make_folder:
-        path.parent.mkdir(parents=True, exist_ok=True)
+def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_process_name()}")
 
 

@@ -166,6 +166,7 @@ class EventForwarder(Stateless, Callback):
     def _fail(self, trial: Any) -> None:
         """Schedule the next attempt of a trial that failed on a machine."""
         queue, proposal = self._trial_of(trial)
+        queue.study.check_present()
         failure = failure_of(trial)
         host = failure.host or "an unknown machine"
         self.callbacks.on_trial_restart(queue.name, proposal.number, host, failure.reason)

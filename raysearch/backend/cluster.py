@@ -26,8 +26,13 @@ from raysearch.backend.access import random_token, token_of
 from raysearch.backend.address import local_ray, refusal
 from raysearch.backend.environment import START, environment
 from raysearch.backend.private_folder import private_folder
-from raysearch.backend.ray_internals import on_loopback, without_unused_services
+from raysearch.backend.ray_internals import (
+    on_loopback,
+    started_services,
+    without_unused_services,
+)
 from raysearch.backend.resources import Cluster, Node, autoscaled_nodes
+from raysearch.backend.watch import LOSS_CLUSTER, LOSS_LOCAL, leave, watch_services
 from raysearch.errors import UserError, first_line, one_line
 
 if TYPE_CHECKING:
@@ -42,10 +47,16 @@ PATIENCE = 120.0
 
 _CONNECTED = ExitStack()
 """Environment and folder of the connection to Ray, of which a process has at most one."""
+_WATCH = ExitStack()
+"""Watch over the services of the connection."""
 
 
 def connect(
-    address: str, *, dashboard: bool = True, insecure: bool = False
+    address: str,
+    *,
+    dashboard: bool = True,
+    insecure: bool = False,
+    on_loss: Callable[[str], None] = leave,
 ) -> tuple[Cluster, "Future[str]"]:
     """Join a Ray cluster, or start one on this machine if there is no address.
 
@@ -53,6 +64,7 @@ def connect(
         address: of the cluster; empty for none.
         dashboard: start Ray's dashboard with Ray on this machine.
         insecure: start Ray on this machine without a token.
+        on_loss: called with the address of a service of Ray that does not answer any more.
 
     Returns:
         The cluster, and the address of its dashboard as HOST:PORT once the dashboard has started;
@@ -61,6 +73,9 @@ def connect(
     Raises:
         UserError: there is no cluster at this address, or it refuses the connection.
     """
+    # From the start on: Ray waits a minute for a service that is lost meanwhile.
+    patience = LOSS_CLUSTER if address else LOSS_LOCAL
+    _WATCH.enter_context(watch_services(started_services, patience, on_loss))
     url = _join(address) if address else _start(dashboard, insecure)
     restore_sigterm()
     return Cluster(address, "", _nodes(address)), url
@@ -78,6 +93,7 @@ def restore_sigterm() -> None:
 
 def disconnect() -> None:
     """Leave a joined cluster, or stop Ray on this machine."""
+    _WATCH.close()
     try:
         ray.shutdown()
     finally:

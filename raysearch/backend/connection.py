@@ -1,6 +1,6 @@
 """Connection to Ray, opened in a thread: Ray takes seconds to start, while recordings are read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
@@ -22,6 +22,8 @@ class RayConnection:
             insecure: start Ray on this machine without a token.
         """
         self.insecure = insecure
+        self.on_loss: Callable[[str], None] | None = None
+        """Called with the address of a service of Ray that is lost; None ends the process."""
         self.address, self.resources, self.dashboard = address, resources, dashboard
         self._connecting: Future[tuple[Cluster, Future[str]]] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ray-connection")
@@ -38,8 +40,17 @@ class RayConnection:
             from raysearch.backend.cluster import connect
 
             self._connecting = self._thread.submit(
-                connect, self.address, dashboard=self.dashboard, insecure=self.insecure
+                connect,
+                self.address,
+                dashboard=self.dashboard,
+                insecure=self.insecure,
+                on_loss=self._lose,
             )
+
+    def _lose(self, address: str) -> None:
+        from raysearch.backend.watch import leave
+
+        (self.on_loss or leave)(address)
 
     def check(self) -> None:
         """Wait for the cluster, and check that it can run a trial.

@@ -8,8 +8,7 @@ from typing import Any
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 
 from raysearch.backend.environment import MLFLOW, environment
-from raysearch.errors import UserError, first_line
-from raysearch.storage import redact
+from raysearch.errors import UserError, first_line, redact
 
 SERVER = "MLFLOW_TRACKING_URI"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 from ray import _raylet
-from ray._private import services
+from ray._private import services, worker
 from ray._private.node import Node
 from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD
 
@@ -66,6 +66,18 @@ def on_loopback() -> Iterator[None]:
         yield
     finally:
         setattr(services, name, resolve)
+
+
+def started_services() -> tuple[str, ...]:
+    """Return the addresses, HOST:PORT, of the control service and of this machine's raylet.
+
+    Returns:
+        Empty until Ray has started them, or found them in the cluster that it joins.
+    """
+    node = getattr(worker, "_global_node", None)
+    if node is None:
+        return ()
+    return node.gcs_address, f"{node.node_ip_address}:{node.node_manager_port}"
 
 
 def reload_authentication() -> None:

@@ -27,7 +27,7 @@ from raysearch.backend.resources import Cluster, Resources, Share, allocate
 from raysearch.backend.search_callback import CallbackList, SearchCallback
 from raysearch.backend.tensorboard import TENSORBOARD, TensorBoard
 from raysearch.backend.trainable import RunTrial, run_tune_trial
-from raysearch.backend.watch import LOSS_CLUSTER, LOSS_LOCAL, leave, services, watch_services
+from raysearch.backend.watch import leave
 from raysearch.config import UNTRAINED
 from raysearch.errors import MachineError, UserError
 from raysearch.search.budget import Budget
@@ -120,11 +120,8 @@ def _search(
     with imports, TensorBoard(imports) as board:
         forwarder = EventForwarder(queues, events, connection, share, imports)
         stopper = BudgetStopper(queues, budget, forwarder)
-        patience = LOSS_CLUSTER if cluster.address else LOSS_LOCAL
-        watch = watch_services(
-            services(), patience, lambda address: _leave(address, queues, events)
-        )
-        with environment(SEARCH, MLFLOW), quiet_tune(), without_callback_count(), watch:
+        connection.on_loss = lambda address: _leave(address, queues, events)
+        with environment(SEARCH, MLFLOW), quiet_tune(), without_callback_count():
             _tuner(queues, forwarder, stopper, board, extras.run_trial).fit()
     if forwarder.retries.is_hopeless:
         raise _surrender(forwarder.retries)

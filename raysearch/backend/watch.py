@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
 
-import ray
-
 from raysearch.backend.address import answers
 from raysearch.backend.ray_internals import end_without_ray
 from raysearch.backend.resources import Node, Share
@@ -24,35 +22,24 @@ NOTICE = 300.0
 """Seconds without a running trial after which the view says why; then after twice as long, ..."""
 
 
-def services() -> tuple[str, ...]:
-    """Return the addresses of the cluster's control service and of this machine's raylet."""
-    here = ray.get_runtime_context().get_node_id()
-    raylets = [
-        f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["NodeID"] == here
-    ]
-    return (str(ray.get_runtime_context().gcs_address), *raylets)
-
-
 @contextmanager
 def watch_services(
-    addresses: Sequence[str], patience: float, on_loss: Callable[[str], None]
+    addresses: Callable[[], Sequence[str]], patience: float, on_loss: Callable[[str], None]
 ) -> Iterator[None]:
     """Watch services of Ray in a thread while the block runs.
 
     Args:
-        addresses: as HOST:PORT.
+        addresses: returns HOST:PORT of each service that has started.
         patience: seconds without an answer after which a service is lost.
         on_loss: called with the address of a lost service, once, in the thread.
     """
     ended = Event()
-    silent = dict.fromkeys(addresses, 0.0)
+    silent: dict[str, float] = {}
 
     def check() -> None:
         while not ended.wait(INTERVAL):
-            for address in addresses:
-                silent[address] = 0.0 if answers(address) else silent[address] + INTERVAL
+            for address in addresses():
+                silent[address] = 0.0 if answers(address) else silent.get(address, 0.0) + INTERVAL
                 if silent[address] >= patience and not ended.is_set():
                     on_loss(address)
                     return
@@ -65,7 +52,7 @@ def watch_services(
         ended.set()
 
 
-def leave(address: str, done: str) -> None:
+def leave(address: str, done: str = "before the search") -> None:
     """End this process in one line, since Ray is lost and would end it with lines of its own.
 
     Args:

@@ -18,7 +18,7 @@ from raysearch.config import Options
 from raysearch.data.dataset import TrialData, open_data
 from raysearch.data.source import Source
 from raysearch.errors import MachineError, TrialError, UserError, describe
-from raysearch.storage import AnyPath, write_text
+from raysearch.storage import AnyPath, make_folder, write_text
 from raysearch.study.context import StudyContext, failed_record
 from raysearch.study.finalists import PROMOTED
 from raysearch.study.folder import StudyFolder
@@ -58,8 +58,7 @@ def run_worker_trial(
         Exception: a failure of the machine or the storage, see `is_of_trial`; the trial can
             resume.
     """
-    study = context.study
-    begun = study.manifest.started
+    study, begun = context.study, context.study.manifest.started
     if _has_ended(study, proposal):
         return
     try:
@@ -197,7 +196,6 @@ def _score_reference(
         rows = {d.machine: score_reference(part.config(proposal), d) for part, d in parts}
         row = combine_rows(rows) if context.machines else next(iter(rows.values()))
         if rank() == 0:
-            context.study.check_present()
             write_reference(row, context.folder)
 
 
@@ -296,5 +294,6 @@ def _open_recordings(context: StudyContext, report: Callable[[dict[str, Any]], N
 def _save_traceback(context: StudyContext, proposal: Proposal) -> None:
     # A full disk must not hide the error of the trial.
     with suppress(Exception):
-        context.study.check_present()
-        write_text(context.encoder(proposal) / "error.txt", traceback.format_exc())
+        folder = context.encoder(proposal)
+        make_folder(folder, below=context.study.root)
+        write_text(folder / "error.txt", traceback.format_exc())

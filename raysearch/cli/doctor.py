@@ -23,7 +23,7 @@ from raysearch.backend.cluster import cluster, on_each_node
 from raysearch.backend.resources import Cluster
 from raysearch.errors import UserError, printable
 from raysearch.report.progress import say
-from raysearch.storage import AnyPath, cache_folder, check_writable, write_text
+from raysearch.storage import AnyPath, cache_folder, check_writable, make_folder, write_text
 from raysearch.study.manifest import library_versions
 
 CLOCK_SECONDS = 5.0
@@ -98,6 +98,7 @@ def _mark(out: AnyPath) -> Iterator[AnyPath | None]:
     """Write a file for every machine to look for, which shows that they share the folder."""
     mark = out / f".doctor.{uuid4().hex}"
     try:
+        make_folder(out)
         write_text(mark, "")
     except Exception:  # Each machine reports why it cannot write to the folder.
         yield None

@@ -288,7 +288,7 @@ def parse_alarm_rate(text: str | None) -> float | None:
 
 def typed_command() -> str:
     """Return the command as typed, without logins, for study.json and the ledger."""
-    from raysearch.storage import redact
+    from raysearch.errors import redact
 
     return shlex.join(map(redact, [os.path.basename(sys.argv[0]), *sys.argv[1:]]))
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysearch.errors import UserError
-from raysearch.storage import is_uri, redact
+from raysearch.errors import UserError, redact
+from raysearch.storage import is_uri
 from raysearch.study.folder import study_name
 from raysearch.study.machines import SHARED
 from raysearch.study.space_files import find_space, load_space

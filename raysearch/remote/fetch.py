@@ -14,10 +14,10 @@ from pathlib import Path
 import yaml
 from upath import UPath
 
-from raysearch.errors import UserError, printable
+from raysearch.errors import UserError, printable, redact
 from raysearch.remote.cluster_file import ClusterFile
 from raysearch.remote.tunnel import copy_from_head
-from raysearch.storage import children, is_uri, redact, to_path
+from raysearch.storage import children, is_uri, to_path
 
 log = logging.getLogger(__name__)
 

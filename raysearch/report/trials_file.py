@@ -75,7 +75,7 @@ class TrialsFile:
     def write(self) -> None:
         """Write the file now."""
         start = self.clock()
-        write_bytes(self.path, self.text().encode(), make_folder=False)
+        write_bytes(self.path, self.text().encode())
         end = self.clock()
         self.pending, self.due = False, end + PAUSE * (end - start)
 

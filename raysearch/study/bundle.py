@@ -23,7 +23,7 @@ from raysearch.detector import Detector, EncoderDetector
 from raysearch.errors import UserError, first_line
 from raysearch.model.names import architecture_folder, is_on_hub
 from raysearch.scoring.inlier import InlierModel, InlierSpec
-from raysearch.storage import remove_tree, write_text
+from raysearch.storage import make_folder, remove_tree, write_text
 from raysearch.study.bundle_checks import (
     LARGEST_FACTS,
     LARGEST_WEIGHTS,
@@ -44,6 +44,7 @@ NORMAL_SCORES = "normal_scores.json"
 
 def save_detector(detector: Detector, folder: UPath) -> None:
     """Save a detector; `detector.json` comes last, so an incomplete folder is no detector."""
+    make_folder(folder)
     (folder / "detector.json").unlink(missing_ok=True)
     if isinstance(detector, Ensemble):
         special = _save_members(detector, folder)
@@ -77,6 +78,7 @@ def replace_detector(detector: Detector, folder: UPath) -> None:
     new, old = (folder.with_name(f".{folder.name}.{kind}") for kind in ("new", "old"))
     for leftover in (new, old):
         remove_tree(leftover)
+    make_folder(new, below=folder.parent)
     save_detector(detector, new)
     if folder.exists():
         folder.rename(old)

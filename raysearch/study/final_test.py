@@ -15,6 +15,7 @@ from raysearch.data.index import Clip, read_index
 from raysearch.data.source import Source
 from raysearch.detector import Detector
 from raysearch.errors import DataError
+from raysearch.storage import make_folder
 from raysearch.study.context import StudyContext
 from raysearch.study.ledger import FinalRequest, note_opening, note_result, numbered
 from raysearch.study.official import OFFICIAL, judge_domains, write_official
@@ -138,6 +139,7 @@ def _write_results(
     """Write all files of an opening, from the scores of its clips; return their result."""
     folder, machine = context.folder, winner.machine
     submission = folder / numbered("submission", number)
+    make_folder(submission, below=folder)
     write_submission(submission, machine, scores)
     _write_meta(submission, winner, detector, context)
     write_scores(folder / numbered(SCORES, number), scores)

@@ -72,6 +72,7 @@ class StudyFolder:
         if not storage.is_remote(self.path) or not published.exists():
             return None
         fetched = self.journal.with_name("fetched.journal")
+        storage.make_folder(fetched.parent)
         storage.write_bytes(fetched, published.read_bytes())
         return fetched
 
@@ -94,6 +95,7 @@ class StudyFolder:
     def create(self, manifest: Manifest) -> None:
         """Write study.json."""
         self.journal.parent.mkdir(parents=True, exist_ok=True)
+        storage.make_folder(self.path)
         manifest.write(self.path)
 
     def encoder(self, signature: str) -> UPath:
@@ -112,6 +114,7 @@ class StudyFolder:
         target = self.encoder(signature)
         if not (target / "best.safetensors").is_file():
             content = (origin.encoder(signature) / "best.safetensors").read_bytes()
+            storage.make_folder(target, below=self.root)
             storage.write_bytes(target / "best.safetensors", content)
 
     def propose(self, proposal: Proposal) -> None:
@@ -122,6 +125,7 @@ class StudyFolder:
         """
         self.check_present()
         path = self.path / "proposals" / f"{proposal.number:04d}.json"
+        storage.make_folder(path.parent, below=self.root)
         if not storage.create_once(path, (json.dumps(proposal.to_json()) + "\n").encode()):
             raise UserError(
                 f"another raysearch is running {self.path}; wait for it or choose another --name"
@@ -144,8 +148,10 @@ class StudyFolder:
             True if the record was written.
         """
         self.check_present()
+        path = self._record_path(record.proposal.number)
+        storage.make_folder(path.parent, below=self.root)
         text = json.dumps(record.to_json(), indent=1) + "\n"
-        return storage.create_once(self._record_path(record.proposal.number), text.encode())
+        return storage.create_once(path, text.encode())
 
     def drop_failed(self) -> list[Record]:
         """Delete the records of failed trials, which the next search trains again.

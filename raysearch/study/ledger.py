@@ -158,7 +158,6 @@ def note_result(folder: UPath, study: str, number: int, result: FinalTest) -> No
 def append_line(path: AnyPath, line: str) -> None:
     """Append a line. An object store rewrites the file, so only one process may append to it."""
     if isinstance(path, Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
             file.write(f"{line}\n".encode())
             file.flush()

@@ -22,7 +22,7 @@ NAME = "log-mel statistics and Mahalanobis distance, untrained"
 def write_reference(row: InlierResult, folder: UPath) -> None:
     """Write the reference of a study, unless it has one."""
     content = (json.dumps(asdict(row), indent=2) + "\n").encode()
-    create_once(folder / FILE, content, make_folder=False)
+    create_once(folder / FILE, content)
 
 
 def read_reference(folder: UPath) -> InlierResult | None:

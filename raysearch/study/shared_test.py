@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from raysearch.data.source import Source
 from raysearch.detector import Detector
+from raysearch.storage import make_folder
 from raysearch.study.context import StudyContext
 from raysearch.study.final_test import score_test_clips, testable_clips
 from raysearch.study.ledger import FinalRequest, note_opening, note_result, numbered
@@ -128,6 +129,7 @@ def _write_results(
     """Write all files of an opening, from the scores of its clips; return their result."""
     folder, test_ids = context.folder, context.space.test_keys
     submission = folder / numbered("submission", number)
+    make_folder(submission, below=folder)
     for machine, part in by_machine.items():
         write_submission(submission, machine, part)
     record = context.study.record(winner.trial)

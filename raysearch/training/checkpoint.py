@@ -15,18 +15,12 @@ from raysearch.storage import AnyPath
 from raysearch.training.state import facts_of_head, head_length, unreadable
 
 
-def save(
-    path: AnyPath,
-    tensors: Mapping[str, Tensor],
-    facts: Mapping[str, Any],
-    *,
-    make_folder: bool = True,
-) -> None:
+def save(path: AnyPath, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors and JSON facts to one file, atomically, see `storage.write_bytes`."""
     # channels_last weights are stored in their logical order, as safetensors wants.
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     content = write_tensors(contiguous, metadata={"facts": json.dumps(facts)})
-    storage.write_bytes(path, content, make_folder=make_folder)
+    storage.write_bytes(path, content)
 
 
 def load(path: AnyPath) -> tuple[dict[str, Tensor], dict[str, Any]]:

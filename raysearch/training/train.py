@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from raysearch.errors import MemoryLimitError, TrialError, UserError, one_line
 from raysearch.methods.lookup import find_method
 from raysearch.methods.method import MACHINE, PRODUCT
 from raysearch.model.encoder import Encoder
-from raysearch.storage import AnyPath
+from raysearch.storage import AnyPath, make_folder
 from raysearch.training import checkpoint
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import broadcast
@@ -110,6 +109,7 @@ def _save_untrained(config: TrialConfig, products: int, folder: AnyPath) -> None
         torch.manual_seed(config.seed)
         network = new_encoder(config.options, products, pretrained=config.options.pretrained)
     facts = {"signature": config.signature(), "history": [], "resumes": []}
+    make_folder(folder, below=folder.parent.parent)
     checkpoint.save(folder / "best.safetensors", network.state_dict(), facts)
 
 
@@ -160,6 +160,7 @@ class _Run:
     ) -> None:
         self.config, self.signature = config, config.signature()
         self.judge, self.rungs = judge, rungs
+        self.folder = folder
         self.last, self.best = folder / "last.safetensors", folder / "best.safetensors"
         state = broadcast(self._load_last)
         # A resumed training restores every weight.
@@ -175,8 +176,7 @@ class _Run:
 
     def _load_last(self) -> Checkpoint | None:
         # Made only now: a folder that is gone later was on a disk that was unmounted.
-        if isinstance(self.last, Path):
-            self.last.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder, below=self.folder.parent.parent)
         return _load_checkpoint(self.last, self.signature) if self.last.exists() else None
 
     def _resume(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -189,7 +189,7 @@ class _Run:
     def finish(self) -> None:
         """Write the whole history to the best checkpoint and remove the last one."""
         tensors, _ = checkpoint.load(self.best)
-        checkpoint.save(self.best, tensors, self._facts(), make_folder=False)
+        checkpoint.save(self.best, tensors, self._facts())
         self.last.unlink()
 
     def epoch(self) -> Epoch:
@@ -267,10 +267,10 @@ class _Run:
 
     def _save(self) -> None:
         tensors, facts = self.learner.state()
-        checkpoint.save(self.last, tensors, self._facts() | facts, make_folder=False)
+        checkpoint.save(self.last, tensors, self._facts() | facts)
         self._save_best()
 
     def _save_best(self) -> None:
         if self._is_best(self.history[-1]):
             tensors = self.learner.encoder.state_dict()
-            checkpoint.save(self.best, tensors, self._facts(), make_folder=False)
+            checkpoint.save(self.best, tensors, self._facts())

@@ -16,7 +16,7 @@ def test_the_thread_that_started_ray_lives_until_ray_is_left(
     """The kernel kills Ray's processes when that thread ends; Ray would wait for them for 15 s."""
     threads, alive = list[threading.Thread](), list[bool]()
 
-    def connect(address: str, *, dashboard: bool, insecure: bool) -> tuple[Cluster, Future[str]]:
+    def connect(address: str, **options: object) -> tuple[Cluster, Future[str]]:
         threads.append(threading.current_thread())
         return Cluster("", "", (Node(1),)), Future()
 
@@ -33,7 +33,7 @@ def test_a_cluster_that_cannot_be_joined_is_left_all_the_same(
 ) -> None:
     left = list[None]()
 
-    def connect(address: str, *, dashboard: bool, insecure: bool) -> tuple[Cluster, Future[str]]:
+    def connect(address: str, **options: object) -> tuple[Cluster, Future[str]]:
         raise RuntimeError(address)
 
     monkeypatch.setattr(cluster, "connect", connect)

@@ -19,7 +19,7 @@ from raysearch.search import retries
 from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.context import StudyContext
 from raysearch.study.records import Proposal
-from raysearch.training import checkpoint
+from tests.files import put_checkpoint
 from tests.records import complete, row
 from tests.search.queues import make_queue, space
 
@@ -83,7 +83,7 @@ def test_a_machine_without_the_mount_gets_no_trial_after_three(
         if node == bad:
             raise OSError(2, "the mount is away")
         record = complete(proposal, row("gmm", 1, 0.5))
-        checkpoint.save(context.study.encoder(record.encoder) / "best.safetensors", {}, {})
+        put_checkpoint(context.study.encoder(record.encoder) / "best.safetensors")
         context.study.add(record)
 
     restarts = Restarts()

@@ -26,7 +26,7 @@ def test_a_service_that_is_gone_is_told_once(
         is_lost.set()
 
     address = f"127.0.0.1:{server.getsockname()[1]}"
-    with watch_services([address], 0.05, on_loss):
+    with watch_services(lambda: [address], 0.05, on_loss):
         assert not is_lost.wait(0.3)
         server.close()
         assert is_lost.wait(30)
@@ -38,7 +38,8 @@ def test_a_service_that_goes_with_the_search_is_not_missed(
 ) -> None:
     monkeypatch.setattr(watch, "INTERVAL", 0.01)
     lost = list[str]()
-    with watch_services([f"127.0.0.1:{server.getsockname()[1]}"], 0.05, lost.append):
+    address = f"127.0.0.1:{server.getsockname()[1]}"
+    with watch_services(lambda: [address], 0.05, lost.append):
         pass
     server.close()
     assert not Event().wait(0.3)

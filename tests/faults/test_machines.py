@@ -5,9 +5,11 @@ Only a real search over real storage shows what the errors of its processes beco
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import raysearch
 from raysearch.errors import MachineError
 from raysearch.search import retries
 from tests.command import (
+    Started,
     begin,
     descendants,
     link,
@@ -123,6 +126,11 @@ class OnTrialStart(raysearch.SearchCallback):
         self.action()
 
 
+def control_services(started: Started) -> list[int]:
+    """Return the process of Ray's control service of a run, if there is one."""
+    return [pid for pid in descendants(started.process.pid) if "gcs/gcs_server" in title(pid)]
+
+
 @pytest.mark.usefixtures("impatient")
 def test_a_search_whose_storage_stays_away_ends_and_goes_on_later(
     home: Path, demo_data: Path
@@ -146,14 +154,30 @@ def test_a_lost_service_of_ray_ends_the_run_in_one_line(home: Path) -> None:
     started = begin(home, "--no-report", "--epochs", 50)
     encoders = home / "runs/valve/encoders"
     started.wait_until(lambda: any(encoders.glob("*/last.safetensors")))
-    pids = descendants(started.process.pid)
-    [service] = [pid for pid in pids if "gcs/gcs_server" in title(pid)]
+    [service] = control_services(started)
     os.kill(service, signal.SIGKILL)
     ended = started.wait()
     assert ended.code == 1, ended
     assert ended.err.startswith("raysearch: stopped with 0 of 3 trials done: Ray's service at ")
     assert ended.err.endswith("does not answer any more; the same command goes on\n")
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("pause", [0.0, 1.5])
+def test_a_service_that_is_lost_while_ray_starts_ends_the_run_in_one_line(
+    home: Path, pause: float
+) -> None:
+    started = begin(home, "--no-report")
+    started.wait_until(lambda: bool(control_services(started)))
+    time.sleep(pause)
+    os.kill(control_services(started)[0], signal.SIGKILL)
+    ended = started.wait()
+    assert ended.code in (1, 2), ended
+    assert re.fullmatch(
+        "raysearch: (Ray did not start on this machine .*|stopped .* does not answer any more; the "
+        "same command goes on)\n",
+        ended.err,
+    ), ended
 
 
 def test_results_on_a_disk_that_is_away_are_all_there_when_it_is_back(home: Path) -> None:

@@ -10,11 +10,12 @@ import pytest
 from raysearch.errors import UserError
 from raysearch.pipeline.ensemble import check_members, ensemble_space, plan_ensemble
 from raysearch.pipeline.finished import FinishedStudy, read_finished
-from raysearch.storage import to_path, write_text
+from raysearch.storage import to_path
 from raysearch.study.records import Proposal
 from raysearch.study.space import Space
 from raysearch.training.configuration import Configuration
 from tests import runs
+from tests.files import put
 from tests.records import complete, make_space, row
 
 SEARCH: Mapping[str, Any] = {"lr": [1e-3], "batch_size": [32], "inlier": {"none": []}}
@@ -30,7 +31,7 @@ def finished(folder: Path, name: str, **fixed: Any) -> FinishedStudy:
     configuration = Configuration(1e-3 if is_trained else None, 32 if is_trained else None, None)
     runs.add(study, [complete(Proposal(0, configuration), row("none", None, 0.7))])
     runs.conclude(study)
-    write_text(study.path / "detector" / "detector.json", "{}")
+    put(study.path / "detector" / "detector.json", "{}")
     return read_finished(study.path)
 
 

@@ -39,6 +39,7 @@ from raysearch.study.winner import freeze_winner, read_frozen
 from raysearch.training.configuration import Configuration
 from raysearch.training.outcome import InlierResult
 from tests.command import digests, table
+from tests.files import put
 from tests.tiny import TINY, VALIDATION_IDS, open_valve
 
 SPACE = Space.model_validate(
@@ -107,7 +108,7 @@ def ended(trained_winner: Path, root: Path, folder: UPath, *, allow_defects: boo
         for name in ("best.safetensors", "error.txt"):
             if proposal is not WINNER:
                 target = context.encoder(proposal)
-                storage.write_text(target / name, name)
+                put(target / name, name)
     for path in trained_winner.rglob("*"):
         if path.parts[-2] == "records" or path.name == "best.safetensors":
             target = folder / path.relative_to(trained_winner).as_posix()

@@ -27,13 +27,14 @@ from raysearch.study.records import Proposal
 from raysearch.study.space import Space
 from raysearch.training.configuration import Configuration
 from raysearch.training.weights import file_hashes
+from tests.files import put
 from tests.records import complete, make_manifest, make_space, row
 from tests.tiny import open_valve
 
 
 def test_a_second_process_is_refused(folder: UPath) -> None:
     with study_lock(folder):
-        storage.write_text(folder / "study.json", "{}")
+        put(folder / "study.json", "{}")
         with (
             pytest.raises(UserError, match="another raysearch is running") as caught,
             study_lock(folder),
@@ -49,7 +50,7 @@ def test_what_was_refused_leaves_no_lock(folder: UPath) -> None:
         raise UserError("so")
     assert storage.children(folder.parent) == []
     with study_lock(folder):
-        storage.write_text(folder / "study.json", "{}")
+        put(folder / "study.json", "{}")
     local = not storage.is_remote(folder)
     assert [path.name for path in storage.children(folder.parent)] == [
         *([f".{folder.name}.lock"] if local else []),
@@ -63,7 +64,7 @@ def test_what_begins_anew_keeps_its_ledger_only_and_leaves_other_studies_alone(
     tune = folder.parent / "tune"
     curves = [tune / name / "events" for name in (f"{folder.name}_0003", "run_0003", "other")]
     for path in (folder / "records" / "0000.json", folder / "test_ledger.jsonl", *curves):
-        storage.write_text(path, "{}")
+        put(path, "{}")
     clear_study(folder)
     assert [path.name for path in storage.children(folder)] == ["test_ledger.jsonl"]
     assert [path.exists() for path in curves] == [False, True, True]
@@ -89,9 +90,9 @@ def test_a_name_that_is_a_pattern_is_refused(s3: object) -> None:
 @pytest.mark.parametrize("ledger", [False, True])
 def test_a_study_that_was_begun_in_vain_is_withdrawn(folder: UPath, ledger: bool) -> None:
     study = begun(folder)
-    storage.write_text(folder / "proposals" / "0000.json", "{}")
+    put(folder / "proposals" / "0000.json", "{}")
     if ledger:
-        storage.write_text(folder / "test_ledger.jsonl", "{}")
+        put(folder / "test_ledger.jsonl", "{}")
     discard_new_study(study, new=True)
     assert [path.name for path in storage.children(folder)] == ["test_ledger.jsonl"] * ledger
 
@@ -171,9 +172,9 @@ def test_trials_patience_warm_start_and_finalists_may_change(folder: UPath) -> N
 
 def test_a_folder_that_holds_something_else_is_left_alone(folder: UPath) -> None:
     check_same_space(folder, make_space())
-    storage.write_text(folder / "test_ledger.jsonl", "{}")  # of a study that was removed
+    put(folder / "test_ledger.jsonl", "{}")  # of a study that was removed
     check_same_space(folder, make_space())
-    storage.write_text(folder / "holiday.jpg", "sea")
+    put(folder / "holiday.jpg", "sea")
     with pytest.raises(UserError, match="is not empty and no study; choose another --name"):
         check_same_space(folder, make_space())
 

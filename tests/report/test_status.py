@@ -18,9 +18,9 @@ from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.context import failed_record
 from raysearch.study.locking import lock
 from raysearch.study.winner import Winner, freeze_winner
-from raysearch.training import checkpoint
 from raysearch.training.configuration import Configuration
 from tests.command import contents, table
+from tests.files import put_checkpoint
 from tests.records import as_written, complete, failed, make_manifest, row
 from tests.search.queues import end, epoch, interrupt, make_queue, space
 
@@ -83,7 +83,7 @@ def test_epochs_of_a_shared_search_are_counted_over_its_machine_types(tmp_path: 
     fan, valve = replace(queue.context, machines=of_machines).parts
     for part, name, count in ((fan, "best", epochs), (valve, "last", 2)):
         facts = {"history": [asdict(epoch(n)) for n in range(1, count + 1)], "resumes": []}
-        checkpoint.save(part.encoder(proposal) / f"{name}.safetensors", {}, facts)
+        put_checkpoint(part.encoder(proposal) / f"{name}.safetensors", facts=facts)
     status = read_status(queue.study.path)
     assert [trial["epoch"] for trial in status_json(status)["open"]] == [epochs + 2]
     assert status.queue.epochs == 2 * epochs
@@ -115,7 +115,7 @@ def test_a_study_whose_winner_is_frozen_is_finished(tmp_path: Path, queue: Trial
     assert last is not None
     end(queue, last, None)
     for record in queue.study.records():
-        checkpoint.save(queue.study.encoder(record.encoder) / "best.safetensors", {}, {})
+        put_checkpoint(queue.study.encoder(record.encoder) / "best.safetensors")
     assert read_status(queue.study.path).state == "stopped"
     best = last.number
     winner = Winner(

@@ -13,8 +13,8 @@ from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record
 from raysearch.study.space import Space
-from raysearch.training import checkpoint
 from raysearch.training.outcome import Epoch
+from tests.files import put_checkpoint
 from tests.records import complete, failed, make_manifest, make_space, row
 
 
@@ -44,7 +44,7 @@ def end(queue: TrialQueue, proposal: Proposal, score: float | None = 0.5) -> Rec
     record = failed(proposal) if score is None else complete(proposal, row("gmm", 1, score))
     queue.study.add(record)
     if score is not None:
-        checkpoint.save(queue.study.encoder(record.encoder) / "best.safetensors", {}, {})
+        put_checkpoint(queue.study.encoder(record.encoder) / "best.safetensors")
     queue.tell(record)
     return record
 
@@ -56,4 +56,4 @@ def epoch(number: int, score: float | None = None) -> Epoch:
 def interrupt(queue: TrialQueue, proposal: Proposal, scores: Sequence[float | None]) -> None:
     """Leave the checkpoint of a killed trial."""
     facts = {"history": [asdict(epoch(n, s)) for n, s in enumerate(scores, 1)], "resumes": []}
-    checkpoint.save(queue.context.encoder(proposal) / "last.safetensors", {}, facts)
+    put_checkpoint(queue.context.encoder(proposal) / "last.safetensors", facts=facts)

@@ -8,12 +8,11 @@ import pytest
 from raysearch.errors import UserError
 from raysearch.report.wording import origin
 from raysearch.search.trial_queue import TrialQueue
-from raysearch.storage import write_text
 from raysearch.study.ranking import rank, trials_since_best
 from raysearch.study.records import Proposal, Record, State
-from raysearch.training import checkpoint
 from raysearch.training.configuration import Configuration
 from tests import runs
+from tests.files import put, put_checkpoint
 from tests.records import complete, failed, make_space, row
 from tests.search.queues import end, epoch, interrupt, make_queue, space
 
@@ -309,7 +308,7 @@ def test_the_winner_is_trained_again_if_its_checkpoint_was_deleted(tmp_path: Pat
     assert "since its checkpoint was deleted" in origin(again)
     assert queue.next(()) is None
     record = complete(again, row("gmm", 1, 0.7), encoder="encoder1")
-    checkpoint.save(queue.study.encoder("encoder1") / "best.safetensors", {}, {})
+    put_checkpoint(queue.study.encoder("encoder1") / "best.safetensors")
     queue.study.add(record)
     queue.tell(record)
     assert queue.is_finished
@@ -333,7 +332,7 @@ def test_a_winner_with_a_detector_needs_no_checkpoint(tmp_path: Path) -> None:
     queue = make_queue(tmp_path / "valve", space(trials=1))
     end(queue, take(queue), 0.6)
     runs.conclude(queue.study)
-    write_text(queue.study.path / "detector" / "detector.json", "{}")
+    put(queue.study.path / "detector" / "detector.json", "{}")
     queue.study.drop_checkpoints("encoder0")
     assert make_queue(tmp_path / "valve", space(trials=1)).is_finished
 

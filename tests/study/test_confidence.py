@@ -11,7 +11,7 @@ from upath import UPath
 from raysearch.data.dataset import TrialData
 from raysearch.scoring.jackknife import clip_score
 from raysearch.scoring.metrics import ClipScores
-from raysearch.storage import write_text
+from raysearch.storage import make_folder, write_text
 from raysearch.study.confidence import (
     Confidence,
     final_intervals,
@@ -24,9 +24,9 @@ from raysearch.study.ranking import Ranking, rank
 from raysearch.study.records import Proposal, Record
 from raysearch.study.resampling import measure_confidence, resample_scores
 from raysearch.study.scores import clip_scores_by_id
-from raysearch.training import checkpoint
 from raysearch.training.configuration import Configuration
 from raysearch.training.network import new_encoder
+from tests.files import put_checkpoint
 from tests.records import complete, row
 from tests.runs import final_scores
 from tests.tiny import TEN, open_valve
@@ -49,7 +49,7 @@ def make_study(folder: UPath, data: TrialData) -> StudyFolder:
         torch.manual_seed(seed)
         tensors = new_encoder(TEN, len(data.ids), pretrained=False).state_dict()
         path = study.encoder(f"encoder{number}") / "best.safetensors"
-        checkpoint.save(path, tensors, {"history": [], "resumes": []})
+        put_checkpoint(path, tensors, {"history": [], "resumes": []})
     return study
 
 
@@ -195,6 +195,7 @@ def test_a_model_that_cannot_be_fitted_here_leaves_no_lead(
 @pytest.mark.parametrize("p", [4, 0.5, None])
 def test_confidence_survives_json(folder: UPath, p: float | None) -> None:
     assert read_confidence(folder) == Confidence()
+    make_folder(folder)
     whole = Confidence((("a", "lof", p),), (("b", "lof", p),), 1 / 3, 0.5, -0.1, 0.2, "so")
     for confidence in (whole, replace(whole, against=(), lead_low=None, lead_high=None)):
         write_confidence(confidence, folder)

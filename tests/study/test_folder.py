@@ -12,6 +12,7 @@ from raysearch.scoring.spec import InlierSpec
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.configuration import Configuration, TrialConfig
+from tests.files import put
 from tests.records import complete, failed, make_manifest, row
 from tests.s3 import BUCKET, S3
 from tests.tiny import TINY
@@ -99,7 +100,7 @@ def test_a_proposal_comes_back_as_it_was(study: StudyFolder) -> None:
 
 def test_unfinished_files_are_no_records(study: StudyFolder) -> None:
     for name in ("records", "proposals"):
-        storage.write_text(study.path / name / ".0001.json.4711", "{")
+        put(study.path / name / ".0001.json.4711", "{")
     assert study.records() == []
     assert study.proposals() == []
 
@@ -116,7 +117,7 @@ def test_the_best_row_is_the_first_of_the_highest() -> None:
 def test_checkpoints_are_dropped_and_other_files_stay(study: StudyFolder) -> None:
     for signature in ("loser", "winner"):
         for name in ("best.safetensors", "last.safetensors", "error.txt"):
-            storage.write_text(study.encoder(signature) / name, name)
+            put(study.encoder(signature) / name, name)
     study.drop_checkpoints("loser")
     study.drop_checkpoints("never there")
     assert [p.name for p in storage.children(study.encoder("loser"))] == ["error.txt"]

@@ -16,6 +16,7 @@ from raysearch import storage
 from raysearch.errors import UserError
 from raysearch.training.checkpoint import load, optimiser_tensors, restore_optimiser, save
 from raysearch.training.state import read_facts
+from tests.files import put_checkpoint
 
 TENSORS = {
     "float": torch.tensor([0.1, -float("inf"), float("nan")]),
@@ -30,7 +31,7 @@ FACTS = {"epoch": 3, "best": 0.1 + 0.2, "name": "λ", "history": [{"lr": 1e-300}
 
 def test_tensors_and_facts_come_back_to_the_bit(folder: UPath) -> None:
     path = folder / "last.safetensors"
-    save(path, TENSORS, FACTS)
+    put_checkpoint(path, TENSORS, FACTS)
     tensors, facts = load(path)
     assert facts == FACTS
     assert read_facts(path) == FACTS
@@ -158,7 +159,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: Callable[[Path], object
 
 def test_facts_are_read_without_the_tensors(folder: UPath) -> None:
     path = folder / "last.safetensors"
-    save(path, TENSORS, FACTS)
+    put_checkpoint(path, TENSORS, FACTS)
     content = path.read_bytes()
     storage.write_bytes(path, content[: 8 + int.from_bytes(content[:8], "little")])
     assert read_facts(path) == FACTS

@@ -17,7 +17,7 @@ from raysearch.data.decode import Int16
 from raysearch.detector import Detector
 from raysearch.report.clips.misclassified import MisclassifiedClip
 from raysearch.report.clips.shown import evidence_folder
-from raysearch.storage import write_bytes, write_text
+from raysearch.storage import make_folder, write_bytes, write_text
 from raysearch.training.network import frontend
 
 _PALETTE = (
@@ -43,6 +43,7 @@ def write_misclassified(
         detector: of the winner; its options and normalisation make the spectrograms.
     """
     folder = evidence_folder(run) / "wrong"
+    make_folder(folder, below=run)
     for number, wave in enumerate(waves, start=1):
         write_bytes(folder / f"{number}.flac", flac(wave, detector.options.rate))
         write_bytes(folder / f"{number}.png", spectrogram_png(log_mel(wave, detector)))

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from upath import UPath
 
-from raysearch.storage import write_text
+from raysearch.storage import make_folder, write_text
 from raysearch.study.stored import MADE_AGAIN, explain_damage, read_table
 from raysearch.training.combined import machine_key
 
@@ -83,6 +83,7 @@ def write_clips(run: UPath, clips: Sequence[ShownClip]) -> None:
     writer = csv.DictWriter(text, [field.name for field in fields(ShownClip)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(clip) for clip in clips)
+    make_folder(evidence_folder(run), below=run)
     write_text(_table(run), text.getvalue())
 
 
