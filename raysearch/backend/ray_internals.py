@@ -15,6 +15,7 @@ from ray import _raylet
 from ray._private import services, worker
 from ray._private.node import Node
 from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
 UNUSED = ("start_monitor", "start_log_monitor")
 DASHBOARD = "start_api_server"
@@ -38,6 +39,33 @@ def without_callback_count() -> Iterator[None]:
         yield
     finally:
         usage.tag_callbacks = count
+
+
+@contextmanager
+def lost_processes_fail_alone() -> Iterator[None]:
+    """Let Tune take every error of Ray in a trial's process for the end of that process.
+
+    Tune knows the death of an actor. Any other error ends the search, such as that of a process
+    which Ray killed because the memory of its machine was used up.
+    """
+    from ray.air.execution._internal.actor_manager import RayActorManager
+
+    name = "_actor_task_failed"
+    handle = getattr(RayActorManager, name, None)
+    if handle is None:
+        yield
+        return
+
+    def failed(manager: Any, task: Any, error: Exception) -> None:
+        if isinstance(error, RayError) and not isinstance(error, RayTaskError | RayActorError):
+            error = RayActorError(error_msg=str(error))
+        handle(manager, task, error)
+
+    setattr(RayActorManager, name, failed)
+    try:
+        yield
+    finally:
+        setattr(RayActorManager, name, handle)
 
 
 def end_without_ray(code: int) -> None:

@@ -22,7 +22,7 @@ from raysearch.backend.callbacks import BudgetStopper, EventForwarder, PruningSc
 from raysearch.backend.connection import RayConnection
 from raysearch.backend.environment import MLFLOW, SEARCH, environment, tune_storage
 from raysearch.backend.failures import able_nodes, selector
-from raysearch.backend.ray_internals import without_callback_count
+from raysearch.backend.ray_internals import lost_processes_fail_alone, without_callback_count
 from raysearch.backend.resources import Cluster, Resources, Share, allocate
 from raysearch.backend.search_callback import CallbackList, SearchCallback
 from raysearch.backend.tensorboard import TENSORBOARD, TensorBoard
@@ -121,7 +121,12 @@ def _search(
         forwarder = EventForwarder(queues, events, connection, share, imports)
         stopper = BudgetStopper(queues, budget, forwarder)
         connection.on_loss = lambda address: _leave(address, queues, events)
-        with environment(SEARCH, MLFLOW), quiet_tune(), without_callback_count():
+        with (
+            environment(SEARCH, MLFLOW),
+            quiet_tune(),
+            without_callback_count(),
+            lost_processes_fail_alone(),
+        ):
             _tuner(queues, forwarder, stopper, board, extras.run_trial).fit()
     if forwarder.retries.is_hopeless:
         raise _surrender(forwarder.retries)

@@ -2,8 +2,9 @@
 
 import pytest
 from ray import _raylet
-from ray._private import services
+from ray._private import services, worker
 from ray._private.node import Node
+from ray.air.execution._internal.actor_manager import RayActorManager
 
 from raysearch.backend.ray_internals import (
     DASHBOARD,
@@ -20,6 +21,8 @@ def test_the_methods_that_are_replaced_are_those_of_ray_2_60() -> None:
     assert callable(services.resolve_ip_for_localhost)
     assert callable(_raylet.Config.initialize)
     assert callable(_raylet.AuthenticationTokenLoader.instance)
+    assert callable(RayActorManager._actor_task_failed)
+    assert hasattr(worker, "_global_node")
 
 
 def test_a_loopback_address_stays_a_loopback_address() -> None:

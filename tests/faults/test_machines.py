@@ -180,6 +180,19 @@ def test_a_service_that_is_lost_while_ray_starts_ends_the_run_in_one_line(
     ), ended
 
 
+@pytest.mark.usefixtures("impatient")
+def test_a_machine_without_memory_ends_the_search_in_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray kills every process of a trial, as if others had used up the memory.
+    with monkeypatch.context() as patch:
+        patch.setenv("RAY_memory_usage_threshold", "0.01")
+        with pytest.raises(MachineError, match=r"the last 8 attempts .*low on memory"):
+            search(home)
+    assert states(home) == []
+    assert [record.state for record in search(home).records] == ["COMPLETE"] * TRIALS
+
+
 def test_results_on_a_disk_that_is_away_are_all_there_when_it_is_back(home: Path) -> None:
     started = begin(home, "--no-report")
     folder, away = home / "runs/valve", home / "away"
