@@ -202,6 +202,8 @@ def _tuner(
     contexts = {queue.name: queue.context.absolute() for queue in queues}
     # One parameter rather than three: Tune fetches each parameter anew for every trial.
     trainable = tune.with_parameters(run_tune_trial, parameters=(contexts, share, run_trial))
+    for queue in queues:  # Tune would make a missing folder anew.
+        queue.study.check_present()
     folder = queues[0].study.path
     storage, filesystem = tune_storage(folder if len(queues) == 1 else folder.parent)
     return tune.Tuner(
