@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev demo test test-fast coverage soak check audit docs format clean
+.PHONY: help install install-dev demo test test-fast coverage soak check audit lock docs format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ audit: $(VENV)/.installed-dev ## look for known security holes in the pinned lib
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement constraints.txt || { \
 	  echo "A library has a known hole, or the service of PyPI cannot be reached: see above." >&2; \
 	  exit 1; }
+
+lock: $(BIN)/python ## write the hashes of what nodes of a cluster install (network)
+	$(BIN)/python analysis/lock.py
 
 docs: $(VENV)/.installed-dev ## build the documentation into build/docs
 	$(BIN)/mkdocs build --strict --quiet

@@ -2,6 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +16,7 @@ from tests.cluster.hosts import REPOSITORY
 
 CLOUDS = ("cluster.yaml", "clusters/gcp.yaml")
 FILES = (*CLOUDS, "clusters/local.yaml")
+LOCK = REPOSITORY / "requirements.lock"
 
 
 def read(name: str) -> dict[str, Any]:
@@ -60,17 +65,45 @@ def test_nothing_is_open_to_the_world(name: str) -> None:
     assert "0.0.0.0" not in (REPOSITORY / name).read_text()
 
 
+def installs(content: dict[str, Any]) -> list[str]:
+    """The commands that install something on a node, of all lists of commands."""
+    commands = [c for key, part in content.items() if key.endswith("_commands") for c in part]
+    return [command for command in commands if re.search(r"\b(pip|apt|conda|curl|wget)\b", command)]
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_every_node_installs_this_source_with_the_pinned_versions(name: str) -> None:
+def test_every_node_installs_this_source_and_nothing_without_a_hash(name: str) -> None:
     content = read(name)
     mounts = content["file_mounts"]
     here = {there: path for there, path in mounts.items() if "/source/" in there}
-    assert {"raysearch", "search_spaces", "pyproject.toml", "constraints.txt"} <= set(here.values())
+    assert {"raysearch", "search_spaces", "pyproject.toml", "requirements.lock"} <= set(
+        here.values()
+    )
     for path in here.values():
         assert (REPOSITORY / path).exists()
-    installs = [c for c in content["setup_commands"] if ".raysearch/source" in c and "pip" in c]
-    assert len(installs) == 1
-    assert "-c ~/.raysearch/source/constraints.txt" in installs[0]
+    libraries, source = (command.split() for command in installs(content))
+    assert {"--require-hashes", "--no-deps", "~/.raysearch/source/requirements.lock"} <= set(
+        libraries
+    )
+    assert {"--no-index", "--no-build-isolation", "~/.raysearch/source"} <= set(source)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_pip_refuses_a_library_with_another_hash(name: str, tmp_path: Path) -> None:
+    command = installs(read(name))[0].split()
+    pinned = re.search(r"^tabulate==(\S+) .*(\n +--hash=.*)+\n", LOCK.read_text(), re.MULTILINE)
+    assert pinned is not None
+    (tmp_path / "requirements.lock").write_text(pinned[0])
+    wheel = tmp_path / f"tabulate-{pinned[1]}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tabulate/__init__.py", "raise SystemExit('a stranger's code')")
+    options = [word for word in command[command.index("install") :] if "/" not in word]
+    pip = [sys.executable, "-m", "pip", "--isolated", *options, str(tmp_path / "requirements.lock")]
+    local = ["--no-index", "--find-links", str(tmp_path), "--target", str(tmp_path / "there")]
+    ended = subprocess.run([*pip, *local], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "DO NOT MATCH THE HASHES" in ended.stderr
+    assert not (tmp_path / "there").exists()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -185,5 +218,8 @@ def test_the_keys_of_a_node_are_those_of_aws() -> None:
 def test_a_node_on_google_cloud_is_labelled_and_has_the_rights_it_needs(kind: str) -> None:
     node = read("clusters/gcp.yaml")["available_node_types"][kind]["node_config"]
     assert node["labels"] == {"project": "raysearch"}
+    # Ray's own account, that of the head, may do all with the machines of the project.
+    accounts = [account["email"].partition("@")[0] for account in node.get("serviceAccounts", [])]
+    assert accounts == ([] if kind == "head" else ["raysearch-worker"])
     scopes = [scope for account in node.get("serviceAccounts", []) for scope in account["scopes"]]
     assert all(scope.endswith("/devstorage.read_write") for scope in scopes)

@@ -123,7 +123,7 @@ def _adapted(hosts: Hosts, name: str) -> dict[str, Any]:
         text = text.replace(path, str(here))
     content: dict[str, Any] = yaml.safe_load(text)
     install = [line for line in content["setup_commands"] if "venv ~" in line or "/pip " in line]
-    assert len(install) == 2, install
+    assert len(install) == 3, install
     head, *workers = hosts.hosts
     machines = {"head_ip": head.address, "worker_ips": [host.address for host in workers]}
     return {

@@ -18,7 +18,7 @@ UsageError = BASE
 
 SHELL = [block for page in PAGES for block in blocks(page) if block.language in ("bash", "console")]
 SKIPPED = Counter(block.position.partition(":")[0] for block in SHELL if block.skipped)
-ALLOWED = {"README.md": 3, "docs/cluster.md": 6, "docs/dataset.md": 2, "docs/results.md": 3}
+ALLOWED = {"README.md": 3, "docs/cluster.md": 7, "docs/dataset.md": 2, "docs/results.md": 3}
 """Blocks of a page that may be skipped, and 1 of any other page; each says why."""
 
 
