@@ -40,10 +40,12 @@ from raysearch.cli.options import (
     Trials,
     WarmStart,
     WorkersPerTrial,
+    echo,
     parse_budgets,
     parse_gpus,
     typed_command,
 )
+from raysearch.cli.surroundings import explanation
 from raysearch.errors import MachineError, StoppedError, describe
 
 if TYPE_CHECKING:
@@ -187,7 +189,7 @@ def _reproduce(target: "Target", request: "Request", machines: list[str], seeds:
     for path in paths:
         if path.suffix == ".md":
             typer.echo(path.read_text("utf-8"))
-        typer.echo(path)
+        echo(path)
 
 
 def _request(paths: tuple[str, str, str | None], **options: Any) -> "Request":
@@ -240,7 +242,8 @@ def _run(request: "Request", machines: list[str]) -> None:
 
 def _storage_error(error: OSError) -> MachineError:
     """Make the error of a run whose storage failed, such as a full disk."""
-    return MachineError(f"{describe(error)}; the same command goes on once that is mended")
+    reason = explanation(error) or describe(error)
+    return MachineError(f"{reason}; the same command goes on once that is mended")
 
 
 def _machine_types(machines: list[str], data: "AnyPath") -> list[str]:

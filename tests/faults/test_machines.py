@@ -20,6 +20,7 @@ import raysearch
 from raysearch.errors import MachineError
 from raysearch.search import retries
 from tests.command import (
+    Ended,
     Started,
     begin,
     descendants,
@@ -28,6 +29,7 @@ from tests.command import (
     record_files,
     settle,
     title,
+    trial_table,
     write_space,
 )
 
@@ -94,6 +96,102 @@ def test_a_full_disk_costs_no_trial(home: Path, small_disk: Path) -> None:
     ended = started.wait()
     assert ended.code == 0, ended
     assert states(home) == ["COMPLETE"] * TRIALS
+
+
+class SeparateDisks:
+    """Disks for parts of a study, so that its driver meets a full one and its trials do not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.disks: list[Path] = []
+        self.bound: list[Path] = []
+
+    def move(self, part: Path, size: str) -> None:
+        """Move a folder to a disk of its own."""
+        disk = self.folder / part.name
+        disk.mkdir(parents=True)
+        self._mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk)
+        self.disks.append(disk)
+        shutil.copytree(part, disk, dirs_exist_ok=True)
+        self._mount("--bind", disk, part)
+        self.bound.append(part)
+
+    def enlarge(self, part: Path) -> None:
+        """Make room on the disk of a folder."""
+        self._mount("-o", "remount,size=8m", self.folder / part.name)
+
+    def unmount(self) -> None:
+        """Take all disks away."""
+        for path in [*reversed(self.bound), *reversed(self.disks)]:
+            subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+    def _mount(self, *arguments: object) -> None:
+        subprocess.run(["mount", *map(str, arguments)], check=True)
+
+
+@pytest.fixture
+def disks(home: Path, small_disk: Path) -> Iterator[SeparateDisks]:
+    separate = SeparateDisks(home / "disks")
+    try:
+        yield separate
+    finally:
+        separate.unmount()
+
+
+def check_full(ended: Ended, folder: Path) -> None:
+    """Check the line of a run whose driver could not write, and that no trial paid for it."""
+    assert ended.code == 1, ended
+    assert "No space left on device; the disk is full; make room" in ended.err
+    assert ended.err.startswith("raysearch: ")
+    assert ended.err.endswith("the same command goes on once that is mended\n")
+    assert ended.err.count("\n") == 1
+    assert "Traceback" not in ended.out
+    assert {json.loads(c)["state"] for c in record_files(folder).values()} <= {"COMPLETE"}
+    # What was half-written is gone.
+    assert not list(folder.glob(".*.tmp")) + list(folder.glob(".*.csv.*"))
+
+
+def test_a_disk_too_full_for_the_driver_ends_the_run_in_one_line(
+    home: Path, small_disk: Path, disks: SeparateDisks
+) -> None:
+    folder, ballast = small_disk / "valve", small_disk / "ballast"
+    # study.json: nothing has begun.
+    fill(small_disk, left=0)
+    check_full(begin(home).wait(), folder)
+    assert not (folder / "study.json").exists()
+    ballast.unlink()
+    started = begin(home)
+    started.wait_until(lambda: "trial 0: COMPLETE" in started.out.read_text())
+    started.send(signal.SIGINT)
+    assert started.wait().code == 130
+    first = record_files(folder)
+    # The next proposal.
+    for name in ("encoders", "tune", "records"):
+        disks.move(folder / name, "64m")
+    full = folder / "proposals"
+    disks.move(full, f"{4 * len(list(full.iterdir()))}k")
+    check_full(begin(home).wait(), folder)
+    assert len(list(full.iterdir())) < TRIALS
+    disks.enlarge(full)
+    # trials.csv and the journal, while the last trial is trained.
+    started = begin(home)
+    started.wait_until(lambda: "trial 2: epoch 1/" in started.out.read_text())
+    fill(small_disk, left=0)
+    check_full(started.wait(), folder)
+    assert not (folder / "test_ledger.jsonl").exists()
+    # The detector or the report, which are larger than what is left.
+    ballast.unlink()
+    fill(small_disk, left=100_000)
+    check_full(begin(home).wait(), folder)
+    ballast.unlink()
+    resumed = begin(home).wait()
+    assert resumed.code == 0, resumed
+    assert states(home) == ["COMPLETE"] * TRIALS
+    after = record_files(folder)
+    assert {name: after[name] for name in first} == first
+    assert {entry["opening"] for entry in openings(folder)} == {1}
+    assert {int(row["trial"]) for row in trial_table(folder)} == set(range(TRIALS))
+    assert (folder / "report.html").exists()
 
 
 @pytest.fixture
