@@ -49,13 +49,13 @@ def run_on_cluster(cluster: Path, argv: Sequence[str]) -> None:
     with jobs.connect(file) as client:
         before = jobs.find_running(client, command.metadata)
         if before is not None:
-            typer.echo(
+            echo(
                 f"{before.id} is already running this, started by: "
                 f"{before.metadata.get('command', before.entrypoint)}"
             )
             _follow(client, file, before.id, last=SHOWN_LINES)
         job = jobs.submit(client, command.arguments, command.files, command.metadata)
-        typer.echo(f"{job} on cluster {file.name}; Ctrl-C leaves it running")
+        echo(f"{job} on cluster {file.name}; Ctrl-C leaves it running")
         _follow(client, file, job)
 
 
@@ -98,7 +98,7 @@ def attach(job: Job = None, cluster: Cluster = Path("cluster.yaml")) -> None:
 
     with jobs.connect(file) as client:
         run = jobs.latest_run(client, job)
-        typer.echo(f"{run.id} ({run.state.lower()}): {run.metadata.get('command', run.entrypoint)}")
+        echo(f"{run.id} ({run.state.lower()}): {run.metadata.get('command', run.entrypoint)}")
         _follow(client, file, run.id, last=SHOWN_LINES)
 
 
@@ -122,12 +122,12 @@ def stop(job: Job = None, cluster: Cluster = Path("cluster.yaml")) -> None:
         if not run.live or not jobs.stop(client, run.id):
             raise UserError(f"{run.id} is not running: it {_end(run.state)}")
         command = run.metadata.get("command", run.entrypoint)
-        typer.echo(f"stopping {run.id}")
+        echo(f"stopping {run.id}")
         code = follow(client, lambda: jobs.connect(file), run.id, typer.echo, shown=shown)
         if code != STOPPED:
-            typer.echo(f"{run.id} ended before it was stopped, with exit code {code}")
+            echo(f"{run.id} ended before it was stopped, with exit code {code}")
             return
-        typer.echo(f"stopped; resume with: {command}")
+        echo(f"stopped; resume with: {command}")
 
 
 def fetch(

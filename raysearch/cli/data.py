@@ -98,7 +98,7 @@ def demo(
             seed=seed,
             on_clip=lambda done, total: advance(1),
         )
-    typer.echo(f"{count} clips in {folder}")
+    echo(f"{count} clips in {folder}")
 
 
 @app.command()
@@ -150,4 +150,4 @@ def download(
 
     with transfer(Console(), "downloading") as on_progress:
         fetched = fetch(folder, machine, on_progress=on_progress)
-    typer.echo(f"{len(fetched)} files downloaded into {folder}" if fetched else "nothing to do")
+    echo(f"{len(fetched)} files downloaded into {folder}" if fetched else "nothing to do")

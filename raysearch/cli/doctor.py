@@ -80,6 +80,20 @@ def doctor(data: AnyPath, out: AnyPath, address: str, console: Console) -> bool:
         start = time.time()
         examinations = on_each_node(examine, data, out, mark)
         wrong = problems(examinations, (start, time.time())) + exposures(joined)
+    show(examinations, wrong, console)
+    return not wrong
+
+
+def show(
+    examinations: Mapping[str, Examination | None], wrong: Collection[str], console: Console
+) -> None:
+    """Print the versions, the machines and the problems.
+
+    Args:
+        examinations: by machine; None of a machine that does not answer.
+        wrong: the problems, a line each.
+        console: to print on.
+    """
     answers = [answer for answer in examinations.values() if answer is not None]
     if answers:
         names = answers[0].versions
@@ -90,7 +104,6 @@ def doctor(data: AnyPath, out: AnyPath, address: str, console: Console) -> bool:
     machines = "1 machine" if len(examinations) == 1 else f"{len(examinations)} machines"
     result = f"{len(wrong) or 'no'} problem{'s' * (len(wrong) != 1)}"
     say(console, f"{machines} examined: {result}")
-    return not wrong
 
 
 @contextmanager
@@ -250,7 +263,8 @@ def _table(examinations: Mapping[str, Examination | None]) -> Table:
             continue
         gpus = ", ".join(f"{n} x {gpu}" for gpu, n in Counter(answer.gpus).items()) or "none"
         data, out = "missing" if answer.data else "found", "refused" if answer.out else "writable"
-        table.add_row(Text(printable(host)), gpus, data, out, f"{answer.free / 1e9:.0f} GB")
+        free = f"{answer.free / 1e9:.0f} GB"
+        table.add_row(Text(printable(host)), Text(printable(gpus)), data, out, free)
     return table
 
 

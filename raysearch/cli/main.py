@@ -120,5 +120,5 @@ def main() -> None:
         line = explanation(error)
         if not line:
             raise
-        typer.echo(f"raysearch: {line}", err=True)
+        typer.echo(f"raysearch: {printable(line)}", err=True)
         raise SystemExit(2) from None

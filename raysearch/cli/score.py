@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raysearch.cli.options import parse_alarm_rate
-from raysearch.errors import DataError, UserError
+from raysearch.cli.options import echo, parse_alarm_rate
+from raysearch.errors import DataError, UserError, printable
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -66,15 +66,23 @@ def score(
     for path, identity in zip(files, ids, strict=True):
         rows = _score_rows(loaded, path, identity, any_rate=any_rate, windows=windows)
         try:
-            writer.writerows([path, *row] for row in rows)
+            writer.writerows([_shown(path), *row] for row in rows)
         except DataError as error:
             if strict:
                 raise
             failed = True
             reason = str(error).removeprefix(f"{path}: ")
-            writer.writerow([path, identity, *[""] * len(columns), reason])
+            writer.writerow([_shown(path), identity, *[""] * len(columns), _shown(reason)])
     if failed:
         raise typer.Exit(1)
+
+
+def _shown(text: object) -> str:
+    """Return a text for the table: on a terminal, which would obey it, without control characters.
+
+    A program that reads the table needs the very name.
+    """
+    return printable(str(text)) if sys.stdout.isatty() else str(text)
 
 
 def threshold(
@@ -123,12 +131,12 @@ def threshold(
     changes = set_thresholds(folder, quantile, ids)
     for change in sorted(changes, key=lambda change: id_order(change.id)):
         note = f" ({change.note})" if change.note else ""
-        typer.echo(
+        echo(
             f"ID {change.id}: {change.before:.6g} -> {change.after:.6g}; above it are "
             f"{change.above} of {change.clips} healthy training clips, and of new ones expect "
             f"{100 * (1 - change.quantile):.3g} % or somewhat more{note}"
         )
-    typer.echo(folder / "detector.json")
+    echo(folder / "detector.json")
 
 
 def _calibrate(run: "UPath", rate: float | None) -> float:
@@ -136,7 +144,7 @@ def _calibrate(run: "UPath", rate: float | None) -> float:
     from raysearch.pipeline.calibrate import calibrate
 
     chosen = calibrate(run, rate)
-    typer.echo(
+    echo(
         f"quantile {chosen.quantile:g}: of the validation clips it calls {chosen.hits} of "
         f"{chosen.anomalous} anomalous and {chosen.alarms} of {chosen.normal} normal ones "
         f"anomalous (F1 {chosen.f1:.3f}); as it was chosen by them, expect less of others"

@@ -1,5 +1,6 @@
 """What the doctor finds, and what it says of it."""
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,9 +8,10 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from rich.console import Console
 
 from raysearch.backend.resources import Cluster, Node
-from raysearch.cli.doctor import Examination, examine, exposures, problems
+from raysearch.cli.doctor import Examination, examine, exposures, problems, show
 from raysearch.study.manifest import library_versions
 from tests.command import raysearch
 
@@ -51,6 +53,19 @@ def test_each_fault_is_one_line_with_the_machine_and_the_way_out(
     lines = problems(hosts(replace(WELL, **change)), NOW)  # type: ignore[arg-type]
     assert len(lines) == 1
     assert lines[0].startswith(line)
+
+
+def test_no_control_character_of_a_machine_reaches_the_terminal() -> None:
+    odd = "a\x1b]0;title\x07[red]\r"
+    change = replace(WELL, host=odd, gpus=(odd,), data=f"{odd} away", cache=odd, free=1)
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, color_system=None, width=300)
+    examinations = {"host1": WELL, odd: change, f"{odd}2": None}
+    show(examinations, problems(examinations, NOW), console)
+    shown = text.getvalue()
+    assert not set("\x1b\x07\r") & set(shown)
+    assert shown.count(r"a\x1b]0;title\x07[red]\r") >= 6
+    assert len(shown.splitlines()) == 6 + len(problems(examinations, NOW))
 
 
 def test_a_silent_machine_is_named() -> None:

@@ -11,6 +11,8 @@ from upath import UPath
 
 from raysearch.cli.options import echo
 from raysearch.data.index import Clip, Index
+from raysearch.errors import printable
+from raysearch.report.compare import Comparison, show
 from raysearch.report.data_summary import show_counts
 from raysearch.report.live_table import render_search
 from raysearch.report.progress import say
@@ -42,6 +44,17 @@ def test_no_control_character_reaches_the_terminal(
     assert not set(CONTROLS) & set(shown)
     if "[red]" in name:
         assert shown.count(name) == 5
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_a_comparison_keeps_its_lines_and_shows_names_as_they_are(name: str) -> None:
+    console, text = terminal()
+    rows = {"method": (name, "proposed"), "λ": ("1", name)}
+    show(Comparison((f"runs/{name}", "runs/b"), rows, (), ("a caveat",)), console)
+    lines = text.getvalue().splitlines()
+    assert len(lines) == 4
+    assert not set(CONTROLS) & set(text.getvalue())
+    assert text.getvalue().count(printable(name)) == 3
 
 
 @pytest.mark.parametrize("name", NASTY)

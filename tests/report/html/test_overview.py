@@ -1,6 +1,8 @@
 """One page over all studies, and a page for each."""
 
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 from upath import UPath
@@ -78,6 +80,56 @@ def test_studies_stand_in_the_papers_order_with_their_states(tmp_path: Path) -> 
     assert isinstance(results, Table)
     assert list(winners.header) == ["parameter", "valve"]
     assert float(str(results.rows[0][1])) == pytest.approx(100 * float(final), abs=0.01)
+
+
+class Links(HTMLParser):
+    """The addresses of the links of a page, and the text of its cells."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.scripts = 0
+        self.text: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        self.addresses += [value or "" for key, value in attrs if (tag, key) == ("a", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data.strip())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "javascript:alert(1)",
+        "JavaScript:alert(1)",
+        "a#b",
+        "100%41",
+        'a"onclick="alert(1)',
+        "a?b=c",
+        "<script>alert(1)<",
+        "a\nb",
+        "..x",
+        "µ ♪",
+    ],
+)
+def test_a_link_leads_to_the_study_whatever_its_name_is(tmp_path: Path, name: str) -> None:
+    study = runs.begin(to_path(tmp_path / "plain"))
+    runs.add(study, runs.records(1))
+    runs.conclude(study)
+    write_overview(to_path(tmp_path))
+    plain = Links((tmp_path / "report.html").read_text("utf-8"))
+    (tmp_path / "plain").rename(tmp_path / name)
+    page = Links(write_overview(to_path(tmp_path)).read_text("utf-8"))
+    [address] = [link for link in page.addresses if not link.startswith("#")]
+    # As a browser resolves the link, on the page itself and nowhere else.
+    resolved = urlsplit(urljoin("file:///runs/report.html", address))
+    assert (resolved.scheme, resolved.query, resolved.fragment) == ("file", "", "")
+    assert unquote(resolved.path) == f"/runs/{name}/report.html"
+    assert any(name.split("\n")[0] in text for text in page.text)
+    assert page.scripts == plain.scripts
 
 
 def test_before_any_study_has_ended_there_are_no_tables(tmp_path: Path) -> None:
