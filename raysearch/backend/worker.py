@@ -28,7 +28,7 @@ from raysearch.study.reference import read_reference, write_reference
 from raysearch.training.combined import combine_results, combine_rows
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import broadcast, rank, world_size
-from raysearch.training.network import check_network
+from raysearch.training.network import check_network, processor
 from raysearch.training.outcome import Epoch, TrialResult
 from raysearch.training.reference import score_reference
 from raysearch.training.state import damaged_checkpoint, drop_checkpoints
@@ -184,7 +184,8 @@ def _complete(
         earlier = 0.0 if pruned is None else pruned.train_seconds
         result = replace(result, train_seconds=max(0.0, result.train_seconds - earlier))
     config, host = context.config(proposal), socket.gethostname()
-    return Record.completed(proposal, config, result, host=host, devices=share.devices)
+    record = Record.completed(proposal, config, result, host=host, devices=share.devices)
+    return replace(record, threads=torch.get_num_threads(), processor=processor())
 
 
 def _score_reference(

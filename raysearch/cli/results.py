@@ -183,7 +183,7 @@ def verify(
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="As --cpus-per-trial of the run.", show_default="all cores"),
+        typer.Option(min=1, help="Threads of torch.", show_default="the run's"),
     ] = None,
     tolerance: Annotated[
         float,
@@ -193,8 +193,9 @@ def verify(
     """Train the winner of a run again, and say by how much its figures differ.
 
     Same seed, same configuration, in a temporary folder. Only validation figures are compared: the
-    test IDs stay closed. On the same machine with the same threads, the CPU repeats every bit.
-    Exit code 1 beyond the tolerance.
+    test IDs stay closed. On the same machine with the same threads, the CPU repeats each bit; where
+    figures differ, so do threads, processor or versions, which are listed. Exit code 1 beyond the
+    tolerance.
 
     Example: raysearch verify runs/valve
     """
@@ -207,7 +208,7 @@ def verify(
     with show_on_console() as (_, bars):
         verification = verify_run(folder, to_path(data) if data else None, threads, bars)
     for line in describe(verification, tolerance):
-        typer.echo(line)
+        echo(line)
     if not verification.holds(tolerance):
         raise typer.Exit(1)
 

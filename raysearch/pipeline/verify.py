@@ -5,8 +5,8 @@ Only training and validation clips are read: the test IDs stay closed.
 
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upath import UPath
@@ -16,6 +16,7 @@ from raysearch.pipeline.finished import open_recordings, read_finished
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.storage import AnyPath
 from raysearch.study.folder import StudyFolder
+from raysearch.study.manifest import library_versions
 from raysearch.study.records import Record
 from raysearch.training.outcome import InlierResult, TrialResult
 
@@ -55,10 +56,12 @@ class Verification:
     Attributes:
         trial: number of the winner's training.
         figures: losses and scores on the validation clips.
+        surroundings: in what the repetition differs from the training, a line each.
     """
 
     trial: int
     figures: tuple[Figure, ...]
+    surroundings: tuple[str, ...] = ()
 
     @property
     def is_identical(self) -> bool:
@@ -81,7 +84,8 @@ def verify(
     Args:
         folder: of the study; nothing is written there.
         data: folder of the data set; None takes the study's.
-        threads: of torch; None takes the number of cores, as a run of one trial at once has.
+        threads: of torch; None takes those of the training, or the number of cores if its record
+            does not tell.
         bars: show the progress.
 
     Raises:
@@ -98,20 +102,35 @@ def verify(
     # Imported here: torch takes seconds, and a refused folder needs none of it.
     import torch
 
+    from raysearch.training.network import processor
     from raysearch.training.trial import run_trial
     from raysearch.training.weights import check_files, file_hashes
 
     config = context.config(record.proposal)
     check_files(config.files, file_hashes([config.options]), str(folder), "verify where it is")
     # A sum over threads depends on their number, in the last bits.
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or record.threads or len(os.sched_getaffinity(0)))
     inliers = tuple(row.spec for row in record.rows)
     with (
         tempfile.TemporaryDirectory(prefix="raysearch-verify-") as temporary,
         bars("training", config.options.epochs) as advance,
     ):
         result = run_trial(config, recordings, inliers, lambda _: advance(1), Path(temporary))
-    return compare(record, result)
+    now = {"threads": torch.get_num_threads(), "processor": processor(), "devices": 1.0}
+    different = tuple(_surroundings(record, study.manifest.versions, now | library_versions()))
+    return replace(compare(record, result), surroundings=different)
+
+
+def _surroundings(
+    record: Record, versions: Mapping[str, str], now: Mapping[str, object]
+) -> Iterator[str]:
+    """Yield a line for each part of the surroundings of the training that differs now."""
+    # A part of a GPU computes as a whole one does.
+    devices = max(1.0, record.devices)
+    recorded = {"threads": record.threads, "processor": record.processor, "devices": devices}
+    for name, value in (recorded | dict(versions)).items():
+        if name in now and now[name] != value:
+            yield f"{name} {value or 'unknown'} in the run, {now[name] or 'none'} now"
 
 
 def compare(record: Record, result: TrialResult) -> Verification:
@@ -138,7 +157,7 @@ def _scores(old: InlierResult, new: InlierResult) -> Iterator[Figure]:
 
 
 def describe(verification: Verification, tolerance: float) -> list[str]:
-    """Return lines for display: the figures that differ, the widest gap first, and a verdict."""
+    """Return lines for display: differing figures, widest gap first, surroundings, a verdict."""
     trial, count = verification.trial, len(verification.figures)
     if verification.is_identical:
         return [f"trial {trial}: identical, in all of {count} figures"]
@@ -149,6 +168,7 @@ def describe(verification: Verification, tolerance: float) -> list[str]:
         for figure in differing
     ]
     beyond = sum(figure.difference > tolerance for figure in differing)
+    lines += [f"  not as in the run: {line}" for line in verification.surroundings]
     verdict = f"{len(differing)} of {count} figures differ, {beyond or 'none'} by more than"
     return [*lines, f"trial {trial}: {verdict} {tolerance:g}"]
 

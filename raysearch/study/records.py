@@ -140,6 +140,9 @@ class Record:
         resumes: number of completed epochs at each resume.
         host: node on which the trial ended.
         devices: GPUs of the trial, possibly a fraction, or worker processes on CPUs.
+        threads: of torch in the process that trained and scored; None if nothing was scored, or in
+            a record of an earlier version.
+        processor: `cpu`, or the name of the GPU; empty likewise.
     """
 
     proposal: Proposal
@@ -157,6 +160,8 @@ class Record:
     history: tuple[Epoch, ...] = ()
     resumes: tuple[int, ...] = ()
     devices: float = 1.0
+    threads: int | None = None
+    processor: str = ""
 
     @classmethod
     def completed(

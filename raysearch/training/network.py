@@ -19,6 +19,12 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def processor() -> str:
+    """Return the name of the GPU of this process, or `cpu` if it has none."""
+    device = best_device()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Compute in full float32 in this block, on every device.

@@ -75,6 +75,9 @@ MASKED = {
 }
 """Keys and columns whose values depend on the machine, the time or the version."""
 
+OF_MACHINE = {"threads", "processor"}
+"""Keys that tell of the machine, and that records of earlier versions lack."""
+
 
 def settle(home: Path) -> None:
     """Write recordings and space files into a new folder, in which the command runs."""
@@ -127,7 +130,8 @@ def _hash(content: bytes) -> str:
 
 def _mask(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: "masked" if k in MASKED else _mask(v) for k, v in value.items()}
+        kept = {k: v for k, v in value.items() if k not in OF_MACHINE}
+        return {k: "masked" if k in MASKED else _mask(v) for k, v in kept.items()}
     return [_mask(entry) for entry in value] if isinstance(value, list) else value
 
 

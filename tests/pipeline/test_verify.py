@@ -1,6 +1,7 @@
 """A winner trained again: bit by bit on the same machine, and by how much it differs elsewhere."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 
 from raysearch import storage
 from raysearch.errors import UserError
-from raysearch.pipeline.verify import Figure, Verification, describe, verify
+from raysearch.pipeline.finished import read_finished
+from raysearch.pipeline.verify import Figure, Verification, _surroundings, describe, verify
+from raysearch.study.folder import StudyFolder
 from tests.command import Study, digests, raysearch
 
 
@@ -37,6 +40,29 @@ def test_the_verdict_names_what_differs() -> None:
         "  near: 0.5 in the run, 0.505 now",
         "trial 3: 2 of 3 figures differ, 1 by more than 0.01",
     ]
+
+
+def test_what_differs_from_the_training_is_listed(finished: Study) -> None:
+    study = read_finished(storage.to_path(finished.folder))
+    record = StudyFolder(storage.to_path(finished.folder)).record(study.winner.trial)
+    assert record is not None
+    assert record.processor == "cpu"
+    assert record.threads == len(os.sched_getaffinity(0))
+    now = {"threads": record.threads, "processor": "cpu", "devices": 1.0, "torch": "1.0"}
+    assert list(_surroundings(record, {"torch": "1.0"}, now)) == []
+    assert list(_surroundings(replace(record, devices=0.25), {}, now)) == []
+    other = {"threads": 64, "processor": "H100", "devices": 1.0, "torch": "9.0"}
+    wide = replace(record, threads=2, devices=2.0)
+    assert list(_surroundings(wide, {"torch": "1.0"}, other)) == [
+        "threads 2 in the run, 64 now",
+        "processor cpu in the run, H100 now",
+        "devices 2.0 in the run, 1.0 now",
+        "torch 1.0 in the run, 9.0 now",
+    ]
+    earlier = replace(record, threads=None, processor="")
+    assert list(_surroundings(earlier, {}, {"threads": 2})) == ["threads unknown in the run, 2 now"]
+    near = Verification(3, (Figure("near", 0.5, 0.505),), ("threads 2 in the run, 64 now",))
+    assert describe(near, 0.01)[-2] == "  not as in the run: threads 2 in the run, 64 now"
 
 
 def test_a_run_without_a_winner_is_refused(tmp_path: Path, finished: Study) -> None:
