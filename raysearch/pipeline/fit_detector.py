@@ -47,8 +47,8 @@ def build_detector(
     checkpoints = StudyFolder(folder).encoder(winner.encoder)
     if not is_trained(checkpoints):
         raise UserError(
-            f"the checkpoint of trial {winner.trial} is deleted; the same `raysearch run` command "
-            "trains it again"
+            f"the checkpoint of trial {winner.trial} is deleted, or its disk does not keep it: "
+            f"check {checkpoints}; the same `raysearch run` command trains it again"
         )
     encoder = load_trained(options, len(data.ids), checkpoints).encoder
     return _fit(_Fitting(winner.inlier, encoder, config, data))

@@ -4,11 +4,11 @@ A queue is independent of Ray, and can be rebuilt from the study's folder at any
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raysearch.search.dimensions import is_exhausted
+from raysearch.search.retries import is_lost, restoration
 from raysearch.search.warm_start import best_starts, merge_starts, paper_start
 from raysearch.study.context import StudyContext, pruned_record
 from raysearch.study.finalists import awaits_promotions, promotions, reruns
@@ -54,6 +54,7 @@ class TrialQueue:
         self.exhausted = is_exhausted(self.space, {p.key for p in trials.searched})
         self.ended_seconds = sum(record.device_seconds for record in self.records.values())
         self._restored: dict[int, list[Proposal]] = {}
+        self._earlier = len(self.proposals)
         self.pruned: list[Proposal] = []
         for proposal in self.waiting:
             # The pruner must record the rungs of interrupted trials. The search may have stopped
@@ -271,12 +272,12 @@ class TrialQueue:
         encoder = best.record.encoder
         if is_trained(folder := self.study.encoder(encoder)) and not damaged_checkpoint(folder):
             return []
-        if is_built((encoder, ranking.winner.inlier), self.study.path):
+        is_done = is_built((encoder, ranking.winner.inlier), self.study.path)
+        if is_done or is_lost(base, self.proposals[self._earlier :]):
             return []
         if State.FAIL in (r.state for r in self.records.values() if r.encoder == encoder):
             return []
-        number, origin = self.next_number, "since its checkpoint was deleted"
-        return [replace(base, number=number, seed=best.seed, rerun_of=base.number, origin=origin)]
+        return [restoration(base, self.next_number, best.seed)]
 
 
 def read_queue(context: StudyContext) -> TrialQueue:

@@ -7,6 +7,7 @@ import pytest
 
 from raysearch.errors import UserError
 from raysearch.report.wording import origin
+from raysearch.search.retries import RESTORATIONS
 from raysearch.search.trial_queue import TrialQueue
 from raysearch.study.ranking import rank, trials_since_best
 from raysearch.study.records import Proposal, Record, State
@@ -326,6 +327,23 @@ def test_a_winner_that_cannot_be_trained_again_ends_the_study(tmp_path: Path) ->
     queue.study.add(record)
     queue.tell(record)
     assert queue.is_finished
+
+
+def test_a_checkpoint_that_is_never_kept_does_not_train_without_end(tmp_path: Path) -> None:
+    queue = make_queue(tmp_path / "valve", space(trials=1))
+    end(queue, take(queue), 0.6)
+    queue.study.drop_checkpoints("encoder0")
+    for run in range(2):
+        queue = make_queue(tmp_path / "valve", space(trials=1))
+        for number in range(RESTORATIONS):
+            assert not queue.is_finished
+            again = take(queue)
+            assert (again.number, again.rerun_of) == (1 + RESTORATIONS * run + number, 0)
+            record = complete(again, row("gmm", 1, 0.6), encoder="encoder0")
+            queue.study.add(record)
+            queue.tell(record)
+        # The end of the run says that the checkpoint is gone.
+        assert queue.is_finished
 
 
 def test_a_winner_with_a_detector_needs_no_checkpoint(tmp_path: Path) -> None:
