@@ -68,10 +68,10 @@ def resolve(wanted: Iterable[str], python: str) -> dict[str, Any]:
         report = Path(folder) / "report.json"
         options = ["--dry-run", "--ignore-installed", "--quiet", "--only-binary", ":all:"]
         tags = [word for tag in PLATFORMS for word in ("--platform", tag)]
-        place = ["--python-version", python, "--target", folder, "--report", str(report)]
+        target = ["--python-version", python, "--target", folder, "--report", str(report)]
         pinned = ["--constraint", str(ROOT / "constraints.txt")]
         pip = [sys.executable, "-m", "pip", "install"]
-        subprocess.run([*pip, *options, *tags, *place, *pinned, *wanted], check=True)
+        subprocess.run([*pip, *options, *tags, *target, *pinned, *wanted], check=True)
         content: dict[str, Any] = json.loads(report.read_text())
         return content
 

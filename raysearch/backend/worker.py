@@ -55,8 +55,7 @@ def run_worker_trial(
             be trained.
 
     Raises:
-        Exception: a failure of the machine or the storage, see `is_of_trial`; the trial can
-            resume.
+        Exception: a failure of machine or storage, see `is_of_trial`; the trial can resume.
     """
     study, begun = context.study, context.study.manifest.started
     if _has_ended(study, proposal):
