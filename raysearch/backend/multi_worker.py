@@ -11,6 +11,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from raysearch.backend.environment import TRAIN, environment, tune_storage
 from raysearch.backend.failures import AttemptError, located, located_failures
+from raysearch.backend.process_group import ClosedTorchConfig
 from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
 from raysearch.study.context import StudyContext
@@ -44,6 +45,7 @@ def train_with_workers(
     storage, filesystem = tune_storage(context.folder / "tune")
     trainer = TorchTrainer(
         _worker,
+        torch_config=ClosedTorchConfig(),
         train_loop_config={"context": context, "proposal": proposal, "share": share},
         scaling_config=ScalingConfig(
             num_workers=share.workers,

@@ -27,6 +27,7 @@ from tests.command import (
     trial_table,
     write_space,
 )
+from tests.doors import listening
 from tests.remote.head import Head
 from tests.remote.head import head as head  # a fixture
 from tests.remote.head import ssh as ssh  # another
@@ -138,6 +139,16 @@ def test_a_trial_resumes_when_one_of_its_workers_was_killed(together: Path) -> N
     assert len(trial_record["resumes"]) == 1
     assert 1 <= trial_record["resumes"][0] < EPOCHS
     assert [epoch["epoch"] for epoch in trial_record["history"]] == list(range(1, EPOCHS + 1))
+
+
+def test_workers_of_one_machine_listen_on_the_loopback_alone(home: Path) -> None:
+    started = Started([*RUN, "--name", "closed", "--workers-per-trial", 2], home)
+    started.wait_until(lambda: any(home.glob("runs/closed/encoders/*/last.safetensors")))
+    pids = workers(started.process.pid)
+    assert len(pids) == 2
+    ports = listening([started.process.pid, *descendants(started.process.pid)])
+    started.kill()
+    assert {address for address, _ in ports} == {"127.0.0.1"}
 
 
 def test_two_workers_find_what_one_finds(alone: Path, together: Path) -> None:

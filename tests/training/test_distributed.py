@@ -28,9 +28,13 @@ from raysearch.scoring.inlier import InlierSpec
 from raysearch.training import checkpoint, feed, learner, train
 from raysearch.training.conditions import TRAINED
 from raysearch.training.distributed import (
+    LOOPBACK,
     all_gather,
     all_reduce_sum,
     broadcast,
+    join_group,
+    leave_group,
+    open_store,
     rank,
     shard,
     world_size,
@@ -40,6 +44,7 @@ from raysearch.training.network import new_encoder
 from raysearch.training.outcome import Epoch, TrialResult
 from raysearch.training.sync_layers import GlobalBatchNorm, synchronise, wrap_encoder
 from raysearch.training.trial import run_trial
+from tests.doors import listening
 from tests.tiny import TEN, open_valve, tiny_config
 
 SPECS = (
@@ -576,3 +581,23 @@ def test_more_workers_than_samples_of_a_batch(trio: list[SimpleNamespace]) -> No
             "batch_size 2: 3 workers cannot share a batch of 2 samples; choose a larger "
             "batch_size or fewer workers a trial",
         )
+
+
+def test_a_group_listens_on_the_loopback_alone_and_closes_its_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    before = listening([os.getpid()])
+    port = open_store(LOOPBACK, 1)
+    assert (LOOPBACK, port) in listening([os.getpid()])
+    join_group((LOOPBACK, port), 0, 1, "gloo", 60.0)
+    try:
+        assert dist.is_initialized()
+        assert all_reduce_sum(torch.ones(2)).tolist() == [1, 1]
+        opened = listening([os.getpid()]) - before
+        assert {address for address, _ in opened} == {LOOPBACK}
+    finally:
+        leave_group()
+    assert not dist.is_initialized()
+    assert (LOOPBACK, port) not in listening([os.getpid()])
+    assert os.environ.pop("GLOO_SOCKET_IFNAME") == "lo"
