@@ -1,22 +1,24 @@
 """Intervals of scores and leads: what they hold, what they refuse, how often they err."""
 
-from statistics import fmean
+from statistics import fmean, stdev
 
 import numpy as np
 import pytest
 from interval_coverage import distances, seed_coverage, share, simulate, true_scores
+from scipy.stats import t
 
 from raysearch.scoring.intervals import (
     Mean,
     Spread,
     harmonic_spread,
     lead_interval,
+    mean_spread,
     no_interval,
     paired_interval,
     score_interval,
 )
-from raysearch.scoring.jackknife import clip_score
-from raysearch.scoring.metrics import ClipScores, harmonic_mean
+from raysearch.scoring.jackknife import clip_score, jackknife
+from raysearch.scoring.metrics import ClipScores, Floats, harmonic_mean
 
 
 def runs(seed: int, *shifts: float, clips: int = 20) -> list[ClipScores]:
@@ -105,6 +107,63 @@ def test_intervals_hold_the_true_score_as_often_as_they_say() -> None:
     generator = np.random.default_rng(0)
     bounds = [score_interval(simulate(shifts[None], 20, generator)) for _ in range(300)]
     assert 0.92 <= share(bounds, float(true_scores(shifts))) <= 0.985
+
+
+def half_width(spread: Spread, bend: float) -> float:
+    """Return half the width of an interval, by Student's t."""
+    clips, seeds = spread.clips, spread.seeds
+    total = clips + seeds
+    narrow, wide = t.ppf(0.975, spread.clip_freedom), t.ppf(0.975, spread.seed_freedom)
+    share = min(seeds / total, 1) ** bend
+    return float((narrow + (wide - narrow) * share) * total**0.5)
+
+
+def pairs_mean(covariance: Floats, rows: range, columns: range) -> float:
+    """Return the mean of a part of a covariance, without the diagonal."""
+    return fmean(covariance[i, j] for i in rows for j in columns if i != j)
+
+
+@pytest.mark.parametrize("shifts", [(0.2, 2.0, 2.0), (1.0, 1.0, 1.02), (0.9, 1.1, 1.3)])
+def test_the_error_of_a_mean_is_that_of_readers_crossed_with_cases(
+    shifts: tuple[float, ...],
+) -> None:
+    seeds = runs(4, *shifts)
+    known = jackknife(seeds)
+    spread = mean_spread(seeds).spread
+    clips = max(pairs_mean(known.covariance, range(3), range(3)), 0)
+    variance = stdev(known.scores) ** 2 / 3
+    assert spread.clips == pytest.approx(clips)
+    assert spread.seeds == pytest.approx(variance)
+    assert (spread.clip_freedom, spread.seed_freedom) == (known.freedom, 2)
+    expected = half_width(Spread(clips, known.freedom, variance, 2), 1.5)
+    assert spread.half_width == pytest.approx(expected)
+
+
+# Encoders that two configurations share put the clips' part below its limit.
+@pytest.mark.parametrize("is_limited", [False, True])
+def test_the_error_of_a_lead_is_that_of_readers_crossed_with_cases(is_limited: bool) -> None:
+    everything = runs(0, 1.0, 1.0, 0.5, 0.51, 1.0 if is_limited else 0.49)
+    if is_limited:
+        everything[2:4] = everything[:2]
+    first, second = everything[:2], everything[2:]
+    known = jackknife(everything)
+    covariance, former, latter = known.covariance, range(2), range(2, 5)
+    clips = pairs_mean(covariance, former, former)
+    clips += pairs_mean(covariance, latter, latter)
+    clips -= 2 * pairs_mean(covariance, former, latter)
+    parts = stdev(known.scores[:2]) ** 2 / 2, stdev(known.scores[2:]) ** 2 / 3
+    assert (clips < -0.35 * sum(parts)) is is_limited
+    clips = max(clips, -0.35 * sum(parts))
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 1 + parts[1] ** 2 / 2)
+    gap = fmean(map(clip_score, first)) - fmean(map(clip_score, second))
+    half = half_width(Spread(clips, known.freedom, sum(parts), freedom), 2.5)
+    assert lead_interval(first, second) == pytest.approx((gap - half, gap + half))
+
+
+def test_seeds_known_better_than_clips_narrow_no_interval() -> None:
+    spread = Spread(1e-4, 5, 3e-4, 50)
+    assert spread.half_width == pytest.approx(t.ppf(0.975, 5) * 0.02)
+    assert Spread(0.0, 5, 0.0, 50).half_width == 0
 
 
 @pytest.mark.slow

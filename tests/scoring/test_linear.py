@@ -35,6 +35,20 @@ def test_mahalanobis_refuses_a_singular_covariance(normal: Rows) -> None:
         assert np.isfinite(Mahalanobis.fit(rows, 0.01).score(rows)).all()
 
 
+@pytest.mark.parametrize(("least", "is_singular"), [(7e-16, False), (6e-16, True), (1e-20, True)])
+def test_a_covariance_is_singular_by_the_digits_of_its_greatest_variance(
+    least: float, is_singular: bool
+) -> None:
+    """The limit is that of numpy's rank: 3 dimensions times 2.2e-16 of the greatest variance."""
+    deviations = np.sqrt([1.0, least, 1e-3])
+    rows = np.vstack([np.diag(deviations), -np.diag(deviations)]) * 3
+    if is_singular:
+        with pytest.raises(FitError, match="is singular"):
+            Mahalanobis.fit(rows, 0)
+    else:
+        Mahalanobis.fit(rows, 0)
+
+
 @pytest.mark.parametrize("p", [0.3, 0.9, 0.99])
 def test_pca_by_its_formula(normal: Rows, unseen: Rows, p: float) -> None:
     values, vectors = np.linalg.eigh(np.cov(normal.T))
