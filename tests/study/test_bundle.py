@@ -21,7 +21,7 @@ from raysearch.detector import Detector
 from raysearch.errors import DataError, UserError
 from raysearch.scoring.inlier import INLIERS, InlierModel
 from raysearch.scoring.metrics import Floats
-from raysearch.study.bundle import load_detector, save_detector
+from raysearch.study.bundle import NORMAL_SCORES, load_detector, replace_detector, save_detector
 from raysearch.training import checkpoint
 from tests.detectors import IDS, count_embedded, embed, make_detector
 
@@ -116,6 +116,21 @@ def test_a_detector_is_saved_over_another(folder: UPath, files: list[Path]) -> N
     assert score_files(loaded, files[:1], None) == score_files(
         make_detector("lof", 5, ids=("0", "1", "2", "3")), files[:1], None
     )
+
+
+def test_a_detector_takes_the_place_of_another(folder: UPath, files: list[Path]) -> None:
+    new, expected = make_detector("knn", 5), score_files(make_detector("knn", 5), files, None)
+    normal = dict.fromkeys(IDS, (0.5,))
+    replace_detector(replace(make_detector(), normal_scores=normal), folder)
+    assert (folder / NORMAL_SCORES).is_file()
+    # A process that was killed may have left these on a disk.
+    if isinstance(folder, Path):
+        for kind in ("new", "old"):
+            save_detector(make_detector(), folder.with_name(f".{folder.name}.{kind}"))
+    replace_detector(new, folder)
+    assert score_files(load_detector(folder), files, None) == expected
+    assert not (folder / NORMAL_SCORES).exists()
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name}
 
 
 def test_a_detector_is_weights_arrays_and_json(tmp_path: Path) -> None:
