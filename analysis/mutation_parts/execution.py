@@ -13,7 +13,7 @@ from mutation_parts.baseline import Baseline
 from mutation_parts.operators import Mutant
 from mutation_parts.suite import Watch, copy_repository, read_answer, run_tests
 
-PATIENCE, FACTOR = 120.0, 10.0
+PATIENCE, FACTOR = 120.0, 4.0
 """A mutant's tests may take this many seconds, and this many times as long as without it."""
 
 PAUSE = 0.1

@@ -36,7 +36,7 @@ COPIED = ("raysearch", "tests", "analysis", "search_spaces", "pyproject.toml", "
 
 OPTIONS = (
     *("-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:cov"),
-    *("--hypothesis-seed=0", "-W", "ignore::pytest.PytestAssertRewriteWarning"),
+    *("--hypothesis-seed=0", "--timeout=60", "-W", "ignore::pytest.PytestAssertRewriteWarning"),
 )
 
 
