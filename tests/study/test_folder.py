@@ -100,9 +100,34 @@ def test_a_proposal_comes_back_as_it_was(study: StudyFolder) -> None:
 
 def test_unfinished_files_are_no_records(study: StudyFolder) -> None:
     for name in ("records", "proposals"):
-        put(study.path / name / ".0001.json.4711", "{")
+        for other in (".0001.json.4711", "0001.json~", "0001.txt", "0001", "notes.json"):
+            put(study.path / name / other, "{")
     assert study.records() == []
     assert study.proposals() == []
+
+
+def test_a_damaged_trial_is_named_with_the_way_out(study: StudyFolder) -> None:
+    study.propose(PROPOSAL)
+    record, proposal = (study.path / name / "0007.json" for name in ("records", "proposals"))
+    storage.write_text(record, "{")
+    with pytest.raises(UserError, match=r"records/0007\.json: .*no JSON.* repeats the trial"):
+        study.records()
+    record.unlink()
+    study.add(failed(PROPOSAL))
+    for content in ("[]", record.read_text().replace('"number": 7', '"number": 8')):
+        storage.write_text(proposal, content)
+        with pytest.raises(UserError, match=r"proposals/0007\.json: .*`proposal` in .* content"):
+            study.proposals()
+    record.unlink()
+    with pytest.raises(UserError, match=r"proposals/0007\.json: .* proposes another trial"):
+        study.proposals()
+
+
+def test_a_record_of_another_trial_is_refused(study: StudyFolder) -> None:
+    study.propose(PROPOSAL)
+    study.add(failed(Proposal(7, Configuration(0.5, 32, 1.0))))
+    with pytest.raises(UserError, match=r"records/0007\.json: .*another trial than proposals/0007"):
+        study.trials()
 
 
 def test_the_best_row_is_the_first_of_the_highest() -> None:

@@ -106,6 +106,27 @@ def test_a_garbled_lease_ends_by_itself(s3_folder: UPath, quick: None) -> None:
             assert is_locked(s3_folder)
 
 
+def test_a_holder_is_dead_only_if_its_process_has_ended(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    lease = Lease(tmp_path / "lease")
+    lease.acquire(0)
+    content = json.loads(lease.file.read_bytes())
+    lease.release()
+
+    def is_dead(**facts: object) -> bool:
+        return lease.is_dead(json.dumps({**content, **facts}).encode())
+
+    assert not is_dead()
+    assert is_dead(pid=process.pid)
+    assert not is_dead(pid=process.pid, host="node7 boot pid")
+    # The process of another user lives, and a lease that tells no process is not known to be dead.
+    assert not is_dead(pid=1)
+    assert not is_dead(pid="x")
+    del content["pid"]
+    assert not is_dead()
+
+
 HOLDER = """
 import sys, time
 from raysearch import storage

@@ -65,6 +65,11 @@ def test_a_score_of_zero_is_a_score() -> None:
     assert ranked(trial(0, 0.0)).winner.mean() == 0.0
 
 
+def test_a_seed_with_a_score_of_zero_is_the_worst() -> None:
+    ranking = ranked(trial(0, 0.0), trial(3, 0.6, of=0), trial(4, 0.5, of=0))
+    assert ranking.winner.best.record.proposal.number == 3
+
+
 def test_trials_without_a_score_cannot_win() -> None:
     pruned = replace(trial(3, 0.9), state=State.PRUNED)
     assert rank([trial(0), trial(1, None, None), pruned]) is None

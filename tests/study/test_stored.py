@@ -14,7 +14,7 @@ from upath import UPath
 from raysearch.errors import DamageError, UserError
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.study.ledger import check_files, note_opening, note_result, read_ledger
-from raysearch.study.records import Record
+from raysearch.study.records import Proposal, Record
 from raysearch.study.scores import (
     FinalScore,
     FinalTest,
@@ -24,9 +24,10 @@ from raysearch.study.scores import (
     write_final,
     write_scores,
 )
-from raysearch.study.stored import MADE_AGAIN, checked, explain_damage, read_json
+from raysearch.study.stored import MADE_AGAIN, checked, explain_damage, read_json, read_table
 from raysearch.study.winner import Winner
 from raysearch.training.configuration import Configuration
+from tests.records import complete, row
 
 RESULT = FinalTest((IdResult("3", 0.75, 0.5), IdResult("4", 0.5, 0.5, note='a "b", c')))
 SCORES = [FinalScore("3", f"{n}.wav", "source", n % 2, n / 3, 1.0, 0) for n in range(4)]
@@ -146,6 +147,36 @@ def test_the_types_of_a_dataclass_are_checked() -> None:
     for wrong in (Example("x", 0.5), Example(1, [0.5]), Example(None, 0.5)):  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=r"count|share"):
             checked(wrong)
+
+
+@pytest.mark.parametrize("key", ["epoch", "train_loss", "val_loss", "lr", "seconds"])
+@pytest.mark.parametrize("value", ["x", None, [1]])
+def test_every_number_of_an_epoch_is_checked(key: str, value: object) -> None:
+    record = complete(Proposal(0, WINNER.configuration), row("gmm", 2, 0.5))
+    content = json.loads(json.dumps(record.to_json()))
+    assert Record.from_json(content) == record
+    content["history"][0][key] = value
+    with pytest.raises(ValueError, match=key):
+        Record.from_json(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a,b\n1,2\n3\n", "line 3 has not a value for each column"),
+        ("a,b\n1,2,3\n", "line 2 has not a value for each column"),
+        ("a,c\n1,2\n", "no column b"),
+        ("", "no column a"),
+        ("a,b\n1,2", "the last line is cut short"),
+    ],
+)
+def test_a_table_has_a_value_for_each_column(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n1,\n")
+    assert read_table(path, "a", "b") == [{"a": "1", "b": ""}]
+    path.write_text(text)
+    with pytest.raises(ValueError, match=problem):
+        read_table(path, "a", "b")
 
 
 def test_a_folder_in_place_of_a_file_is_named(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from raysearch.scoring.spec import InlierSpec
 from raysearch.scoring.threshold import gamma_threshold
 from raysearch.study.ranking import rank
 from raysearch.study.records import Proposal, Record
+from raysearch.study.space import check_space
 from raysearch.study.winner import Winner, choose_winner, freeze_winner, read_frozen
 from raysearch.training import checkpoint
 from raysearch.training.configuration import Configuration
@@ -109,6 +110,24 @@ def test_the_configuration_of_a_winner_is_that_of_its_encoder(winner: Winner) ->
     assert (
         config.signature() == replace(winner, inlier=InlierSpec("gmm", 1)).config(TEN).signature()
     )
+
+
+def test_a_winner_is_a_space_of_a_single_configuration(winner: Winner) -> None:
+    options = (("mixup", "off"), ("weight_decay", 0.1))
+    configuration = replace(winner.configuration, options=options)
+    chosen = replace(winner, configuration=configuration, seed=7)
+    content = chosen.space_content(TEN)
+    assert content["search"] == {
+        "lr": 2e-3,
+        "batch_size": 32,
+        "lambda": 10.0,
+        "inlier": {"lof": [4]},
+    }
+    space = check_space(content, "frozen.yaml")
+    assert space.fixed == TEN.replace(dict(options)) == chosen.config(TEN).options
+    assert (space.strategy.trials, space.strategy.finalists, space.strategy.seed) == (1, "none", 7)
+    without_p = replace(chosen, inlier=InlierSpec("none", None)).space_content(TEN)
+    assert without_p["search"]["inlier"] == {"none": []}
 
 
 @pytest.fixture(scope="module")
