@@ -51,6 +51,11 @@ def wave() -> np.ndarray:
     return np.random.default_rng(0).normal(0, 0.1, 3 * RATE)
 
 
+def test_an_ensemble_has_the_weights_of_all_its_networks(ensemble: Ensemble) -> None:
+    counts = [each.detector.parameters for each in ensemble.members]
+    assert ensemble.parameters == sum(counts) > max(counts) > 0
+
+
 @pytest.mark.parametrize("identity", IDS)
 def test_the_score_is_the_weighted_average(ensemble: Ensemble, identity: str) -> None:
     (result,) = ensemble.score(wave(), id=identity, rate=RATE)

@@ -22,6 +22,7 @@ from raysearch.scoring.metrics import auc_pauc, harmonic_mean
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.context import StudyContext
 from raysearch.study.final_test import final_test
+from raysearch.study.final_test import testable_clips as clips_to_test
 from raysearch.study.ledger import FinalRequest
 from raysearch.study.scores import FinalTest, read_scores
 from raysearch.study.winner import Winner
@@ -207,6 +208,12 @@ def test_other_ids_are_not_opened(root: Path, tmp_path: Path, detector: Detector
         spoil(root / f"eval_data/ground_truth/ground_truth_valve_section_0{i}_source_test.csv")
     result = run(detector, source(root), tmp_path / "run", ("3",))
     assert list(result.areas) == ["3"]
+
+
+def test_clips_of_an_id_that_the_detector_does_not_know_are_left_out(root: Path) -> None:
+    clips = clips_to_test(source(root), make_detector(ids=("0", "4")), TEST_IDS)
+    assert {clip.id for clip in clips} == {"4"}
+    assert len(clips) == len(clips_of(root, "4"))
 
 
 def test_without_test_clips_nothing_is_opened(

@@ -55,6 +55,13 @@ def test_the_best_are_trained_with_every_seed_once(
         assert proposal.origin == ""
 
 
+def test_further_seeds_of_the_largest_seed_begin_at_0() -> None:
+    records = study([0.5])
+    proposals = [record.proposal for record in records]
+    missing = reruns(records, proposals, Finalists(top=1, seeds=4), 2**32 - 2)
+    assert [proposal.seed for proposal in missing] == [2**32 - 1, 0, 1]
+
+
 @given(SCORES, st.data())
 def test_no_rerun_is_proposed_twice(scores: list[float | None], data: st.DataObject) -> None:
     """Independent of where the run stopped and of the results of the reruns."""

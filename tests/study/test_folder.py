@@ -7,7 +7,7 @@ import pytest
 from upath import UPath
 
 from raysearch import storage
-from raysearch.errors import UserError
+from raysearch.errors import MachineError, UserError
 from raysearch.scoring.spec import InlierSpec
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal, Record, State
@@ -183,6 +183,30 @@ def test_a_proposal_has_one_encoder() -> None:
     # The inlier model is not part of the encoder's configuration.
     other = Proposal(8, PROPOSAL.configuration, InlierSpec("lof", 8))
     assert other.config("valve", "data", 3, TINY).signature() == config.signature()
+
+
+def test_nothing_is_written_where_the_study_is_gone(study: StudyFolder) -> None:
+    (study.path / "study.json").unlink()
+    with pytest.raises(MachineError, match=r"study\.json is gone"):
+        study.propose(PROPOSAL)
+    with pytest.raises(MachineError, match=r"study\.json is gone"):
+        study.add(failed(PROPOSAL))
+    assert (study.proposals(), study.records()) == ([], [])
+
+
+def test_failed_trials_are_deleted_and_others_stay(study: StudyFolder) -> None:
+    numbered = [Proposal(number, PROPOSAL.configuration) for number in range(4)]
+    pruned = complete(numbered[3], state=State.PRUNED, val_loss=None)
+    kept = [complete(numbered[1], row("gmm", 4, 0.5)), pruned]
+    for record in (failed(numbered[0]), kept[0], failed(numbered[2]), kept[1]):
+        study.add(record)
+    assert study.drop_failed() == [failed(numbered[0]), failed(numbered[2])]
+    assert study.records() == kept
+
+
+def test_a_trial_costs_its_training_and_its_scores_on_all_its_devices() -> None:
+    record = complete(PROPOSAL, train_seconds=5.0, score_seconds=2.0, devices=3)
+    assert record.device_seconds == 21
 
 
 def test_a_number_is_proposed_once(study: StudyFolder) -> None:

@@ -70,6 +70,20 @@ def test_a_seed_with_a_score_of_zero_is_the_worst() -> None:
     assert ranking.winner.best.record.proposal.number == 3
 
 
+def test_two_seeds_have_a_standard_deviation() -> None:
+    ranking = ranked(trial(0, 0.6), trial(3, 0.8, of=0))
+    assert ranking.winner.mean() == pytest.approx(0.7)
+    assert ranking.winner.std == pytest.approx(0.02**0.5)
+
+
+def test_inlier_models_of_an_encoder_compare_by_its_seeds_and_not_by_luck_with_one() -> None:
+    # Each failed with a further seed, so none has them all, and 0.9 is of a single seed.
+    reruns = [trial(3, 0.72, None, of=0), trial(4, None, None, of=0)]
+    ranking = ranked(trial(0, 0.7, 0.9), trial(1, 0.5), *reruns)
+    assert number_and_inlier(ranking.winner) == (0, "gmm")
+    assert ranking.winner.mean() == pytest.approx(0.71)
+
+
 def test_trials_without_a_score_cannot_win() -> None:
     pruned = replace(trial(3, 0.9), state=State.PRUNED)
     assert rank([trial(0), trial(1, None, None), pruned]) is None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from upath import UPath
 
+from raysearch.errors import UserError
 from raysearch.storage import write_text
 from raysearch.study.scores import (
     FinalScore,
@@ -31,6 +32,15 @@ def test_scores_come_back_in_every_digit(folder: UPath) -> None:
 
 def test_without_the_file_there_are_none(folder: UPath) -> None:
     assert read_scores(folder / "final_scores.csv") == []
+
+
+@pytest.mark.parametrize("label", ["2", "-1", "x", "0.5"])
+def test_a_label_is_0_or_1_or_missing(folder: UPath, label: str) -> None:
+    path = folder / "final_scores.csv"
+    write_scores(path, SCORES)
+    write_text(path, path.read_text("utf-8").replace(",source,1,", f",source,{label},"))
+    with pytest.raises(UserError, match=r"final_scores\.csv: damaged"):
+        read_scores(path)
 
 
 # Results of test IDs

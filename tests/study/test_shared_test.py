@@ -44,13 +44,19 @@ def root(tmp_path: Path, demo_data: Path) -> Path:
     return shutil.copytree(demo_data, tmp_path / "data", copy_function=os.link)
 
 
-def run(root: Path, folder: Path, *, reference: bool = True) -> FinalTest:
+def run(
+    root: Path, folder: Path, *, reference: bool = True, allow_defects: bool = False
+) -> FinalTest:
     folder.mkdir()
     make_manifest(space(), SHARED).write(UPath(folder))
     detector = make_detector(ids=("0", *IDS))
     other = make_detector(ids=("0", *IDS), embedding=16)
     machines = [
-        UnseenMachine(Source(root, name, ()), detector, other if reference else None)
+        UnseenMachine(
+            replace(Source(root, name, ()), allow_defects=allow_defects),
+            detector,
+            other if reference else None,
+        )
         for name in MACHINES
     ]
     context = StudyContext(
@@ -88,6 +94,9 @@ def test_the_score_is_the_harmonic_mean_over_all_test_machines(root: Path, tmp_p
     assert {row["machine"] for row in rows(folder / "final_test.csv")} == {SHARED}
     assert result.reference is not None
     assert result.reference != result.score
+    *reference, mean = rows(folder / "reference_test.csv")
+    assert [row["id"] for row in reference] == [*expected]
+    assert float(mean["auc"]) != float(rows(folder / "final_test.csv")[-1]["auc"])
 
 
 def test_there_is_one_opening_of_all(root: Path, tmp_path: Path) -> None:
@@ -122,3 +131,12 @@ def test_the_ledger_has_its_line_before_a_clip_is_read(root: Path, tmp_path: Pat
         run(root, tmp_path / "run")
     (opening,) = ledger(tmp_path / "run")
     assert opening["frozen"] == WINNER.to_json()
+
+
+def test_a_defective_clip_is_told_with_its_machine_type(root: Path, tmp_path: Path) -> None:
+    first = min((root / "eval_data/pump/source_test").glob("section_03*"))
+    first.unlink()
+    first.write_bytes(b"garbage")
+    (remark,) = run(root, tmp_path / "run", allow_defects=True).remarks
+    assert remark.startswith("pump: ")
+    assert first.name in remark

@@ -159,6 +159,30 @@ def test_an_option_may_be_searched() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("searched", "method"),
+    [
+        (["serial", "proposed"], "proposed"),
+        (["proposed", "serial"], "proposed"),
+        (["serial", "serial_aam"], None),
+    ],
+)
+def test_recordings_suit_the_method_that_needs_the_most_of_them(
+    searched: list[str], method: str | None
+) -> None:
+    content = example(method=searched)
+    if method is None:
+        del content["search"]["lambda"]
+    space = check_space(content, "x")
+    expected = {} if method is None else {"method": method}
+    assert space.source_options == space.fixed.replace(expected)
+
+
+def test_the_largest_batch_is_that_of_any_trial() -> None:
+    for sizes, largest in (([32, 128, 64], 128), (16, 16), ({"low": 8, "high": 64}, 64)):
+        assert check_space(example(batch_size=sizes), "x").search.largest_batch == largest
+
+
 def test_many_searched_options_are_checked_one_at_a_time() -> None:
     searched: dict[str, Any] = {
         "dropout": {"low": 0.01, "high": 0.5},

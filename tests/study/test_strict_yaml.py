@@ -14,6 +14,18 @@ from raysearch.study.strict_yaml import check_keys, read_yaml
 SPACE = "search: {lr: 1.0e-3, batch_size: 32, lambda: 1, inlier: {gmm: [1]}}\n"
 
 
+@pytest.mark.parametrize(("plain", "is_refused"), [(896, False), (897, True)])
+def test_aliases_count_with_all_that_they_stand_for(plain: int, is_refused: bool) -> None:
+    # A mapping, two keys, a list of 990 and 99 times again, and the list of them with plain values.
+    ones, aliases = ", ".join(["1"] * 990), ", ".join(["*a"] * 99 + ["1"] * plain)
+    text = f"a: &a [{ones}]\nb: [{aliases}]\n"
+    if is_refused:
+        with pytest.raises(UserError, match=r"x\.yaml: its aliases stand for more than 100000"):
+            read_yaml(text, "x.yaml")
+    else:
+        assert len(read_yaml(text, "x.yaml")["b"]) == 99 + plain
+
+
 def load_ids(folder: Path, ids: str) -> tuple[str, ...]:
     path = folder / "press.yaml"
     path.write_text(f"validation_ids: {ids}\ntest_ids: []\n{SPACE}")

@@ -63,9 +63,10 @@ def test_what_a_method_does_without_is_null(
     assert meta(local, **options)["system"]["description"][key] == value
 
 
-def test_an_ensemble_counts_its_detectors(local: UPath) -> None:
-    description = meta(local, "none", 5)["system"]["description"]
-    assert description["ensemble_method_subsystem_count"] == 5
+@pytest.mark.parametrize("members", [2, 5])
+def test_an_ensemble_counts_its_detectors(local: UPath, members: int) -> None:
+    description = meta(local, "none", members)["system"]["description"]
+    assert description["ensemble_method_subsystem_count"] == members
     assert description["decision_making"] == "average"
     assert description["machine_learning_method"] == "parallel"
     assert description["data_augmentation"] == "mixup"

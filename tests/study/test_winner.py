@@ -100,7 +100,9 @@ def test_a_winner_frozen_before_the_finalists_comes_back(tmp_path: Path, winner:
     for key in ("seeds", "mean_score", "std_score"):
         del content[key]
     (folder / "frozen.json").write_text(json.dumps(content))
-    assert read_frozen(folder) == winner
+    frozen = read_frozen(folder)
+    assert frozen == winner
+    assert (frozen.seeds, frozen.mean_score, frozen.std_score) == (1, winner.val_score, None)
 
 
 def test_the_configuration_of_a_winner_is_that_of_its_encoder(winner: Winner) -> None:
