@@ -127,6 +127,40 @@ def test_a_holder_is_dead_only_if_its_process_has_ended(tmp_path: Path) -> None:
     assert not is_dead()
 
 
+def test_a_lease_outlives_a_store_that_does_not_answer(tmp_path: Path, quick: None) -> None:
+    lost: list[str] = []
+    lease = Lease(tmp_path / "lease", lost.append)
+    lease.acquire(0)
+    # Neither read nor written as long as a folder is in its place.
+    lease.file.unlink()
+    lease.file.mkdir()
+    time.sleep(0.5)
+    lease.file.rmdir()
+    deadline = time.monotonic() + 30
+    while lease.read() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert lease.read() is not None
+    assert lost == []
+    lease.release()
+    assert lease.read() is None
+
+
+def test_a_lease_that_was_taken_over_is_not_written_again(tmp_path: Path, quick: None) -> None:
+    lost: list[str] = []
+    lease = Lease(tmp_path / "lease", lost.append)
+    lease.acquire(0)
+    other = json.dumps({"host": "node7 boot pid", "token": "other", "at": time.time()})
+    deadline = time.monotonic() + 30
+    while not lost and time.monotonic() < deadline:
+        # A beat may have begun before, and replace the first of these.
+        storage.write_text(lease.file, other)
+        time.sleep(0.2)
+    assert lost == ["node7"]
+    time.sleep(0.3)
+    lease.release()
+    assert lease.read() == other.encode()
+
+
 HOLDER = """
 import sys, time
 from raysearch import storage

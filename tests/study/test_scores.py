@@ -69,6 +69,12 @@ def test_the_result_of_an_id_is_that_of_its_labelled_clips() -> None:
     assert result.note == ""
 
 
+def test_an_id_has_a_result_only_with_both_areas() -> None:
+    assert IdResult("3", 0.75, 0.5).areas == (0.75, 0.5)
+    for result in (IdResult("3", 0.75), IdResult("3", pauc=0.5), IdResult("3")):
+        assert result.areas is None
+
+
 def test_each_id_is_judged_by_itself() -> None:
     perfect = [(label, 1e6 * (score + 100 * label)) for label, score in ROWS]
     result = judge([*scored("3", *ROWS), *scored("10", *perfect)], ["10", "3"])

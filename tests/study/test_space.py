@@ -252,6 +252,11 @@ def weighted_without_labels(content: dict[str, Any]) -> None:
     content |= {"validation_ids": [], "weights": "validation"}
 
 
+def words_for_numbers(content: dict[str, Any]) -> None:
+    content["search"]["mixup"] = ["constant", "off"]
+    content["strategy"] |= {"sampler": "cmaes"}
+
+
 def drop(*path: str) -> Change:
     def change(content: dict[str, Any]) -> None:
         for key in path[:-1]:
@@ -351,6 +356,8 @@ WRONG: list[tuple[str, str, Change]] = [
         "sampler qmc cannot choose inlier models",
         put("strategy", value={"inlier": "sample", "sampler": "qmc"}),
     ),
+    ("top level", "sampler cmaes needs numbers, search.mixup has none", words_for_numbers),
+    ("strategy.trials", "greater than 0", put("strategy", "trials", value=0)),
     ("strategy.grace", "greater than 0", put("strategy", "grace", value=0)),
     ("strategy.patience", "greater than 0", put("strategy", "patience", value=0)),
     ("strategy.scheduler", "'auto', 'none', 'asha'", put("strategy", "scheduler", value="pbt")),
