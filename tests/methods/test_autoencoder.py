@@ -68,3 +68,12 @@ def test_loss_and_score_are_those_of_the_transcription() -> None:
     )
     assert embeddings.shape == (3, 9)
     np.testing.assert_allclose(float(loss), np.mean(expected), rtol=1e-9)
+
+
+def test_an_embedding_is_the_mean_of_those_of_its_vectors() -> None:
+    model = network()
+    spectrograms = torch.randn(2, 1, 128, 9, dtype=torch.float64)
+    with torch.inference_mode():
+        whole = model.embed(spectrograms)
+        vectors = [model.embed(spectrograms[..., start : start + 5]) for start in range(5)]
+    torch.testing.assert_close(whole, torch.stack(vectors).mean(dim=0))

@@ -97,6 +97,25 @@ def test_every_method_is_under_contract() -> None:
         assert network.is_per_product == find_method(options).is_per_product
 
 
+# Trained; a network for each product ID; trained with other machine types; trained with Mixup.
+KINDS = {
+    "proposed": (True, False, True, True),
+    "serial": (True, False, False, False),
+    "serial_aam": (True, False, False, False),
+    "ddcsad": (True, True, True, False),
+    "autoencoder": (True, False, False, False),
+    "flow": (True, False, False, False),
+    "frozen": (False, False, False, False),
+    "baseline": (False, False, False, False),
+}
+
+
+def test_a_method_says_what_it_is_trained_with(options: Options) -> None:
+    method = find_method(options)
+    kind = (method.is_trained, method.is_per_product, method.uses_others, method.uses_mixup)
+    assert kind == KINDS[options.method]
+
+
 def test_the_embedding_of_a_backbone_has_the_dimensions_of_the_options(trained: Options) -> None:
     network = find_method(trained).network(K, pretrained=False).eval()
     network = network.of_product(0)

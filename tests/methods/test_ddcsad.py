@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from raysearch.methods.ddcsad import LEAST, Ddcsad, ProductEncoders, keep_from_zero, metric_loss
+from raysearch.methods.ddcsad import Ddcsad, ProductEncoders, keep_from_zero, metric_loss
 from raysearch.methods.method import Labels
 from raysearch.model.encoder import TrainingInput
 from tests.tiny import TINY
@@ -126,8 +126,13 @@ def test_centroids_are_means_of_initial_embeddings() -> None:
 
 
 def test_a_centroid_keeps_away_from_zero() -> None:
-    centroid = keep_from_zero(torch.tensor([0.0, -0.01, 0.05, 0.5, -2.0]))
-    torch.testing.assert_close(centroid, torch.tensor([LEAST, -LEAST, LEAST, 0.5, -2.0]))
+    centroid = keep_from_zero(torch.tensor([0.0, -0.01, 0.07, 0.5, -2.0]))
+    torch.testing.assert_close(centroid, torch.tensor([0.1, -0.1, 0.1, 0.5, -2.0]))
+
+
+def test_the_metric_loss_has_the_weight_of_the_options() -> None:
+    options = OPTIONS.replace({"ddcsad_metric_weight": 0.25})
+    assert Ddcsad(options).weights(None) == {"classification": 1.0, "metric": 0.25}
 
 
 def test_a_distance_of_zero_has_a_finite_loss() -> None:

@@ -84,3 +84,14 @@ def test_the_likelihood_is_that_of_the_transcription() -> None:
     labels = Labels(torch.eye(6)[:2], torch.ones(2), 2, torch.tensor(2))
     loss = float(method.losses(values, labels)["likelihood"])
     assert loss == pytest.approx(expected.mean(), rel=1e-9)
+
+
+def test_a_density_is_of_full_precision_where_others_are_of_half() -> None:
+    model = network().float()
+    spectrograms = torch.randn(2, 1, 3, 12)
+    with torch.inference_mode():
+        expected = model(spectrograms)
+        with torch.autocast("cpu", torch.bfloat16):
+            values = model(spectrograms)
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values, expected, rtol=0, atol=0)
