@@ -73,6 +73,20 @@ def test_a_draft_counts_the_segments_that_clips_of_this_length_have(
     assert drafted(tmp_path).search.inlier["gmm"] == mixtures
 
 
+def test_a_draft_is_of_the_source_domain_unless_there_is_only_the_other(tmp_path: Path) -> None:
+    machine(tmp_path, "fan", 10)
+    few = [f"section_0{identity}_target_train_normal_0000.wav" for identity in "012"]
+    write(tmp_path / "dev_data/fan/train", few)
+    space = drafted(tmp_path)
+    assert space.fixed.domain == "source"
+    assert "60 training clips of 6 product IDs" in (tmp_path / "space.yaml").read_text()
+    for path in (tmp_path / "dev_data/fan/train").glob("*_source_*"):
+        path.rename(path.with_name(path.name.replace("_source_", "_target_")))
+    for path in (tmp_path / "eval_data/fan/train").iterdir():
+        path.unlink()
+    assert drafted(tmp_path).fixed.domain == "target"
+
+
 def test_many_clips_give_the_default_space(tmp_path: Path) -> None:
     machine(tmp_path, "fan", 130)
     assert drafted(tmp_path) == load_space(shipped_folder() / "default.yaml")
