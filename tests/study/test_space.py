@@ -200,6 +200,13 @@ def test_many_searched_options_are_checked_one_at_a_time() -> None:
         assert {getattr(each, name) for each in options} == expected
 
 
+@pytest.mark.parametrize("sampler", ["cmaes", "qmc"])
+def test_samplers_of_numbers_take_lists_and_ranges_of_numbers(sampler: str) -> None:
+    content = example(dropout=[0.1, 0.2], weight_decay={"low": 0.01, "high": 0.5})
+    content["strategy"] |= {"sampler": sampler}
+    assert check_space(content, "x").strategy.sampler == sampler
+
+
 def test_a_method_without_lambda_needs_none() -> None:
     content = example() | {"method": "serial"}
     del content["search"]["lambda"]
@@ -344,6 +351,7 @@ WRONG: list[tuple[str, str, Change]] = [
     ("fixed.epochs", "greater than 0", put("fixed", "epochs", value=0)),
     ("fixed", "f_min < f_max", put("fixed", "f_max", value=9000)),
     ("fixed.compression", "'log', 'db' or 'none'", put("fixed", "compression", value="loud")),
+    ("strategy.finalists.top", "greater than 0", put("strategy", "finalists", value={"top": 0})),
     ("strategy.trials", "greater than 0", put("strategy", "trials", value=0)),
     ("strategy.sampler", "'tpe', 'gp'", put("strategy", "sampler", value="simplex")),
     (
