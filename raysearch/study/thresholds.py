@@ -1,7 +1,8 @@
 """Thresholds of a detector, set anew from the scores of normal training clips that it keeps."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,12 @@ from raysearch.scoring.threshold import gamma_threshold
 from raysearch.storage import write_text
 from raysearch.study.bundle import NORMAL_SCORES, read_normal_scores
 from raysearch.study.bundle_checks import check_facts
+from raysearch.study.folder import StudyFolder
+from raysearch.study.locking import BusyError, lock
 from raysearch.study.stored import DAMAGE
+
+DEPTH = 4
+"""Folders above a detector in which its run may be: RUN/detector, RUN/machines/fan/detector."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +82,34 @@ def set_thresholds(
         A change for each product ID.
 
     Raises:
-        UserError: the quantile or an ID is not valid, or the detector keeps no normal scores.
+        UserError: the quantile or an ID is not valid, the detector keeps no normal scores, or the
+            run that it lies in is under way.
     """
     if not 0 < quantile < 1:
         raise UserError(f"quantile {quantile:g}: expected a share between 0 and 1, such as 0.99")
+    with _run_lock(detector):
+        return _set_thresholds(detector, quantile, ids)
+
+
+@contextmanager
+def _run_lock(detector: UPath) -> Iterator[None]:
+    """Lock the run that a detector lies in: a run that is under way may write the detector anew."""
+    above = list(detector.absolute().parents)[:DEPTH]
+    runs = [folder for folder in above if StudyFolder(folder).exists()]
+    if not runs:
+        yield
+        return
+    try:
+        with lock(runs[0], timeout=1):
+            yield
+    except BusyError as error:
+        raise UserError(
+            f"another raysearch is running {runs[0]}, which may write its detector anew; wait for "
+            "its end"
+        ) from error
+
+
+def _set_thresholds(detector: UPath, quantile: float, ids: Sequence[str] | None) -> list[Change]:
     facts = _read_facts(detector / "detector.json")
     chosen = list(facts["thresholds"]) if ids is None else list(ids)
     for identity in chosen:

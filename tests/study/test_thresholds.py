@@ -13,6 +13,7 @@ from upath import UPath
 from raysearch.errors import UserError
 from raysearch.scoring.threshold import gamma_threshold
 from raysearch.study.bundle import load_detector, save_detector
+from raysearch.study.locking import lock
 from raysearch.study.thresholds import Change, find_detector, set_thresholds
 from tests.command import digests
 from tests.detectors import IDS, make_detector
@@ -118,3 +119,16 @@ def test_a_shared_search_has_the_detectors_of_its_test_machines(
     with pytest.raises(UserError, match=r"name a test machine .*: .*/shared/machines/pump$"):
         find_detector(UPath(tmp_path / "shared"))
     assert find_detector(UPath(home)) == UPath(home / "detector")
+
+
+@pytest.mark.parametrize("below", ["detector", "machines/fan/detector", "detector/members/0"])
+def test_a_run_that_is_under_way_keeps_its_detector(tmp_path: Path, below: str) -> None:
+    run = UPath(tmp_path / "valve")
+    folder = run / below
+    save_detector(replace(make_detector(), normal_scores=SCORES), folder)
+    (run / "study.json").write_text("{}")
+    before = digests(tmp_path / "valve")
+    with lock(run), pytest.raises(UserError, match=r"another raysearch is running .*valve, which"):
+        set_thresholds(folder, 0.9)
+    assert digests(tmp_path / "valve") == before
+    assert len(set_thresholds(folder, 0.9)) == len(IDS)
