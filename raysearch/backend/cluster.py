@@ -25,7 +25,7 @@ from upath import UPath
 from raysearch.backend.access import random_token, token_of
 from raysearch.backend.address import local_ray, refusal
 from raysearch.backend.environment import START, environment
-from raysearch.backend.private_folder import private_folder
+from raysearch.backend.private_folder import private_folder, temporary_files
 from raysearch.backend.ray_internals import (
     on_loopback,
     started_services,
@@ -123,6 +123,7 @@ def _start(dashboard: bool, insecure: bool) -> "Future[str]":
     # The dashboard starts later and needs the variables as well.
     _CONNECTED.enter_context(random_token(insecure=insecure))
     folder = _CONNECTED.enter_context(private_folder())
+    _CONNECTED.enter_context(temporary_files(folder))
     try:
         return _start_ray(folder / "ray", dashboard=dashboard)
     except Exception as error:

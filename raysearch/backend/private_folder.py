@@ -48,6 +48,23 @@ def private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def temporary_files(folder: Path) -> Iterator[None]:
+    """Set `TMPDIR` to a folder in this block if it is none that Ray can use.
+
+    Ray's dashboard makes sockets in `TMPDIR` and does not start where their paths are too long.
+    """
+    before = os.environ.get("TMPDIR")
+    if not before or is_fit(Path(before)):
+        yield
+        return
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ["TMPDIR"] = before
+
+
 def candidates() -> list[Path]:
     """List the parents of the folder, in the order in which they are tried; /tmp is the last."""
     variables = (os.environ.get(name) for name in ("RAY_TMPDIR", "TMPDIR"))

@@ -1,14 +1,13 @@
 """Check of a machine or of every machine of a cluster, before a search."""
 
 import shlex
-import shutil
 import socket
 import stat
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -21,6 +20,8 @@ from rich.text import Text
 from raysearch.backend.access import token_file
 from raysearch.backend.cluster import cluster, on_each_node
 from raysearch.backend.resources import Cluster
+from raysearch.cli.disks import Findings, free_bytes
+from raysearch.cli.needs import try_machine, try_temporary, try_terminal
 from raysearch.errors import UserError, printable
 from raysearch.report.progress import say
 from raysearch.storage import AnyPath, cache_folder, check_writable, make_folder, write_text
@@ -28,9 +29,6 @@ from raysearch.study.manifest import library_versions
 
 CLOCK_SECONDS = 5.0
 """Largest difference of two clocks at which times still tell the order of events."""
-
-FREE_BYTES = 25 * 10**9
-"""Space for the decoded recordings of all seven machine types, with a margin."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -48,6 +46,7 @@ class Examination:
         cache: folder of decoded recordings.
         data: why the recordings cannot be read, empty if they can.
         out: why results cannot be written, empty if they can.
+        findings: on its folders and its user.
     """
 
     host: str
@@ -59,6 +58,7 @@ class Examination:
     cache: str
     data: str
     out: str
+    findings: Findings = field(default_factory=Findings)
 
 
 def doctor(data: AnyPath, out: AnyPath, address: str, console: Console) -> bool:
@@ -76,23 +76,26 @@ def doctor(data: AnyPath, out: AnyPath, address: str, console: Console) -> bool:
     Raises:
         UserError: the cluster cannot be joined.
     """
-    with cluster(address) as joined, _mark(out) as mark:
-        start = time.time()
-        examinations = on_each_node(examine, data, out, mark)
-        wrong = problems(examinations, (start, time.time())) + exposures(joined)
-    show(examinations, wrong, console)
+    here = Findings() if address else try_temporary()  # Ray's own processes have other variables.
+    examinations, wrong = _examinations(data, out, address)
+    wrong += here.faults
+    show(examinations, wrong, console, here.notes)
     return not wrong
 
 
 def show(
-    examinations: Mapping[str, Examination | None], wrong: Collection[str], console: Console
+    examinations: Mapping[str, Examination | None],
+    wrong: Collection[str],
+    console: Console,
+    notes: Collection[str] = (),
 ) -> None:
-    """Print the versions, the machines and the problems.
+    """Print the versions, the machines, the problems and the notes.
 
     Args:
         examinations: by machine; None of a machine that does not answer.
         wrong: the problems, a line each.
         console: to print on.
+        notes: on this machine.
     """
     answers = [answer for answer in examinations.values() if answer is not None]
     if answers:
@@ -101,9 +104,33 @@ def show(
     console.print(_table(examinations))
     for problem in wrong:
         say(console, f"! {problem}")
+    for note in (*remarks(examinations), *notes, *try_terminal().notes):
+        say(console, f"note: {note}")
     machines = "1 machine" if len(examinations) == 1 else f"{len(examinations)} machines"
     result = f"{len(wrong) or 'no'} problem{'s' * (len(wrong) != 1)}"
     say(console, f"{machines} examined: {result}")
+
+
+def _examinations(
+    data: AnyPath, out: AnyPath, address: str
+) -> tuple[dict[str, Examination | None], list[str]]:
+    """Examine every machine; return the examinations, and the problems.
+
+    Raises:
+        UserError: the cluster cannot be joined.
+    """
+    start = time.time()
+    try:
+        with cluster(address) as joined, _mark(out) as mark:
+            start = time.time()
+            examinations = on_each_node(examine, data, out, mark)
+            return examinations, problems(examinations, (start, time.time())) + exposures(joined)
+    except UserError as error:
+        if address:
+            raise
+        # Without Ray, this process still tells what is wrong with this machine.
+        alone: dict[str, Examination | None] = {socket.gethostname(): examine(data, out)}
+        return alone, [*problems(alone, (start, time.time())), str(error)]
 
 
 @contextmanager
@@ -133,18 +160,18 @@ def examine(data: AnyPath, out: AnyPath, mark: AnyPath | None = None) -> Examina
     """
     import torch
 
-    cache = cache_folder()
-    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    cache, unwritable = cache_folder(), _unwritable(out, mark)
     return Examination(
         host=socket.gethostname(),
         versions=library_versions(),
         gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
         boards=len(list(Path("/proc/driver/nvidia/gpus").glob("*"))),
         clock=time.time(),
-        free=shutil.disk_usage(existing).free,
+        free=free_bytes(cache),
         cache=str(cache),
         data="" if data.exists() else f"{data} does not exist",
-        out=_unwritable(out, mark),
+        out=unwritable,
+        findings=try_machine(data, None if unwritable else out),
     )
 
 
@@ -187,17 +214,23 @@ def problems(
                 f"{host}: torch sees {len(answer.gpus)} of {answer.boards} GPUs: its driver is too "
                 f"old for torch {answer.versions['torch']}"
             )
-        if answer.free < FREE_BYTES:
-            lines.append(
-                f"{host}: {answer.free / 1e9:.0f} GB free in {answer.cache}; set RAYSEARCH_CACHE "
-                f"to a disk with {FREE_BYTES / 1e9:.0f} GB for decoded recordings"
-            )
+        lines += [f"{host}: {fault}" for fault in answer.findings.faults]
         if not window[0] - CLOCK_SECONDS <= answer.clock <= window[1] + CLOCK_SECONDS:
             offset = answer.clock - sum(window) / 2
             lines.append(
                 f"{host}: its clock is {offset:+.0f} s away from ours; start its NTP service"
             )
     return lines
+
+
+def remarks(examinations: Mapping[str, Examination | None]) -> list[str]:
+    """List what is no problem, but otherwise than usual on a machine."""
+    return [
+        f"{host}: {note}"
+        for host, answer in examinations.items()
+        if answer is not None
+        for note in answer.findings.notes
+    ]
 
 
 def _differences(answers: Mapping[str, Examination]) -> list[str]:

@@ -27,7 +27,7 @@ from raysearch.cli.results import (
 )
 from raysearch.cli.score import score, threshold
 from raysearch.cli.search import reproduce, run
-from raysearch.cli.surroundings import check_home, explanation, settle
+from raysearch.cli.surroundings import check_encoding, check_home, check_texts, explanation, settle
 from raysearch.errors import MachineError, NoResultError, StoppedError, UserError, printable
 
 GARBAGE = 200_000
@@ -59,6 +59,7 @@ def doctor(
     if cluster is not None:
         run_on_cluster(cluster, sys.argv[1:])
         return
+    check_texts(sys.argv)
     from rich.console import Console
 
     from raysearch.cli.doctor import doctor as examine_all
@@ -92,6 +93,7 @@ def _main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
+    check_encoding()
     check_home()
 
 

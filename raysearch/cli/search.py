@@ -45,7 +45,7 @@ from raysearch.cli.options import (
     parse_gpus,
     typed_command,
 )
-from raysearch.cli.surroundings import explanation
+from raysearch.cli.surroundings import check_cache, check_texts, explanation
 from raysearch.errors import MachineError, StoppedError, describe
 
 if TYPE_CHECKING:
@@ -204,6 +204,8 @@ def _request(paths: tuple[str, str, str | None], **options: Any) -> "Request":
 
     folder = _to_path(data)
     need_data(folder)
+    check_texts(sys.argv)
+    check_cache()
     return Request(
         folder,
         _to_path(out),

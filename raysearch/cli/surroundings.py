@@ -9,10 +9,11 @@ import io
 import os
 import pwd
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from raysearch.errors import UserError, printable
-from raysearch.storage import cache_folder
+from raysearch.storage import cache_folder, check_writable
 
 CACHE = "set RAYSEARCH_CACHE to a folder with room that you can write to"
 ADVICE = {
@@ -49,13 +50,56 @@ def check_home() -> None:
         ) from error
 
 
+def check_encoding() -> None:
+    """Check that names of files are read as UTF-8; else those such as λ would be left out.
+
+    Raises:
+        UserError: Python reads them otherwise.
+    """
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":
+        raise UserError(
+            f"names of files are read as {encoding} here, so that those such as λ are none: set "
+            "PYTHONUTF8=1"
+        )
+
+
+def check_texts(command: Sequence[str]) -> None:
+    """Check that a command and its folder are text, as Ray passes both on to its processes.
+
+    Raises:
+        UserError: a name in them is not UTF-8.
+    """
+    for text in (*command, os.getcwd()):
+        if not is_text(text):
+            raise UserError(
+                f"{printable(text)}: Ray takes no name that is not UTF-8; rename it, or make a "
+                "symbolic link to it with another name"
+            )
+
+
+def is_text(name: str) -> bool:
+    """Return True if all bytes of a name are UTF-8; Python holds others as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def check_cache() -> None:
+    """Check that the cache folder can be written, before a run begins.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        check_writable(cache_folder())
+    except UserError as error:
+        raise UserError(f"{error}; {CACHE}") from error
+
+
 def explanation(error: Exception) -> str:
     """Return the line for an error of a file system or of a name; empty for any other error."""
     if isinstance(error, UnicodeEncodeError):
         name = _name_around(error)
         hint = "rename it, such as by `convmv -f latin1 -t utf8 --notest`"
-        if sys.getfilesystemencoding() != "utf-8":
-            hint = "set PYTHONUTF8=1, since the locale is not UTF-8"
         return f"{printable(name)}: a name that cannot be read as text; {hint}" if name else ""
     if not isinstance(error, OSError) or error.errno is None:
         return ""
@@ -73,7 +117,7 @@ def _name_around(error: UnicodeEncodeError) -> str:
     if not "\ud800" <= error.object[error.start] <= "\udfff":
         return ""
     before, after = error.object[: error.start], error.object[error.start :]
-    separators = str.maketrans(dict.fromkeys('",\n\t|', "\n"))
+    separators = str.maketrans(dict.fromkeys('",\n\t|<>·', "\n"))
     return (
         before.translate(separators).rpartition("\n")[2]
         + after.translate(separators).partition("\n")[0]

@@ -238,7 +238,9 @@ def _build(
         shutil.rmtree(folder, ignore_errors=True)  # a store of another version, or a damaged one
         partial.rename(folder)
         sync_folder(folder.parent)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(partial)  # A full disk is named by no error of a write.
         shutil.rmtree(partial, ignore_errors=True)
         raise
 

@@ -18,6 +18,7 @@ from raysearch.backend.private_folder import (
     is_fit,
     private_folder,
     remove_abandoned,
+    temporary_files,
 )
 
 
@@ -129,3 +130,16 @@ def test_a_link_in_an_abandoned_folder_is_not_followed(parent: Path, tmp_path: P
     remove_abandoned(parent)
     assert not left.exists()
     assert (kept / "results").exists()
+
+
+def test_a_folder_for_temporary_files_that_is_too_long_is_replaced(
+    tmp_path: Path, parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, expected in (
+        (tmp_path / ("long" * 20), str(tmp_path)),
+        (parent, str(parent)),
+    ):
+        monkeypatch.setenv("TMPDIR", str(folder))
+        with temporary_files(tmp_path):
+            assert os.environ["TMPDIR"] == expected
+        assert os.environ["TMPDIR"] == str(folder)

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from raysearch.backend.resources import Cluster, Node
+from raysearch.cli.disks import Findings
 from raysearch.cli.doctor import Examination, examine, exposures, problems, show
 from raysearch.study.manifest import library_versions
 from tests.command import raysearch
@@ -41,7 +42,7 @@ def test_machines_that_are_well_give_no_line() -> None:
         ({"versions": VERSIONS | {"torch": "0.9"}}, "host3: torch 0.9, the others have 1.0"),
         ({"versions": VERSIONS | {"timm": ""}}, "host3: timm is not installed"),
         ({"clock": 1900.0}, "host3: its clock is +900 s away from ours; start its NTP service"),
-        ({"free": 10**9}, "host3: 1 GB free in /cache; set RAYSEARCH_CACHE to a disk with 25 GB"),
+        ({"findings": Findings(("no room; set X",), ("a note",))}, "host3: no room; set X"),
         ({"gpus": ()}, "host3: torch sees 0 of 1 GPUs: its driver is too old for torch 1.0"),
         ({"data": "/data does not exist"}, "host3: no recordings: /data does not exist; --data"),
         ({"out": "cannot write to /out: full"}, "host3: cannot write to /out: full; --out takes"),

@@ -34,17 +34,42 @@ def recordings(tmp_path: Path, demo_data: Path) -> Path:
     return data
 
 
-@pytest.mark.parametrize(
-    "variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}]
-)
-def test_a_terminal_without_utf_8_shows_an_escape(
-    recordings: Path, variables: dict[str, str]
-) -> None:
-    ended = command("data", "check", recordings, **variables)
+def test_a_terminal_without_utf_8_shows_an_escape(recordings: Path) -> None:
+    ended = command("data", "check", recordings, PYTHONIOENCODING="ascii")
     assert b"Traceback" not in ended.stderr, ended.stderr
-    # Where Python itself does not speak UTF-8, the name is none that it can read: it is left out.
-    left_out = b"audio files, such as " + "λ".encode() in ended.stderr
-    assert left_out or b"\\u03bb" in ended.stdout
+    assert b"\\u03bb" in ended.stdout
+
+
+def test_names_are_not_left_out_in_silence_where_python_reads_no_utf_8(recordings: Path) -> None:
+    ended = command("data", "check", recordings, LC_ALL="C", PYTHONUTF8="0")
+    assert ended.returncode == 2, ended
+    [line] = ended.stderr.decode().splitlines()
+    assert line.endswith("set PYTHONUTF8=1")
+
+
+def test_a_command_with_a_name_that_is_no_text_is_one_line(demo_data: Path, tmp_path: Path) -> None:
+    out = os.fsdecode(os.fsencode(tmp_path) + b"/ger\xe4usch")
+    options = ("--space", REPOSITORY / "search_spaces" / "demo.yaml", "--data", demo_data)
+    ended = command(*RUN, "valve", *options, "--out", out)
+    assert ended.returncode == 2, ended
+    [line] = ended.stderr.decode().splitlines()
+    assert "ger\\udce4usch: Ray takes no name that is not UTF-8; rename it" in line
+
+
+def test_a_cache_that_cannot_be_written_ends_a_run_at_its_start(
+    demo_data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    options = ("--space", REPOSITORY / "search_spaces" / "demo.yaml", "--data", demo_data)
+    ended = command(
+        *(*RUN, "valve", *options, "--out", tmp_path / "runs"),
+        RAYSEARCH_CACHE=str(tmp_path / "file" / "cache"),
+    )
+    assert ended.returncode == 2, ended
+    [line] = ended.stderr.decode().splitlines()
+    assert line.startswith("raysearch: cannot write to ")
+    assert line.endswith("set RAYSEARCH_CACHE to a folder with room that you can write to")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_file_with_a_latin_1_name_is_no_traceback(recordings: Path) -> None:
