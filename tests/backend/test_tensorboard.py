@@ -211,6 +211,69 @@ def test_a_server_that_is_lost_does_not_take_the_search_with_it(tracked: Tracked
     assert {row["trial"] for row in tracked.rows} == set(map(str, range(TRIALS)))
 
 
+@dataclass(eq=False)
+class Logged:
+    """As much of a trial of Tune as its MLflow logger asks for."""
+
+    number: int
+    config: dict[str, Any] = field(default_factory=lambda: {"study": "valve", "lr": 1e-3})
+
+    def __str__(self) -> str:
+        return f"valve_{self.number:04d}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("comes", ["during the search", "at its end", "never"])
+def test_a_server_that_comes_back_is_told_what_it_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes: str
+) -> None:
+    from mlflow import MlflowClient
+
+    from raysearch.backend import mlflow_runs
+
+    # A process remembers the first address.
+    monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+    [port] = free_ports(1)
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_DISABLE_TELEMETRY"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setattr(mlflow_runs, "PAUSE", 0.0 if comes == "during the search" else 1e9)
+    warnings, first, second = list[str](), Logged(0), Logged(1)
+    with server(tmp_path, port) as address:
+        monkeypatch.setenv(SERVER, address)
+        runs = mlflow_runs.MLflowRuns("valve", warnings.append)
+        runs.setup()
+        runs.log_trial_start(first)
+        result = {"val_loss": 3.0, "training_iteration": 1}
+        runs.log_trial_result(1, first, result)
+    result |= {"val_loss": 2.0, "training_iteration": 2}
+    runs.log_trial_result(2, first, result)
+    result["val_loss"] = 7.0  # Tune may use it again
+    runs.log_trial_end(first)
+    runs.log_trial_start(second)
+    assert [text.partition(" (")[0] for text in warnings] == ["MLflow was lost"]
+    if comes == "never":
+        runs.on_experiment_end([])
+        assert warnings[1] == "MLflow did not come back: it lacks the last 3 messages"
+        return
+    with server(tmp_path, port):
+        runs.log_trial_result(1, second, {"val_loss": 1.0, "training_iteration": 1})
+        assert bool(runs.missed) == (comes == "at its end")
+        runs.log_trial_end(second, failed=True)
+        runs.on_experiment_end([])
+        assert warnings[1:] == ["MLflow is back, and was told what it missed"]
+        client = MlflowClient(address)
+        experiment = client.get_experiment_by_name("valve")
+        assert experiment is not None
+        logged = client.search_runs([experiment.experiment_id], order_by=["start_time"])
+        assert [(run.info.run_name, run.info.status) for run in logged] == [
+            ("valve_0000", "FINISHED"),
+            ("valve_0001", "FAILED"),
+        ]
+        curves = [client.get_metric_history(run.info.run_id, "val_loss") for run in logged]
+        points = [[(point.step, point.value) for point in curve] for curve in curves]
+        assert points == [[(1, 3.0), (2, 2.0)], [(1, 1.0)]]
+
+
 def test_a_server_that_does_not_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     [port] = free_ports(1)
     monkeypatch.setenv(SERVER, f"http://127.0.0.1:{port}")
