@@ -48,7 +48,7 @@ def try_folder(folder: AnyPath, setting: str) -> Findings:
     """
     if is_remote(folder):
         return _try_store(folder, setting)
-    local = Path(folder)
+    local = Path(str(folder))
     existing = next((each for each in (local, *local.parents) if each.is_dir()), Path("/"))
     try:
         with _scratch(existing) as scratch:
@@ -179,7 +179,7 @@ def try_space(folder: AnyPath, needed: int, setting: str, purpose: str) -> Findi
     """Compare the room for a folder, with what the folder holds already, with a need in bytes."""
     if is_remote(folder):
         return Findings()
-    local = Path(folder)
+    local = Path(str(folder))
     free = free_bytes(local)
     if free >= needed or free + folder_bytes(local) >= needed:
         return Findings()

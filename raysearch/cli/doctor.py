@@ -1,26 +1,21 @@
 """Check of a machine or of every machine of a cluster, before a search."""
 
-import shlex
 import socket
-import stat
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import uuid4
 
-import requests
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from raysearch.backend.access import token_file
 from raysearch.backend.cluster import cluster, on_each_node
-from raysearch.backend.resources import Cluster
 from raysearch.cli.disks import Findings, free_bytes
+from raysearch.cli.exposures import exposures
 from raysearch.cli.needs import try_machine, try_temporary, try_terminal
 from raysearch.errors import UserError, printable
 from raysearch.report.progress import say
@@ -29,8 +24,6 @@ from raysearch.study.manifest import library_versions
 
 CLOCK_SECONDS = 5.0
 """Largest difference of two clocks at which times still tell the order of events."""
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -247,43 +240,6 @@ def _differences(answers: Mapping[str, Examination]) -> list[str]:
             elif version != usual:
                 lines.append(f"{host}: {name} {version}, the others have {usual}")
     return lines
-
-
-def exposures(joined: Cluster) -> list[str]:
-    """List the ways in which strangers reach a cluster: Ray runs any code that it receives.
-
-    A Ray that raysearch starts on this machine listens on the loopback and has a token of its own.
-    """
-    lines = _open_ports(joined) if joined.address else []
-    token = token_file()
-    if token.is_file() and stat.S_IMODE(token.stat().st_mode) & 0o077:
-        lines.append(f"{token} can be read by others: chmod 600 {shlex.quote(str(token))}")
-    return lines
-
-
-def _open_ports(joined: Cluster) -> list[str]:
-    lines = []
-    host = urlsplit(joined.dashboard).hostname
-    if host is not None and host not in LOOPBACK:
-        lines.append(
-            f"the dashboard listens on {host}: start Ray with --dashboard-host=127.0.0.1 and look "
-            "at it with `ray dashboard cluster.yaml`"
-        )
-    if _needs_no_token(joined.dashboard):
-        lines.append(
-            "the cluster asks for no token: set RAY_AUTH_MODE=token for `ray start` and raysearch"
-        )
-    return lines
-
-
-def _needs_no_token(dashboard: str) -> bool:
-    """Return True if a cluster's dashboard takes commands without a token."""
-    if not dashboard:
-        return False
-    try:
-        return requests.get(f"{dashboard}/api/jobs/", timeout=10).ok
-    except requests.RequestException:
-        return False  # This machine does not reach the dashboard.
 
 
 def _table(examinations: Mapping[str, Examination | None]) -> Table:

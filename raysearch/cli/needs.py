@@ -23,14 +23,16 @@ def decoded_bytes(data: AnyPath) -> int:
     """Return the bytes that decoded recordings take at most; an estimate on an object store."""
     if is_remote(data):
         return DECODED_BYTES
-    return min(DECODED_BYTES, GROWTH * folder_bytes(Path(data)))
+    return min(DECODED_BYTES, GROWTH * folder_bytes(Path(str(data))))
 
 
 def try_data_names(data: AnyPath) -> Findings:
     """Find names of recordings that are no text."""
     if is_remote(data):
         return Findings()
-    names = (os.path.join(above, n) for above, dirs, names in os.walk(data) for n in dirs + names)
+    names = (
+        os.path.join(above, n) for above, dirs, names in os.walk(str(data)) for n in dirs + names
+    )
     wrong = [name for name in names if not is_text(name)]
     if not wrong:
         return Findings()

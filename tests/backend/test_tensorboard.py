@@ -241,7 +241,7 @@ def test_a_server_that_comes_back_is_told_what_it_missed(
     with server(tmp_path, port) as address:
         monkeypatch.setenv(SERVER, address)
         runs = mlflow_runs.MLflowRuns("valve", warnings.append)
-        runs.setup()
+        runs.setup()  # type: ignore[no-untyped-call]
         runs.log_trial_start(first)
         result = {"val_loss": 3.0, "training_iteration": 1}
         runs.log_trial_result(1, first, result)

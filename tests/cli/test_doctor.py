@@ -12,7 +12,8 @@ from rich.console import Console
 
 from raysearch.backend.resources import Cluster, Node
 from raysearch.cli.disks import Findings
-from raysearch.cli.doctor import Examination, examine, exposures, problems, show
+from raysearch.cli.doctor import Examination, examine, problems, show
+from raysearch.cli.exposures import exposures
 from raysearch.study.manifest import library_versions
 from tests.command import raysearch
 
