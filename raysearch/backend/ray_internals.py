@@ -56,10 +56,12 @@ def lost_processes_fail_alone() -> Iterator[None]:
         yield
         return
 
-    def failed(manager: Any, task: Any, error: Exception) -> None:
-        if isinstance(error, RayError) and not isinstance(error, RayTaskError | RayActorError):
-            error = RayActorError(error_msg=str(error))
-        handle(manager, task, error)
+    # Ray names the arguments in its calls.
+    def failed(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        is_known = isinstance(exception, RayTaskError | RayActorError)
+        if isinstance(exception, RayError) and not is_known:
+            exception = RayActorError(error_msg=str(exception))
+        handle(manager, tracked_actor_task, exception)
 
     setattr(RayActorManager, name, failed)
     try:

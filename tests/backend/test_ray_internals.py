@@ -5,10 +5,14 @@ from ray import _raylet
 from ray._private import services, worker
 from ray._private.node import Node
 from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayError
 
 from raysearch.backend.ray_internals import (
     DASHBOARD,
     UNUSED,
+    lost_processes_fail_alone,
     on_loopback,
     without_unused_services,
 )
@@ -48,3 +52,27 @@ def test_a_method_that_ray_no_longer_has_is_not_made_up(monkeypatch: pytest.Monk
     with without_unused_services(None):
         assert not hasattr(Node, UNUSED[0])
     assert not hasattr(Node, UNUSED[0])
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OutOfMemoryError("low on memory"), "low on memory"),  # type: ignore[no-untyped-call]
+        (ActorDiedError(), "died unexpectedly"),
+    ],
+)
+def test_a_process_that_ray_ends_is_a_dead_actor(
+    error: RayError, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, errors = RayActorManager.__new__(RayActorManager), list[Exception]()
+    manager._failed_actor_ids = set()
+    monkeypatch.setattr(manager, "_cleanup_actor", lambda tracked_actor: None)
+    task = TrackedActorTask(TrackedActor(1), on_error=lambda actor, error: errors.append(error))
+    with lost_processes_fail_alone():
+        # As Ray calls it.
+        manager._actor_task_failed(tracked_actor_task=task, exception=error)
+        with pytest.raises(RuntimeError, match="unexpected"):
+            manager._actor_task_failed(tracked_actor_task=task, exception=ValueError())
+    [death] = errors
+    assert isinstance(death, RayActorError)
+    assert text in str(death)
