@@ -8,6 +8,7 @@ from interval_coverage import distances, seed_coverage, share, simulate, true_sc
 from scipy.stats import t
 
 from raysearch.scoring.intervals import (
+    BEND,
     Mean,
     Spread,
     harmonic_spread,
@@ -135,7 +136,7 @@ def test_the_error_of_a_mean_is_that_of_readers_crossed_with_cases(
     assert spread.clips == pytest.approx(clips)
     assert spread.seeds == pytest.approx(variance)
     assert (spread.clip_freedom, spread.seed_freedom) == (known.freedom, 2)
-    expected = half_width(Spread(clips, known.freedom, variance, 2), 1.5)
+    expected = half_width(Spread(clips, known.freedom, variance, 2), BEND)
     assert spread.half_width == pytest.approx(expected)
 
 
