@@ -28,7 +28,7 @@ from raysearch.report.clips.shown import evidence_folder, machine_home
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.report.trials_file import TrialsFile
 from raysearch.report.wording import settings
-from raysearch.storage import remove_tree
+from raysearch.storage import make_folder, remove_tree
 from raysearch.study.confidence import read_confidence, write_confidence
 from raysearch.study.context import StudyContext
 from raysearch.study.folder import StudyFolder
@@ -158,6 +158,7 @@ def _collect_clips(
     """Collect single clips of each validation machine, by the winner's encoder for it."""
     for part, recordings in zip(context.parts, data, strict=True):
         home = machine_home(context.folder, recordings.machine)
+        make_folder(home, below=context.folder)
         load = _validation_detector(winner, part, recordings)
         collect_single_clips(winner, load, recordings, home, bars)
 

@@ -22,6 +22,7 @@ from raysearch.study.folder import StudyFolder
 from raysearch.study.space import Space
 from raysearch.study.space_files import load_space
 from raysearch.study.winner import Winner, freeze_winner
+from tests.files import put
 from tests.records import SPACE, make_manifest
 
 
@@ -206,7 +207,7 @@ def out(folder: UPath) -> UPath:
     write_confidence(SURE, valve)
     make_study(folder, "fan", winner("fan", lr=1e-3, inlier="lof", p=16))
     make_study(folder, "unfinished", None)
-    write_text(folder / "something else" / "note", "")
+    put(folder / "something else" / "note", "")
     write_text(folder / "a file", "")
     return folder
 

@@ -109,7 +109,7 @@ def test_unfinished_files_are_no_records(study: StudyFolder) -> None:
 def test_a_damaged_trial_is_named_with_the_way_out(study: StudyFolder) -> None:
     study.propose(PROPOSAL)
     record, proposal = (study.path / name / "0007.json" for name in ("records", "proposals"))
-    storage.write_text(record, "{")
+    put(record, "{")
     with pytest.raises(UserError, match=r"records/0007\.json: .*no JSON.* repeats the trial"):
         study.records()
     record.unlink()

@@ -18,12 +18,12 @@ from raysearch.study.resampling import resample_scores
 from raysearch.study.selection import unselected_score
 from raysearch.study.shared_confidence import Parts, measure_shared_confidence
 from raysearch.study.space import check_space
-from raysearch.training import checkpoint
 from raysearch.training.combined import combine_clips
 from raysearch.training.configuration import Configuration
 from raysearch.training.network import new_encoder
 from raysearch.training.train import load_trained
 from raysearch.training.trial import score_validation_clips
+from tests.files import put_checkpoint
 from tests.records import SPACE, complete, row
 from tests.tiny import TEN, VALIDATION_IDS
 
@@ -58,7 +58,7 @@ def parts(tmp_path: Path, demo_data: Path, recordings: list[TrialData]) -> Parts
             torch.manual_seed(record.proposal.number)
             tensors = new_encoder(TEN, len(data.ids), pretrained=False).state_dict()
             path = context.encoder(record.proposal) / "best.safetensors"
-            checkpoint.save(path, tensors, {"history": [], "resumes": []})
+            put_checkpoint(path, tensors, {"history": [], "resumes": []})
         made.append((context, data))
     return made
 

@@ -23,12 +23,12 @@ from raysearch.study.ranking import rank
 from raysearch.study.records import Proposal, Record
 from raysearch.study.space import check_space
 from raysearch.study.winner import Winner, choose_winner, freeze_winner, read_frozen
-from raysearch.training import checkpoint
 from raysearch.training.configuration import Configuration
 from raysearch.training.embedding import ClipEmbeddings
 from raysearch.training.network import new_encoder
 from raysearch.training.trial import clip_scores
 from tests.detectors import embed
+from tests.files import put_checkpoint
 from tests.records import complete, failed, row
 from tests.shared import TRAIN_CLIPS
 from tests.tiny import TEN, VALIDATION_IDS, open_valve
@@ -147,7 +147,7 @@ def write_study(folder: Path, options: Options, data: TrialData) -> UPath:
     torch.manual_seed(0)
     encoder = new_encoder(options, len(data.ids), pretrained=False)
     path = folder / "encoders" / "encoder1" / "best.safetensors"
-    checkpoint.save(path, encoder.state_dict(), {"history": [], "resumes": []})
+    put_checkpoint(path, encoder.state_dict(), {"history": [], "resumes": []})
     return UPath(folder)
 
 

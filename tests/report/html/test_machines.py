@@ -10,7 +10,7 @@ from raysearch.report.html.facts import facts_section
 from raysearch.report.html.machines import machines_section
 from raysearch.report.html.page import render, study_page
 from raysearch.report.html.parts import Absent, Chart, Part, Sounds, Table
-from raysearch.storage import to_path
+from raysearch.storage import make_folder, to_path
 from raysearch.study.results import Results, read_results
 from tests import runs
 from tests.records import make_space
@@ -44,6 +44,7 @@ def test_what_is_missing_says_so_in_its_place(results: Results) -> None:
 
 
 def test_each_validation_machine_has_its_single_clips(results: Results) -> None:
+    make_folder(machine_home(results.folder, "fan"))
     write_clips(machine_home(results.folder, "fan"), runs.shown_clips())
     shown = parts(results)
     plane = shown["Embeddings of fan"]
@@ -57,6 +58,7 @@ def test_each_validation_machine_has_its_single_clips(results: Results) -> None:
 def test_validation_clips_of_all_machine_types_have_names_of_their_own(results: Results) -> None:
     clips = [c for c in runs.shown_clips() if c.part is DataPart.VALIDATION and c.score is not None]
     for machine in MACHINES:
+        make_folder(machine_home(results.folder, machine))
         write_clips(machine_home(results.folder, machine), runs.shown_clips())
     shown = read_validation(results.folder, MACHINES)
     assert [clip.id for clip in shown] == [f"{m}/{clip.id}" for m in MACHINES for clip in clips]

@@ -8,13 +8,14 @@ import pytest
 from raysearch.report.html.members import members_section
 from raysearch.report.html.page import study_page
 from raysearch.report.html.parts import Absent, Table
-from raysearch.storage import to_path, write_text
+from raysearch.storage import to_path
 from raysearch.study.folder import StudyFolder
 from raysearch.study.records import Proposal
 from raysearch.study.results import read_results
 from raysearch.study.space import Space
 from raysearch.training.configuration import Configuration
 from tests import runs
+from tests.files import put
 from tests.records import complete, row
 
 SINGLE = {"lr": 1e-3, "batch_size": 32, "lambda": 10.0, "inlier": {"gmm": [4]}}
@@ -43,7 +44,7 @@ def ensemble(folder: Path, weights: str = "equal") -> StudyFolder:
 
 def write_weights(study: StudyFolder) -> None:
     members = [{"name": "valve", "weight": 0.75}, {"name": "flow-valve", "weight": 0.25}]
-    write_text(study.path / "detector" / "detector.json", json.dumps({"members": members}))
+    put(study.path / "detector" / "detector.json", json.dumps({"members": members}))
 
 
 def test_members_have_their_configurations_and_weights(tmp_path: Path) -> None:
