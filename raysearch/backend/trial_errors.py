@@ -3,7 +3,7 @@
 import torch
 
 from raysearch.backend.resources import Share
-from raysearch.errors import MemoryLimitError, TrialError, UserError
+from raysearch.errors import DamageError, MemoryLimitError, TrialError, UserError
 
 SLACK = 0.1
 """Part of a GPU's memory that contexts of CUDA and fragments of others may hold."""
@@ -13,7 +13,7 @@ def is_of_trial(error: Exception, share: Share) -> bool:
     """Return True if an error is the trial's, wherever it is run.
 
     These are a diverged loss, a configuration that cannot be trained, and memory that the trial
-    alone exhausts. All others are failures of the machine or of the storage.
+    alone exhausts. All others are failures of the machine or of the storage, as is a damaged file.
 
     Args:
         error: that ended the trial.
@@ -21,6 +21,8 @@ def is_of_trial(error: Exception, share: Share) -> bool:
     """
     if isinstance(error, MemoryLimitError | torch.OutOfMemoryError):
         return _exceeds_share(share)
+    if isinstance(error, DamageError):
+        return False
     return isinstance(error, TrialError | UserError) and not _is_of_storage(error)
 
 

@@ -24,7 +24,7 @@ from raysearch.study.finalists import PROMOTED
 from raysearch.study.folder import StudyFolder
 from raysearch.study.locking import lock
 from raysearch.study.records import Proposal, Record, State
-from raysearch.study.reference import read_reference, write_reference
+from raysearch.study.reference import has_reference, write_reference
 from raysearch.training.combined import combine_results, combine_rows
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import broadcast, rank, world_size
@@ -192,7 +192,7 @@ def _score_reference(
 ) -> None:
     """Score the reference of a study that has none; after the training, which it must not delay."""
     is_judged = bool(context.space.validation_ids)
-    if is_judged and broadcast(lambda: read_reference(context.folder) is None):
+    if is_judged and broadcast(lambda: not has_reference(context.folder)):
         rows = {d.machine: score_reference(part.config(proposal), d) for part, d in parts}
         row = combine_rows(rows) if context.machines else next(iter(rows.values()))
         if rank() == 0:
@@ -209,7 +209,7 @@ def _train(
     """Train and score the encoder of a machine type; one that is trained is only scored."""
     config = context.config(proposal)
     inliers = (proposal.inlier,) if proposal.inlier else context.inliers
-    folder = context.study.encoder(config.signature())
+    make_folder(folder := context.study.encoder(config.signature()), below=context.study.root)
     # A trial outlives a killed driver for a moment, in which the next driver may have restarted it.
     with lock(folder) if rank() == 0 else nullcontext():
         if damaged := broadcast(lambda: _drop_damaged(folder)):

@@ -25,16 +25,20 @@ def write_reference(row: InlierResult, folder: UPath) -> None:
     create_once(folder / FILE, content)
 
 
+def has_reference(folder: UPath) -> bool:
+    """Return True if a study has a reference, which may be damaged: a trial needs none."""
+    return (folder / FILE).is_file()
+
+
 def read_reference(folder: UPath) -> InlierResult | None:
     """Read the reference of a study; None if it has none yet.
 
     Raises:
         UserError: `reference.json` is damaged.
     """
-    path = folder / FILE
-    if not path.is_file():
+    if not has_reference(folder):
         return None
-    return read_json(path, _row, MADE_AGAIN)
+    return read_json(folder / FILE, _row, MADE_AGAIN)
 
 
 def _row(content: dict[str, Any]) -> InlierResult:

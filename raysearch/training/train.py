@@ -109,7 +109,7 @@ def _save_untrained(config: TrialConfig, products: int, folder: AnyPath) -> None
         torch.manual_seed(config.seed)
         network = new_encoder(config.options, products, pretrained=config.options.pretrained)
     facts = {"signature": config.signature(), "history": [], "resumes": []}
-    make_folder(folder, below=folder.parent.parent)
+    make_folder(folder)
     checkpoint.save(folder / "best.safetensors", network.state_dict(), facts)
 
 
@@ -176,7 +176,7 @@ class _Run:
 
     def _load_last(self) -> Checkpoint | None:
         # Made only now: a folder that is gone later was on a disk that was unmounted.
-        make_folder(self.folder, below=self.folder.parent.parent)
+        make_folder(self.folder)
         return _load_checkpoint(self.last, self.signature) if self.last.exists() else None
 
     def _resume(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from raysearch.backend.resources import Share
 from raysearch.backend.trial_errors import is_alone, is_of_trial
-from raysearch.errors import MachineError, MemoryLimitError, TrialError, UserError
+from raysearch.errors import DamageError, MachineError, MemoryLimitError, TrialError, UserError
 
 SHARE = Share(workers=1, cpus=1, gpus=0.0, concurrent=1)
 
@@ -22,6 +22,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (UserError("backbone: timm has no model x"), True),
         (MemoryLimitError("out of GPU memory"), True),
         (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (DamageError("reference.json: damaged"), False),
         (MachineError("no data set"), False),
         (OSError(116, "Stale file handle"), False),
         (OSError(28, "No space left on device"), False),

@@ -90,6 +90,14 @@ def test_a_trial_leaves_one_complete_record(context: StudyContext) -> None:
     assert reports[-1] == {"state": "COMPLETE", "val_score": record.best.val_score}
 
 
+def test_a_damaged_reference_costs_no_trial(context: StudyContext) -> None:
+    (context.folder / "reference.json").write_text("{")
+    record, _ = run(context)
+    assert record is not None
+    assert record.state is State.COMPLETE
+    assert (context.folder / "reference.json").read_text() == "{"
+
+
 def test_the_threads_of_a_trial_are_its_cpus(context: StudyContext) -> None:
     # One that is refused at once: training on more threads than cores is slow.
     with pytest.raises(MachineError):

@@ -139,5 +139,5 @@ def test_the_note_of_a_figure_says_what_it_is_of(folder: UPath) -> None:
 
 def test_lines_are_appended(folder: UPath) -> None:
     for line in ("one", "zwei λ", "three"):
-        append_line(folder / "new" / "ledger", line)
-    assert (folder / "new" / "ledger").read_bytes().decode() == "one\nzwei λ\nthree\n"
+        append_line(folder / "ledger", line)
+    assert (folder / "ledger").read_bytes().decode() == "one\nzwei λ\nthree\n"

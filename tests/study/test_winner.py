@@ -269,5 +269,5 @@ def test_a_model_that_cannot_be_fitted_is_named(
 
 
 def test_a_lost_encoder_is_named(tmp_path: Path, data: TrialData, winner: Winner) -> None:
-    with pytest.raises(UserError, match=r"checkpoint of trial 1 is deleted; .* trains it again"):
+    with pytest.raises(UserError, match=r"checkpoint of trial 1 is deleted, or .* trains it again"):
         build_detector(winner, TEN, data, UPath(tmp_path))
