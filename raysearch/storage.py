@@ -29,7 +29,7 @@ _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, away from AWS, AWS_ENDPOINT_URL",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
 }
-_NO_LINKS = frozenset(
+NO_LINKS = frozenset(
     {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK}
 )
 """Errors of a file system without hard links, as exFAT and some of FUSE and SMB."""
@@ -261,7 +261,7 @@ def _publish(partial: Path, path: Path) -> None:
     try:
         os.link(partial, path)
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         # The name is taken first, so that of concurrent processes one goes on.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))

@@ -14,13 +14,11 @@ from uuid import uuid4
 from raysearch import storage
 from raysearch.cli.options import LONGEST_NAME
 from raysearch.errors import one_line
-from raysearch.storage import AnyPath, is_remote
-from raysearch.study.locking import PATIENCE
+from raysearch.storage import NO_LINKS, AnyPath, is_remote
+from raysearch.study.locking import NO_LOCKS, PATIENCE
 
 SUFFIXES = 60
 """Bytes that names of files add to the name of a run."""
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV, errno.EMLINK})
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP})
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def _try_files(scratch: Path, folder: Path, setting: str) -> Findings:
         )
     links, locks = _try_link(second, first), _try_lock(second)
     notes = []
-    if links in _NO_LINKS:
+    if links in NO_LINKS:
         first.unlink(missing_ok=True)
         if not _creates_once(first):
             faults.append(
@@ -97,7 +95,7 @@ def _try_files(scratch: Path, folder: Path, setting: str) -> Findings:
         faults.append(
             f"{folder} refuses a hard link ({os.strerror(links)}); {setting} takes another folder"
         )
-    if locks in _NO_LOCKS:
+    if locks in NO_LOCKS:
         notes.append(
             f"{folder} has no locks: a run keeps a lease instead, which ends {PATIENCE:.0f} s "
             "after its host was lost"

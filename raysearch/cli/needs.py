@@ -5,7 +5,7 @@ import pwd
 import sys
 from pathlib import Path
 
-from raysearch.backend.private_folder import LONGEST, can_replace_files, candidates, is_fit
+from raysearch.backend.private_folder import LONGEST, candidates, is_fit
 from raysearch.cli.disks import Findings, folder_bytes, try_folder, try_space
 from raysearch.cli.surroundings import is_text
 from raysearch.errors import printable
@@ -108,7 +108,6 @@ def _unfit(folder: Path) -> str:
         return f"has {size} bytes, and paths of sockets leave {LONGEST}"
     if not os.access(folder, os.W_OK | os.X_OK):
         return "cannot be written"
-    assert can_replace_files(folder)
     return "belongs to another user, or others can replace files in it"
 
 

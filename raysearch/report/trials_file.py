@@ -8,7 +8,7 @@ from typing import Any
 
 from upath import UPath
 
-from raysearch.storage import write_bytes
+from raysearch.storage import write_text
 from raysearch.study.records import Record
 from raysearch.study.reference import NAME, read_reference
 from raysearch.study.space import Space
@@ -75,7 +75,7 @@ class TrialsFile:
     def write(self) -> None:
         """Write the file now."""
         start = self.clock()
-        write_bytes(self.path, self.text().encode())
+        write_text(self.path, self.text())
         end = self.clock()
         self.pending, self.due = False, end + PAUSE * (end - start)
 

@@ -5,10 +5,8 @@ again after a pause that grows. Independent of Ray.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
-
-from raysearch.study.records import Proposal
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 
 ATTEMPTS = 8
 """Attempts in a row without an epoch after which a trial waits for the next command."""
@@ -16,11 +14,6 @@ HOST_FAILURES = 3
 """Failures in a row after which a machine is not used."""
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 """Seconds between two attempts: the first pause, which doubles, and the longest."""
-
-RESTORED = "since its checkpoint was deleted"
-"""Origin of a training that restores the checkpoint of a winner."""
-RESTORATIONS = 2
-"""Trainings with which a run restores a checkpoint; a disk that keeps none loses each."""
 
 TrialKey = tuple[str, int]
 """Study and number of a trial."""
@@ -126,20 +119,3 @@ class Retries:
     def is_hopeless(self) -> bool:
         """True if every trial at once failed as often as it is tried, without an epoch between."""
         return len(self.failures) >= ATTEMPTS * self.concurrent
-
-
-def restoration(base: Proposal, number: int, seed: int) -> Proposal:
-    """Return the trial that trains the winner's encoder again, since its checkpoint is gone.
-
-    Args:
-        base: proposal of the winner.
-        number: of the trial.
-        seed: of the winner's training.
-    """
-    return replace(base, number=number, seed=seed, rerun_of=base.number, origin=RESTORED)
-
-
-def is_lost(base: Proposal, proposals: Iterable[Proposal]) -> bool:
-    """Return True if the proposals of this run restored a winner's checkpoint often enough."""
-    restored = [p for p in proposals if (p.rerun_of, p.origin) == (base.number, RESTORED)]
-    return len(restored) >= RESTORATIONS

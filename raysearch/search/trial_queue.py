@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raysearch.search.dimensions import is_exhausted
-from raysearch.search.retries import is_lost, restoration
 from raysearch.search.warm_start import best_starts, merge_starts, paper_start
 from raysearch.study.context import StudyContext, pruned_record
-from raysearch.study.finalists import awaits_promotions, promotions, reruns
+from raysearch.study.finalists import awaits_promotions, is_lost, promotions, reruns, restoration
 from raysearch.study.folder import series
 from raysearch.study.ranking import rank, trials_since_best
 from raysearch.study.records import Proposal, Record, State, StudyTrials

@@ -1,10 +1,11 @@
 """Finalists: the best trials of a search, trained again with further seeds.
 
 Of a short search the pruner leaves too few trials to choose from. The best pruned ones are then
-promoted: trained on from their checkpoints, as trials of their own.
+promoted: trained on from their checkpoints, as trials of their own. A winner whose checkpoint
+is gone is restored: trained again with its seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from raysearch.study.records import Proposal, Record, State
@@ -15,6 +16,11 @@ PROMOTED = "since few trials came to their end"
 
 PER_FINALIST = 3
 """Trials that are trained to their end for each finalist."""
+
+RESTORED = "since its checkpoint was deleted"
+"""Origin of a training that restores the checkpoint of a winner."""
+RESTORATIONS = 2
+"""Trainings with which a run restores a checkpoint; a disk that keeps none loses each."""
 
 
 def is_choice(proposal: Proposal) -> bool:
@@ -147,6 +153,23 @@ def promotions(
         )
         for k, record in enumerate(pruned[: max(0, missing)])
     ]
+
+
+def restoration(base: Proposal, number: int, seed: int) -> Proposal:
+    """Return the trial that trains the winner's encoder again, since its checkpoint is gone.
+
+    Args:
+        base: proposal of the winner.
+        number: of the trial.
+        seed: of the winner's training.
+    """
+    return replace(base, number=number, seed=seed, rerun_of=base.number, origin=RESTORED)
+
+
+def is_lost(base: Proposal, proposals: Iterable[Proposal]) -> bool:
+    """Return True if the proposals of this run restored a winner's checkpoint often enough."""
+    restored = [p for p in proposals if (p.rerun_of, p.origin) == (base.number, RESTORED)]
+    return len(restored) >= RESTORATIONS
 
 
 def _rank_at_rung(record: Record) -> tuple[int, float]:

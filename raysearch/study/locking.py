@@ -32,7 +32,7 @@ BEAT = 5.0
 PATIENCE = 30.0
 """Seconds without a heartbeat after which a lease has ended."""
 
-_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 """Errors of a file system that has no locks, as some of FUSE and SMB."""
 
 
@@ -67,7 +67,7 @@ def lock(path: AnyPath, timeout: float = -1) -> Iterator[None]:
     except Timeout as error:
         raise BusyError(f"{path} is locked") from error
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
         file.unlink(missing_ok=True)
         with _hold_lease(path, timeout):

@@ -7,8 +7,8 @@ import pytest
 
 from raysearch.errors import UserError
 from raysearch.report.wording import origin
-from raysearch.search.retries import RESTORATIONS
 from raysearch.search.trial_queue import TrialQueue
+from raysearch.study.finalists import RESTORATIONS
 from raysearch.study.ranking import rank, trials_since_best
 from raysearch.study.records import Proposal, Record, State
 from raysearch.training.configuration import Configuration
