@@ -3,11 +3,12 @@
 Their pickles, which Tune writes, are empty: records are the state.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
-from ray.tune import Callback, Stopper
+from ray.tune import Callback, Stopper, TuneError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from raysearch.backend.background_import import BackgroundImport
@@ -29,6 +30,17 @@ class Stateless:
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+@contextmanager
+def errors_of_callbacks() -> Iterator[None]:
+    """Raise what a callback raised; Tune raises an error with the text of its traceback instead."""
+    try:
+        yield
+    except TuneError as error:
+        if error.__context__ is None:
+            raise
+        raise error.__context__ from None
 
 
 class BudgetStopper(Stateless, Stopper):

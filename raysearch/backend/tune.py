@@ -18,7 +18,13 @@ from ray.tune import Callback, RunConfig
 from ray.tune.search import Searcher
 
 from raysearch.backend.background_import import BackgroundImport
-from raysearch.backend.callbacks import BudgetStopper, EventForwarder, PruningScheduler, Stateless
+from raysearch.backend.callbacks import (
+    BudgetStopper,
+    EventForwarder,
+    PruningScheduler,
+    Stateless,
+    errors_of_callbacks,
+)
 from raysearch.backend.connection import RayConnection
 from raysearch.backend.environment import MLFLOW, SEARCH, environment, tune_storage
 from raysearch.backend.failures import able_nodes, selector
@@ -126,6 +132,7 @@ def _search(
             quiet_tune(),
             without_callback_count(),
             lost_processes_fail_alone(),
+            errors_of_callbacks(),
         ):
             _tuner(queues, forwarder, stopper, board, extras.run_trial).fit()
     if forwarder.retries.is_hopeless:

@@ -8,15 +8,22 @@ from typing import Any
 
 import pytest
 from ray.train._internal.storage import StorageContext
+from ray.tune import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from raysearch.backend import cluster
 from raysearch.backend.background_import import BackgroundImport
-from raysearch.backend.callbacks import BudgetStopper, EventForwarder, PruningScheduler
+from raysearch.backend.callbacks import (
+    BudgetStopper,
+    EventForwarder,
+    PruningScheduler,
+    errors_of_callbacks,
+)
 from raysearch.backend.connection import RayConnection, connect_to_ray
 from raysearch.backend.resources import Cluster, Node, Resources, Share
 from raysearch.backend.search_callback import CallbackList, SearchCallback, StudyProgress
+from raysearch.errors import MachineError
 from raysearch.search.budget import Budget
 from raysearch.search.retries import ATTEMPTS
 from raysearch.search.trial_queue import TrialQueue
@@ -375,6 +382,22 @@ def test_a_callback_that_raises_is_reported_once_and_the_search_continues(search
     callbacks.on_step_end()
     warning = "Broken failed (ValueError: no such thing); the search continues"
     assert notes.events == [("warning", warning), ("step end",), ("step end",)]
+
+
+def test_what_a_callback_raises_comes_through_tune() -> None:
+    @errors_of_callbacks()
+    def fit(error: Exception | None) -> None:
+        try:
+            if error is not None:
+                raise error
+        except MachineError:
+            raise TuneError("Traceback ...")  # noqa: B904 - as Tune does
+        raise TuneError("Trials did not complete")
+
+    with pytest.raises(MachineError, match="is gone"):
+        fit(MachineError("study.json is gone"))
+    with pytest.raises(TuneError, match="did not complete"):
+        fit(None)
 
 
 def test_a_callback_may_stop_a_search_as_ctrl_c_does() -> None:
