@@ -156,7 +156,6 @@ def _complete(
         if world_size() > 1 and _has_ended(study, proposal):
             raise _PrunedError
 
-    _close_others(context)
     parts = [(part, _open_recordings(part, report)) for part in context.parts]
     results = {}
     for number, (part, data) in enumerate(parts):
@@ -246,14 +245,8 @@ def _build_problem(options: str) -> str:
 
 
 _opened: dict[Source, TrialData] = {}
-"""Recordings of the last study of this process, reused by its next trial."""
-
-
-def _close_others(context: StudyContext) -> None:
-    """Close the recordings that the trials of a study do not read."""
-    for source in _opened.keys() - {part.source for part in context.parts}:
-        del _opened[source]
-
+"""Recordings of the studies of this process. They are mapped, so an open store takes no memory, and
+to list a data set anew takes seconds."""
 
 _REPORT_EVERY = 5.0
 """Seconds between two reports of the number of decoded recordings."""

@@ -1,7 +1,7 @@
 """What a trial's process does: from a proposal to its record."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ import pytest
 import torch
 from upath import UPath
 
+from raysearch.backend import worker
 from raysearch.backend.resources import Share
 from raysearch.backend.worker import run_worker_trial
-from raysearch.data.dataset import open_data
-from raysearch.data.source import make_source
+from raysearch.data.dataset import TrialData, open_data
+from raysearch.data.source import Source, make_source
 from raysearch.errors import MachineError
 from raysearch.scoring.inlier import InlierSpec
 from raysearch.storage import remove_tree
@@ -214,6 +215,30 @@ def test_a_machine_without_the_recordings_fails_and_not_its_trial(context: Study
     record, _ = run(context)
     assert record is not None
     assert record.state is State.COMPLETE
+
+
+def test_a_process_reads_the_data_set_of_each_of_its_studies_once(
+    context: StudyContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = replace(context.source, machine="fan")
+    folder = StudyFolder(UPath(tmp_path / "fan"))
+    folder.create(make_manifest())
+    fan = replace(
+        context, folder=folder.path, source=source, fingerprint=open_data(source).fingerprint
+    )
+    read: list[str] = []
+
+    def note(source: Source, on_clips: Callable[[int], None]) -> TrialData:
+        read.append(source.machine)
+        return open_data(source, on_clips)
+
+    monkeypatch.setattr(worker, "_opened", {})
+    monkeypatch.setattr(worker, "open_data", note)
+    for number, study in enumerate((context, fan, context, fan)):
+        record, _ = run(study, replace(PROPOSAL, number=number))
+        assert record is not None
+        assert record.state is State.COMPLETE
+    assert read == ["valve", "fan"]
 
 
 @pytest.mark.parametrize("name", ["last.safetensors", "best.safetensors"])
