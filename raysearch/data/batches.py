@@ -5,7 +5,10 @@ Shape letters: B samples of a batch, T samples of a segment, S segments of a cli
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import zip_longest
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,7 @@ from raysearch.data.store import Store
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,23 +29,6 @@ class Part:
     clips: Int64
     mean: float
     std: float
-
-    def cut(self, index: int, segment: int, start: int) -> Float32:
-        """Return (segment,) normalised samples of a clip from a start on."""
-        wave = repeat(self.store.waveform(index), segment)
-        return normalise(wave[start : start + segment], self.mean, self.std)
-
-    def crop(self, index: int, segment: int, position: float) -> Float32:
-        """Return (segment,) normalised samples of a clip.
-
-        Args:
-            index: of the clip in its store.
-            segment: T.
-            position: of the start, in [0, 1), from the first possible to the last.
-        """
-        wave = repeat(self.store.waveform(index), segment)
-        start = int(position * (wave.size - segment + 1))
-        return normalise(wave[start : start + segment], self.mean, self.std)
 
 
 @dataclass(frozen=True)
@@ -61,17 +48,91 @@ class ClipSet:
 
 @dataclass(frozen=True)
 class Batch:
-    """Training or validation input.
+    """Training or validation input: segments of clips, which are cut when they are read.
 
     Attributes:
-        waveforms: (B, T).
+        parts: with the clips of the segments.
+        part: (B,) position of each segment's part in `parts`.
+        clip: (B,) index of its clip in the store of that part.
+        start: (B,) its first sample; a clip shorter than a segment is repeated.
+        segment: T.
         products: (B,) position of the product ID among the target's, -1 for other machines.
         networks: (B,) number of the network that a sample is for; None if there is one network.
     """
 
-    waveforms: Float32
+    parts: tuple[Part, ...]
+    part: Int64
+    clip: Int64
+    start: Int64
+    segment: int
     products: Int64
     networks: Int64 | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of segments, B."""
+        return len(self.products)
+
+    @property
+    def lengths(self) -> Int64:
+        """Number of samples (B,) of the clip of each segment."""
+        lengths = [part.store.lengths for part in self.parts]
+        first = np.cumsum([0, *(len(of_part) for of_part in lengths)])
+        return np.asarray(np.concatenate(lengths)[first[self.part] + self.clip])
+
+    def select(self, rows: NDArray[Any] | Sequence[int]) -> "Batch":
+        """Return some of the segments, chosen by positions or by a mask (B,)."""
+        return replace(
+            self,
+            part=self.part[rows],
+            clip=self.clip[rows],
+            start=self.start[rows],
+            products=self.products[rows],
+            networks=None if self.networks is None else self.networks[rows],
+        )
+
+    @cached_property
+    def waveforms(self) -> Float32:
+        """Normalised samples (B, T)."""
+        mean, std = self.scale.T[:, :, None]
+        waves = self.samples().astype(np.float32)
+        waves -= mean
+        waves /= std
+        return waves
+
+    @property
+    def scale(self) -> Float32:
+        """Mean and standard deviation (B, 2) that normalise each segment."""
+        values = np.array([(part.mean, part.std) for part in self.parts], np.float32)
+        return np.asarray(values[self.part])
+
+    def samples(self, out: Int16 | None = None) -> Int16:
+        """Return the samples (B, T) as they are stored.
+
+        Args:
+            out: array (B, T) that receives them; None makes an array.
+        """
+        cuts = np.empty((self.size, self.segment), np.int16) if out is None else out
+        places = zip(self.part.tolist(), self.clip.tolist(), self.start.tolist(), strict=True)
+        for row, (part, clip, start) in enumerate(places):
+            wave = repeat(self.parts[part].store.waveform(clip), self.segment)
+            cuts[row] = wave[start : start + self.segment]
+        return cuts
+
+    @classmethod
+    def join(cls, batches: Sequence["Batch"]) -> "Batch":
+        """Join batches of segments of one length, each of a network of its own."""
+        first = np.cumsum([0, *(len(batch.parts) for batch in batches)])
+        networks = [batch.networks for batch in batches if batch.networks is not None]
+        return cls(
+            tuple(part for batch in batches for part in batch.parts),
+            np.concatenate([batch.part + k for batch, k in zip(batches, first, strict=False)]),
+            np.concatenate([batch.clip for batch in batches]),
+            np.concatenate([batch.start for batch in batches]),
+            batches[0].segment,
+            np.concatenate([batch.products for batch in batches]),
+            np.concatenate(networks) if networks else None,
+        )
 
 
 def normalise(wave: Int16, mean: float, std: float) -> Float32:
@@ -119,60 +180,8 @@ def cut(wave: Int16, starts: Int64, segment: int, mean: float, std: float) -> Fl
     return np.stack([normalise(wave[s : s + segment], mean, std) for s in starts])
 
 
-def split_clips(
-    ids: Sequence[str], share: float, seed: int, recordings: Sequence[str] = ()
-) -> tuple[Int64, Int64]:
-    """Split training clips into a training and a validation part, stratified by ID.
-
-    Clips of one recording stay together, unless an ID has one recording only.
-
-    Args:
-        ids: product ID of each clip.
-        share: of each ID's clips that goes to validation; at least 1 clip, never the only clip.
-        seed: of the draw.
-        recordings: recording of each clip; none, if every clip is a recording by itself.
-
-    Returns:
-        Sorted positions of the training and of the validation clips.
-    """
-    rng = np.random.default_rng([seed, _SPLIT])
-    table = np.array(ids)
-    chosen = []
-    for identity in sorted(set(ids)):
-        members = np.flatnonzero(table == identity)
-        count = min(max(1, round(share * members.size)), members.size - 1)
-        groups = _group(members, recordings) if recordings else []
-        if 1 < len(groups) < members.size:
-            order = rng.permutation(len(groups))
-            chosen.append(_whole_recordings([groups[k] for k in order], count))
-        else:
-            chosen.append(rng.permutation(members)[:count])
-    validation = np.sort(np.concatenate(chosen)).astype(np.int64)
-    return np.setdiff1d(np.arange(len(ids)), validation), validation
-
-
-def _group(members: Int64, recordings: Sequence[str]) -> list[Int64]:
-    """Group the positions of clips by recording."""
-    groups: dict[str, list[int]] = {}
-    for member in members.tolist():
-        groups.setdefault(recordings[member], []).append(member)
-    return [np.array(group, np.int64) for group in groups.values()]
-
-
-def _whole_recordings(groups: Sequence[Int64], count: int) -> Int64:
-    """Choose recordings in their order, as long as they have no more clips in all than `count`.
-
-    Where the first are all longer, the shortest of all is chosen.
-    """
-    chosen: list[Int64] = []
-    for group in groups:
-        if sum(part.size for part in chosen) + group.size <= count:
-            chosen.append(group)
-    return np.concatenate(chosen or [min(groups, key=len)])
-
-
-_SPLIT, _EPOCH = 1, 2
-"""Streams of random numbers, so that two uses of a seed do not share their draws."""
+_EPOCH = 2
+"""Stream of random numbers, which shares no draws with that of the split."""
 
 
 def batch_count(clips: int, batch_size: int, *, with_others: bool = True) -> int:
@@ -203,21 +212,31 @@ def training_batches(
         seed: of the trial.
         epoch: from 0.
     """
-    rng = np.random.default_rng([seed, _EPOCH, epoch])
-    target = clips.target
-    pool = [(part, index) for part in clips.others for index in part.clips]
-    order = rng.permutation(target.clips)
-    rounds = -(-order.size // len(pool)) if pool else 0
-    partners = [pool[k] for _ in range(rounds) for k in rng.permutation(len(pool))]
-    positions = rng.random((2, order.size))
-    count = batch_count(order.size, batch_size, with_others=bool(pool))
-    for rows in np.array_split(np.arange(order.size), count):
-        crops = [target.crop(order[i], segment, positions[0, i]) for i in rows]
-        if partners:
-            pairs = [(*partners[i], positions[1, i]) for i in rows]
-            crops += [part.crop(index, segment, position) for part, index, position in pairs]
-        unknown = np.full(len(crops) - rows.size, -1, np.int64)
-        yield Batch(np.stack(crops), np.concatenate([clips.products[order[rows]], unknown]))
+    drawn = _draw(clips, segment, np.random.default_rng([seed, _EPOCH, epoch]))
+    targets = clips.target.clips.size
+    count = batch_count(targets, batch_size, with_others=drawn.size > targets)
+    for rows in np.array_split(np.arange(targets), count):
+        yield drawn.select(np.concatenate([rows, rows + targets]) if drawn.size > targets else rows)
+
+
+def _draw(clips: ClipSet, segment: int, rng: np.random.Generator) -> Batch:
+    """Draw an epoch as a single batch: a crop of every target, then the partners of all."""
+    order = rng.permutation(clips.target.clips)
+    # Part and clip of every clip of the other machine types.
+    sizes = [part.clips.size for part in clips.others]
+    pool_part = np.repeat(np.arange(len(sizes)) + 1, sizes)
+    pool_clip = np.concatenate([order[:0], *(part.clips for part in clips.others)])
+    rounds = -(-order.size // pool_clip.size) if pool_clip.size else 0
+    orders = [rng.permutation(pool_clip.size) for _ in range(rounds)]
+    partners = np.concatenate([order[:0], *orders])[: order.size]
+    part = np.concatenate([np.zeros_like(order), pool_part[partners]])
+    clip = np.concatenate([order, pool_clip[partners]])
+    positions = rng.random((2, order.size)).ravel()[: part.size]
+    parts = (clips.target, *clips.others)
+    products = np.concatenate([clips.products[order], np.full(partners.size, -1)])
+    drawn = Batch(parts, part, clip, np.zeros_like(part), segment, products)
+    last = np.maximum(drawn.lengths - segment, 0)
+    return replace(drawn, start=(positions * (last + 1)).astype(np.int64))
 
 
 def validation_batches(
@@ -233,46 +252,45 @@ def validation_batches(
         segment: T.
         whole: yield as many segments of a clip as cover it, with the least overlap.
     """
-    target = clips.target
-    groups = [group for part in clips.others for group in _group_by_id(part)]
-    pool = [
-        (part, index)
-        for turn in range(max((len(indices) for _, indices in groups), default=0))
-        for part, indices in groups
-        for index in indices[turn : turn + 1]
-    ][: target.clips.size]
-    rows = [(target, i, int(clips.products[i])) for i in target.clips]
-    rows += [(part, i, -1) for part, i in pool]
-    cuts = [
-        (part, index, product, start)
-        for part, index, product in rows
-        for start in (_covering(part, index, segment) if whole else [0])
+    parts = (clips.target, *clips.others)
+    groups = [
+        [(number, index) for index in indices]
+        for number, part in enumerate(clips.others, 1)
+        for indices in _group_by_id(part)
     ]
+    targets = [(0, index) for index in clips.target.clips.tolist()]
+    turns = [pair for turn in zip_longest(*groups) for pair in turn if pair is not None]
+    cuts = [
+        (number, index, start)
+        for number, index in targets + turns[: len(targets)]
+        for start in (_covering(parts[number], index, segment) if whole else [0])
+    ]
+    part, clip, start = np.array(cuts, np.int64).reshape(-1, 3).T
+    products = np.where(part == 0, clips.products[np.where(part == 0, clip, 0)], -1)
+    held_out = Batch(parts, part, clip, start, segment, products)
     for first in range(0, len(cuts), batch_size):
-        chunk = cuts[first : first + batch_size]
-        waves = np.stack([part.cut(index, segment, start) for part, index, _, start in chunk])
-        yield Batch(waves, np.array([product for _, _, product, _ in chunk], np.int64))
+        yield held_out.select(np.arange(first, min(first + batch_size, len(cuts))))
 
 
 def _covering(part: Part, index: int, segment: int) -> list[int]:
     """Return the starts of as many segments of a clip as cover it."""
-    length = max(segment, part.store.waveform(index).size)
+    length = max(segment, int(part.store.lengths[index]))
     starts: list[int] = segment_starts(length, segment, -(-length // segment)).tolist()
     return starts
 
 
-def _group_by_id(part: Part) -> list[tuple[Part, list[int]]]:
+def _group_by_id(part: Part) -> list[list[int]]:
     """Group the clips of a part by product ID."""
     groups: dict[str, list[int]] = {}
     for index in part.clips.tolist():
         groups.setdefault(part.store.clips[index].id, []).append(index)
-    return [(part, indices) for indices in groups.values()]
+    return list(groups.values())
 
 
-def prefetch(batches: Iterator[Batch], depth: int = 2) -> Iterator[Batch]:
-    """Prepare the next batches in a thread while the current batch is used."""
+def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+    """Prepare the next items in a thread while the current item is used."""
     with ThreadPoolExecutor(1) as pool:
-        pending = [pool.submit(next, batches, None) for _ in range(depth)]
-        while (batch := pending.pop(0).result()) is not None:
-            pending.append(pool.submit(next, batches, None))
-            yield batch
+        pending = [pool.submit(next, items, None) for _ in range(depth)]
+        while (item := pending.pop(0).result()) is not None:
+            pending.append(pool.submit(next, items, None))
+            yield item

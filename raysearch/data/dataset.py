@@ -8,12 +8,13 @@ from difflib import get_close_matches
 import numpy as np
 
 from raysearch.config import digest
-from raysearch.data.batches import Int64, Part, split_clips
+from raysearch.data.batches import Int64, Part
 from raysearch.data.doubles import drop_doubles
 from raysearch.data.ground_truth import read_ground_truth
 from raysearch.data.index import Clip, Index, product_id, read_index
 from raysearch.data.notes import domain_notes, double_notes, log_notes, unread_notes
 from raysearch.data.source import Source
+from raysearch.data.split import split_clips
 from raysearch.data.store import Defect, Store, empty_store, open_store
 from raysearch.errors import DataError
 from raysearch.storage import AnyPath

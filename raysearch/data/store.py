@@ -80,6 +80,11 @@ class Store:
         """Return the samples (L,) of a clip."""
         return self.samples[self.offsets[index] : self.offsets[index + 1]]
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of samples of each clip (len(clips),)."""
+        return np.diff(self.offsets)
+
 
 def read_header(path: AnyPath) -> tuple[int, float]:
     """Read the sampling rate in Hz and the length in s from the header of an audio file.

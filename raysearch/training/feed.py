@@ -120,14 +120,9 @@ def _one_against_rest(clips: ClipSet, number: int) -> ClipSet:
 
 
 def _of_network(batch: Batch, number: int) -> Batch:
-    return replace(batch, networks=np.full(len(batch.products), number, np.int64))
+    return replace(batch, networks=np.full(batch.size, number, np.int64))
 
 
 def _join(batches: Sequence[Batch | None]) -> Batch:
     """Join the batches of several networks; a network may have run out of batches."""
-    numbered = [_of_network(batch, k) for k, batch in enumerate(batches) if batch is not None]
-    return Batch(
-        np.concatenate([batch.waveforms for batch in numbered]),
-        np.concatenate([batch.products for batch in numbered]),
-        np.concatenate([batch.networks for batch in numbered if batch.networks is not None]),
-    )
+    return Batch.join([_of_network(batch, k) for k, batch in enumerate(batches) if batch])

@@ -21,7 +21,6 @@ from raysearch.data.batches import (
     repeat,
     segment_starts,
     segments,
-    split_clips,
     training_batches,
     validation_batches,
 )
@@ -174,11 +173,14 @@ def test_crops_start_anywhere() -> None:
 
 
 def test_a_crop_spans_from_the_first_start_to_the_last() -> None:
-    target = part_of([np.arange(10)])
-    assert target.crop(0, SEGMENT, 0.0).tolist() == [0, 1, 2, 3]
-    assert target.crop(0, SEGMENT, 0.999999).tolist() == [6, 7, 8, 9]
-    assert part_of([np.arange(4)]).crop(0, SEGMENT, 0.999999).tolist() == [0, 1, 2, 3]
-    assert part_of([np.arange(3)]).crop(0, SEGMENT, 0.7).tolist() == [0, 1, 2, 0]
+    def crops(length: int) -> set[tuple[float, ...]]:
+        target = part_of([np.arange(length)])
+        batches = [epoch(target, [], number=number)[0] for number in range(200)]
+        return {tuple(batch.waveforms[0].tolist()) for batch in batches}
+
+    assert crops(10) == {tuple(range(start, start + SEGMENT)) for start in range(7)}
+    assert crops(4) == {(0, 1, 2, 3)}
+    assert crops(3) == {(0, 1, 2, 0)}
 
 
 def test_each_machine_type_is_normalised_by_its_own_figures() -> None:
@@ -194,6 +196,27 @@ def test_normalised_samples_have_mean_0_and_variance_1() -> None:
     assert normalised.dtype == np.float32
     assert normalised.mean() == pytest.approx(0, abs=1e-5)
     assert normalised.std() == pytest.approx(1, abs=1e-5)
+
+
+def test_some_segments_of_a_batch_are_those_of_the_whole() -> None:
+    (batch,) = epoch(noise(3), [noise(4)])
+    for rows in (np.array([4, 0]), batch.products >= 0):
+        few = batch.select(rows)
+        np.testing.assert_array_equal(few.waveforms, batch.waveforms[rows])
+        np.testing.assert_array_equal(few.products, batch.products[rows])
+        assert few.size == len(few.products)
+
+
+def test_joined_batches_are_read_one_after_the_other() -> None:
+    batches = [
+        replace(batch, networks=np.full(batch.size, k))
+        for k, others in enumerate(([noise(4)], [noise(5), noise(6)], []))
+        for batch in epoch(noise(3), others)
+    ]
+    joined = Batch.join(batches)
+    np.testing.assert_array_equal(joined.waveforms, np.concatenate([b.waveforms for b in batches]))
+    np.testing.assert_array_equal(joined.products, np.concatenate([b.products for b in batches]))
+    np.testing.assert_array_equal(joined.networks, np.repeat([0, 1, 2], [6, 6, 3]))
 
 
 # Validation
@@ -325,43 +348,6 @@ def test_a_short_clip_is_repeated_until_it_fills_a_segment() -> None:
     assert segments(wave, 4, 2, 0.0, 1.0).tolist() == [[5, 6, 7, 5]]
 
 
-# The split
-
-
-@pytest.mark.parametrize("share", [0.1, 0.25])
-@pytest.mark.parametrize("per_id", [20, 1000])
-def test_the_split_takes_its_exact_share_of_every_id(share: float, per_id: int) -> None:
-    ids = [str(n % 6) for n in range(6 * per_id)]
-    train, validation = split_clips(ids, share, seed=0)
-    assert sorted([*train, *validation]) == list(range(len(ids)))
-    assert Counter(ids[n] for n in validation) == {str(i): round(share * per_id) for i in range(6)}
-
-
-@given(
-    ids=st.lists(st.sampled_from("ABCDE"), min_size=1, max_size=80),
-    share=st.floats(0.01, 0.99),
-    seed=st.integers(0, 5),
-)
-def test_no_id_is_left_without_training_clips(ids: list[str], share: float, seed: int) -> None:
-    train, validation = split_clips(ids, share, seed)
-    assert sorted([*train, *validation]) == list(range(len(ids)))
-    assert (np.diff(train) > 0).all()
-    assert (np.diff(validation) > 0).all()
-    assert {ids[n] for n in train} == set(ids)
-    assert {ids[n] for n in validation} == {i for i, count in Counter(ids).items() if count > 1}
-
-
-def test_the_split_follows_from_the_seed() -> None:
-    ids = [str(n % 3) for n in range(300)]
-    validation = [split_clips(ids, 0.1, seed)[1].tolist() for seed in (0, 0, 1)]
-    assert validation[0] == validation[1] != validation[2]
-
-
-def test_the_split_is_drawn_over_all_clips() -> None:
-    validation = {int(n) for seed in range(60) for n in split_clips(["A"] * 20, 0.1, seed)[1]}
-    assert validation == set(range(20))
-
-
 # Preparing ahead
 
 
@@ -380,23 +366,3 @@ def test_ahead_hands_on_an_error() -> None:
     next(batches)
     with pytest.raises(OSError, match="the disk is gone"):
         next(batches)
-
-
-def test_recordings_are_not_cut_by_the_held_out_split() -> None:
-    ids = ["0"] * 100 + ["1"] * 30
-    recordings = [f"r{n // 10}" for n in range(100)] + [f"r{n // 15}" for n in range(30)]
-    for seed in range(20):
-        train, validation = split_clips(ids, 0.2, seed, recordings)
-        assert sorted([*train, *validation]) == list(range(130))
-        sides = [{(ids[k], recordings[k]) for k in part.tolist()} for part in (train, validation)]
-        assert not sides[0] & sides[1]
-        assert sum(ids[k] == "0" for k in validation.tolist()) == 20
-        assert sum(ids[k] == "1" for k in validation.tolist()) == 15
-
-
-def test_recordings_of_one_clip_or_one_recording_change_no_split() -> None:
-    ids = ["0", "1"] * 50
-    plain = split_clips(ids, 0.1, 3)
-    for recordings in ([f"{n}.wav" for n in range(100)], ["press"] * 100):
-        for left, right in zip(plain, split_clips(ids, 0.1, 3, recordings), strict=True):
-            np.testing.assert_array_equal(left, right)
