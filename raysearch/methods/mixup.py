@@ -35,14 +35,17 @@ def mixup(
     # float64 because a small alpha draws below the least float32, where all draws are equal.
     concentration = torch.full((2, size), alpha, dtype=torch.float64)
     draws = torch._standard_gamma(concentration, generator=generator)
-    # Each copy to a GPU blocks, so there are two of them rather than seven.
-    share, partner_share = (draws / draws.sum(dim=0)).to(waveforms.device).unbind()
-    partner = torch.randperm(size, generator=generator).to(waveforms.device)
+    partners = torch.randperm(size, generator=generator).double()
+    drawn = torch.cat([draws / draws.sum(dim=0), partners[None]])
+    if waveforms.device.type == "cuda":  # From other memory, the CPU would wait for the GPU.
+        drawn = drawn.pin_memory()
+    share, partner_share, partner = drawn.to(waveforms.device, non_blocking=True).unbind()
+    rows = partner.long()
 
     def mix(batch: Tensor) -> Tensor:
         shape = (size,) + (1,) * (batch.ndim - 1)
         weight = share.to(batch).view(shape)
         partner_weight = partner_share.to(batch).view(shape)
-        return weight * batch + partner_weight * batch[partner]
+        return weight * batch + partner_weight * batch[rows]
 
     return mix(waveforms), mix(targets), mix(machine)

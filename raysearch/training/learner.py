@@ -12,25 +12,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from raysearch.config import derive_seed
 from raysearch.data.batches import Batch, prefetch
 from raysearch.data.dataset import TrialData
 from raysearch.errors import TrialError
 from raysearch.methods.lookup import find_method
-from raysearch.methods.method import Labels
 from raysearch.methods.mixup import mixup
 from raysearch.model.encoder import TrainingInput
 from raysearch.training import checkpoint
 from raysearch.training.configuration import TrialConfig
-from raysearch.training.distributed import all_reduce_sum, rank, shard, world_size
+from raysearch.training.distributed import all_reduce_sum, rank, world_size
 from raysearch.training.feed import Feed
+from raysearch.training.loading import Loaded, load
 from raysearch.training.network import best_device, frontend, full_precision, new_encoder
+from raysearch.training.step import GraphStep, Inputs, Losses, Objective, Step
 from raysearch.training.sync_layers import wrap_encoder
-
-Losses = dict[str, Tensor]
-"""Parts of a loss by name."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +68,27 @@ class Learner:
             torch.manual_seed(derive_seed(config.seed, _WEIGHTS))
             self.encoder = new_encoder(options, len(data.ids), pretrained=pretrained)
         self.encoder.to(self.device)
-        self.frontend = frontend(options).to(self.device)
+        self.objective = Objective(frontend(options).to(self.device), self.method, self.weights)
         self.network = wrap_encoder(self.encoder)
+        self.step = self._new_step()
         self.optimiser = torch.optim.AdamW(
-            self.encoder.parameters(), lr=config.lr, weight_decay=options.weight_decay
+            self.encoder.parameters(),
+            lr=config.lr,
+            weight_decay=options.weight_decay,
+            fused=self.device.type == "cuda",
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser, max_lr=config.lr, total_steps=self.feed.steps * options.epochs
         )
+
+    def _new_step(self) -> Step:
+        on_gpu = self.device.type == "cuda"
+        precision = self.config.options.precision
+        bf16 = precision == "bf16" or (precision == "auto" and on_gpu)
+        # The networks of product IDs get batches of any size, and workers exchange gradients.
+        is_constant = world_size() == 1 and not self.method.is_per_product
+        step = GraphStep if on_gpu and is_constant else Step
+        return step(self.network, self.objective, bf16=bf16)
 
     @property
     def lr(self) -> float:
@@ -118,15 +128,12 @@ class Learner:
             torch.manual_seed(derive_seed(config.seed, _DROPOUT, number))
             # Each worker cuts all crops of a batch and keeps its shard: at 14,400 clips/s they cost
             # next to nothing, and all workers draw the same.
-            for batch in prefetch(self.feed.training(number)):
-                losses, count = self._losses(batch, generator, number)
-                self.optimiser.zero_grad(set_to_none=True)
-                # Workers' losses add up to that of the batch, but their gradients are averaged.
-                loss = sum_losses(losses, self.weights) * world_size()
-                loss.backward()  # type: ignore[no-untyped-call]
+            for loaded in prefetch(map(self._load, self.feed.training(number))):
+                inputs = self._mix(loaded.send(self.device), number, generator)
+                losses = self.step(inputs)
                 self.optimiser.step()
                 self.schedule.step()
-                meter.add(losses, dict.fromkeys(losses, count))
+                meter.add(losses, dict.fromkeys(losses, len(inputs.waves)))
         return meter.means()
 
     def validate(self) -> Means:
@@ -148,39 +155,28 @@ class Learner:
             name: targets if name in self.method.over_targets else size for name in self.weights
         }
         if rank() < size:
-            losses, _ = self._losses(batch, None, 0)
+            losses = self.losses(batch)
         else:  # fewer samples than workers
             losses = {name: torch.zeros((), device=self.device) for name in counts}
         meter.add(losses, counts)
 
-    def _losses(
-        self, batch: Batch, generator: torch.Generator | None, number: int
-    ) -> tuple[Losses, int]:
-        """Compute the losses of this worker's shard, and the size of the batch."""
-        options = self.config.options
-        waves = torch.from_numpy(batch.waveforms).to(self.device, non_blocking=True)
-        products = torch.from_numpy(batch.products).to(self.device)
-        machine = (products >= 0).float()
-        targets = one_hot(products.clamp(min=0), len(self.data.ids)) * machine[:, None]
-        if generator is not None and self._mixes(number, generator):
-            waves, targets, machine = mixup(waves, targets, machine, options.mixup_alpha, generator)
-        labels = Labels(targets[shard()], machine[shard()], len(waves), (machine > 0).sum())
-        waves = waves[shard()]
-        use_bf16 = generator is not None and (
-            options.precision == "bf16"
-            or (options.precision == "auto" and self.device.type == "cuda")
-        )
-        # In validation workers may have unequal numbers of batches, so they must not synchronise:
-        # the encoder without its wrapper.
-        network = self.encoder if generator is None else self.network
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=use_bf16):
-            outputs = network(self.frontend(waves), *self._networks(batch))
-        return dict(self.method.losses(outputs, labels)), labels.size
+    def losses(self, batch: Batch) -> Losses:
+        """Compute the losses of this worker's shard of a batch, without Mixup."""
+        # Workers may have unequal numbers of batches, so they must not synchronise: the encoder
+        # without its wrapper.
+        inputs = self._load(batch).send(self.device)
+        return self.objective.losses(self.encoder, inputs, bf16=False)
 
-    def _networks(self, batch: Batch) -> tuple[Tensor, ...]:
-        """Return the numbers of the networks of this worker's samples, if there are several."""
-        # They stay on the CPU, where selecting the samples of a network waits for no GPU.
-        return () if batch.networks is None else (torch.from_numpy(batch.networks)[shard()],)
+    def _load(self, batch: Batch) -> Loaded:
+        return load(batch, len(self.data.ids), self.device)
+
+    def _mix(self, inputs: Inputs, number: int, generator: torch.Generator) -> Inputs:
+        """Mix the samples of a batch of an epoch, if the draw says so."""
+        if not self._mixes(number, generator):
+            return inputs
+        alpha = self.config.options.mixup_alpha
+        mixed = mixup(inputs.waves, inputs.targets, inputs.machine, alpha, generator)
+        return Inputs(*mixed, inputs.networks)
 
     def prepare(self) -> None:
         """Let the encoder depend on the recordings before its first epoch."""
@@ -188,7 +184,7 @@ class Learner:
         with torch.inference_mode(), full_precision():
             self.encoder.prepare(
                 TrainingInput(
-                    self.frontend(torch.from_numpy(batch.waveforms).to(self.device)),
+                    self.objective.frontend(self._load(batch).send(self.device).waves),
                     torch.from_numpy(batch.products),
                     None if batch.networks is None else torch.from_numpy(batch.networks),
                 )
@@ -222,23 +218,10 @@ def _is_json(value: object) -> bool:
     return isinstance(value, bool | int | float | str | list | type(None))
 
 
-def sum_losses(losses: Losses, weights: Mapping[str, float]) -> Tensor:
-    """Sum the weighted parts of a loss."""
-    return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
-
-
 def split_classes(batch: Batch) -> tuple[Batch, Batch]:
     """Split a batch into the samples of the target and all others."""
     is_target = batch.products >= 0
-    targets, others = (
-        Batch(
-            batch.waveforms[rows],
-            batch.products[rows],
-            None if batch.networks is None else batch.networks[rows],
-        )
-        for rows in (is_target, ~is_target)
-    )
-    return targets, others
+    return batch.select(is_target), batch.select(~is_target)
 
 
 class _Meter:

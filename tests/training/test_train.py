@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from raysearch.data.batches import Batch, Part
+from raysearch.data.batches import Part
 from raysearch.data.dataset import TrialData
 from raysearch.errors import TrialError, UserError
 from raysearch.methods.proposed import OutlierExposureEncoder
 from raysearch.model.encoder import Encoder
-from raysearch.training import checkpoint, learner
+from raysearch.training import checkpoint
 from raysearch.training.conditions import TRAINED
 from raysearch.training.embedding import Embedder
 from raysearch.training.learner import Learner
 from raysearch.training.network import frontend
 from raysearch.training.outcome import Epoch
 from raysearch.training.state import is_trained
+from raysearch.training.step import Losses as Parts
+from raysearch.training.step import Objective
 from raysearch.training.train import Trained, load_trained, train
 from tests.shared import TRAIN_CLIPS
 from tests.tiny import TINY, open_valve, tiny_config
@@ -154,17 +156,17 @@ def test_every_method_resumes_to_the_same_numbers(
 def test_an_epoch_that_was_broken_off_is_trained_from_its_start(
     data: TrialData, tmp_path: Path, whole: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps, sum_parts = 0, learner.sum_losses
+    steps, total = 0, Objective.total
 
-    def step(losses: learner.Losses, weights: Mapping[str, float]) -> torch.Tensor:
+    def step(objective: Objective, losses: Parts) -> torch.Tensor:
         nonlocal steps
         steps += 1
         if steps == 5:
             raise KeyboardInterrupt
-        return sum_parts(losses, weights)
+        return total(objective, losses)
 
     with monkeypatch.context() as patch:
-        patch.setattr("raysearch.training.learner.sum_losses", step)
+        patch.setattr(Objective, "total", step)
         with pytest.raises(KeyboardInterrupt):
             train(tiny_config(data, lr=1e-3), data, ignore, tmp_path)
     resumed, trained = resume(data, tmp_path)
@@ -372,8 +374,8 @@ def test_both_classes_count_half_in_the_validation(data: TrialData, mask: str) -
     sums: dict[str, list[list[float]]] = {name: [[], []] for name in means.parts}
     with torch.inference_mode():
         for k, product in enumerate(whole.products):
-            sample = Batch(whole.waveforms[[k]], whole.products[[k]])
-            for name, loss in learner._losses(sample, None, 0)[0].items():
+            sample = whole.select(np.array([k]))
+            for name, loss in learner.losses(sample).items():
                 sums[name][int(product < 0)].append(float(loss))
     for name, (of_target, of_others) in sums.items():
         expected = np.mean(of_target)
@@ -607,7 +609,7 @@ def test_out_of_memory_names_the_batch_size(
             "GiB of which 1.25 GiB is free. Process 7 has 70.00 GiB memory in use."
         )
 
-    monkeypatch.setattr("raysearch.training.learner.sum_losses", full)
+    monkeypatch.setattr(Objective, "total", full)
     with pytest.raises(TrialError) as caught:
         train(tiny_config(data), data, forbidden, tmp_path)
     assert str(caught.value) == (
