@@ -16,9 +16,9 @@ class Duel:
     Attributes:
         part: name of the part, as in the table.
         unit: of the work, for example "clips".
-        amount: units that each call of `plain` and of `ours` works through.
+        amount: units that each call of `plain` and of `raysearch` works through.
         plain: work of the plain recipe.
-        ours: the same work by raysearch.
+        raysearch: the same work by raysearch.
         remark: what a reader must know of the sizes.
     """
 
@@ -26,7 +26,7 @@ class Duel:
     unit: str
     amount: float
     plain: Work
-    ours: Work
+    raysearch: Work
     remark: str = ""
 
 
@@ -37,17 +37,17 @@ class Timing:
     Attributes:
         duel: what was timed.
         plain: seconds of each call of the plain recipe.
-        ours: seconds of each call of raysearch.
+        raysearch: seconds of each call of raysearch.
     """
 
     duel: Duel
     plain: tuple[float, ...]
-    ours: tuple[float, ...]
+    raysearch: tuple[float, ...]
 
     @property
     def ratio(self) -> float:
         """Median time of the plain recipe over that of raysearch: above 1, raysearch is faster."""
-        return statistics.median(self.plain) / statistics.median(self.ours)
+        return statistics.median(self.plain) / statistics.median(self.raysearch)
 
     def rate(self, seconds: tuple[float, ...]) -> float:
         """Return the units of work per second at the median of some times."""
@@ -60,8 +60,8 @@ def measure(duel: Duel, repeats: int) -> Timing:
     Each side runs once before, which fills caches and compiles what is compiled.
     """
     duel.plain()
-    duel.ours()
-    rounds = [(_seconds(duel.plain), _seconds(duel.ours)) for _ in range(repeats)]
+    duel.raysearch()
+    rounds = [(_seconds(duel.plain), _seconds(duel.raysearch)) for _ in range(repeats)]
     return Timing(duel, tuple(p for p, _ in rounds), tuple(o for _, o in rounds))
 
 

@@ -153,7 +153,7 @@ class GraphStep(Step):
         return captured.losses
 
     def _try_capture(self, inputs: Inputs) -> _Graph | None:
-        """Capture a step; return None, with a warning, where that fails.
+        """Return a captured step; None, after a warning, if the graph cannot be used.
 
         A capture changes neither the network nor the state of the random numbers.
         """
@@ -179,8 +179,8 @@ class GraphStep(Step):
     def _size(self, losses: Losses) -> Tensor:
         """Return the losses and the norm of the gradient."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norms = torch.stack(torch._foreach_norm(gradients))
-        return torch.stack([*losses.values(), norms.norm()]).float().cpu()
+        norm = torch.nn.utils.get_total_norm(gradients)
+        return torch.stack([*losses.values(), norm]).float().cpu()
 
     def _capture(self, inputs: Inputs) -> _Graph:
         assert inputs.networks is None, "the networks of a batch decide on its shapes"
