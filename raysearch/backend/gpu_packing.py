@@ -4,18 +4,22 @@ Small batches leave most of a GPU idle. Trials are added while the memory suffic
 throughput grows.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ray
-import torch
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raysearch.backend.resources import Node
 from raysearch.config import Options
-from raysearch.training.network import best_device, frontend, noise_encoder, noise_loss
+from raysearch.training.noise import NoiseTraining
+
+logger = logging.getLogger(__name__)
 
 COUNTS = (1, 2, 3, 4, 6, 8)
 """Numbers of trials on one GPU that are measured."""
@@ -26,11 +30,14 @@ GAIN = 1.1
 CONTEXT = 600 * 2**20
 """Bytes that a process holds on a GPU beside its tensors: context, libraries, fragments."""
 
-SECONDS = 5.0
+ROOM = 0.9
+"""Part of a GPU's memory that trials may take."""
+
+SECONDS = 2.0
 """Length of each measurement."""
 
-WARM_UP = 30.0
-"""Seconds for every measured process to import torch and take its first steps."""
+LIMIT = 60.0
+"""Seconds of all measurements, and seconds to wait for a GPU that others hold."""
 
 
 def measure_gpu_part(options: Options, batch_size: int, nodes: Sequence[Node]) -> float | None:
@@ -42,31 +49,77 @@ def measure_gpu_part(options: Options, batch_size: int, nodes: Sequence[Node]) -
         nodes: of the cluster.
 
     Returns:
-        1 / trials on one GPU; None without GPUs.
+        1 / trials on one GPU; 1 if no GPU is free within a minute; None without GPUs.
     """
     if not any(node.gpus for node in nodes):
         return None
     group = placement_group([{"GPU": 1}])
     try:
-        return 1 / _measure_count(options, batch_size, group)
+        if not group.wait(LIMIT):
+            logger.warning(
+                "all GPUs have been busy for %.0f s, so the trials that fit on one could not be "
+                "measured: each holds a whole GPU",
+                LIMIT,
+            )
+            return 1.0
+        return 1 / _Measurement(options, batch_size, group).count()
     finally:
+        # Ends the processes as well.
         remove_placement_group(group)
 
 
-def _measure_count(options: Options, batch_size: int, group: PlacementGroup) -> int:
-    memory, total = ray.get(_on_gpu(group, 1.0, _memory).remote(options, batch_size))
-    speeds: dict[int, float] = {}
-    for count in fitting_counts(memory, total):
-        step, start = _on_gpu(group, 1 / count, _speed), time.time() + WARM_UP
-        try:
-            rates = ray.get([step.remote(options, batch_size, start) for _ in range(count)])
-        except ray.exceptions.RayTaskError:
-            # Several trials need more memory than the measurement of one predicts.
-            break
-        speeds[count] = sum(rates)
-        if best_count(speeds) != count:
-            break
-    return best_count(speeds) if speeds else 1
+class _Measurement:
+    """Trainings on noise in processes on one GPU, started once: each takes long to get ready."""
+
+    def __init__(self, options: Options, batch_size: int, group: PlacementGroup) -> None:
+        self.options, self.batch_size, self.group = options, batch_size, group
+        self.end = time.monotonic() + LIMIT
+
+    def count(self) -> int:
+        """Return the number of trials that pay off on the GPU; 1 where nothing can be measured."""
+        speeds: dict[int, float] = {}
+        with suppress(GetTimeoutError, RayTaskError, RayActorError):
+            first = self._start(1)
+            [(memory, total)] = self._get([first[0].prepare.remote()])
+            counts = fitting_counts(memory + CONTEXT, total)
+            trainings = first + self._start(counts[-1] - 1)
+            self._get([training.prepare.remote() for training in trainings[1:]])
+            for count in counts:
+                runs = [training.run.remote(SECONDS) for training in trainings[:count]]
+                speeds[count] = sum(self._get(runs))
+                if best_count(speeds) != count:
+                    break
+        return best_count(speeds) if speeds else 1
+
+    def _start(self, count: int) -> list[Any]:
+        strategy = PlacementGroupSchedulingStrategy(self.group)
+        share = 1 / COUNTS[-1]
+        actor = ray.remote(num_gpus=share, num_cpus=0, scheduling_strategy=strategy)(_Training)
+        return [actor.remote(self.options, self.batch_size) for _ in range(count)]
+
+    def _get(self, results: list[Any]) -> Any:
+        """Return results.
+
+        Raises:
+            GetTimeoutError: the time of all measurements is spent.
+        """
+        return ray.get(results, timeout=max(0.0, self.end - time.monotonic()))
+
+
+class _Training:
+    """A training in a process of its own."""
+
+    def __init__(self, options: Options, batch_size: int) -> None:
+        self.training = NoiseTraining(options, batch_size)
+
+    def prepare(self) -> tuple[int, int]:
+        """Take the first steps; return the bytes of the training and of the GPU."""
+        self.training.run(0.5)
+        return self.training.memory()
+
+    def run(self, seconds: float) -> float:
+        """Return the clips/s of some seconds."""
+        return self.training.run(seconds)
 
 
 def fitting_counts(memory: int, total: int) -> list[int]:
@@ -76,7 +129,7 @@ def fitting_counts(memory: int, total: int) -> list[int]:
         memory: bytes of one trial.
         total: bytes of the GPU.
     """
-    return [count for count in COUNTS if count == 1 or count * memory <= 0.9 * total]
+    return [count for count in COUNTS if count == 1 or count * memory <= ROOM * total]
 
 
 def best_count(speeds: Mapping[int, float]) -> int:
@@ -92,56 +145,3 @@ def best_count(speeds: Mapping[int, float]) -> int:
             break
         best = count
     return best
-
-
-def _on_gpu(group: PlacementGroup, share: float, function: Any) -> Any:
-    strategy = PlacementGroupSchedulingStrategy(group)
-    return ray.remote(num_gpus=share, num_cpus=0, max_calls=1, scheduling_strategy=strategy)(
-        function
-    )
-
-
-def _memory(options: Options, batch_size: int) -> tuple[int, int]:
-    """Return the bytes on the GPU that training takes, and the bytes of the GPU."""
-    total = torch.cuda.mem_get_info()[1]
-    torch.cuda.reset_peak_memory_stats()
-    try:
-        _train(options, batch_size, 0.0, 0.0)
-    except torch.OutOfMemoryError:
-        return total, total
-    return torch.cuda.max_memory_reserved() + CONTEXT, total
-
-
-def _speed(options: Options, batch_size: int, start: float) -> float:
-    return _train(options, batch_size, start, SECONDS)
-
-
-def _train(options: Options, batch_size: int, begin: float, seconds: float) -> float:
-    """Train on noise and return clips/s.
-
-    Args:
-        options: of the trial.
-        batch_size: of the trial.
-        begin: start of all simultaneous measurements, in s since 1970; earlier steps warm up.
-        seconds: of the measurement.
-    """
-    device = best_device()
-    encoder = noise_encoder(options).to(device).train()
-    front = frontend(options).to(device)
-    optimiser = torch.optim.AdamW(encoder.parameters(), lr=1e-4)
-    waves = torch.randn(batch_size, options.segment, device=device)
-    half = device.type == "cuda" and options.precision != "fp32"
-    steps, start, end = -3, 0.0, 0.0
-    while steps < 1 or end - start < seconds:
-        if steps == 0:
-            time.sleep(max(0.0, begin - time.time()))
-            start = time.perf_counter()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-            loss = noise_loss(options, encoder, front(waves))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        steps, end = steps + 1, time.perf_counter()
-    return steps * batch_size / (end - start)

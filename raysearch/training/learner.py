@@ -26,7 +26,7 @@ from raysearch.training.distributed import all_reduce_sum, rank, world_size
 from raysearch.training.feed import Feed
 from raysearch.training.loading import Loaded, load
 from raysearch.training.network import best_device, frontend, full_precision, new_encoder
-from raysearch.training.step import GraphStep, Inputs, Losses, Objective, Step
+from raysearch.training.step import Inputs, Losses, Objective, new_step
 from raysearch.training.sync_layers import wrap_encoder
 
 
@@ -70,7 +70,7 @@ class Learner:
         self.encoder.to(self.device)
         self.objective = Objective(frontend(options).to(self.device), self.method, self.weights)
         self.network = wrap_encoder(self.encoder)
-        self.step = self._new_step()
+        self.step = new_step(self.network, self.objective, options)
         self.optimiser = torch.optim.AdamW(
             self.encoder.parameters(),
             lr=config.lr,
@@ -80,15 +80,6 @@ class Learner:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser, max_lr=config.lr, total_steps=self.feed.steps * options.epochs
         )
-
-    def _new_step(self) -> Step:
-        on_gpu = self.device.type == "cuda"
-        precision = self.config.options.precision
-        bf16 = precision == "bf16" or (precision == "auto" and on_gpu)
-        # The networks of product IDs get batches of any size, and workers exchange gradients.
-        is_constant = world_size() == 1 and not self.method.is_per_product
-        step = GraphStep if on_gpu and is_constant else Step
-        return step(self.network, self.objective, bf16=bf16)
 
     @property
     def lr(self) -> float:

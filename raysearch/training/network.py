@@ -8,7 +8,6 @@ import torch
 
 from raysearch.config import Options
 from raysearch.methods.lookup import find_method
-from raysearch.methods.method import Labels
 from raysearch.model.encoder import Encoder
 from raysearch.model.frontend import LogMel, MelScale
 from raysearch.training.conditions import has_effect
@@ -67,25 +66,6 @@ def frontend(options: Options) -> LogMel:
 def new_encoder(options: Options, products: int, *, pretrained: bool | str) -> Encoder:
     """Build the network of the options' method, before training."""
     return find_method(options).network(products, pretrained=pretrained)
-
-
-def noise_encoder(options: Options) -> Encoder:
-    """Build an encoder for `noise_loss`."""
-    return new_encoder(options, _NOISE_PRODUCTS, pretrained=False)
-
-
-def noise_loss(options: Options, encoder: Encoder, spectrograms: torch.Tensor) -> torch.Tensor:
-    """Return the loss of spectrograms (B, 1, M, F) with random labels, to measure a training."""
-    size, device = len(spectrograms), spectrograms.device
-    products = torch.rand(size, _NOISE_PRODUCTS, device=device)
-    machine = torch.rand(size, device=device)
-    labels = Labels(products, machine, size, torch.tensor(size, device=device))
-    networks = (torch.arange(size) % _NOISE_PRODUCTS,) if encoder.is_per_product else ()
-    losses = find_method(options).losses(encoder(spectrograms, *networks), labels)
-    return torch.stack([*losses.values()]).sum()
-
-
-_NOISE_PRODUCTS = 3
 
 
 def check_network(options: Options) -> None:

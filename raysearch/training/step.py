@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from raysearch.config import Options
 from raysearch.errors import first_line
 from raysearch.methods.method import Labels, Method
 from raysearch.training.distributed import shard, world_size
@@ -208,3 +209,19 @@ def _unchanged(network: nn.Module) -> Iterator[None]:
         for buffer, before in buffers:
             buffer.copy_(before)
         torch.cuda.set_rng_state(state)
+
+
+def new_step(network: nn.Module, objective: Objective, options: Options) -> Step:
+    """Return the step of a training by a trial's options.
+
+    Args:
+        network: on its device, as it is called in training.
+        objective: whose gradients are computed.
+        options: of the trial.
+    """
+    on_gpu = next(network.parameters()).device.type == "cuda"
+    bf16 = options.precision == "bf16" or (options.precision == "auto" and on_gpu)
+    # The networks of product IDs get batches of any size, and workers exchange gradients.
+    is_constant = world_size() == 1 and not objective.method.is_per_product
+    step = GraphStep if on_gpu and is_constant else Step
+    return step(network, objective, bf16=bf16)

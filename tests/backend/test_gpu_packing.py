@@ -1,8 +1,14 @@
 """How many trials share a GPU, by what was measured."""
 
-import pytest
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from raysearch.backend.gpu_packing import _speed, best_count, fitting_counts, measure_gpu_part
+import pytest
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from raysearch.backend import gpu_packing
+from raysearch.backend.gpu_packing import best_count, fitting_counts, measure_gpu_part
 from raysearch.backend.resources import Node
 from tests.tiny import TINY
 
@@ -37,6 +43,50 @@ def test_without_a_gpu_nothing_is_packed() -> None:
     assert measure_gpu_part(TINY, 32, [Node(8), Node(4)]) is None
 
 
-def test_the_measurement_trains_what_a_trial_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raysearch.backend.gpu_packing.SECONDS", 0.1)
-    assert _speed(TINY, 8, 0.0) > 0
+@pytest.fixture(scope="module")
+def pretended_gpu() -> Iterator[None]:
+    """A Ray that takes this machine for one with a GPU; its processes train on the CPU."""
+    ray.init(num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@contextmanager
+def busy_gpu() -> Iterator[None]:
+    """Hold the GPU as another search does."""
+    group = placement_group([{"GPU": 1}])
+    assert group.wait(30)
+    yield
+    remove_placement_group(group)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pretended_gpu")
+def test_processes_on_one_gpu_are_measured_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_packing, "SECONDS", 0.2)
+    monkeypatch.setattr(gpu_packing, "fitting_counts", lambda memory, total: [1, 2])
+    # Two trainings of a CPU are hardly faster than one, ...
+    assert measure_gpu_part(TINY, 8, [Node(1, 1)]) in (1.0, 0.5)
+    # ... and what a training is worth beside another may be set here.
+    monkeypatch.setattr(gpu_packing, "GAIN", 0.0)
+    assert measure_gpu_part(TINY, 8, [Node(1, 1)]) == 0.5
+    with busy_gpu():  # It is free again.
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pretended_gpu")
+def test_a_busy_gpu_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(gpu_packing, "LIMIT", 1.0)
+    with busy_gpu():
+        assert measure_gpu_part(TINY, 8, [Node(1, 1)]) == 1.0
+    assert "all GPUs have been busy for 1 s" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pretended_gpu")
+def test_a_measurement_that_takes_too_long_packs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_packing, "LIMIT", 0.5)
+    assert measure_gpu_part(TINY, 8, [Node(1, 1)]) == 1.0
