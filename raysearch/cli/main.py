@@ -27,7 +27,14 @@ from raysearch.cli.results import (
 )
 from raysearch.cli.score import score, threshold
 from raysearch.cli.search import reproduce, run
-from raysearch.cli.surroundings import check_encoding, check_home, check_texts, explanation, settle
+from raysearch.cli.surroundings import (
+    check_encoding,
+    check_home,
+    check_texts,
+    explanation,
+    settle,
+    store_explanation,
+)
 from raysearch.errors import MachineError, NoResultError, StoppedError, UserError, printable
 
 GARBAGE = 200_000
@@ -118,9 +125,10 @@ def main() -> None:
         typer.echo(f"raysearch: {printable(str(error))}", err=True)
         code = {MachineError: 1, NoResultError: 1, StoppedError: 130}.get(type(error), 2)
         raise SystemExit(code) from None
-    except (OSError, UnicodeEncodeError) as error:
-        line = explanation(error)
+    except Exception as error:
+        of_store = store_explanation(error)
+        line = of_store or explanation(error)
         if not line:
             raise
         typer.echo(f"raysearch: {printable(line)}", err=True)
-        raise SystemExit(2) from None
+        raise SystemExit(1 if of_store else 2) from None

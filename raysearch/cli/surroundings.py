@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from raysearch.errors import UserError, printable
+from raysearch.errors import UserError, one_line, printable
 from raysearch.storage import cache_folder, check_writable
 
 CACHE = "set RAYSEARCH_CACHE to a folder with room that you can write to"
@@ -93,6 +93,20 @@ def check_cache() -> None:
         check_writable(cache_folder())
     except UserError as error:
         raise UserError(f"{error}; {CACHE}") from error
+
+
+STORES = frozenset({"aiobotocore", "aiohttp", "botocore", "gcsfs"})
+"""Libraries that speak to object stores; their exceptions have no common base."""
+
+
+def store_explanation(error: Exception) -> str:
+    """Return the line for an object store that does not answer; empty for any other error."""
+    if not any(kind.__module__.partition(".")[0] in STORES for kind in type(error).__mro__):
+        return ""
+    return (
+        f"the object store does not answer ({one_line(error)}); no result is lost, and the same "
+        "command goes on once it does"
+    )
 
 
 def explanation(error: Exception) -> str:

@@ -588,3 +588,32 @@ def test_a_check_counts_clips_and_names_defects(
 def test_a_download_of_an_unknown_machine(command: Command, tmp_path: Path) -> None:
     assert "valve" in command("data", "download", "new", "--machine", "valv").complaint
     assert everything(tmp_path) == []
+
+
+def test_an_object_store_that_is_away_is_a_line(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    # Nothing listens on port 9, as after the end of a server.
+    gone = UPath("s3://bucket/runs/valve/study.json", endpoint_url="http://127.0.0.1:9")
+
+    def read(*_: object) -> None:
+        gone.read_text()
+
+    monkeypatch.setattr("raysearch.storage.to_path", read)
+    said = command("status", "s3://bucket/runs")
+    assert said.code == 1
+    assert "Traceback" not in said.err
+    assert said.err.startswith("raysearch: the object store does not answer (")
+    assert said.err.endswith("no result is lost, and the same command goes on once it does\n")
+    assert said.err.count("\n") == 1
+
+
+def test_a_defect_of_raysearch_is_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr("raysearch.cli.main.app", fail)
+    with pytest.raises(ValueError, match="a defect"):
+        main()

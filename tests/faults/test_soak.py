@@ -13,8 +13,8 @@ from tests.faults.broken import Search, make_home
 from tests.faults.kinds import FAULTS, nothing
 from tests.faults.soak import draw_faults, soak
 
-SLOW = {"driver taken over, on S3", "clock set"}
-"""Faults that wait for a time-out."""
+SLOW = {"driver taken over, on S3", "clock set", "DDP peer killed"}
+"""Faults that wait for a time-out, or for workers that start twice."""
 
 
 @pytest.mark.slow
