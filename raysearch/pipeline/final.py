@@ -14,6 +14,7 @@ from raysearch.pipeline.drawing import (
     draw_report,
 )
 from raysearch.pipeline.finished import open_recordings, read_finished
+from raysearch.pipeline.prepare import study_lock
 from raysearch.pipeline.request import Ending
 from raysearch.report.progress import ProgressBars, no_progress
 from raysearch.report.wording import count, format_time
@@ -195,21 +196,22 @@ def repeat_final(
 
     Raises:
         UserError: the test IDs were opened before and are not to be opened again, there is no
-            frozen configuration or no detector, or the configuration was chosen on other
-            recordings.
+            frozen configuration or no detector, the configuration was chosen on other
+            recordings, or another process runs the study.
     """
-    study = read_finished(folder)
-    ledger = read_ledger(folder, study.manifest.started)
-    number = ledger.next_number(study.winner)
-    if ledger.is_further(study.winner) and not ending.reopen_test:
-        raise UserError(
-            f"{folder / FINAL} is the result of the test IDs' first opening, at "
-            f"{format_time(ledger.openings[0].time)}; --reopen-test opens them again, into "
-            f"{numbered(FINAL, number)}"
-        )
-    context, recordings = open_recordings(study, data)
-    load = detector_of(folder)
-    request = FinalRequest(ending.command, number)
-    run_final_test(study.winner, load, context, recordings, request, bars)
-    collect_single_clips(study.winner, load, recordings, folder, bars)
-    draw_report(folder)
+    with study_lock(folder):
+        study = read_finished(folder)
+        ledger = read_ledger(folder, study.manifest.started)
+        number = ledger.next_number(study.winner)
+        if ledger.is_further(study.winner) and not ending.reopen_test:
+            raise UserError(
+                f"{folder / FINAL} is the result of the test IDs' first opening, at "
+                f"{format_time(ledger.openings[0].time)}; --reopen-test opens them again, into "
+                f"{numbered(FINAL, number)}"
+            )
+        context, recordings = open_recordings(study, data)
+        load = detector_of(folder)
+        request = FinalRequest(ending.command, number)
+        run_final_test(study.winner, load, context, recordings, request, bars)
+        collect_single_clips(study.winner, load, recordings, folder, bars)
+        draw_report(folder)

@@ -21,7 +21,7 @@ from raysearch.data.source import make_source
 from raysearch.errors import DataError, MachineError, NoResultError, UserError
 from raysearch.pipeline.final import repeat_final
 from raysearch.pipeline.finish import SearchConclusion, finish_study
-from raysearch.pipeline.prepare import create_study
+from raysearch.pipeline.prepare import create_study, study_lock
 from raysearch.pipeline.request import Ending
 from raysearch.report.progress import show_log
 from raysearch.report.status import read_status, status_json
@@ -140,6 +140,17 @@ def test_only_what_is_still_needed_keeps_its_checkpoints(
     close(opened, final=False, report=False)
     assert [kept(p) for p in (WINNER, LOSER, OPEN, TWIN)] == [both[:1], both[1:], both, both]
     assert len(context.study.records()) == 3
+
+
+def test_the_final_test_waits_for_no_run_of_its_study(
+    trained_winner: Path, root: Path, tmp_path: Path
+) -> None:
+    folder = storage.to_path(tmp_path / "run")
+    close(ended(trained_winner, root, folder), final=True, report=False)
+    again = Ending("raysearch final", reopen_test=True)
+    with study_lock(folder), pytest.raises(UserError, match="another raysearch is running"):
+        repeat_final(folder, None, again)
+    assert not (folder / "final_test_2.csv").exists()
 
 
 @pytest.mark.parametrize("allowed", [False, True])
