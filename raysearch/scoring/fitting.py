@@ -1,5 +1,6 @@
 """Common steps of all inlier models: checked embeddings, reasons of failure, one thread."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,6 +13,9 @@ from threadpoolctl import ThreadpoolController
 from raysearch.scoring.metrics import Floats
 
 Rows = NDArray[Any]
+
+POOLED = ("scipy.linalg", "sklearn", "torch")
+"""Libraries that bring pools of threads; numpy, which does so too, is always loaded."""
 
 
 class FitError(ValueError):
@@ -66,13 +70,14 @@ def one_thread() -> Iterator[None]:
     """Run BLAS and OpenMP on one thread.
 
     Fits are many and small: more threads are slower (2.4 times the time on two cores), and their
-    order of summation would change the last digits from run to run.
+    order of summation would change the last digits from run to run. Libraries that are loaded
+    within the block keep their threads.
     """
-    with _controller().limit(limits=1):
+    with _controller(tuple(name in sys.modules for name in POOLED)).limit(limits=1):
         yield
 
 
 @cache
-def _controller() -> ThreadpoolController:
-    """Find the thread pools of this process, once: that takes longer than a small fit."""
+def _controller(loaded: tuple[bool, ...]) -> ThreadpoolController:
+    """Find the thread pools of the loaded libraries, once: that takes longer than a small fit."""
     return ThreadpoolController()

@@ -10,6 +10,7 @@ A fitted model is a few plain arrays (`arrays`, `restore`); nothing is pickled.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +35,7 @@ __all__ = [
     "InlierSpec",
     "aggregate",
     "fit",
+    "load",
     "remark",
     "restore",
     "score_blocks",
@@ -93,6 +95,7 @@ def fit(
             raise FitError("the method has no score without an inlier model")
         return InlierModel(direct)
     rows = fit_rows(embeddings, fewest=_fewest_segments(spec), model=str(spec))
+    load(spec)
     with one_thread(), explain_failures(str(spec)):
         arrays = _arrays(_fit_formula(spec, rows, seed, reg_covar))
     # Restored at once, so that a fitted and a stored model agree in every digit.
@@ -183,6 +186,20 @@ def _fewest_segments(spec: InlierSpec) -> int:
 
 
 # Each model is imported where it is used: scikit-learn takes seconds, and a space has few models.
+
+MODULES = {
+    **dict.fromkeys(COVARIANCES, "mixture"),
+    **dict.fromkeys(("lof", "knn", "knn_cosine", "knn_local"), "neighbours"),
+    **dict.fromkeys(("ocsvm", "kde"), "kernel"),
+    **dict.fromkeys(("mahalanobis", "pca"), "linear"),
+    "none": "direct",
+}
+"""Module of each model."""
+
+
+def load(spec: InlierSpec) -> None:
+    """Import what fits a model: `one_thread` bounds the threads of loaded libraries alone."""
+    import_module(f"raysearch.scoring.{MODULES[spec.name]}")
 
 
 def _fit_formula(spec: InlierSpec, rows: Floats, seed: int, reg_covar: float) -> Formula:

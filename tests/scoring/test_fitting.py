@@ -1,7 +1,27 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from raysearch.scoring.fitting import FitError, fit_rows
+
+FIRST_FIT = """
+import numpy as np
+from threadpoolctl import threadpool_info
+from raysearch.scoring import inlier
+
+def watched(*arguments):
+    formula = fit_formula(*arguments)
+    print([(pool["prefix"], pool["num_threads"]) for pool in threadpool_info()])
+    return formula
+
+fit_formula, inlier._fit_formula = inlier._fit_formula, watched
+rows = np.random.default_rng(0).standard_normal((50, 5))
+inlier.fit(inlier.InlierSpec("gmm", 2), rows, seed=0, reg_covar=1e-6, direct=None)
+"""
+"""The first fit of a process, which imports the model."""
 
 
 def test_an_encoder_has_collapsed_if_all_segments_are_equal() -> None:
@@ -15,3 +35,16 @@ def test_an_encoder_has_collapsed_if_all_segments_are_equal() -> None:
     np.testing.assert_array_equal(fit_rows(alike, fewest=2, model="gmm"), alike)
     with pytest.raises(FitError, match="gmm: all 5 embeddings are equal"):
         fit_rows(np.repeat(rows[:1], 5, axis=0), fewest=2, model="gmm")
+
+
+def test_the_first_fit_of_a_process_has_one_thread_of_every_library() -> None:
+    many = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_FIT],
+        env=os.environ | many,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "libgomp" in done.stdout  # scikit-learn's, which the import has loaded
+    assert "2" not in done.stdout.replace("libgomp", "")
