@@ -1,10 +1,12 @@
-"""Common steps of all inlier models: checked embeddings, reasons of failure, one thread."""
+"""Common steps of all inlier models: checked embeddings, reasons of failure, bounded threads."""
 
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,8 @@ from threadpoolctl import ThreadpoolController
 from raysearch.scoring.metrics import Floats
 
 Rows = NDArray[Any]
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 POOLED = ("scipy.linalg", "sklearn", "torch")
 """Libraries that bring pools of threads; numpy, which does so too, is always loaded."""
@@ -75,6 +79,35 @@ def one_thread() -> Iterator[None]:
     """
     with _controller(tuple(name in sys.modules for name in POOLED)).limit(limits=1):
         yield
+
+
+def in_parallel(work: Callable[[Job], Result], jobs: Sequence[Job], threads: int) -> list[Result]:
+    """Run jobs in several threads, each of them with one thread of BLAS and OpenMP.
+
+    Results do not depend on the number of threads. The libraries that the jobs use must be loaded.
+
+    Args:
+        work: runs a job; safe in several threads.
+        jobs: in the order in which they begin.
+        threads: most jobs at once.
+
+    Returns:
+        Results in the order of the jobs.
+    """
+    # The limit of BLAS and the filters of warnings are the process's: set by each thread alone,
+    # they would end for all with the first.
+    with one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        if threads == 1 or len(jobs) < 2:
+            return [work(job) for job in jobs]
+        with ThreadPoolExecutor(threads, thread_name_prefix="inlier") as pool:
+            return list(pool.map(partial(_alone, work), jobs))
+
+
+def _alone(work: Callable[[Job], Result], job: Job) -> Result:
+    # OpenMP has a limit in each thread.
+    with one_thread():
+        return work(job)
 
 
 @cache

@@ -9,7 +9,7 @@ A fitted model is a few plain arrays (`arrays`, `restore`); nothing is pickled.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -26,7 +26,13 @@ from raysearch.scoring.fitting import (
     one_thread,
 )
 from raysearch.scoring.metrics import Floats
-from raysearch.scoring.spec import COUNTING, COVARIANCES, INLIERS, InlierSpec
+from raysearch.scoring.spec import (
+    COUNTING,
+    COVARIANCES,
+    INLIERS,
+    InlierSpec,
+    searched_neighbours,
+)
 
 __all__ = [
     "INLIERS",
@@ -225,7 +231,7 @@ def _fit_neighbours(name: str, p: int, rows: Floats) -> Formula:
     from raysearch.scoring.neighbours import Knn, KnnLocal, Lof
 
     if name == "lof":
-        return Lof(p, rows)
+        return Lof.fit(rows, p)
     if name == "knn_local":
         return KnnLocal.fit(rows, p)
     return Knn.fit(rows, p, cosine=name == "knn_cosine")
@@ -250,15 +256,22 @@ def _restore_formula(spec: InlierSpec, arrays: Mapping[str, Any]) -> Formula:
 
 
 def _restore_neighbours(name: str, p: int, arrays: Mapping[str, Any]) -> Formula:
-    from raysearch.scoring.neighbours import Knn, KnnLocal, Lof
+    from raysearch.scoring.neighbours import Knn, KnnLocal, Lof, Neighbourhood
 
-    if name == "lof":
-        return Lof(p, **arrays)
     if name == "knn_local":
         return KnnLocal(**arrays)
-    return Knn(p, name == "knn_cosine", **arrays)
+    cosine = name == "knn_cosine"
+    neighbourhood = Neighbourhood(**arrays, count=searched_neighbours(p), cosine=cosine)
+    return Lof(p, neighbourhood) if name == "lof" else Knn(p, neighbourhood)
 
 
 def _arrays(formula: Any) -> dict[str, Rows]:
-    values = {field.name: getattr(formula, field.name) for field in fields(formula)}
-    return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    """Return the arrays of a dataclass, and of the dataclasses in it, by name."""
+    arrays: dict[str, Rows] = {}
+    for field in fields(formula):
+        value = getattr(formula, field.name)
+        if is_dataclass(value):
+            arrays |= _arrays(value)
+        elif isinstance(value, np.ndarray):
+            arrays[field.name] = value
+    return arrays

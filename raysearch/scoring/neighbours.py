@@ -1,41 +1,124 @@
-"""Distances to the nearest fitted segments, absolute and relative to the local density.
+"""Distances to the nearest fitted segments, absolute and relative to the local density."""
 
-scikit-learn finds neighbours by matrix products, whose last digits depend on how many segments are
-scored at once; the distances are therefore computed again, each by itself.
-"""
-
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances
-from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
+from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from raysearch.scoring.fitting import FitError
 from raysearch.scoring.metrics import Floats
+from raysearch.scoring.spec import searched_neighbours
+
+CLOSE = 3e-3
+"""Distance in lengths of a row below which a distance by matrix products has too few digits."""
+
+
+class Near(NamedTuple):
+    """The nearest fitted segments of some rows, the nearest first.
+
+    Attributes:
+        indices: of the segments (N, K).
+        distances: to them (N, K).
+    """
+
+    indices: NDArray[np.int64]
+    distances: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhood:
+    """A search among fitted segments.
+
+    Attributes:
+        embeddings: fitted segments (N, D); of length 1 if `cosine`.
+        count: neighbours that are sought, or all segments if these are fewer. Models with different
+            p have the same count, so that their neighbours are the same in every digit.
+        cosine: True if the lengths of rows do not count.
+    """
+
+    embeddings: Floats
+    count: int
+    cosine: bool = False
+
+    def of(self, rows: Floats) -> Near:
+        """Find the nearest segments of rows (N, D)."""
+        queries = normalize(rows) if self.cosine else rows
+        return self._near(queries, min(self.count, len(self.embeddings)))
+
+    @cached_property
+    def among(self) -> Near:
+        """Nearest other segments of every segment; there are at least two."""
+        return self._near(None, min(self.count, len(self.embeddings) - 1))
+
+    @cached_property
+    def _centre(self) -> Floats:
+        # Distances by matrix products lose digits with the distance from the origin.
+        return np.asarray(self.embeddings.mean(axis=0))
+
+    @cached_property
+    def _search(self) -> Any:
+        return NearestNeighbors(algorithm="brute").fit(self.embeddings - self._centre)
+
+    def _near(self, queries: Floats | None, count: int) -> Near:
+        rows = self.embeddings if queries is None else queries
+        centred = rows - self._centre
+        distances, indices = self._search.kneighbors(
+            None if queries is None else centred, n_neighbors=count
+        )
+        close = distances <= CLOSE * np.linalg.norm(centred, axis=1)[:, None]
+        if not close.any():
+            return Near(indices, distances)
+        for k in np.flatnonzero(close.any(axis=0)):
+            chosen = np.flatnonzero(close[:, k])
+            distances[chosen, k] = _distances(rows[chosen], self.embeddings[indices[chosen, k]])
+        order = np.argsort(distances, axis=1, kind="stable")
+        return Near(*(np.take_along_axis(a, order, axis=1) for a in (indices, distances)))
 
 
 @dataclass(frozen=True, eq=False)
 class Lof:
-    """Local outlier factor with p neighbours; about 1 for inliers.
+    """Local outlier factor with p neighbours (Breunig et al., 2000); about 1 for inliers.
+
+    The factor is scikit-learn's; here models with different p share one search.
 
     Attributes:
-        embeddings: fitted segments (N, D): fitting is deterministic, so they are the whole model.
+        neighbourhood: of the fitted segments. Fitting is deterministic, so these are the whole
+            model.
     """
 
     p: int
-    embeddings: Floats
+    neighbourhood: Neighbourhood
 
-    @cached_property
-    def _factor(self) -> Any:
-        return LocalOutlierFactor(n_neighbors=self.p, novelty=True).fit(self.embeddings)
+    @classmethod
+    def fit(cls, rows: Floats, p: int) -> Self:
+        """Keep the segments (N, D), N > p."""
+        return cls(p, Neighbourhood(rows, searched_neighbours(p)))
 
     def score(self, rows: Floats) -> Floats:
         """Return the local outlier factor (N,) of rows (N, D)."""
-        return -np.asarray(self._factor.score_samples(rows), dtype=np.float64)
+        return self.score_near(self.neighbourhood.of(rows))
+
+    def score_near(self, near: Near) -> Floats:
+        """Return the local outlier factor (N,) of rows by their nearest segments."""
+        around = self._densities[near.indices[:, : self.p]].mean(axis=1)
+        return np.asarray(around / self._density(near))
+
+    @cached_property
+    def _densities(self) -> Floats:
+        return self._density(self.neighbourhood.among)
+
+    def _density(self, near: Near) -> Floats:
+        """Return the local reachability density (N,)."""
+        radii = self.neighbourhood.among.distances[:, self.p - 1]
+        indices, distances = (array[:, : self.p] for array in near)
+        # As in scikit-learn: more than p equal segments would have no finite density.
+        return np.asarray(1 / (np.maximum(distances, radii[indices]).mean(axis=1) + 1e-10))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +126,11 @@ class Knn:
     """Mean distance to the p nearest fitted segments.
 
     Attributes:
-        cosine: True for the distance 1 - cosine, False for the Euclidean one.
-        embeddings: fitted segments (N, D); of length 1 if `cosine`.
+        neighbourhood: of the fitted segments; its `cosine` stands for the distance 1 - cosine.
     """
 
     p: int
-    cosine: bool
-    embeddings: Floats
+    neighbourhood: Neighbourhood
 
     @classmethod
     def fit(cls, rows: Floats, p: int, *, cosine: bool) -> Self:
@@ -58,24 +139,40 @@ class Knn:
         Raises:
             FitError: `cosine`, and all segments have the same direction.
         """
+        count = searched_neighbours(p)
         if not cosine:
-            return cls(p, cosine, rows)
+            return cls(p, Neighbourhood(rows, count))
         directions = normalize(rows)
         if np.ptp(directions, axis=0).max() < 1e-12:
             raise FitError(f"knn_cosine with p={p}: all {len(rows)} embeddings have one direction")
-        return cls(p, cosine, directions)
-
-    @cached_property
-    def _search(self) -> Any:
-        return _neighbour_search(self.embeddings, self.p)
+        return cls(p, Neighbourhood(directions, count, cosine))
 
     def score(self, rows: Floats) -> Floats:
         """Return the mean distance (N,) of rows (N, D)."""
-        queries = normalize(rows) if self.cosine else rows
-        near = self._search.kneighbors(queries, return_distance=False)
-        distances = _distances(queries, self.embeddings, near)
+        return self.score_near(self.neighbourhood.of(rows))
+
+    def score_near(self, near: Near) -> Floats:
+        """Return the mean distance (N,) of rows to their nearest segments."""
+        distances = near.distances[:, : self.p]
         # Half of the squared distance between directions is 1 - cosine.
-        return np.asarray((distances**2 / 2 if self.cosine else distances).mean(axis=1))
+        return np.asarray(
+            (distances**2 / 2 if self.neighbourhood.cosine else distances).mean(axis=1)
+        )
+
+
+Neighbourly: TypeAlias = Lof | Knn
+"""Models that score a row by its nearest segments alone."""
+
+
+def share_search(models: Sequence[Neighbourly]) -> list[Neighbourly]:
+    """Return models of equal segments that have the neighbourhood of the first."""
+    return [replace(model, neighbourhood=models[0].neighbourhood) for model in models]
+
+
+def score_near(models: Sequence[Neighbourly], rows: Floats) -> list[Floats]:
+    """Score rows (N, D) by models that share a neighbourhood, with one search for all."""
+    near = models[0].neighbourhood.of(rows)
+    return [model.score_near(near) for model in models]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,25 +203,18 @@ class KnnLocal:
         if len(distinct) <= p:
             need = f"knn_local with p={p} needs at least {p + 1} different segments"
             raise FitError(f"{need}, has {len(distinct)}")
-        near = _neighbour_search(distinct, p).kneighbors(return_distance=False)
-        return cls(distinct, _distances(distinct, distinct, near).mean(axis=1))
+        among = Neighbourhood(distinct, searched_neighbours(p)).among
+        return cls(distinct, among.distances[:, :p].mean(axis=1))
 
     def score(self, rows: Floats) -> Floats:
         """Return the relative distance (N,) of rows (N, D)."""
         relative = pairwise_distances(rows, self.embeddings) / self.radii
         nearest = relative.argmin(axis=1)
-        distances = _distances(rows, self.embeddings, nearest[:, None])
-        return np.asarray(distances[:, 0] / self.radii[nearest])
+        # Computed again: by matrix products small distances have few digits.
+        return np.asarray(_distances(rows, self.embeddings[nearest]) / self.radii[nearest])
 
 
-def _neighbour_search(embeddings: Floats, p: int) -> Any:
-    return NearestNeighbors(n_neighbors=p, algorithm="brute").fit(embeddings)
-
-
-def _distances(rows: Floats, segments: Floats, near: NDArray[np.int64]) -> Floats:
-    """Return distances (N, K) of rows (N, D) to segments (M, D) of the indices near (N, K)."""
-    distances = np.empty(near.shape)
-    for k, column in enumerate(near.T):
-        difference = rows - segments[column]
-        distances[:, k] = np.sqrt(np.einsum("nd,nd->n", difference, difference))
-    return distances
+def _distances(rows: Floats, segments: Floats) -> Floats:
+    """Return the distance (N,) of each row (N, D) to the segment (N, D) beside it."""
+    difference = rows - segments
+    return np.asarray(np.sqrt(np.einsum("nd,nd->n", difference, difference)))

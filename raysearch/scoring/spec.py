@@ -33,6 +33,9 @@ COUNTING = ("gmm", "gmm_diag", "gmm_tied", "lof", "knn", "knn_cosine", "knn_loca
 COVARIANCES = {"gmm": "full", "gmm_diag": "diag", "gmm_tied": "tied"}
 """Kind of covariances of each model, as scikit-learn calls them."""
 
+SEARCHED = 64
+"""Neighbours that are searched at once, a multiple of which covers p."""
+
 
 @dataclass(frozen=True)
 class InlierSpec:
@@ -56,6 +59,11 @@ class InlierSpec:
 
     def __str__(self) -> str:
         return self.name if self.p is None else f"{self.name} with p={self.p}"
+
+
+def searched_neighbours(p: int) -> int:
+    """Return how many neighbours a model of neighbours searches, so that several p share them."""
+    return -(-p // SEARCHED) * SEARCHED
 
 
 def _is_allowed(name: str, p: object) -> bool:

@@ -1,11 +1,15 @@
 import os
 import subprocess
 import sys
+import threading
+import warnings
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from raysearch.scoring.fitting import FitError, fit_rows
+from raysearch.scoring.fitting import FitError, fit_rows, in_parallel, one_thread
+from raysearch.scoring.inlier import InlierSpec, load
 
 FIRST_FIT = """
 import numpy as np
@@ -48,3 +52,50 @@ def test_the_first_fit_of_a_process_has_one_thread_of_every_library() -> None:
     )
     assert "libgomp" in done.stdout  # scikit-learn's, which the import has loaded
     assert "2" not in done.stdout.replace("libgomp", "")
+
+
+def pools(job: int) -> tuple[int, list[int]]:
+    warnings.warn("k-means has fewer clusters", UserWarning, stacklevel=1)
+    return job, [pool["num_threads"] for pool in threadpool_info()]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_each_of_several_threads_has_one_of_every_library(threads: int) -> None:
+    load(InlierSpec("gmm", 2))
+    with threadpool_limits(2):
+        before, filters = pools_now(), list(warnings.filters)
+        done = in_parallel(pools, range(20), threads)
+        assert pools_now() == before
+        assert list(warnings.filters) == filters
+    assert [job for job, _ in done] == list(range(20))
+    assert {count for _, counts in done for count in counts} == {1}
+
+
+def pools_now() -> list[int]:
+    return [pool["num_threads"] for pool in threadpool_info()]
+
+
+def test_threads_that_limit_themselves_leave_the_limit_to_the_others() -> None:
+    meeting = threading.Barrier(2, timeout=60)
+
+    def work(job: int) -> set[int]:
+        with one_thread():
+            meeting.wait()
+        if job:  # the other has ended its own limit
+            meeting.wait()
+            return set(pools_now())
+        meeting.wait()
+        return {1}
+
+    load(InlierSpec("gmm", 2))
+    with threadpool_limits(2):
+        assert in_parallel(work, range(2), 2) == [{1}, {1}]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_of_a_job_is_raised(threads: int) -> None:
+    def work(job: int) -> float:
+        return 1 / (job - 2)
+
+    with pytest.raises(ZeroDivisionError):
+        in_parallel(work, range(5), threads)
