@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from raysearch.config import Options
@@ -26,6 +27,7 @@ from raysearch.scoring.inlier import (
     restore,
 )
 from raysearch.scoring.metrics import machine_score
+from raysearch.scoring.sweep import Outcome, score_sweep
 from raysearch.storage import AnyPath
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.distributed import all_gather, broadcast, shard
@@ -78,7 +80,19 @@ def score_inlier_models(
     embedder = Embedder(encoder, config.options, data.ids)
     fits = fit_embeddings(embedder, config, data)
     tests = _validation_embeddings(embedder, data)
-    rows = [_score_inlier(spec, encoder, config, data, fits, tests) for spec in inliers[shard()]]
+
+    def fit_one(spec: InlierSpec, identity: str) -> InlierModel:
+        return fit_inlier(spec, identity, encoder, config, data, fits)
+
+    segments = {identity: clips.rows for identity, (clips, _) in tests.items()}
+    specs = inliers[shard()]
+    # torch has a thread for each CPU of the trial.
+    outcomes = score_sweep(specs, data.ids, segments, fit_one, torch.get_num_threads())
+    clips = [fits[identity] for identity in data.ids]
+    rows = [
+        _row(spec, config.options, clips, tests, {i: outcomes[spec, i] for i in data.ids})
+        for spec in specs
+    ]
     return tuple(all_gather(rows, len(inliers)))
 
 
@@ -159,9 +173,10 @@ def fit_inlier(
     Raises:
         FitError: the model cannot be fitted to these embeddings; the message names the ID.
     """
-    method = find_method(config.options)
-    rows = fits[identity].rows
-    direct = method.direct_score(encoder, data.ids.index(identity), rows)
+    rows, direct = fits[identity].rows, None
+    if spec.name == "none":
+        method = find_method(config.options)
+        direct = method.direct_score(encoder, data.ids.index(identity), rows)
     try:
         return fit(
             spec,
@@ -202,29 +217,31 @@ def _validation_embeddings(
     }
 
 
-def _score_inlier(
+def _row(
     spec: InlierSpec,
-    encoder: Encoder,
-    config: TrialConfig,
-    data: TrialData,
-    fits: Mapping[str, ClipEmbeddings],
+    options: Options,
+    fits: Sequence[ClipEmbeddings],
     tests: Mapping[str, tuple[ClipEmbeddings, NDArray[np.int64]]],
+    outcomes: Mapping[str, Outcome],
 ) -> InlierResult:
-    scores, remarks = {}, []
+    """Return the result of an inlier model from the scores of segments by product ID."""
+    # A detector needs a model of every ID, so a model that cannot be fitted for a test ID has
+    # no score; only its training clips tell.
+    errors = [outcome for outcome in outcomes.values() if isinstance(outcome, ValueError)]
+    if errors:
+        return InlierResult(spec.name, spec.p, error=str(errors[0]))
+    remarks = [remark(spec, len(clips), *clips.rows.shape) for clips in fits]
+    degenerate = next(filter(None, remarks), "")
+    if not tests:
+        return InlierResult(spec.name, spec.p, remark=degenerate)
+    scores = {
+        identity: aggregate(spec.name, segments, tests[identity][0].counts, options.aggregator)
+        for identity, segments in outcomes.items()
+        if isinstance(segments, np.ndarray)
+    }
     try:
-        # A detector needs a model of every ID, so a model that cannot be fitted for a test ID has
-        # no score; only its training clips tell.
-        for identity in data.ids:
-            model = fit_inlier(spec, identity, encoder, config, data, fits)
-            remarks.append(remark(spec, len(fits[identity]), *fits[identity].rows.shape))
-            if identity in tests:
-                embeddings, _ = tests[identity]
-                scores[identity] = clip_scores(spec, model, embeddings, config.options)
-        degenerate = next(filter(None, remarks), "")
-        if not tests:
-            return InlierResult(spec.name, spec.p, remark=degenerate)
         score = machine_score({k: labels for k, (_, labels) in tests.items()}, scores)
-    except (FitError, ValueError) as error:
+    except ValueError as error:
         return InlierResult(spec.name, spec.p, error=str(error))
     return InlierResult(
         spec.name,

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from raysearch.scoring.fitting import in_parallel
-from raysearch.scoring.inlier import BLOCK, InlierModel, InlierSpec, fit, load, restore
-from raysearch.scoring.sweep import families, score_family
+from raysearch.scoring.inlier import BLOCK, FitError, InlierModel, InlierSpec, fit, restore
+from raysearch.scoring.sweep import families, score_family, score_sweep
 
 Rows = NDArray[np.float32]
 P = (1, 2, 4, 8, 16, 32, 64)
@@ -81,14 +80,39 @@ def test_embeddings_that_are_not_finite_are_refused(normal: Rows, unseen: Rows) 
 
 
 def test_a_sweep_gives_the_same_digits_in_several_threads(normal: Rows, unseen: Rows) -> None:
-    specs = [InlierSpec(name, p) for name in ("gmm", "lof", "knn") for p in P]
-    for spec in specs:
-        load(spec)
+    specs = [InlierSpec(name, p) for name in ("gmm", "gmm_diag", "lof", "knn") for p in P]
+    fits = {"0": normal, "1": normal[:100] * 2}
+    tests = dict.fromkeys(fits, unseen)
 
-    def score(family: tuple[InlierSpec, ...]) -> list[NDArray[np.float64]]:
-        return score_family([make(spec, normal) for spec in family], unseen)
+    def fit_one(spec: InlierSpec, identity: str) -> InlierModel:
+        return make(spec, fits[identity])
 
-    jobs = families(specs)
-    single, several = (in_parallel(score, jobs, threads) for threads in (1, 3))
-    for expected, scores in zip(single, several, strict=True):
-        np.testing.assert_array_equal(np.stack(scores), np.stack(expected))
+    single, several = (score_sweep(specs, [*fits], tests, fit_one, n) for n in (1, 3))
+    assert single.keys() == several.keys() == {(spec, i) for spec in specs for i in fits}
+    for (spec, identity), scores in several.items():
+        assert isinstance(scores, np.ndarray)
+        np.testing.assert_array_equal(scores, single[spec, identity], err_msg=str(spec))
+        np.testing.assert_array_equal(scores, fit_one(spec, identity).score(unseen))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_outcome_is_scores_or_nothing_or_a_reason(
+    normal: Rows, unseen: Rows, threads: int
+) -> None:
+    specs = [InlierSpec("lof", p) for p in (1, 64)]
+    fits = {"0": normal[:20], "1": normal, "2": normal, "3": normal}
+    nan = np.full_like(unseen, np.nan)
+
+    def fit_one(spec: InlierSpec, identity: str) -> InlierModel:
+        return make(spec, fits[identity])
+
+    tests = {"0": unseen, "2": unseen, "3": nan}
+    outcomes = score_sweep(specs, [*fits], tests, fit_one, threads)
+    few, many = specs
+    for scored in (outcomes[few, "0"], outcomes[many, "2"]):
+        assert isinstance(scored, np.ndarray)
+        assert scored.shape == (len(unseen),)
+    assert isinstance(outcomes[many, "0"], FitError)
+    assert "needs at least 65 segments, has 20" in str(outcomes[many, "0"])
+    assert outcomes[few, "1"] is None
+    assert [str(outcomes[spec, "3"]) for spec in specs] == ["embeddings are not finite"] * 2

@@ -289,6 +289,24 @@ def test_every_inlier_model_has_its_row(
     assert len({row.val_score for row in ended.rows}) > 5
 
 
+def test_models_that_are_fitted_in_several_threads_have_their_rows_in_order(
+    trained: Trained, config: TrialConfig, data: TrialData
+) -> None:
+    specs = (*WIDE, TOO_MANY, *(InlierSpec("lof", p) for p in (1, 2, 3, 16)))
+    before, rows = torch.get_num_threads(), []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            rows.append(score_inlier_models(trained.encoder, config, data, specs))
+        finally:
+            torch.set_num_threads(before)
+    for spec, alone, among in zip(specs, *rows, strict=True):
+        assert (among.inlier, among.p, among.error) == (spec.name, spec.p, alone.error)
+        # The embeddings themselves depend on the threads, in their last digits.
+        assert among.auc == pytest.approx(alone.auc, abs=0.03)
+    assert [bool(row.error) for row in rows[1]] == [False] * 12 + [True] + [False] * 3 + [True]
+
+
 def test_whatever_cannot_be_fitted_is_a_row_with_its_reason(
     result: TrialResult, config: TrialConfig, data: TrialData, folder: Path
 ) -> None:
