@@ -172,7 +172,7 @@ def sweep_duel(sizes: Sizes | None = None) -> Duel:
         unit="models",
         amount=sizes.ids * len(SETTINGS),
         plain=partial(plain_sweep, embeddings),
-        ours=partial(our_sweep, embeddings),
+        raysearch=partial(our_sweep, embeddings),
         remark=(
             f"{len(SETTINGS)} settings of {sizes.ids} IDs, {sizes.fitted} clips of "
             f"{sizes.segments} segments each; {sizes.judged} IDs scored with {sizes.tested} clips; "

@@ -41,7 +41,7 @@ def test_embeddings_are_the_same_each_time() -> None:
 def test_a_side_gives_the_auc_of_each_setting_and_judged_id() -> None:
     duel = sweep_duel(TINY)
     assert duel.amount == 2 * len(SETTINGS)
-    plain, fast = duel.plain(), duel.ours()
+    plain, fast = duel.plain(), duel.raysearch()
     assert isinstance(plain, dict)
     assert isinstance(fast, dict)
     assert plain.keys() == fast.keys() == {(spec, "0") for spec in SETTINGS}
