@@ -2,11 +2,15 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 Work = Callable[[], object]
 """A piece of work; whatever its result, the result is on the CPU when the call returns."""
+
+
+class CannotRunError(Exception):
+    """A part that this machine cannot run; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Duel:
         plain: work of the plain recipe.
         raysearch: the same work by raysearch.
         remark: what a reader must know of the sizes.
+        is_cold: the work starts processes of its own, so nothing is warm and it knows itself how
+            long it took: `plain` and `raysearch` return their seconds.
     """
 
     part: str
@@ -28,6 +34,7 @@ class Duel:
     plain: Work
     raysearch: Work
     remark: str = ""
+    is_cold: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,17 +62,37 @@ class Timing:
 
 
 def measure(duel: Duel, repeats: int) -> Timing:
-    """Time both sides in turns, so that a disturbance of the machine meets both.
+    """Time both sides of a duel in turns."""
+    sides = (duel.plain, duel.raysearch)
+    if duel.is_cold:
+        rounds = [tuple(_returned(side) for side in sides) for _ in range(repeats)]
+        plain, raysearch = zip(*rounds, strict=True)
+    else:
+        plain, raysearch = in_turns(sides, repeats)
+    return Timing(duel, plain, raysearch)
 
-    Each side runs once before, which fills caches and compiles what is compiled.
+
+def in_turns(works: Sequence[Work], repeats: int) -> list[tuple[float, ...]]:
+    """Time several works in turns, so that a disturbance of the machine meets all of them.
+
+    Each runs once before, which fills caches and compiles what is compiled.
+
+    Returns:
+        The seconds of each call of each work.
     """
-    duel.plain()
-    duel.raysearch()
-    rounds = [(_seconds(duel.plain), _seconds(duel.raysearch)) for _ in range(repeats)]
-    return Timing(duel, tuple(p for p, _ in rounds), tuple(o for _, o in rounds))
+    for work in works:
+        work()
+    rounds = [[_seconds(work) for work in works] for _ in range(repeats)]
+    return [tuple(column) for column in zip(*rounds, strict=True)]
 
 
 def _seconds(work: Work) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def _returned(work: Work) -> float:
+    seconds = work()
+    assert isinstance(seconds, float), seconds
+    return seconds
