@@ -66,8 +66,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RAYSEARCH_CACHE"] = str(Path(folder) / "cache")
         bench = prepare(plan, Path(folder))
-        rows, succeeded = run_all(names, bench, arguments.out)
-    print(f"\n{table(rows)}\n\n{machine_text(plan)}; {elapsed():.0f} s in all", flush=True)
+        line = machine_text(plan)
+        print(line, flush=True)
+        rows, succeeded = run_all(names, bench, arguments.out, line)
+    print(f"\n{table(rows)}\n\n{line}; {elapsed():.0f} s in all", flush=True)
     sys.exit(not succeeded)
 
 
@@ -107,15 +109,20 @@ def prepare(plan: BenchPlan, folder: Path) -> Bench:
     """Write the recordings into a folder and open them."""
     if plan.sizes.threads:
         torch.set_num_threads(plan.sizes.threads)
-    print(machine_text(plan), flush=True)
     clips = write_recordings(plan.sizes, folder / "data")
     data = open_recordings(plan.sizes, folder / "data")
     say(f"{clips} clips written and opened")
     return Bench(plan, plan.sizes.options, data, folder)
 
 
-def run_all(names: Sequence[str], bench: Bench, out: Path) -> tuple[list[Row], bool]:
+def run_all(names: Sequence[str], bench: Bench, out: Path, line: str) -> tuple[list[Row], bool]:
     """Run parts and write the results after each.
+
+    Args:
+        names: of the parts.
+        bench: recordings and sizes.
+        out: folder of the results.
+        line: machine and options.
 
     Returns:
         All rows, and True unless a part failed.
@@ -127,7 +134,7 @@ def run_all(names: Sequence[str], bench: Bench, out: Path) -> tuple[list[Row], b
         rows += of_part
         succeeded &= is_good
         write_csv(out / "bench.csv", rows)
-        write_chart(out / "bench.svg", rows, machine_text(bench.plan))
+        write_chart(out / "bench.svg", rows, line)
     return rows, succeeded
 
 

@@ -1,7 +1,7 @@
 """Sizes of bench.py, its recordings, and the settings of both sides."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ class BenchPlan:
         cold_repeats: of the parts that start processes.
         share: least speed of real recordings, as a share of a constant batch's.
         models: inlier models of a whole trial.
+        sweep: sizes of the sweep by their names in sweep.py, where they are not the default ones.
     """
 
     sizes: Plan
@@ -47,11 +48,12 @@ class BenchPlan:
     cold_repeats: int
     share: float
     models: Mapping[str, Sequence[int]]
+    sweep: Mapping[str, int] = field(default_factory=dict)
 
 
 POWERS = (1, 2, 4, 8, 16, 32)
 
-# 32 and 256 training clips of each of the six IDs remain after the validation share: every batch of
+# 32 and 128 training clips of each of the six IDs remain after the validation share: every batch of
 # 32 or 128 samples is full, so that a constant batch is as large as the real ones.
 CPU = BenchPlan(
     sizes=replace(
@@ -70,15 +72,15 @@ CPU = BenchPlan(
 
 GPU = BenchPlan(
     sizes=replace(
-        FULL, batch_sizes=(128, 32), train_clips=284, test_clips=50, clip_seconds=10.0, total=285
+        FULL, batch_sizes=(128, 32), train_clips=142, test_clips=25, clip_seconds=10.0, total=275
     ),
     workers=8,
-    passes=2,
-    feeds=2,
-    steps=40,
+    passes=3,
+    feeds=3,
+    steps=24,
     trial_epochs=2,
     repeats=3,
-    cold_repeats=2,
+    cold_repeats=1,
     share=0.95,
     models={"gmm": POWERS, "lof": POWERS},
 )
@@ -94,6 +96,7 @@ SMALL = BenchPlan(
     cold_repeats=1,
     share=0.0,
     models={"gmm": (1, 2), "lof": (4,)},
+    sweep={"ids": 2, "judged": 1, "fitted": 10, "tested": 8, "dim": 8},
 )
 """Sizes of a test of the program, on a CPU."""
 

@@ -32,7 +32,8 @@ def scoring(bench: Bench) -> Iterator[Duel]:
 
 def sweep(bench: Bench) -> Iterator[Duel | Figure]:
     """Compare the fits and scores of all inlier models."""
-    from bench_parts.sweep import auc_difference, sweep_duel
+    from bench_parts.sweep import Sizes, auc_difference, sweep_duel
 
-    yield sweep_duel()
-    yield Figure("sweep, AUC", "points apart at most", auc_difference(), most=0.1)
+    sizes = Sizes(**bench.plan.sweep)
+    yield sweep_duel(sizes)
+    yield Figure("sweep, AUC", "points apart", auc_difference(sizes), most=0.1)

@@ -32,8 +32,9 @@ PAUSE = 0.02
 NEEDED_BY_COMMANDS = ("ray", "optuna")
 
 
-def trial(bench: Bench, batch_size: int) -> Duel:
+def trial(bench: Bench) -> Iterator[Duel]:
     """Compare trials in this process: training, validation, checkpoints, scores."""
+    batch_size = bench.plan.sizes.batch_sizes[0]
     numbers, facts = count(), facts_of_trial(bench, batch_size)
     space = Space(
         validation_ids=VALIDATION_IDS,
@@ -42,7 +43,7 @@ def trial(bench: Bench, batch_size: int) -> Duel:
     )
 
     def folder() -> Path:
-        path = bench.folder / "trials" / f"{batch_size}-{next(numbers)}"
+        path = bench.folder / "trials" / str(next(numbers))
         path.mkdir(parents=True)
         return path
 
@@ -64,7 +65,7 @@ def trial(bench: Bench, batch_size: int) -> Duel:
 
     name = f"trial, batch {batch_size}"
     remark = f"{_remark(bench)}; in this process, without Ray"
-    return Duel(name, "trials", 1, recipe, raysearch_trial, remark, is_cold=True)
+    yield Duel(name, "trials", 1, recipe, raysearch_trial, remark, is_cold=True)
 
 
 def trial_start(bench: Bench) -> Iterator[Duel]:

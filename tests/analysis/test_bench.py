@@ -316,11 +316,13 @@ def run_program(folder: Path, *arguments: str) -> tuple[str, list[dict[str, str]
 # Only the real program shows that its parts fit together.
 @pytest.mark.slow
 def test_the_tiny_program_runs_without_ray(tmp_path: Path) -> None:
-    names = [name for name in PARTS if name != "sweep"]
-    output, rows = run_program(tmp_path, *(f"--part={name}" for name in names), "--repeats", "1")
+    names = [f"--part={name}" for name in PARTS]
+    output, rows = run_program(tmp_path, *names, "--repeats", "1")
     kinds = {row["part"]: row["kind"] for row in rows}
     duels = [f"{name}, batch 16" for name in ("epoch", "step", "feeding", "front end", "trial")]
-    assert {name for name, kind in kinds.items() if kind == "duel"} == {*duels, "scoring"}
+    assert {name for name, kind in kinds.items() if kind == "duel"} == {
+        *duels, "scoring", "inlier sweep",
+    }  # fmt: skip
     assert all(float(row["ratio"]) > 0 for row in rows if row["kind"] == "duel")
     assert float(rows[1]["value"]) > 0
     reasons = {row["part"]: row["remark"] for row in rows if row["kind"] == "left out"}
