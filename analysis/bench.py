@@ -6,7 +6,8 @@
 
 The plain recipe is in bench_parts/recipe.py, and is what public repositories of the field do. Both
 sides have the same recordings, which are synthesised, the same network and the same batches, and
-run in turns. The parts, each also alone by --part NAME:
+run in turns. Threads of OpenMP wait rather than spin: that favours the recipe, whose loader needs
+the cores. The parts, each also alone by --part NAME:
 
 - feeding, front end, step, epoch: a training and its pieces;
 - real data: raysearch's training against one constant batch;
