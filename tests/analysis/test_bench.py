@@ -175,7 +175,7 @@ def test_network_and_loss_are_those_of_raysearch(bench: Bench, trainer: Trainer)
     trainer.network.eval()
     learner.encoder.eval()
     waves, products = next(iter(new_loader(bench.files(), bench.setting(16))))
-    spectrograms = learner.frontend(waves)
+    spectrograms = learner.objective.frontend(waves)
     assert torch.allclose(trainer.features(waves), spectrograms, atol=1e-4)
     with torch.no_grad():
         outputs = learner.encoder(spectrograms)
