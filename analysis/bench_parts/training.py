@@ -15,6 +15,7 @@ from gpu.speed import bare_step
 from raysearch.data.batches import Batch
 from raysearch.training.feed import Feed
 from raysearch.training.learner import Learner
+from raysearch.training.loading import load
 from raysearch.training.network import frontend
 
 
@@ -82,7 +83,7 @@ def feeding(bench: Bench, batch_size: int) -> Duel:
 
     def raysearch() -> None:
         for batch in feed.training(next(numbers)):
-            torch.as_tensor(batch.waveforms).to(bench.device, non_blocking=True)
+            load(batch, len(bench.data.ids), bench.device).send(bench.device)
         synchronise()
 
     remark = f"{passes} epochs, {bench.plan.workers} loader processes against this process"

@@ -9,11 +9,12 @@ from gpu.outcome import Row, Section, counted_syncs, say, synchronise
 from gpu.plan import PRECISIONS, Plan, clips_and_steps
 from torch.nn.functional import one_hot
 
-from raysearch.data.batches import ClipSet, training_batches
 from raysearch.data.dataset import TrialData
 from raysearch.methods.losses import machine_loss, product_loss
 from raysearch.training.configuration import TrialConfig
+from raysearch.training.feed import Feed
 from raysearch.training.learner import Learner
+from raysearch.training.loading import load
 from raysearch.training.network import best_device, frontend, new_encoder
 
 TITLE = (
@@ -89,20 +90,13 @@ def training_alone(config: TrialConfig, data: TrialData) -> tuple[float, dict[st
 
 
 def feeding(config: TrialConfig, data: TrialData) -> float:
-    """Return the clips/s of cutting the crops of one epoch, without a network."""
-    options = config.options
-    target, _ = data.target_parts(options.validation_share, config.seed)
-    others, _ = data.other_parts(options.amplitude, options.validation_share, config.seed)
+    """Return the clips/s of bringing an epoch's crops to the device, without a network."""
+    device, clips = best_device(), 0
     start = time.perf_counter()
-    clips = 0
-    for batch in training_batches(
-        ClipSet(target, data.products, others),
-        batch_size=config.batch_size,
-        segment=options.segment,
-        seed=config.seed,
-        epoch=0,
-    ):
-        clips += len(batch.products)
+    for batch in Feed(config, data).training(0):
+        load(batch, len(data.ids), device).send(device)
+        clips += batch.size
+    synchronise()
     return clips / (time.perf_counter() - start)
 
 

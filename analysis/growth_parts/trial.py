@@ -24,6 +24,7 @@ from raysearch.data.dataset import TrialData
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.feed import Feed
 from raysearch.training.learner import Learner
+from raysearch.training.loading import load
 
 BATCH_SIZE = 32
 EPOCHS = 3
@@ -130,7 +131,7 @@ def feeding(config: TrialConfig, data: TrialData, epoch: int) -> tuple[float, in
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     start, clips = time.perf_counter(), 0
     for batch in Feed(config, data).training(epoch):
-        torch.as_tensor(batch.waveforms).to(device, non_blocking=True)
+        load(batch, len(data.ids), device).send(device)
         clips += len(batch.products)
     synchronise()
     return time.perf_counter() - start, clips
