@@ -54,3 +54,8 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
             state.setdefault(int(number), {})[entry] = tensor
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
+    for parameter, entries in optimiser.state.items():
+        for entry, tensor in entries.items():
+            if tensor.shape == parameter.shape:
+                # Files hold the logical order; a fused optimiser asks for that of the parameter.
+                entries[entry] = torch.empty_like(parameter).copy_(tensor)

@@ -91,7 +91,7 @@ class Learner:
         tensors = {f"model/{k}": tensor for k, tensor in self.encoder.state_dict().items()}
         tensors |= checkpoint.optimiser_tensors(self.optimiser)
         groups = [
-            {k: v for k, v in group.items() if k != "params"}
+            {k: v for k, v in group.items() if k != "params" and k not in _OF_DEVICE}
             for group in self.optimiser.param_groups
         ]
         schedule = {k: v for k, v in self.schedule.state_dict().items() if _is_json(v)}
@@ -105,7 +105,7 @@ class Learner:
         checkpoint.restore_optimiser(self.optimiser, tensors)
         self.schedule.load_state_dict(facts["schedule"])
         for group, values in zip(self.optimiser.param_groups, facts["groups"], strict=True):
-            group.update(values)
+            group.update({k: v for k, v in values.items() if k not in _OF_DEVICE})
 
     def train(self, number: int) -> Means:
         """Train one epoch, counted from 0. Collective."""
@@ -192,6 +192,8 @@ class Learner:
         return bool(torch.rand((), generator=generator) < chance[options.mixup])
 
 
+_OF_DEVICE = frozenset({"capturable", "differentiable", "foreach", "fused"})
+"""Settings of an optimiser that depend on the device, which may differ after a resume."""
 _PREPARING = 16
 """Batches that an encoder may depend on before its first epoch."""
 _WEIGHTS, _MIXUP, _DROPOUT = range(3)

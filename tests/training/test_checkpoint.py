@@ -214,3 +214,22 @@ def test_an_optimiser_that_made_no_step_has_no_state() -> None:
     assert optimiser_tensors(optimiser) == {}
     restore_optimiser(optimiser, {})
     assert optimiser.param_groups[0]["lr"] == 0.01
+
+
+def test_moments_have_the_layout_of_their_parameters() -> None:
+    # As of a convolution that is no 1x1 and not depthwise.
+    def new() -> tuple[nn.Conv2d, torch.optim.AdamW]:
+        layer = nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last)
+        return layer, torch.optim.AdamW(layer.parameters())
+
+    layer, optimiser = new()
+    layer(torch.randn(2, 4, 8, 8)).sum().backward()
+    optimiser.step()
+    resumed, restored = new()
+    tensors = {name: t.contiguous() for name, t in optimiser_tensors(optimiser).items()}
+    restore_optimiser(restored, tensors)
+    for parameter, before in zip(resumed.parameters(), layer.parameters(), strict=True):
+        for entry in ("exp_avg", "exp_avg_sq"):
+            moment = restored.state[parameter][entry]
+            assert moment.stride() == parameter.stride()
+            assert torch.equal(moment, optimiser.state[before][entry])

@@ -176,6 +176,25 @@ def test_an_epoch_that_was_broken_off_is_trained_from_its_start(
     assert same_weights(resumed, whole)
 
 
+def test_a_checkpoint_of_another_device_leaves_the_optimiser_to_this_one(
+    data: TrialData, tmp_path: Path
+) -> None:
+    config = tiny_config(data, lr=1e-3)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, data, stop_after(1), tmp_path)
+    tensors, facts = checkpoint.load(tmp_path / "last.safetensors")
+    # As a GPU or an earlier version wrote them.
+    facts["groups"][0] |= {"fused": True, "foreach": False, "capturable": True}
+    resumed = Learner(config, data, pretrained=False)
+    before = dict(resumed.optimiser.param_groups[0])
+    resumed.restore(tensors, facts)
+    (group,) = resumed.optimiser.param_groups
+    for name in ("fused", "foreach", "capturable", "differentiable"):
+        assert group[name] == before[name]
+    assert group["lr"] == facts["groups"][0]["lr"] != before["lr"]
+    assert not {"fused", "foreach"} & resumed.state()[1]["groups"][0].keys()
+
+
 def test_every_interruption_is_told(data: TrialData, tmp_path: Path, whole: Trained) -> None:
     for stopped in (1, 2):
         with pytest.raises(KeyboardInterrupt):
