@@ -134,13 +134,13 @@ class Options(Strict):
         validation_segments: segments of such a clip in the validation loss: the first, or as many
             as cover the clip.
         precision: auto is bf16 on CUDA and fp32 elsewhere.
+        compile: torch.compile of the training step, which on a GPU is a CUDA graph as well.
         inlier_fit: training clips that inlier models are fitted on: the validation share (as the
             paper) or all.
         reg_covar: added to the diagonal of each covariance of the Gaussian mixtures.
         aggregator: aggregator of segment scores by inlier model. Default, as in the paper: the
             mean above the median for Gaussian mixtures and the mean for all others.
-        threshold_quantile: of the gamma distribution of training-normal scores; above it a clip
-            is called anomalous.
+        threshold_quantile: of the gamma distribution of training-normal scores; anomalous is above.
     """
 
     method: Method = "proposed"
@@ -178,6 +178,7 @@ class Options(Strict):
     validation_share: float = Field(0.1, gt=0, lt=1)
     validation_segments: Literal["first", "all"] = "first"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
     inlier_fit: Literal["validation", "all"] = "validation"
     reg_covar: float = Field(1e-6, ge=0)
     aggregator: dict[Inlier, Aggregator] = Field(default_factory=dict)
@@ -241,9 +242,8 @@ def parse_option(name: str, value: object) -> Value:
 
 def default_value(name: str) -> Value:
     """Return the value of a dimension that a configuration of another study does not have."""
-    others: Mapping[str, Value] = {"lr": 1e-3, "batch_size": 128, "lambda": 1.0}
-    value: Value = others[name] if name in others else Options.model_fields[name].default
-    return value
+    others: dict[str, Value] = {"lr": 1e-3, "batch_size": 128, "lambda": 1.0}
+    return others[name] if name in others else Options.model_fields[name].default
 
 
 def _read_off(value: object) -> object:
@@ -261,7 +261,7 @@ SCORING_ONLY = frozenset(
 
 LATER = frozenset(
     {
-        *("machine_loss", "machine_head", "product_mask", "aam_margin", "aam_scale"),
+        *("machine_loss", "machine_head", "product_mask", "aam_margin", "aam_scale", "compile"),
         *("ddcsad_metric", "ddcsad_metric_weight", "neck", "validation_segments"),
     }
 )

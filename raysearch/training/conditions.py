@@ -20,6 +20,7 @@ CONDITIONS: Mapping[str, tuple[str, frozenset[Value]]] = {
     "batch_size": ("method", TRAINED),
     "weight_decay": ("method", TRAINED),
     "precision": ("method", TRAINED),
+    "compile": ("method", TRAINED),
     "validation_segments": ("method", TRAINED),
     "embedding": ("method", WITH_BACKBONE),
     "neck": ("method", WITH_BACKBONE),

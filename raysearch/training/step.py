@@ -1,11 +1,10 @@
 """A step of a training: the losses of a batch and their gradients.
 
-A GPU waits for the CPU, which starts the thousand small operations of a step one after the other.
-A CUDA graph starts all of them at once; it needs inputs of constant shapes at constant addresses.
-A graph is used only where its losses and gradients are those of the operations themselves.
+With `compile: true` torch.compile joins operations. On a GPU, which waits for the CPU to start the
+thousand small operations of a step one after the other, a CUDA graph then starts all of them at
+once; a graph needs inputs of constant shapes at constant addresses.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from raysearch.config import Options
-from raysearch.errors import first_line
+from raysearch.errors import TrialError, first_line
 from raysearch.methods.method import Labels, Method
 from raysearch.training.distributed import shard, world_size
 
 Losses = dict[str, Tensor]
 """Parts of a loss by name."""
-
-logger = logging.getLogger(__name__)
 
 WARM_UP = 3
 """Steps before the capture of a graph, in which libraries choose algorithms and take memory."""
@@ -130,31 +127,30 @@ class _Graph:
 
 
 class GraphStep(Step):
-    """Losses and gradients of a batch from a CUDA graph, captured once for each shape of batches.
-
-    A shape that cannot be captured is computed as by `Step`.
-    """
+    """Losses and gradients of a batch from a CUDA graph, captured once for each shape."""
 
     def __init__(self, network: nn.Module, objective: Objective, *, bf16: bool) -> None:
         """Take the parts of a step; see `Step`."""
         super().__init__(network, objective, bf16=bf16)
-        self.graphs: dict[torch.Size, _Graph | None] = {}
+        self.graphs: dict[torch.Size, _Graph] = {}
         self.memory = torch.cuda.graph_pool_handle()
 
     def __call__(self, inputs: Inputs) -> Losses:
-        """Set the gradients of all parameters; return the losses, which the next call changes."""
+        """Set the gradients of all parameters; return the losses, which the next call changes.
+
+        Raises:
+            TrialError: the step cannot be captured.
+        """
         shape = inputs.waves.shape
         if shape not in self.graphs:
-            self.graphs[shape] = self._try_capture(inputs)
+            self.graphs[shape] = self._checked(inputs)
         captured = self.graphs[shape]
-        if captured is None:
-            return super().__call__(inputs)
         captured.fill(inputs)
         captured.replay(self.parameters)
         return captured.losses
 
-    def _try_capture(self, inputs: Inputs) -> _Graph | None:
-        """Return a captured step; None, after a warning, if the graph cannot be used.
+    def _checked(self, inputs: Inputs) -> _Graph:
+        """Return a captured step that has the losses and gradients of its operations.
 
         A capture changes neither the network nor the state of the random numbers.
         """
@@ -166,16 +162,16 @@ class GraphStep(Step):
             with _unchanged(self.network):
                 captured.replay(self.parameters)
                 size = self._size(captured.losses)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
-            reason = first_line(error)
-        else:
-            if torch.allclose(size, expected, rtol=TOLERANCE, atol=1e-6):
-                return captured
+            raise TrialError(_refusal(first_line(error))) from error
+        # The operations alone need no memory any more; other trials on the GPU may.
+        torch.cuda.empty_cache()
+        if not torch.allclose(size, expected, rtol=TOLERANCE, atol=1e-6):
             reason = f"losses and gradient are {size.tolist()} instead of {expected.tolist()}"
-        logger.warning(
-            "no CUDA graph for batches of %d, which is slower: %s", len(inputs.waves), reason
-        )
-        return None
+            raise TrialError(_refusal(reason))
+        return captured
 
     def _size(self, losses: Losses) -> Tensor:
         """Return the losses and the norm of the gradient."""
@@ -193,9 +189,14 @@ class GraphStep(Step):
                 super().__call__(constant)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.memory):
+        # The thread that reads the next batches takes pinned memory meanwhile.
+        with torch.cuda.graph(graph, pool=self.memory, capture_error_mode="thread_local"):
             losses = super().__call__(constant)
         return _Graph(graph, constant, losses, tuple(p.grad for p in self.parameters))
+
+
+def _refusal(reason: str) -> str:
+    return f"the step cannot be a CUDA graph ({reason}); set compile: false"
 
 
 @contextmanager
@@ -221,7 +222,9 @@ def new_step(network: nn.Module, objective: Objective, options: Options) -> Step
     """
     on_gpu = next(network.parameters()).device.type == "cuda"
     bf16 = options.precision == "bf16" or (options.precision == "auto" and on_gpu)
+    if not options.compile:
+        return Step(network, objective, bf16=bf16)
     # The networks of product IDs get batches of any size, and workers exchange gradients.
     is_constant = world_size() == 1 and not objective.method.is_per_product
-    step = GraphStep if on_gpu and is_constant else Step
-    return step(network, objective, bf16=bf16)
+    compiled: Any = torch.compile(network, dynamic=not is_constant)
+    return (GraphStep if on_gpu and is_constant else Step)(compiled, objective, bf16=bf16)

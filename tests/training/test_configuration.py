@@ -84,6 +84,7 @@ OTHERWISE: dict[str, Any] = {
     "validation_share": 0.2,
     "validation_segments": "all",
     "precision": "fp32",
+    "compile": True,
     "inlier_fit": "all",
     "reg_covar": 1e-3,
     "aggregator": {"gmm": "max"},

@@ -1,14 +1,17 @@
 """Losses and gradients of a step, computed at once or from a CUDA graph."""
 
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from raysearch.data.dataset import TrialData
+from raysearch.errors import TrialError
 from raysearch.training.learner import Learner
 from raysearch.training.loading import load
-from raysearch.training.step import GraphStep, Inputs, Losses, Step, _Graph
+from raysearch.training.step import GraphStep, Inputs, Losses, Step, _Graph, new_step
 from tests.tiny import open_valve, tiny_config
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -58,20 +61,30 @@ def test_the_total_is_weighted_by_lambda(learner: Learner) -> None:
     assert float(learner.objective.total(losses)) == 3.0 + 0.5 * 4.0
 
 
-def test_a_cpu_computes_one_operation_after_the_other(learner: Learner) -> None:
-    if learner.device.type == "cpu":
-        assert type(learner.step) is Step
-    else:
-        assert type(learner.step) is GraphStep
+def test_operations_are_compiled_only_on_demand(learner: Learner) -> None:
+    assert type(learner.step) is Step
+    assert learner.step.network is learner.network
+
+
+def test_a_compiled_step_has_the_losses_and_gradients_of_its_operations(
+    learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # To write and compile C++ takes minutes, and is torch's.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    options = learner.config.options.replace({"compile": True})
+    compiled = new_step(learner.network, learner.objective, options)
+    for inputs in inputs_of(learner):
+        expected, expected_gradients = learner.step(inputs), gradients(learner)
+        torch.testing.assert_close(compiled(inputs), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(gradients(learner), expected_gradients, rtol=1e-3, atol=1e-4)
 
 
 @needs_gpu
 def test_a_graph_has_the_losses_and_gradients_of_its_operations(learner: Learner) -> None:
-    step = Step(learner.network, learner.objective, bf16=False)
     graph = GraphStep(learner.network, learner.objective, bf16=False)
     for inputs in inputs_of(learner) * 2:
         before = {name: b.clone() for name, b in learner.encoder.named_buffers()}
-        expected, expected_gradients = step(inputs), gradients(learner)
+        expected, expected_gradients = learner.step(inputs), gradients(learner)
         after = {name: b.clone() for name, b in learner.encoder.named_buffers()}
         for name, buffer in learner.encoder.named_buffers():
             buffer.copy_(before[name])
@@ -84,64 +97,66 @@ def test_a_graph_has_the_losses_and_gradients_of_its_operations(learner: Learner
 @needs_gpu
 def test_a_capture_draws_no_random_number(learner: Learner) -> None:
     before = torch.cuda.get_rng_state()
-    graph = GraphStep(learner.network, learner.objective, bf16=False)
-    assert graph._try_capture(inputs_of(learner)[0]) is not None
+    GraphStep(learner.network, learner.objective, bf16=False)._checked(inputs_of(learner)[0])
     assert torch.equal(torch.cuda.get_rng_state(), before)
 
 
-def test_a_shape_that_cannot_be_captured_is_computed(
-    learner: Learner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    # As on a GPU whose capture fails.
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", torch.get_rng_state)
-    monkeypatch.setattr(torch.cuda, "set_rng_state", torch.set_rng_state)
+class Replayed:
+    """A graph that leaves losses and gradients as they are."""
 
-    def fail(*_: object) -> None:
-        torch.rand(1)
+    def replay(self) -> None:
+        pass
+
+
+@pytest.fixture
+def graph(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> GraphStep:
+    """A step that a machine without a GPU may check, but not capture."""
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+        monkeypatch.setattr(torch.cuda, "get_rng_state", torch.get_rng_state)
+        monkeypatch.setattr(torch.cuda, "set_rng_state", torch.set_rng_state)
+    return GraphStep(learner.network, learner.objective, bf16=False)
+
+
+def test_a_step_that_cannot_be_captured_is_the_trials_failure(
+    graph: GraphStep, learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
 
-    graph = GraphStep(learner.network, learner.objective, bf16=False)
     monkeypatch.setattr(graph, "_capture", fail)
-    state = torch.get_rng_state()
-    batches = inputs_of(learner)
-    expected = [learner.step(inputs) for inputs in batches]
-    for buffer in learner.encoder.buffers():
-        buffer.zero_()
-    for inputs, losses in zip(batches, expected, strict=True):
-        torch.testing.assert_close(graph(inputs), losses)
-    graph(batches[0])
-    assert [record.getMessage() for record in caplog.records] == [
-        f"no CUDA graph for batches of {size}, which is slower: operation not permitted when "
-        "stream is capturing"
-        for size in (8, 6)
-    ]
-    assert torch.equal(torch.get_rng_state(), state)
+    refused = r"cannot be a CUDA graph \(operation not permitted .* capturing\); set compile: false"
+    with pytest.raises(TrialError, match=refused):
+        graph(inputs_of(learner)[0])
 
 
-def test_a_graph_with_other_losses_is_not_used(
-    learner: Learner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_capture_without_memory_is_the_end_of_the_gpus_memory(
+    graph: GraphStep, learner: Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", torch.get_rng_state)
-    monkeypatch.setattr(torch.cuda, "set_rng_state", torch.set_rng_state)
+    def fail(_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(graph, "_capture", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        graph(inputs_of(learner)[0])
+
+
+@pytest.mark.parametrize(("factor", "is_right"), [(1.0, True), (1.1, False)])
+def test_a_graph_with_other_losses_is_refused(
+    graph: GraphStep,
+    learner: Learner,
+    factor: float,
+    is_right: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     inputs = inputs_of(learner)[0]
-    right = learner.step(inputs)
-    gradients = tuple(parameter.grad for parameter in learner.encoder.parameters())
-
-    class Replayed:
-        def replay(self) -> None:
-            """Leave the losses as they are."""
-
-    def capture(factor: float) -> GraphStep:
-        graph = GraphStep(learner.network, learner.objective, bf16=False)
-        losses = {name: loss * factor for name, loss in right.items()}
-        captured = _Graph(Replayed(), inputs, losses, gradients)
-        monkeypatch.setattr(graph, "_capture", lambda _: captured)
-        graph(inputs)
-        return graph
-
-    assert list(capture(1.0).graphs.values()) != [None]
-    assert not caplog.records
-    assert list(capture(1.1).graphs.values()) == [None]
-    assert "losses and gradient are" in caplog.text
+    buffers = {name: buffer.clone() for name, buffer in learner.encoder.named_buffers()}
+    losses = {name: loss * factor for name, loss in learner.step(inputs).items()}
+    for name, buffer in learner.encoder.named_buffers():
+        buffer.copy_(buffers[name])
+    kept = tuple(parameter.grad for parameter in learner.encoder.parameters())
+    captured = _Graph(Replayed(), inputs, losses, kept)
+    monkeypatch.setattr(graph, "_capture", lambda _: captured)
+    with nullcontext() if is_right else pytest.raises(TrialError, match="losses and gradient are"):
+        assert graph(inputs) == losses
+    torch.testing.assert_close(dict(learner.encoder.named_buffers()), buffers)
