@@ -7,7 +7,6 @@ throughput grows.
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import ray
@@ -17,6 +16,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raysearch.backend.resources import Node
 from raysearch.config import Options
+from raysearch.errors import first_line
 from raysearch.training.noise import NoiseTraining
 
 logger = logging.getLogger(__name__)
@@ -78,18 +78,38 @@ class _Measurement:
     def count(self) -> int:
         """Return the number of trials that pay off on the GPU; 1 where nothing can be measured."""
         speeds: dict[int, float] = {}
-        with suppress(GetTimeoutError, RayTaskError, RayActorError):
-            first = self._start(1)
-            [(memory, total)] = self._get([first[0].prepare.remote()])
-            counts = fitting_counts(memory + CONTEXT, total)
-            trainings = first + self._start(counts[-1] - 1)
-            self._get([training.prepare.remote() for training in trainings[1:]])
-            for count in counts:
-                runs = [training.run.remote(SECONDS) for training in trainings[:count]]
-                speeds[count] = sum(self._get(runs))
-                if best_count(speeds) != count:
-                    break
+        try:
+            self._measure(speeds)
+        except (GetTimeoutError, RayTaskError, RayActorError) as error:
+            if speeds:
+                text = "only some numbers of trials on a GPU could be measured (%s)"
+            else:
+                text = "no trial on a GPU could be measured (%s)"
+            logger.warning(text, first_line(error))
         return best_count(speeds) if speeds else 1
+
+    def _measure(self, speeds: dict[int, float]) -> None:
+        """Add the clips/s of growing numbers of trials, as far as memory and time allow."""
+        [first] = self._start(1)
+        [(memory, total)] = self._get([first.prepare.remote()])
+        speeds[1] = sum(self._get([first.run.remote(SECONDS)]))
+        counts = fitting_counts(memory + CONTEXT, total)
+        ready = [first, *self._prepared(counts[-1] - 1)]
+        for count in counts[1:]:
+            if count > len(ready):
+                return
+            speeds[count] = sum(self._get([each.run.remote(SECONDS) for each in ready[:count]]))
+            if best_count(speeds) != count:
+                return
+
+    def _prepared(self, count: int) -> list[Any]:
+        """Start further processes; return those that are ready while there is time to measure."""
+        waiting = {training.prepare.remote(): training for training in self._start(count)}
+        if not waiting:
+            return []
+        patience = self.end - time.monotonic() - len(COUNTS) * SECONDS
+        done, _ = ray.wait(list(waiting), num_returns=count, timeout=max(0.0, patience))
+        return [waiting[result] for result in done if _succeeded(result)]
 
     def _start(self, count: int) -> list[Any]:
         strategy = PlacementGroupSchedulingStrategy(self.group)
@@ -104,6 +124,15 @@ class _Measurement:
             GetTimeoutError: the time of all measurements is spent.
         """
         return ray.get(results, timeout=max(0.0, self.end - time.monotonic()))
+
+
+def _succeeded(result: Any) -> bool:
+    """Return False if a process ran out of memory, or died."""
+    try:
+        ray.get(result)
+    except (RayTaskError, RayActorError):
+        return False
+    return True
 
 
 class _Training:

@@ -1,7 +1,6 @@
 """Trainings on noise, which measure what a training costs on a device."""
 
 import time
-from itertools import count
 
 import torch
 
@@ -44,14 +43,13 @@ class NoiseTraining:
 
     def run(self, seconds: float) -> float:
         """Train for some seconds, one step at least; return clips/s."""
-        start = time.perf_counter()
-        for steps in count(1):
+        start, steps, spent = time.perf_counter(), 0, 0.0
+        while steps == 0 or spent < seconds:
             self.step(self.inputs)
             self.optimiser.step()
             self._wait()
-            if (spent := time.perf_counter() - start) >= seconds:
-                return steps * self.batch_size / spent
-        raise AssertionError("unreachable")
+            steps, spent = steps + 1, time.perf_counter() - start
+        return steps * self.batch_size / spent
 
     def memory(self) -> tuple[int, int]:
         """Return the bytes on the GPU that the training took at most, and the bytes of the GPU.
