@@ -95,13 +95,20 @@ def check_cache() -> None:
         raise UserError(f"{error}; {CACHE}") from error
 
 
-STORES = frozenset({"aiobotocore", "aiohttp", "botocore", "gcsfs"})
-"""Libraries that speak to object stores; their exceptions have no common base."""
+SILENCE = frozenset(
+    {
+        ("aiohttp", "ClientConnectionError"),
+        ("botocore", "ConnectionError"),
+        ("botocore", "HTTPClientError"),
+    }
+)
+"""Errors of an object store that does not answer, by library and class."""
 
 
 def store_explanation(error: Exception) -> str:
     """Return the line for an object store that does not answer; empty for any other error."""
-    if not any(kind.__module__.partition(".")[0] in STORES for kind in type(error).__mro__):
+    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
+    if not kinds & SILENCE:
         return ""
     return (
         f"the object store does not answer ({one_line(error)}); no result is lost, and the same "

@@ -274,7 +274,7 @@ def validation_batches(
 
 def _covering(part: Part, index: int, segment: int) -> list[int]:
     """Return the starts of as many segments of a clip as cover it."""
-    length = max(segment, int(part.store.lengths[index]))
+    length = max(segment, part.store.waveform(index).size)
     starts: list[int] = segment_starts(length, segment, -(-length // segment)).tolist()
     return starts
 
