@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 from typing import Annotated
 
@@ -39,6 +40,9 @@ from raysearch.errors import MachineError, NoResultError, StoppedError, UserErro
 
 GARBAGE = 200_000
 """New objects after which Python collects garbage; by default 700."""
+
+GRACE = 20.0
+"""Seconds after which a stopped run has ended."""
 
 app = typer.Typer(
     help="Find the best detector of anomalous machine sounds, and test it once on held-out IDs.",
@@ -111,6 +115,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _end_within(seconds: float, code: int) -> None:
+    """End this process after some seconds, even if a thread of a library does not end.
+
+    All results are on disk by then.
+    """
+    from raysearch.backend.ray_internals import end_without_ray
+
+    timer = threading.Timer(seconds, end_without_ray, (code,))
+    timer.daemon = True
+    timer.start()
+
+
 def main() -> None:
     """Run a command; bad input gives one line and exit code 2."""
     # OpenMP reads it once, when torch is loaded; see `backend.environment`.
@@ -124,6 +140,8 @@ def main() -> None:
     except (UserError, MachineError, NoResultError, StoppedError) as error:
         typer.echo(f"raysearch: {printable(str(error))}", err=True)
         code = {MachineError: 1, NoResultError: 1, StoppedError: 130}.get(type(error), 2)
+        if isinstance(error, StoppedError):
+            _end_within(GRACE, code)
         raise SystemExit(code) from None
     except Exception as error:
         of_store = store_explanation(error)

@@ -617,3 +617,25 @@ def test_a_defect_of_raysearch_is_no_line(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("raysearch.cli.main.app", fail)
     with pytest.raises(ValueError, match="a defect"):
         main()
+
+
+KEPT = """
+import threading
+from raysearch.cli import main
+from raysearch.errors import StoppedError
+
+def stop():
+    raise StoppedError("stopped with 1 of 50 trials done")
+
+main.app, main.GRACE = stop, 0.5
+threading.Thread(target=threading.Event().wait).start()
+main.main()
+"""
+
+
+def test_a_stopped_run_ends_whatever_its_threads_do() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", KEPT], capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 130
+    assert ended.stderr == "raysearch: stopped with 1 of 50 trials done\n"
