@@ -27,7 +27,7 @@ from pathlib import Path
 
 NEEDED = {
     **{name: name for name in ("torch", "torchaudio", "timm", "pydantic", "safetensors")},
-    **{name: name for name in ("soundfile", "tabulate", "threadpoolctl")},
+    **{name: name for name in ("soundfile", "tabulate", "threadpoolctl", "filelock")},
     "sklearn": "scikit-learn",
     "upath": "universal-pathlib",
 }
