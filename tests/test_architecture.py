@@ -110,7 +110,8 @@ def library_faults(module: Module) -> list[str]:
 
 
 def private(name: str) -> bool:
-    return name.startswith("_") and not name.endswith("__")
+    """Return True for a private name; Python documents `os._exit`."""
+    return name.startswith("_") and not name.endswith("__") and name != "_exit"
 
 
 def private_faults(module: Module) -> list[str]:

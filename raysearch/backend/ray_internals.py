@@ -3,7 +3,6 @@
 Tested with Ray 2.60.0. If a part is missing, Ray behaves as by default.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -68,15 +67,6 @@ def lost_processes_fail_alone() -> Iterator[None]:
         yield
     finally:
         setattr(RayActorManager, name, handle)
-
-
-def end_without_ray(code: int) -> None:
-    """End this process at once: Ray, which is lost, would wait for its services in any other way.
-
-    Args:
-        code: exit code.
-    """
-    os._exit(code)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import gc
 import os
 import signal
 import sys
-import threading
 from types import FrameType
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from raysearch.cli.data import app as data_app
 from raysearch.cli.data import init
 from raysearch.cli.joining import find_address
 from raysearch.cli.options import Address, ClusterFile, Data, Out
+from raysearch.cli.process import run_as_process
 from raysearch.cli.results import (
     compare,
     dashboard,
@@ -40,9 +40,6 @@ from raysearch.errors import MachineError, NoResultError, StoppedError, UserErro
 
 GARBAGE = 200_000
 """New objects after which Python collects garbage; by default 700."""
-
-GRACE = 20.0
-"""Seconds after which a stopped run has ended."""
 
 app = typer.Typer(
     help="Find the best detector of anomalous machine sounds, and test it once on held-out IDs.",
@@ -115,19 +112,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _end_within(seconds: float, code: int) -> None:
-    """End this process after some seconds, even if a thread of a library does not end.
-
-    All results are on disk by then.
-    """
-    from raysearch.backend.ray_internals import end_without_ray
-
-    timer = threading.Timer(seconds, end_without_ray, (code,))
-    timer.daemon = True
-    timer.start()
-
-
-def main() -> None:
+def invoke() -> None:
     """Run a command; bad input gives one line and exit code 2."""
     # OpenMP reads it once, when torch is loaded; see `backend.environment`.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -140,8 +125,6 @@ def main() -> None:
     except (UserError, MachineError, NoResultError, StoppedError) as error:
         typer.echo(f"raysearch: {printable(str(error))}", err=True)
         code = {MachineError: 1, NoResultError: 1, StoppedError: 130}.get(type(error), 2)
-        if isinstance(error, StoppedError):
-            _end_within(GRACE, code)
         raise SystemExit(code) from None
     except Exception as error:
         of_store = store_explanation(error)
@@ -150,3 +133,8 @@ def main() -> None:
             raise
         typer.echo(f"raysearch: {printable(line)}", err=True)
         raise SystemExit(1 if of_store else 2) from None
+
+
+def main() -> None:
+    """Run a command as all that this process does."""
+    run_as_process(invoke)

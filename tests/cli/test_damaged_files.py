@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import timm
 
-from raysearch.cli.main import main
+from raysearch.cli.main import invoke
 from tests.golden import search
 
 Damage = Callable[[bytes], bytes]
@@ -126,7 +126,7 @@ def call(
     monkeypatch.setattr(sys, "argv", ["raysearch", *arguments])
     capfd.readouterr()
     with pytest.raises(SystemExit) as ended:
-        main()
+        invoke()
     return int(ended.value.code or 0), capfd.readouterr().err
 
 

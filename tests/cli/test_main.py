@@ -18,7 +18,7 @@ from typer.models import CommandInfo
 from upath import UPath
 
 from raysearch import __version__
-from raysearch.cli.main import main
+from raysearch.cli.main import invoke
 from raysearch.cli.options import parse_gpus, parse_hours, parse_time
 from raysearch.study.bundle import save_detector
 from tests.command import write_space
@@ -85,7 +85,7 @@ def command(
         monkeypatch.setattr(sys, "argv", ["raysearch", *map(str, arguments)])
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
-            main()
+            invoke()
         out, err = capfd.readouterr()
         return Said(int(ended.value.code or 0), out, err)
 
@@ -616,26 +616,4 @@ def test_a_defect_of_raysearch_is_no_line(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("raysearch.cli.main.app", fail)
     with pytest.raises(ValueError, match="a defect"):
-        main()
-
-
-KEPT = """
-import threading
-from raysearch.cli import main
-from raysearch.errors import StoppedError
-
-def stop():
-    raise StoppedError("stopped with 1 of 50 trials done")
-
-main.app, main.GRACE = stop, 0.5
-threading.Thread(target=threading.Event().wait).start()
-main.main()
-"""
-
-
-def test_a_stopped_run_ends_whatever_its_threads_do() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", KEPT], capture_output=True, text=True, timeout=120
-    )
-    assert ended.returncode == 130
-    assert ended.stderr == "raysearch: stopped with 1 of 50 trials done\n"
+        invoke()
