@@ -52,6 +52,8 @@ _TEMPLATE = go.layout.Template(
             "traceorder": "normal",
         },
         "hoverlabel": {"bgcolor": "var(--card)", "bordercolor": GRID, "font": {"color": INK}},
+        # On a clear page plotly would put the buttons on a dark box.
+        "modebar": {"bgcolor": CLEAR, "color": MUTED, "activecolor": INK},
         "coloraxis": {"colorbar": {"outlinewidth": 0, "thickness": 12}},
         "hovermode": "closest",
     }
