@@ -17,6 +17,7 @@ from raysearch.report.tables import Overview, machine_order, number, overview, p
 from raysearch.report.wording import count, settings
 from raysearch.storage import write_text
 from raysearch.study.folder import studies_at, studies_in
+from raysearch.study.reference import NAME as NAME_OF_REFERENCE
 from raysearch.study.results import Results, read_results
 
 
@@ -125,22 +126,26 @@ def _chart(all_results: Sequence[Results]) -> Chart:
         and (high := results.confidence.high) is not None
     ]
     traces += [
-        _markers(
-            "validation score",
-            names,
-            [_validation_score(results) for results in shown],
-            ACCENT,
-            "circle",
-        ),
-        _markers(
-            "final test", names, [results.final_score for results in shown], ANOMALOUS, "diamond"
-        ),
+        _markers(name, names, [score(results) for results in shown], colour, shape)
+        for name, score, colour, shape in (
+            ("validation score", _validation_score, ACCENT, "circle"),
+            ("its reference", lambda results: results.reference, ACCENT, "circle-open"),
+            ("final test", lambda results: results.final_score, ANOMALOUS, "diamond"),
+            (
+                "reference there",
+                lambda results: results.final_reference,
+                ANOMALOUS,
+                "diamond-open",
+            ),
+        )
     ]
     chart = figure(traces, x="score", y="", height=120 + 36 * len(shown))
     chart.update_yaxes(type="category", categoryorder="array", categoryarray=names[::-1])
     caption = (
         "Dots are validation scores with their 95 % intervals, diamonds are scores on the "
-        "test IDs. A diamond far left of its bar is a search that fitted its validation clips."
+        "test IDs. A diamond far left of its bar is a search that fitted its validation clips. "
+        "Hollow ones are the reference, which needs no training: a winner left of its own adds "
+        "nothing."
     )
     return Chart("machines", "Validation and final test", chart, caption)
 
@@ -168,16 +173,19 @@ def _table(all_results: Sequence[Results]) -> Table:
         "state",
         "winner",
         "validation",
+        "reference",
         "ahead of the second",
         "final test",
+        "reference there",
         "trials",
     ]
     return Table(
         "Studies",
         header,
         [_row(results) for results in all_results],
-        "The lead is over the mean of as many seeds as both have; ~ marks one not beyond noise.",
-        numbers=frozenset({3, 4, 5, 6}),
+        "The lead is over the mean of as many seeds as both have; ~ marks one not beyond noise. "
+        f"The reference: {NAME_OF_REFERENCE}.",
+        numbers=frozenset({3, 4, 5, 6, 7, 8}),
     )
 
 
@@ -188,23 +196,29 @@ def _row(results: Results) -> list[str | Link]:
         f"{quote(os.fsencode(name), safe='')}/{NAME}",
     )
     trials = str(len(results.records))
+    reference, there = _text(results.reference), _text(results.final_reference)
     if results.winner is None:
-        return [link, "no result yet", "–", "–", "–", "–", trials]
+        return [link, "no result yet", "–", "–", reference, "–", "–", there, trials]
     ahead = "–"
     if results.second is not None and results.ranking is not None:
         mark = "" if results.confidence.is_beyond_noise else "~ "
         ahead = f"{mark}{advantage(results.ranking):+.4f}"
     state = "provisional" if results.frozen is None else "finished"
-    final = "–" if results.final_score is None else f"{results.final_score:.4f}"
     return [
         link,
         state,
         settings(results.winner),
-        "–" if results.winner.score is None else f"{results.winner.score:.4f}",
+        _text(results.winner.score),
+        reference,
         ahead,
-        final,
+        _text(results.final_score),
+        there,
         trials,
     ]
+
+
+def _text(score: float | None) -> str:
+    return "–" if score is None else f"{score:.4f}"
 
 
 def _tables(tables: Overview | None) -> list[Part]:

@@ -1,5 +1,6 @@
 """One page over all studies, and a page for each."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -73,13 +74,32 @@ def test_studies_stand_in_the_papers_order_with_their_states(tmp_path: Path) -> 
     final_score = all_results[0].final_score
     assert final_score is not None
     final = f"{final_score:.4f}"
-    assert table.rows[2][5] == final
-    assert str(table.rows[2][4]).startswith("~ +")
+    assert table.rows[2][6] == final
+    assert str(table.rows[2][5]).startswith("~ +")
     winners, results = page.sections[1].parts
     assert isinstance(winners, Table)
     assert isinstance(results, Table)
     assert list(winners.header) == ["parameter", "valve"]
     assert float(str(results.rows[0][1])) == pytest.approx(100 * float(final), abs=0.01)
+
+
+def test_the_reference_stands_beside_every_winner(tmp_path: Path) -> None:
+    fill(to_path(tmp_path))
+    results = [
+        replace(read_results(to_path(tmp_path / name)), reference=reference, final_reference=there)
+        for name, reference, there in (("valve", 0.71, 0.63), ("fan-1", 0.5, None))
+    ]
+    chart, table = overview_page(to_path(tmp_path), results).sections[0].parts
+    assert isinstance(chart, Chart)
+    assert isinstance(table, Table)
+    columns = [k for k, name in enumerate(table.header) if str(name).startswith("reference")]
+    assert [[row[k] for k in columns] for row in table.rows] == [
+        ["0.5000", "–"],
+        ["0.7100", "0.6300"],
+    ]
+    markers = {trace.name: list(trace.x) for trace in chart.figure.data}
+    assert markers["its reference"] == [0.5, 0.71]
+    assert markers["reference there"] == [None, 0.63]
 
 
 class Links(HTMLParser):
