@@ -7,7 +7,8 @@
 The plain recipe is in bench_parts/recipe.py, and is what public repositories of the field do. Both
 sides have the same recordings, which are synthesised, the same network and the same batches, and
 run in turns. Threads of OpenMP wait rather than spin: that favours the recipe, whose loader needs
-the cores. The parts, each also alone by --part NAME:
+the cores. On a CPU the recipe has a process of its own, with the memory allocator as it is, and
+raysearch that of its trials. The parts, each also alone by --part NAME:
 
 - feeding, front end, step, epoch: a training and its pieces;
 - real data: raysearch's training against one constant batch;
@@ -44,19 +45,21 @@ if missing:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch  # noqa: E402
+from bench_parts.apart import start_again_as_trial  # noqa: E402
 from bench_parts.chart import write_chart  # noqa: E402
 from bench_parts.devices import has_mps  # noqa: E402
 from bench_parts.parts import ON_CPU, PARTS, run_part  # noqa: E402
 from bench_parts.plan import CPU, GPU, SMALL, Bench, BenchPlan  # noqa: E402
 from bench_parts.rows import Row, table, write_csv  # noqa: E402
 from gpu.outcome import elapsed, say  # noqa: E402
-from gpu.plan import machine, open_recordings, write_recordings  # noqa: E402
+from gpu.plan import machine, write_recordings  # noqa: E402
 from pydantic import ValidationError  # noqa: E402
 
 
 def main() -> None:
     """Run the parts and exit."""
     arguments = parse()
+    start_again_as_trial()
     if not arguments.gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif not torch.cuda.is_available():
@@ -108,12 +111,10 @@ def plan_of(arguments: argparse.Namespace) -> BenchPlan:
 
 def prepare(plan: BenchPlan, folder: Path) -> Bench:
     """Write the recordings into a folder and open them."""
-    if plan.sizes.threads:
-        torch.set_num_threads(plan.sizes.threads)
     clips = write_recordings(plan.sizes, folder / "data")
-    data = open_recordings(plan.sizes, folder / "data")
+    bench = Bench.open(plan, folder)
     say(f"{clips} clips written and opened")
-    return Bench(plan, plan.sizes.options, data, folder)
+    return bench
 
 
 def run_all(names: Sequence[str], bench: Bench, out: Path, line: str) -> tuple[list[Row], bool]:

@@ -1,8 +1,10 @@
 """Parts of bench.py by name, and their run."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from bench_parts import devices, scoring, training, trials
+from bench_parts.apart import plain_side
 from bench_parts.duel import CannotRunError, Duel, measure
 from bench_parts.plan import Bench
 from bench_parts.rows import Figure, Row, left_out, row_of
@@ -56,8 +58,8 @@ def run_part(name: str, bench: Bench) -> tuple[list[Row], bool]:
     succeeded, missing = True, ""
     try:
         with time_limit(limit):
-            for item in PARTS[name](bench):
-                rows.append(_row(item, bench))
+            for position, item in enumerate(PARTS[name](bench)):
+                rows.append(_row(item, name, position, bench))
                 say(_line(rows[-1]))
     except CannotRunError as reason:
         missing = str(reason)
@@ -73,13 +75,18 @@ def run_part(name: str, bench: Bench) -> tuple[list[Row], bool]:
     return rows, succeeded
 
 
-def _row(item: Item, bench: Bench) -> Row:
+def _row(item: Item, name: str, position: int, bench: Bench) -> Row:
     if isinstance(item, Row):
         return item
     if isinstance(item, Figure):
         return row_of(item)
     plan = bench.plan
-    return row_of(measure(item, plan.cold_repeats if item.is_cold else plan.repeats))
+    if item.is_cold:
+        return row_of(measure(item, plan.cold_repeats))
+    if not plan.apart:
+        return row_of(measure(item, plan.repeats))
+    with plain_side(name, position, bench) as plain:
+        return row_of(measure(replace(item, plain=plain), plan.repeats))
 
 
 def _line(row: Row) -> str:

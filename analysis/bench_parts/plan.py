@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from bench_parts.recipe import File, Setting
-from gpu.plan import FULL, LAM, LR, TINY, Plan, configuration
+from gpu.plan import FULL, LAM, LR, TINY, Plan, configuration, open_recordings
 
 from raysearch.config import Options
 from raysearch.data.batches import Part, batch_count
@@ -33,6 +34,7 @@ class BenchPlan:
         trial_epochs: of a whole trial.
         repeats: of each part.
         cold_repeats: of the parts that start processes.
+        apart: run the plain sides in processes of their own.
         share: least speed of real recordings, as a share of a constant batch's.
         models: inlier models of a whole trial.
         sweep: sizes of the sweep by their names in sweep.py, where they are not the default ones.
@@ -46,6 +48,7 @@ class BenchPlan:
     trial_epochs: int
     repeats: int
     cold_repeats: int
+    apart: bool
     share: float
     models: Mapping[str, Sequence[int]]
     sweep: Mapping[str, int] = field(default_factory=dict)
@@ -66,6 +69,7 @@ CPU = BenchPlan(
     trial_epochs=2,
     repeats=3,
     cold_repeats=2,
+    apart=True,
     share=0.97,
     models={"gmm": POWERS, "lof": POWERS},
 )
@@ -81,6 +85,8 @@ GPU = BenchPlan(
     trial_epochs=2,
     repeats=3,
     cold_repeats=1,
+    # Memory of the CPU does not matter there, and time is short.
+    apart=False,
     share=0.95,
     models={"gmm": POWERS, "lof": POWERS},
 )
@@ -94,6 +100,7 @@ SMALL = BenchPlan(
     trial_epochs=1,
     repeats=2,
     cold_repeats=1,
+    apart=True,
     share=0.0,
     models={"gmm": (1, 2), "lof": (4,)},
     sweep={"ids": 2, "judged": 1, "fitted": 10, "tested": 8, "dim": 8},
@@ -116,6 +123,13 @@ class Bench:
     options: Options
     data: TrialData
     folder: Path
+
+    @classmethod
+    def open(cls, plan: BenchPlan, folder: Path) -> Self:
+        """Open recordings that were written before."""
+        if plan.sizes.threads:
+            torch.set_num_threads(plan.sizes.threads)
+        return cls(plan, plan.sizes.options, open_recordings(plan.sizes, folder / "data"), folder)
 
     @property
     def device(self) -> torch.device:

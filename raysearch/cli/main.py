@@ -1,7 +1,6 @@
 """The command line. Heavy imports happen inside the commands, so that --help answers at once."""
 
 import gc
-import os
 import signal
 import sys
 from types import FrameType
@@ -114,8 +113,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def invoke() -> None:
     """Run a command; bad input gives one line and exit code 2."""
-    # OpenMP reads it once, when torch is loaded; see `backend.environment`.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imported objects stay; to collect garbage among them takes a tenth of the time of all imports.
     gc.set_threshold(GARBAGE, 20, 100)
     signal.signal(signal.SIGTERM, _interrupt)

@@ -53,7 +53,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
         patch.setenv("RAYSEARCH_CACHE", str(folder / "cache"))
         write_recordings(SMALL.sizes, folder / "data")
         data = open_recordings(SMALL.sizes, folder / "data")
-    plan = replace(SMALL, workers=0, repeats=1)
+    plan = replace(SMALL, workers=0, repeats=1, apart=False)
     return Bench(plan, plan.sizes.options, data, folder)
 
 

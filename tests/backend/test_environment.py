@@ -1,6 +1,7 @@
 """What a process keeps whatever it imports and runs of raysearch."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from upath import UPath
 
 from raysearch import storage
-from raysearch.backend.environment import environment, tune_storage
+from raysearch.backend.environment import START, environment, tune_storage
 
 PROGRAM = """
 import gc, logging, os, pkgutil, signal, sys, warnings
@@ -88,3 +89,28 @@ def test_ray_gets_a_path_and_a_file_system(folder: UPath) -> None:
     with files.open_output_stream(f"{path}/sub/a") as stream:
         stream.write(b"here")
     assert (folder / "sub" / "a").read_text() == "here"
+
+
+FAULTS = """
+import resource, threading
+
+def take():
+    for _ in range(20):
+        block = bytearray(100_000_000)
+        del block
+
+thread = threading.Thread(target=take)
+thread.start()
+thread.join()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="variables of glibc")
+def test_a_trial_uses_freed_memory_again_without_asking_the_system() -> None:
+    def faults() -> int:
+        return int(subprocess.check_output([sys.executable, "-c", FAULTS], text=True))
+
+    plain = faults()
+    with environment(START):
+        assert faults() < plain / 3

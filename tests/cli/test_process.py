@@ -1,5 +1,6 @@
 """The process of a command: its exit code, what it still does, and what cannot hold it up."""
 
+import platform
 import subprocess
 import sys
 
@@ -81,6 +82,31 @@ module.app, process.GRACE = stop, 0.5
 main()
 """
     assert ended(source) == (130, "", "raysearch: stopped with 1 of 50 trials done\n")
+
+
+FAULTS = """
+import resource
+
+def run_plainly(command):
+    command()
+
+def command():
+    for _ in range(20):
+        block = bytearray(50_000_000)
+        del block
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+
+run_as_process(command)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_freed_memory_is_used_again_without_asking_the_system() -> None:
+    pages = [
+        int(ended(source)[1])
+        for source in (FAULTS, FAULTS.replace("run_as_process", "(lambda c: c())"))
+    ]
+    assert pages[0] < pages[1] / 3
 
 
 def test_a_reader_that_has_gone_is_no_fault() -> None:

@@ -1,0 +1,95 @@
+"""The plain recipe in a process of its own, with the memory allocator that plain programs have.
+
+raysearch sets the allocator of glibc for its trials by variables that a process reads when it
+starts, so bench.py itself runs with them, and only the plain side runs without.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from bench_parts.duel import Duel, Work
+from bench_parts.plan import Bench, BenchPlan
+
+from raysearch.backend.environment import START
+
+ALLOCATOR = {name: value for name, value in START.items() if name.startswith("MALLOC_")}
+"""Variables of a trial's process that a plain program does not set."""
+
+STARTED = "BENCH_HAS_ALLOCATOR"
+"""Variable of a process that was started again."""
+
+
+def start_again_as_trial() -> None:
+    """Replace this process by another with the variables of a trial's process."""
+    if STARTED not in os.environ:
+        variables = {**ALLOCATOR, **os.environ, STARTED: "1"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], variables)
+
+
+@contextmanager
+def plain_side(name: str, position: int, bench: Bench) -> Iterator[Work]:
+    """Start a process that does the plain work of a duel; yield a call of that work.
+
+    Args:
+        name: of the part.
+        position: of the duel among the items of the part.
+        bench: sizes and recordings.
+    """
+    context = get_context("spawn")
+    connection, other = context.Pipe()
+    arguments = (other, name, position, bench.plan, bench.folder)
+    # No daemon: those may not start the processes of a DataLoader.
+    process = context.Process(target=_serve, args=arguments)
+    with _without(ALLOCATOR):
+        process.start()
+    other.close()
+
+    def work() -> None:
+        connection.send(None)
+        if reason := connection.recv():
+            raise RuntimeError(f"the plain side: {reason}")
+
+    try:
+        yield work
+    finally:
+        connection.close()
+        process.join(10)
+        process.terminate()
+        process.join()
+
+
+@contextmanager
+def _without(variables: Mapping[str, str]) -> Iterator[None]:
+    """Remove variables from the environment in this block."""
+    kept = {name: os.environ.pop(name) for name in variables if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+def _serve(
+    connection: "Connection[str, None]", name: str, position: int, plan: BenchPlan, folder: Path
+) -> None:
+    """Run the plain work of a duel each time that the other process asks for it."""
+    from bench_parts.parts import PARTS
+
+    duel = next(islice(PARTS[name](Bench.open(plan, folder)), position, None))
+    assert isinstance(duel, Duel), duel
+    while True:
+        try:
+            connection.recv()
+        except EOFError:
+            return
+        try:
+            duel.plain()
+        except Exception as error:
+            connection.send(f"{type(error).__name__}: {error}")
+        else:
+            connection.send("")
