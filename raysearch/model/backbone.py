@@ -107,12 +107,20 @@ def new_backbone(name: str, pretrained: bool | str, size: Size) -> nn.Module:
         raise UserError(
             f"pretrained: {pretrained} does not hold the weights of {name} ({missing} is missing)"
         )
+    _keep_inputs(model)
     if not hasattr(model, "set_input_size"):
         return model
     try:
         return FixedSize(model, size)
     except Exception as error:
         raise _size_error(name, size, error) from error
+
+
+def _keep_inputs(model: nn.Module) -> None:
+    """Let activations whose gradient needs their input not write over it: torch would copy it."""
+    for module in model.modules():
+        if isinstance(module, nn.SiLU | nn.Hardswish | nn.Mish):
+            module.inplace = False
 
 
 def _size_error(name: str, size: Size, error: Exception) -> UserError:

@@ -8,7 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from timm.models import save_for_hf
-from torch import Tensor
+from torch import Tensor, nn
 
 from raysearch.errors import UserError
 from raysearch.model.backbone import check_backbone, features, new_backbone
@@ -135,3 +135,11 @@ def test_a_folder_without_a_network_is_refused(tmp_path: Path, pretrained: bool)
     with pytest.raises(UserError, match=r"^backbone: local-dir:.*/nothing cannot be loaded") as e:
         check_backbone(f"local-dir:{tmp_path}/nothing", pretrained, spectrograms())
     assert "\n" not in str(e.value)
+
+
+def test_no_activation_writes_over_what_its_gradient_needs() -> None:
+    kinds = (nn.SiLU, nn.Hardswish, nn.Mish)
+    network = new_backbone("efficientnet_b0", False, (32, 63))
+    activations = [module for module in network.modules() if isinstance(module, kinds)]
+    assert activations
+    assert not any(module.inplace for module in activations)
