@@ -6,7 +6,7 @@ starts, so bench.py itself runs with them, and only the plain side runs without.
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context
@@ -46,7 +46,7 @@ def plain_side(name: str, position: int, bench: Bench) -> Iterator[Work]:
     arguments = (other, name, position, bench.plan, bench.folder)
     # No daemon: those may not start the processes of a DataLoader.
     process = context.Process(target=_serve, args=arguments)
-    with _without(ALLOCATOR):
+    with without_allocator():
         process.start()
     other.close()
 
@@ -65,9 +65,9 @@ def plain_side(name: str, position: int, bench: Bench) -> Iterator[Work]:
 
 
 @contextmanager
-def _without(variables: Mapping[str, str]) -> Iterator[None]:
-    """Remove variables from the environment in this block."""
-    kept = {name: os.environ.pop(name) for name in variables if name in os.environ}
+def without_allocator() -> Iterator[None]:
+    """Remove the variables of a trial's process from the environment in this block."""
+    kept = {name: os.environ.pop(name) for name in ALLOCATOR if name in os.environ}
     try:
         yield
     finally:

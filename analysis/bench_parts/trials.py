@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bench_parts.apart import without_allocator
 from bench_parts.duel import CannotRunError, Duel
 from bench_parts.plan import Bench
 from bench_parts.recipe_trial import run
@@ -144,10 +145,16 @@ def seconds_until(pattern: str, command: Sequence[str], folder: Path) -> float:
     """
     log, start = folder / "command.log", time.monotonic()
     paths = [str(ANALYSIS), str(ANALYSIS.parent), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    with log.open("w") as file:
+    variables = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    # raysearch sets the allocator of its trials by itself.
+    with log.open("w") as file, without_allocator():
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=file, stderr=file, start_new_session=True
+            command,
+            cwd=folder,
+            env=os.environ | variables,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
         )
     try:
         while not any(folder.glob(pattern)):

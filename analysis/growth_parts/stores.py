@@ -82,3 +82,12 @@ def _clips(machine: str, count: int) -> Iterator[Clip]:
         identity = IDS[number % len(IDS)]
         path = Path(machine) / f"section_{int(identity):02d}_source_train_normal_{number:05d}.wav"
         yield Clip(machine, identity, "train", "source", None, path)
+
+
+def fill_cache(folder: Path, clips: int) -> None:
+    """Read the first clips of each machine type, so that the system has them in its cache."""
+    for path in folder.glob(f"*/{SAMPLES}"):
+        left = clips * CLIP_BYTES
+        with path.open("rb", buffering=0) as file:
+            while left > 0 and (piece := file.read(min(left, 1 << 24))):
+                left -= len(piece)

@@ -16,7 +16,7 @@ from statistics import median
 import torch
 from gpu.outcome import synchronise
 from gpu.plan import configuration
-from growth_parts.stores import drop_cached, open_stores
+from growth_parts.stores import drop_cached, fill_cache, open_stores
 
 from raysearch.config import Options
 from raysearch.data.batches import Batch
@@ -83,6 +83,8 @@ def measure(folder: Path, clips: int, batches: int, backbone: str) -> dict[str, 
     memory = resident()
     drop_cached(folder)
     cold_s, epoch_clips = feeding(config, data, 0)
+    # Crops of other epochs lie elsewhere.
+    fill_cache(folder, clips)
     return {
         "open_s": opened,
         "epoch_clips": epoch_clips,
