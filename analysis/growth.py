@@ -4,10 +4,11 @@
     python analysis/growth.py --out DIR --gigabytes 1      # minutes
 
 It writes a store of each machine type, of noise, once, and opens growing parts of them, each in a
-process of its own. Each process trains a short epoch of a fixed number of batches, drawn over all
-clips, and cuts the crops of whole epochs: one from the disk, one from the system's cache. Where
-nothing grows but the number of clips, the time per clip is the same at each size, and anonymous
-memory as well; resident memory also counts pages of the store, which the system may take back.
+process of its own. In turns, so that a disturbance of the machine meets all sizes, the processes
+train short epochs of a fixed number of batches, drawn over all clips; then they cut the crops of
+whole epochs, from the disk and from the system's cache. Where nothing grows but the number of
+clips, the time per clip is the same at each size, and anonymous memory as well; resident memory
+also counts pages of the store, which the system may take back.
 
 Prints a table, writes growth.csv into --out, and says how far the largest size is from the
 prediction of the smaller ones. The stores are removed at the end.
@@ -21,18 +22,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
+from typing import Any, Self
 
-from growth_parts.stores import CLIP_BYTES, clips_of, write_stores
+from growth_parts.stores import CLIP_BYTES, clips_of, fill_cache, write_stores
 from tabulate import tabulate
 
 from raysearch.config import MACHINES
 
 Row = dict[str, float]
+Rounds = Sequence[Sequence[float]]
+"""Times per clip: rounds of the sizes, the largest last."""
 
 PARTS = (1 / 16, 1 / 4, 1 / 2, 1.0)
 """Sizes that are measured, as parts of the largest."""
+
+ROUNDS = 7
+"""Times that each size is measured."""
 
 LIMIT = 0.1
 """Largest distance of a time from its prediction."""
@@ -58,37 +66,115 @@ def main() -> None:
         folder, start = Path(name) / "stores", time.monotonic()
         write_stores(folder, clips_of(arguments.gigabytes))
         print(f"stores written in {time.monotonic() - start:.0f} s", flush=True)
-        rows: list[Row] = []
-        for clips in dict.fromkeys(clips_of(arguments.gigabytes * part) for part in PARTS):
-            rows.append(measure(folder, clips, arguments.batches, backbone))
-            print(f"{rows[-1]['gigabytes']:.3g} GB measured", flush=True)
-            write(arguments.out / "growth.csv", rows)
+        sizes = dict.fromkeys(clips_of(arguments.gigabytes * part) for part in PARTS)
+        with ExitStack() as stack:
+            trials = [
+                stack.enter_context(
+                    TrialProcess(
+                        folder, clips, arguments.batches, backbone, Path(name) / f"{clips}.log"
+                    )
+                )
+                for clips in sizes
+            ]
+            rows, training, feeding = measure(trials, folder)
+    write(arguments.out / "growth.csv", rows)
     table = [[f"{value:.4g}" for value in row.values()] for row in rows]
     headers = [name.replace("_", " ") for name in rows[0]]
     print(tabulate(table, headers, disable_numparse=True))
-    print(*conclude(rows), sep="\n")
+    print(*conclude(rows, training, feeding), sep="\n")
 
 
-def measure(folder: Path, clips: int, batches: int, backbone: str) -> Row:
-    """Measure one size in a process of its own.
+class TrialProcess:
+    """A training at one size, in a process of its own.
+
+    Attributes:
+        clips: of all machine types.
+    """
+
+    def __init__(self, folder: Path, clips: int, batches: int, backbone: str, log: Path) -> None:
+        """Start the process.
+
+        Args:
+            folder: of the stores.
+            clips: of each machine type.
+            batches: of a short epoch.
+            backbone: of the encoder.
+            log: file of its errors.
+        """
+        self.clips, self.log = clips * len(MACHINES), log
+        call = [sys.executable, "-m", "growth_parts.trial"]
+        with log.open("w") as errors:
+            self.process = subprocess.Popen(
+                [*call, str(folder), str(clips), str(batches), backbone],
+                cwd=Path(__file__).parent,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def ask(self, question: str) -> Any:
+        """Return the answer to a question of `growth_parts.trial`."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(f"{question}\n")
+            self.process.stdin.flush()
+        if not (line := self.process.stdout.readline()):
+            sys.exit(f"growth.py: {question}, {self.clips} clips: {self.log.read_text()[-3000:]}")
+        return json.loads(line)
+
+    def __enter__(self) -> Self:
+        """Wait until the training is warm."""
+        self.ask("opening")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.communicate()
+
+
+def measure(trials: Sequence[TrialProcess], folder: Path) -> tuple[list[Row], Rounds, Rounds]:
+    """Measure all sizes.
 
     Args:
+        trials: a training at each size, the largest last.
         folder: of the stores.
-        clips: of each machine type.
-        batches: of a short epoch.
-        backbone: of the encoder.
+
+    Returns:
+        A row of each size, and all rounds of trainings and of feeding, in ms per clip.
     """
-    call = [sys.executable, "-m", "growth_parts.trial"]
-    call += [str(folder), str(clips), str(batches), backbone]
-    done = subprocess.run(call, cwd=Path(__file__).parent, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(call)} failed:\n{done.stderr[-3000:]}")
-    total = clips * len(MACHINES)
-    return {
-        "gigabytes": total * CLIP_BYTES / 1e9,
-        "clips": total,
-        **json.loads(done.stdout.splitlines()[-1]),
-    }
+    training = in_rounds(trials, "train")
+    # Feeding whole epochs adds the pages of all crops to the memory of a trial.
+    memory = [trial.ask("memory") for trial in trials]
+    cold = [trial.ask("feed cold") for trial in trials]
+    fill_cache(folder)
+    feeding = in_rounds(trials, "feed warm")
+    rows = [
+        {
+            "gigabytes": trial.clips * CLIP_BYTES / 1e9,
+            "clips": trial.clips,
+            "open_s": trial.ask("opening"),
+            "train_ms_per_clip": median(times[k] for times in training),
+            **cold[k],
+            "feed_ms_per_clip": median(times[k] for times in feeding),
+            "anonymous_mib": memory[k]["RssAnon"],
+            "resident_mib": memory[k]["VmRSS"],
+            "resident_after_feeding_mib": trial.ask("memory")["VmRSS"],
+        }
+        for k, trial in enumerate(trials)
+    ]
+    return rows, training, feeding
+
+
+def in_rounds(trials: Sequence[TrialProcess], question: str) -> Rounds:
+    """Collect the answers of all sizes to a question in turns, several times."""
+    rounds = []
+    for number in range(1, ROUNDS + 1):
+        rounds.append([trial.ask(question) for trial in trials])
+        print(f"{question}: {number} of {ROUNDS} rounds", flush=True)
+    return rounds
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
@@ -99,11 +185,11 @@ def write(path: Path, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
-def conclude(rows: Sequence[Row]) -> list[str]:
+def conclude(rows: Sequence[Row], training: Rounds, feeding: Rounds) -> list[str]:
     """Return what the sizes come to, a line each."""
     lines = []
-    for name, column in (("training", "train_ms_per_clip"), ("feeding", "feed_ms_per_clip")):
-        apart = deviation([row[column] for row in rows])
+    for name, rounds in (("training", training), ("feeding", feeding)):
+        apart = deviation(rounds)
         lines.append(
             f"{name}, largest size: {apart:+.1%} from the prediction of the smaller ones "
             f"(at most {LIMIT:.0%}: {_verdict(abs(apart) <= LIMIT)})"
@@ -117,10 +203,13 @@ def conclude(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def deviation(per_clip: Sequence[float]) -> float:
-    """Return the relative distance of the last time per clip from the mean of those before it."""
-    *smaller, largest = per_clip
-    return largest / mean(smaller) - 1 if smaller else 0.0
+def deviation(rounds: Rounds) -> float:
+    """Return the relative distance of the largest size from the mean of the smaller ones.
+
+    The median over rounds: neither a disturbed round counts, nor a slow hour.
+    """
+    pairs = [(times[-1], times[:-1]) for times in rounds]
+    return median(largest / mean(smaller) - 1 if smaller else 0.0 for largest, smaller in pairs)
 
 
 def _verdict(is_met: bool) -> str:

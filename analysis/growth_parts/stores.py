@@ -84,10 +84,9 @@ def _clips(machine: str, count: int) -> Iterator[Clip]:
         yield Clip(machine, identity, "train", "source", None, path)
 
 
-def fill_cache(folder: Path, clips: int) -> None:
-    """Read the first clips of each machine type, so that the system has them in its cache."""
+def fill_cache(folder: Path) -> None:
+    """Read the stores, so that the system has them in its cache of files where they fit."""
     for path in folder.glob(f"*/{SAMPLES}"):
-        left = clips * CLIP_BYTES
         with path.open("rb", buffering=0) as file:
-            while left > 0 and (piece := file.read(min(left, 1 << 24))):
-                left -= len(piece)
+            while file.read(1 << 24):
+                pass

@@ -1,35 +1,30 @@
-"""Times and memory of a training at one size, in a process of its own.
+"""A training at one size, in a process of its own, which measures what it is asked for.
 
     python -m growth_parts.trial FOLDER CLIPS BATCHES BACKBONE     # in analysis/
 
-Prints the figures as JSON.
+Each line of its input is a name in `QUESTIONS`; the answer is a line of JSON.
 """
 
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, count, islice
 from pathlib import Path
-from statistics import median
 
 import torch
 from gpu.outcome import synchronise
 from gpu.plan import configuration
-from growth_parts.stores import drop_cached, fill_cache, open_stores
+from growth_parts.stores import drop_cached, open_stores
 
 from raysearch.config import Options
 from raysearch.data.batches import Batch
-from raysearch.data.dataset import TrialData
 from raysearch.training.configuration import TrialConfig
 from raysearch.training.feed import Feed
 from raysearch.training.learner import Learner
 from raysearch.training.loading import load
 
 BATCH_SIZE = 32
-EPOCHS = 3
-"""Short epochs that are timed."""
-
 FEEDING_SECONDS = 1.0
 """Least time for which feeding from the system's cache is repeated."""
 
@@ -57,86 +52,83 @@ class ShortFeed(Feed):
             yield batch
 
 
-def measure(folder: Path, clips: int, batches: int, backbone: str) -> dict[str, float]:
-    """Return the figures of one size.
+class Trial:
+    """A training on a part of the stores, whose costs are measured.
 
-    Args:
+    Attributes:
         folder: of the stores.
-        clips: of each machine type.
-        batches: of the short epoch.
-        backbone: of the encoder.
+        data: recordings, opened.
+        opened: seconds that it took to open them.
     """
-    start = time.perf_counter()
-    data = open_stores(folder, clips)
-    opened = time.perf_counter() - start
-    small = {} if backbone.startswith("tf_") else {"n_fft": 512, "hop": 512, "n_mels": 32}
-    options = Options.model_validate({"backbone": backbone, "pretrained": False, **small})
-    config = TrialConfig(
-        machine=data.machine,
-        data=data.fingerprint,
-        configuration=configuration(BATCH_SIZE),
-        seed=0,
-        options=options,
-    )
-    train_s = training(config, data, batches)
-    # Memory of a trial; feeding whole epochs alone would add the pages of all crops.
-    memory = resident()
-    drop_cached(folder)
-    cold_s, epoch_clips = feeding(config, data, 0)
-    # Crops of other epochs lie elsewhere.
-    fill_cache(folder, clips)
-    return {
-        "open_s": opened,
-        "epoch_clips": epoch_clips,
-        "train_ms_per_clip": 1e3 * train_s,
-        "feed_cold_ms_per_clip": 1e3 * cold_s / epoch_clips,
-        "feed_ms_per_clip": 1e3 * warm_feeding(config, data),
-        "anonymous_mib": memory["RssAnon"],
-        "resident_mib": memory["VmRSS"],
-        "resident_after_feeding_mib": resident()["VmRSS"],
-    }
 
+    def __init__(self, folder: Path, clips: int, batches: int, backbone: str) -> None:
+        """Open the recordings and train a short epoch, which warms up.
 
-def training(config: TrialConfig, data: TrialData, batches: int) -> float:
-    """Return the median seconds per clip of short epochs; an epoch before warms up.
-
-    Raises:
-        RuntimeError: the training does not take its batches from its feed.
-    """
-    learner = Learner(config, data, pretrained=False)
-    learner.feed = feed = ShortFeed(config, data)
-    feed.length = batches
-    times = []
-    for number in range(1 + EPOCHS):
+        Args:
+            folder: of the stores.
+            clips: of each machine type.
+            batches: of a short epoch.
+            backbone: of the encoder.
+        """
         start = time.perf_counter()
-        learner.train(number)
+        self.folder, self.data = folder, open_stores(folder, clips)
+        self.opened = time.perf_counter() - start
+        small = {} if backbone.startswith("tf_") else {"n_fft": 512, "hop": 512, "n_mels": 32}
+        options = Options.model_validate({"backbone": backbone, "pretrained": False, **small})
+        self.config = TrialConfig(
+            machine=self.data.machine,
+            data=self.data.fingerprint,
+            configuration=configuration(BATCH_SIZE),
+            seed=0,
+            options=options,
+        )
+        self.learner = Learner(self.config, self.data, pretrained=False)
+        self.learner.feed = self.feed = ShortFeed(self.config, self.data)
+        self.feed.length = batches
+        self.numbers = count()
+        self.train()
+
+    def opening(self) -> float:
+        """Return the seconds that it took to open the recordings."""
+        return self.opened
+
+    def train(self) -> float:
+        """Train a short epoch; return its ms per clip.
+
+        Raises:
+            RuntimeError: the training does not take its batches from its feed.
+        """
+        self.feed.samples = 0
+        start = time.perf_counter()
+        self.learner.train(next(self.numbers))
         synchronise()
-        if not feed.samples:
+        if not self.feed.samples:
             raise RuntimeError("Learner.train takes its batches from elsewhere than its feed")
-        times.append((time.perf_counter() - start) / feed.samples)
-    return median(times[1:])
+        return 1e3 * (time.perf_counter() - start) / self.feed.samples
 
+    def feed_cold(self) -> dict[str, float]:
+        """Measure a whole epoch of feeding from the disk: its clips and its ms per clip."""
+        drop_cached(self.folder)
+        seconds, clips = self._feed(0)
+        return {"epoch_clips": clips, "feed_cold_ms_per_clip": 1e3 * seconds / clips}
 
-def warm_feeding(config: TrialConfig, data: TrialData) -> float:
-    """Return the seconds per clip of as many whole epochs of feeding as take some time."""
-    seconds, clips = 0.0, 0
-    for number in count(1):
-        of_epoch, samples = feeding(config, data, number)
-        seconds, clips = seconds + of_epoch, clips + samples
-        if seconds > FEEDING_SECONDS:
-            break
-    return seconds / clips
+    def feed_warm(self) -> float:
+        """Measure as many whole epochs of feeding as take some time: the ms per clip."""
+        seconds, clips = 0.0, 0
+        while seconds < FEEDING_SECONDS:
+            of_epoch, samples = self._feed(next(self.numbers))
+            seconds, clips = seconds + of_epoch, clips + samples
+        return 1e3 * seconds / clips
 
-
-def feeding(config: TrialConfig, data: TrialData, epoch: int) -> tuple[float, int]:
-    """Return the seconds and the clips of a whole epoch of feeding."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    start, clips = time.perf_counter(), 0
-    for batch in Feed(config, data).training(epoch):
-        load(batch, len(data.ids), device).send(device)
-        clips += len(batch.products)
-    synchronise()
-    return time.perf_counter() - start, clips
+    def _feed(self, epoch: int) -> tuple[float, int]:
+        """Return the seconds and the clips of a whole epoch of feeding."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        start, clips = time.perf_counter(), 0
+        for batch in Feed(self.config, self.data).training(epoch):
+            load(batch, len(self.data.ids), device).send(device)
+            clips += len(batch.products)
+        synchronise()
+        return time.perf_counter() - start, clips
 
 
 def resident() -> dict[str, float]:
@@ -146,6 +138,16 @@ def resident() -> dict[str, float]:
     return {name: int(fields[name].split()[0]) / MIB for name in ("VmRSS", "RssAnon")}
 
 
+QUESTIONS: dict[str, Callable[[Trial], object]] = {
+    "opening": Trial.opening,
+    "train": Trial.train,
+    "feed cold": Trial.feed_cold,
+    "feed warm": Trial.feed_warm,
+    "memory": lambda _: resident(),
+}
+
 if __name__ == "__main__":
     path, clips, batches, backbone = sys.argv[1:]
-    print(json.dumps(measure(Path(path), int(clips), int(batches), backbone)))
+    trial = Trial(Path(path), int(clips), int(batches), backbone)
+    for line in sys.stdin:
+        print(json.dumps(QUESTIONS[line.strip()](trial)), flush=True)

@@ -46,19 +46,17 @@ def test_resident_memory_grows_by_what_is_held_in_memory() -> None:
 
 
 def test_the_largest_size_is_compared_with_the_smaller_ones() -> None:
-    assert deviation([1.0, 3.0, 2.5]) == pytest.approx(0.25)
-    assert deviation([2.0]) == 0.0
-    rows = [
-        {"train_ms_per_clip": train, "feed_ms_per_clip": 1.0, "anonymous_mib": memory}
-        for train, memory in ((2.0, 900.0), (2.0, 910.0), (2.1, 950.0))
-    ]
-    training, feeding, memory = conclude(rows)
+    assert deviation([[1.0, 3.0, 2.5], [2.0, 6.0, 5.0], [1.0, 1.0, 9.0]]) == pytest.approx(0.25)
+    assert deviation([[2.0]]) == 0.0
+    rows = [{"anonymous_mib": memory} for memory in (900.0, 910.0, 950.0)]
+    training, feeding, memory = conclude(rows, [[2.0, 2.0, 2.1]], [[1.0, 1.0, 1.0]])
     assert "+5.0% from the prediction" in training
     assert training.endswith("(at most 10%: met)")
     assert "+0.0%" in feeding
     assert memory.startswith("anonymous memory: 950 MiB at most, +50 MiB")
-    rows[-1] |= {"train_ms_per_clip": 2.4, "anonymous_mib": 4000.0}
-    assert [line.endswith("not met)") for line in conclude(rows)] == [True, False, True]
+    rows[-1] |= {"anonymous_mib": 4000.0}
+    lines = conclude(rows, [[2.0, 2.0, 2.4]], [[1.0, 1.0, 1.0]])
+    assert [line.endswith("not met)") for line in lines] == [True, False, True]
 
 
 # Only processes of their own show the memory of a trial.
