@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("analysis-output"))
     parser.add_argument("--gigabytes", type=float, default=13.0, help="of the largest size")
     parser.add_argument("--scratch", type=Path, help="folder of the stores; default: temporary")
-    parser.add_argument("--batches", type=int, default=20, help="of a short epoch, of 32 clips")
+    parser.add_argument("--batches", type=int, default=8, help="of a short epoch, of 32 clips")
     parser.add_argument("--tiny", action="store_true", help="a small network")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
