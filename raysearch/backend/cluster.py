@@ -23,12 +23,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from upath import UPath
 
 from raysearch.backend.access import random_token, token_of
-from raysearch.backend.address import local_ray, refusal
+from raysearch.backend.address import answers, local_ray, refusal
 from raysearch.backend.environment import START, environment
 from raysearch.backend.private_folder import private_folder, temporary_files
 from raysearch.backend.ray_internals import (
     on_loopback,
     started_services,
+    wait_for_control_service,
     without_unused_services,
 )
 from raysearch.backend.resources import Cluster, Node, autoscaled_nodes
@@ -136,7 +137,7 @@ def _start(dashboard: bool, insecure: bool) -> "Future[str]":
 def _start_ray(folder: Path, *, dashboard: bool) -> "Future[str]":
     address = Future[str]()
     services = without_unused_services(address if dashboard else None)
-    with environment(START), on_loopback(), services:
+    with environment(START), on_loopback(), wait_for_control_service(answers), services:
         context = ray.init(
             address="local",
             _node_ip_address="127.0.0.1",

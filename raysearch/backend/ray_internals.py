@@ -3,6 +3,7 @@
 Tested with Ray 2.60.0. If a part is missing, Ray behaves as by default.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from typing import Any
 
 import grpc
 from ray import _raylet
+from ray._private import node as node_module
 from ray._private import services, worker
 from ray._private.node import Node
 from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD
@@ -18,6 +20,8 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 UNUSED = ("start_monitor", "start_log_monitor")
 DASHBOARD = "start_api_server"
+ANSWER = 2.0
+"""Seconds in which a service that has started answers."""
 
 
 @contextmanager
@@ -86,6 +90,37 @@ def on_loopback() -> Iterator[None]:
         yield
     finally:
         setattr(services, name, resolve)
+
+
+@contextmanager
+def wait_for_control_service(answers: Callable[[str], bool]) -> Iterator[None]:
+    """Let a Ray that starts in this block call its control service only once that answers.
+
+    Ray's client of a service that was lost waits for half a minute, and prints lines of its own.
+
+    Args:
+        answers: returns True if a service accepts connections at HOST:PORT.
+    """
+    name = "GcsClient"
+    create = getattr(node_module, name, None)
+    if create is None:
+        yield
+        return
+
+    def create_once_it_answers(address: str, **options: Any) -> Any:
+        end = time.monotonic() + ANSWER
+        while not answers(address):
+            # Ray tries again, unless the service has ended.
+            if time.monotonic() > end:
+                raise ConnectionError(f"no answer at {address}")
+            time.sleep(0.02)
+        return create(address=address, **options)
+
+    setattr(node_module, name, create_once_it_answers)
+    try:
+        yield
+    finally:
+        setattr(node_module, name, create)
 
 
 def started_services() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import pytest
 from ray import _raylet
+from ray._private import node as node_module
 from ray._private import services, worker
 from ray._private.node import Node
 from ray.air.execution._internal.actor_manager import RayActorManager
@@ -9,13 +10,17 @@ from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayError
 
+from raysearch.backend import ray_internals
 from raysearch.backend.ray_internals import (
     DASHBOARD,
     UNUSED,
     lost_processes_fail_alone,
     on_loopback,
+    wait_for_control_service,
     without_unused_services,
 )
+
+CLIENT = "GcsClient"
 
 
 def test_the_methods_that_are_replaced_are_those_of_ray_2_60() -> None:
@@ -23,6 +28,7 @@ def test_the_methods_that_are_replaced_are_those_of_ray_2_60() -> None:
     assert all(callable(getattr(Node, name)) for name in (*UNUSED, DASHBOARD))
     assert isinstance(Node.webui_url, property)
     assert callable(services.resolve_ip_for_localhost)
+    assert callable(getattr(node_module, CLIENT))
     assert callable(_raylet.Config.initialize)
     assert callable(_raylet.AuthenticationTokenLoader.instance)
     assert callable(RayActorManager._actor_task_failed)
@@ -34,6 +40,29 @@ def test_a_loopback_address_stays_a_loopback_address() -> None:
     with on_loopback():
         assert services.resolve_ip_for_localhost("127.0.0.1") == "127.0.0.1"
     assert services.resolve_ip_for_localhost is before
+
+
+def test_a_control_service_is_called_once_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(node_module, CLIENT, lambda address, **_: calls.append(address))
+    replies = iter([False, False, True])
+    with wait_for_control_service(lambda address: next(replies)):
+        getattr(node_module, CLIENT)(address="127.0.0.1:1", cluster_id=None)
+    assert calls == ["127.0.0.1:1"]
+    assert list(replies) == []
+
+
+def test_a_control_service_that_does_not_answer_is_not_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = getattr(node_module, CLIENT)
+    monkeypatch.setattr(ray_internals, "ANSWER", 0.1)
+    with (
+        pytest.raises(ConnectionError, match=r"no answer at 127\.0\.0\.1:1"),
+        wait_for_control_service(lambda address: False),
+    ):
+        getattr(node_module, CLIENT)(address="127.0.0.1:1", cluster_id=None)
+    assert getattr(node_module, CLIENT) is before
 
 
 def test_methods_are_put_back_whatever_happens() -> None:
