@@ -22,6 +22,8 @@ UNUSED = ("start_monitor", "start_log_monitor")
 DASHBOARD = "start_api_server"
 ANSWER = 2.0
 """Seconds in which a service that has started answers."""
+_answering: list[str] = []
+"""Address of the control service of a Ray that starts."""
 
 
 @contextmanager
@@ -114,6 +116,7 @@ def wait_for_control_service(answers: Callable[[str], bool]) -> Iterator[None]:
             if time.monotonic() > end:
                 raise ConnectionError(f"no answer at {address}")
             time.sleep(0.02)
+        _answering.append(address)
         return create(address=address, **options)
 
     setattr(node_module, name, create_once_it_answers)
@@ -121,17 +124,19 @@ def wait_for_control_service(answers: Callable[[str], bool]) -> Iterator[None]:
         yield
     finally:
         setattr(node_module, name, create)
+        _answering.clear()
 
 
 def started_services() -> tuple[str, ...]:
     """Return the addresses, HOST:PORT, of the control service and of this machine's raylet.
 
     Returns:
-        Empty until Ray has started them, or found them in the cluster that it joins.
+        Empty until Ray has started them, or found them in the cluster that it joins; the control
+        service alone while Ray still starts others.
     """
     node = getattr(worker, "_global_node", None)
     if node is None:
-        return ()
+        return tuple(_answering)
     return node.gcs_address, f"{node.node_ip_address}:{node.node_manager_port}"
 
 

@@ -16,6 +16,7 @@ from raysearch.backend.ray_internals import (
     UNUSED,
     lost_processes_fail_alone,
     on_loopback,
+    started_services,
     wait_for_control_service,
     without_unused_services,
 )
@@ -48,6 +49,8 @@ def test_a_control_service_is_called_once_it_answers(monkeypatch: pytest.MonkeyP
     replies = iter([False, False, True])
     with wait_for_control_service(lambda address: next(replies)):
         getattr(node_module, CLIENT)(address="127.0.0.1:1", cluster_id=None)
+        assert started_services() == ("127.0.0.1:1",)
+    assert started_services() == ()
     assert calls == ["127.0.0.1:1"]
     assert list(replies) == []
 
