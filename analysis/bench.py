@@ -44,8 +44,12 @@ if missing:
 # Before torch is imported. Threads of OpenMP that spin take the cores from the recipe's loader.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from bench_parts.allocator import start_again_as_trial  # noqa: E402
+
+if __name__ == "__main__":
+    start_again_as_trial()
+
 import torch  # noqa: E402
-from bench_parts.apart import start_again_as_trial  # noqa: E402
 from bench_parts.chart import write_chart  # noqa: E402
 from bench_parts.devices import has_mps  # noqa: E402
 from bench_parts.parts import ON_CPU, PARTS, run_part  # noqa: E402
@@ -59,7 +63,6 @@ from pydantic import ValidationError  # noqa: E402
 def main() -> None:
     """Run the parts and exit."""
     arguments = parse()
-    start_again_as_trial()
     if not arguments.gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif not torch.cuda.is_available():

@@ -1,11 +1,5 @@
-"""The plain recipe in a process of its own, with the memory allocator that plain programs have.
+"""The plain recipe in a process of its own, with the memory allocator that plain programs have."""
 
-raysearch sets the allocator of glibc for its trials by variables that a process reads when it
-starts, so bench.py itself runs with them, and only the plain side runs without.
-"""
-
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -13,23 +7,9 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from bench_parts.allocator import without_allocator
 from bench_parts.duel import Duel, Work
 from bench_parts.plan import Bench, BenchPlan
-
-from raysearch.backend.environment import START
-
-ALLOCATOR = {name: value for name, value in START.items() if name.startswith("MALLOC_")}
-"""Variables of a trial's process that a plain program does not set."""
-
-STARTED = "BENCH_HAS_ALLOCATOR"
-"""Variable of a process that was started again."""
-
-
-def start_again_as_trial() -> None:
-    """Replace this process by another with the variables of a trial's process."""
-    if STARTED not in os.environ:
-        variables = {**ALLOCATOR, **os.environ, STARTED: "1"}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], variables)
 
 
 @contextmanager
@@ -62,16 +42,6 @@ def plain_side(name: str, position: int, bench: Bench) -> Iterator[Work]:
         process.join(10)
         process.terminate()
         process.join()
-
-
-@contextmanager
-def without_allocator() -> Iterator[None]:
-    """Remove the variables of a trial's process from the environment in this block."""
-    kept = {name: os.environ.pop(name) for name in ALLOCATOR if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
 
 
 def _serve(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_parts.apart import without_allocator
+from bench_parts.allocator import without_allocator
 from bench_parts.duel import CannotRunError, Duel
 from bench_parts.plan import Bench
 from bench_parts.recipe_trial import run
