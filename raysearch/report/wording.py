@@ -67,6 +67,11 @@ def validation_score(value: float | None) -> str:
     return "no validation score" if value is None else f"{value:.4f}"
 
 
+def cell(value: float | None) -> str:
+    """Format an AUC or another share of 1 for a table; a dash where there is none."""
+    return "–" if value is None else f"{value:.4f}"
+
+
 def settings(configured: Configured) -> str:
     """Format all hyperparameters as a short text."""
     parts = [format_encoder(configured.configuration)]

@@ -2,7 +2,7 @@
 
 from raysearch.config import id_order
 from raysearch.report.html.parts import Absent, Facts, Part, Section, Table, draw
-from raysearch.report.wording import again, count, format_time, settings
+from raysearch.report.wording import again, cell, count, format_time, settings
 from raysearch.study.results import Results
 from raysearch.study.scores import FinalScore
 
@@ -101,13 +101,12 @@ def _ledger(results: Results) -> Part:
         return Absent(title, "The ledger is empty: the test IDs have not been opened.")
     rows = []
     for opening in openings:
-        score = "–" if opening.score is None else f"{opening.score:.4f}"
         tested = f"trial {opening.winner.trial}, {settings(opening.winner)}"
         ids = ", ".join(opening.test_ids)
         rows.append(
             [
                 *(str(opening.number), format_time(opening.time), ids, str(opening.clips)),
-                *(tested, score, opening.command),
+                *(tested, cell(opening.score), opening.command),
             ]
         )
     caption = (

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from raysearch.report.html.parts import Table
+from raysearch.report.wording import cell
 from raysearch.scoring.official import (
     OfficialResult,
     OfficialScores,
@@ -48,8 +49,8 @@ def threshold_table(by_id: Mapping[str, Sequence[FinalScore]]) -> Table | None:
     if not results:
         return None
     header = ["ID", "domain", "precision", "recall", "F1"]
-    rows = [[*key, *map(_text, triple)] for key, triple in results.items()]
-    means = [_text(official_mean(kind)) for kind in zip(*results.values(), strict=True)]
+    rows = [[*key, *map(cell, triple)] for key, triple in results.items()]
+    means = [cell(official_mean(kind)) for kind in zip(*results.values(), strict=True)]
     rows.append(["harmonic mean", "", *means])
     if len(domains) == 1:
         header, rows = ["ID", *header[2:]], [[row[0], *row[2:]] for row in rows]
@@ -92,8 +93,4 @@ def official_table(official: OfficialResult) -> Table:
 
 def _row(name: str, row: OfficialScores) -> list[str]:
     values = [getattr(row, attribute) for attribute in COLUMNS.values()]
-    return [name, *map(_text, values)]
-
-
-def _text(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return [name, *map(cell, values)]

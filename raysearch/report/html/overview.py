@@ -14,7 +14,7 @@ from raysearch.report.html.parts import Absent, Chart, Link, Page, Part, Section
 from raysearch.report.html.style import ACCENT, ANOMALOUS, SOFT, figure
 from raysearch.report.html.verdict import advantage
 from raysearch.report.tables import Overview, machine_order, number, overview, percent
-from raysearch.report.wording import count, settings
+from raysearch.report.wording import cell, count, settings
 from raysearch.storage import write_text
 from raysearch.study.folder import studies_at, studies_in
 from raysearch.study.reference import NAME as NAME_OF_REFERENCE
@@ -196,7 +196,7 @@ def _row(results: Results) -> list[str | Link]:
         f"{quote(os.fsencode(name), safe='')}/{NAME}",
     )
     trials = str(len(results.records))
-    reference, there = _text(results.reference), _text(results.final_reference)
+    reference, there = cell(results.reference), cell(results.final_reference)
     if results.winner is None:
         return [link, "no result yet", "–", "–", reference, "–", "–", there, trials]
     ahead = "–"
@@ -208,17 +208,13 @@ def _row(results: Results) -> list[str | Link]:
         link,
         state,
         settings(results.winner),
-        _text(results.winner.score),
+        cell(results.winner.score),
         reference,
         ahead,
-        _text(results.final_score),
+        cell(results.final_score),
         there,
         trials,
     ]
-
-
-def _text(score: float | None) -> str:
-    return "–" if score is None else f"{score:.4f}"
 
 
 def _tables(tables: Overview | None) -> list[Part]:

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from raysearch.report.html.parts import Absent, Chart, Part, Section, Table, Tile, draw
 from raysearch.report.html.style import ACCENT, INK, MUTED, figure
 from raysearch.report.wording import (
+    cell,
     count,
     format_inlier,
     format_score,
@@ -270,7 +271,7 @@ def _table(leaders: list[Candidate]) -> Table:
                 inlier.name,
                 "–" if inlier.p is None else f"{inlier.p:g}",
                 f"{candidate.mean():.4f}",
-                "–" if candidate.std is None else f"{candidate.std:.4f}",
+                cell(candidate.std),
                 str(len(candidate.trainings)),
             ]
         )
