@@ -43,7 +43,7 @@ ROUNDS = 7
 """Times that each size is measured."""
 
 LIMIT = 0.1
-"""Largest distance of the time of a training from its prediction."""
+"""Largest distance of a time from its prediction."""
 
 MEMORY = 3 * 1024
 """Largest anonymous memory of a trial in MiB."""
@@ -187,12 +187,13 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 
 def conclude(rows: Sequence[Row], training: Rounds, feeding: Rounds) -> list[str]:
     """Return what the sizes come to, a line each."""
-    epoch, part = deviation(training), deviation(feeding)
-    lines = [
-        f"training, largest size: {epoch:+.1%} from the prediction of the smaller ones "
-        f"(at most {LIMIT:.0%}: {_verdict(abs(epoch) <= LIMIT)})",
-        f"feeding, a part of it: {part:+.1%}",
-    ]
+    lines = []
+    for name, rounds in (("training", training), ("feeding", feeding)):
+        apart = deviation(rounds)
+        lines.append(
+            f"{name}, largest size: {apart:+.1%} from the prediction of the smaller ones "
+            f"(at most {LIMIT:.0%}: {_verdict(abs(apart) <= LIMIT)})"
+        )
     peak = max(row["anonymous_mib"] for row in rows)
     growth = rows[-1]["anonymous_mib"] - rows[0]["anonymous_mib"]
     lines.append(

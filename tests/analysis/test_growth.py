@@ -52,12 +52,11 @@ def test_the_largest_size_is_compared_with_the_smaller_ones() -> None:
     training, feeding, memory = conclude(rows, [[2.0, 2.0, 2.1]], [[1.0, 1.0, 1.0]])
     assert "+5.0% from the prediction" in training
     assert training.endswith("(at most 10%: met)")
-    assert feeding == "feeding, a part of it: +0.0%"
+    assert "+0.0%" in feeding
     assert memory.startswith("anonymous memory: 950 MiB at most, +50 MiB")
     rows[-1] |= {"anonymous_mib": 4000.0}
-    training, _, memory = conclude(rows, [[2.0, 2.0, 2.4]], [[1.0, 1.0, 1.0]])
-    assert training.endswith("not met)")
-    assert memory.endswith("not met)")
+    lines = conclude(rows, [[2.0, 2.0, 2.4]], [[1.0, 1.0, 1.0]])
+    assert [line.endswith("not met)") for line in lines] == [True, False, True]
 
 
 # Only processes of their own show the memory of a trial.
